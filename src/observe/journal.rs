@@ -1,0 +1,118 @@
+//! The journal: `events.jsonl`, one [`Line`] of JSON a line, only ever appended to.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::{Event, JOURNAL_VERSION, Line};
+
+/// Name of the journal in a run's directory.
+pub const JOURNAL_FILE: &str = "events.jsonl";
+
+/// Why a journal could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// It could not be written.
+    #[error("can't write {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It could not be read.
+    #[error("can't read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A line in the middle is not a journal line.
+    #[error("{path}, line {line}: not a line of a cacheproof journal: {source}")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Its number, from 1.
+        line: usize,
+        /// What the parser said.
+        source: serde_json::Error,
+    },
+    /// It does not begin as a journal does.
+    #[error("{path} is not a cacheproof journal: it does not begin with a run_started line")]
+    NoStart {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A newer cacheproof wrote it.
+    #[error("{path} has journal format {found}, this cacheproof reads up to {known}: use a newer one")]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+}
+
+/// Writes a journal, a line at a time. Each line reaches the system before [`Self::append`] returns, so that
+/// a crash loses at most the line being written.
+#[derive(Debug)]
+pub struct JournalWriter {
+    path: PathBuf,
+    file: File,
+}
+
+impl JournalWriter {
+    /// Creates the journal in a run's directory, which must not have one yet.
+    pub fn create(directory: &Path) -> Result<Self, JournalError> {
+        let path = directory.join(JOURNAL_FILE);
+        match File::create_new(&path) {
+            Ok(file) => Ok(Self { path, file }),
+            Err(source) => Err(JournalError::Write { path, source }),
+        }
+    }
+
+    /// Appends one line.
+    pub fn append(&mut self, line: &Line) -> Result<(), JournalError> {
+        let mut text = serde_json::to_vec(line).expect("events hold nothing that JSON cannot");
+        text.push(b'\n');
+        self.file.write_all(&text).map_err(|source| JournalError::Write { path: self.path.clone(), source })
+    }
+}
+
+/// Reads a journal. A last line that was cut off by a crash is left out.
+pub fn read_journal(directory: &Path) -> Result<Vec<Line>, JournalError> {
+    let path = directory.join(JOURNAL_FILE);
+    let read_error = |source| JournalError::Read { path: path.clone(), source };
+    let mut reader = BufReader::new(File::open(&path).map_err(read_error)?);
+    let mut lines: Vec<Line> = Vec::new();
+    let mut text = Vec::new();
+    loop {
+        text.clear();
+        if reader.read_until(b'\n', &mut text).map_err(read_error)? == 0 {
+            break;
+        }
+        match serde_json::from_slice(&text) {
+            Ok(line) => lines.push(line),
+            Err(_) if text.last() != Some(&b'\n') => break,
+            Err(source) => {
+                check_start(&path, &lines)?;
+                return Err(JournalError::Line { path, line: lines.len() + 1, source });
+            }
+        }
+    }
+    check_start(&path, &lines)?;
+    Ok(lines)
+}
+
+fn check_start(path: &Path, lines: &[Line]) -> Result<(), JournalError> {
+    match lines.first() {
+        Some(Line { event: Event::RunStarted(start), .. }) if start.journal <= JOURNAL_VERSION => Ok(()),
+        Some(Line { event: Event::RunStarted(start), .. }) => {
+            Err(JournalError::TooNew { path: path.into(), found: start.journal, known: JOURNAL_VERSION })
+        }
+        _ => Err(JournalError::NoStart { path: path.into() }),
+    }
+}

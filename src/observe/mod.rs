@@ -1,0 +1,12 @@
+//! What was seen: the recorder that takes every answer, the probes that ask the servers, the journal that
+//! keeps it all, and [`Measurements`], the one reading of a journal that verdict, report and terminal share.
+
+mod event;
+mod histogram;
+mod journal;
+mod measurements;
+
+pub use event::*;
+pub use histogram::*;
+pub use journal::*;
+pub use measurements::*;

@@ -1,0 +1,1 @@
+//! Whole-program tests on real servers, one binary. Each module says in its name what would break.
