@@ -1,1 +1,9 @@
 //! Whole-program tests on real servers, one binary. Each module says in its name what would break.
+
+mod any_app;
+mod bad_input;
+mod defects;
+mod interrupt;
+mod numbers;
+mod open_loop;
+mod support;
