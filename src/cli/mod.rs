@@ -1,6 +1,7 @@
 //! The commands, one file each, and the only room that prints.
 
 mod exit;
+mod guard;
 mod logging;
 mod progress;
 mod run;
@@ -25,6 +26,12 @@ enum Command {
     Run(run::RunArgs),
     /// Start the reference app that scenarios test by default
     Serve(serve::ServeArgs),
+    /// Cleans up when cacheproof dies; started by cacheproof itself
+    #[command(hide = true)]
+    Guard {
+        /// The run's token
+        token: String,
+    },
 }
 
 /// Runs the program. Errors are printed here and nowhere else.
@@ -42,6 +49,7 @@ pub fn main() -> std::process::ExitCode {
     let result = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Guard { token } => guard::guard(&token),
     };
     match result {
         Ok(exit) => exit.into(),

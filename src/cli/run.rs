@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use miette::{IntoDiagnostic as _, WrapErr as _};
+use miette::IntoDiagnostic as _;
 
 use super::{CommandResult, Exit, Failure, progress, runtime, stop};
 use crate::observe::{Ending, Hub, JournalWriter};
 use crate::run::{Plan, execute};
+use crate::scenario;
 use crate::verdict::Ruling;
 
 /// Arguments of `run`.
@@ -26,8 +27,9 @@ pub struct RunArgs {
 pub fn run(arguments: RunArgs) -> CommandResult {
     // First of all: goose would otherwise take SIGINT for itself.
     let stop = stop::on_signal();
-    let loaded = crate::scenario::load(&arguments.scenario, &arguments.sets).map_err(Failure::usage)?;
-    super::check::proofs(&loaded, &arguments.scenario)?;
+    let mut loaded = scenario::load(&arguments.scenario, &arguments.sets).map_err(Failure::usage)?;
+    scenario::check_proofs(&loaded, Path::new(".")).map_err(Failure::usage)?;
+    scenario::resolve_env(&mut loaded.scenario, |name| std::env::var(name).ok()).map_err(Failure::usage)?;
     let now = jiff::Timestamp::now();
     let stem = arguments.scenario.file_stem().map_or("scenario".into(), |stem| stem.to_string_lossy());
     let (run_id, directory) = make_directory(&arguments.reports, &now, &stem)?;
@@ -122,7 +124,7 @@ fn point_latest_at(reports: &Path, directory: &Path) {
 fn command(arguments: &RunArgs) -> String {
     let mut command = format!("cacheproof run {}", arguments.scenario.display());
     for set in &arguments.sets {
-        command.push_str(&format!(" --set {}", crate::scenario::strike_out_passwords(set)));
+        command.push_str(&format!(" --set {}", scenario::mask_passwords(set)));
     }
     command
 }

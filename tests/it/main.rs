@@ -6,4 +6,5 @@ mod defects;
 mod interrupt;
 mod numbers;
 mod open_loop;
+mod stack;
 mod support;
