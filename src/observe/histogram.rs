@@ -26,8 +26,11 @@ impl Histogram {
 
     /// Adds one time.
     pub fn record(&mut self, nanoseconds: u64) {
-        // An auto-resizing histogram refuses nothing below u64::MAX / 2: 292 years.
-        self.0.saturating_record(nanoseconds);
+        // `saturating_record` alone would clamp to the present range instead of growing. A histogram that
+        // grows refuses nothing below u64::MAX / 2, 292 years; what is beyond counts as its largest value.
+        if self.0.record(nanoseconds).is_err() {
+            self.0.saturating_record(nanoseconds);
+        }
     }
 
     /// Adds all of another's.
@@ -93,6 +96,9 @@ mod tests {
         let text = serde_json::to_string(&before).expect("it serialises");
         let mut after: Histogram = serde_json::from_str(&text).expect("it is read back");
         assert_eq!(after.count(), 5);
+        let near = |value: Option<u64>, wanted: u64| value.is_some_and(|value| value.abs_diff(wanted) <= wanted / 500);
+        assert!(near(before.max(), 61_000_000_000), "it grew to the largest value: {:?}", before.max());
+        assert!(near(before.quantile(0.5), 5_000), "to three digits: {:?}", before.quantile(0.5));
         assert_eq!(after.quantile(0.5), before.quantile(0.5));
         assert_eq!(after.max(), before.max());
         after.record(300_000_000_000);
