@@ -1,1 +1,4 @@
 //! Whole-program tests on real servers, one binary. Each module says in its name what would break.
+
+mod simulated;
+mod verdict;
