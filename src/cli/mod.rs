@@ -4,9 +4,12 @@ mod exit;
 mod guard;
 mod logging;
 mod progress;
+mod quiet;
+mod report;
 mod run;
 mod serve;
 mod stop;
+mod verdict_text;
 
 use clap::{Parser, Subcommand};
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use miette::IntoDiagnostic as _;
 
+use super::quiet::Quiet;
 use super::{CommandResult, Exit, Failure, progress, runtime, stop};
 use crate::observe::{Ending, Hub, JournalWriter};
 use crate::run::{Plan, execute};
@@ -42,6 +43,7 @@ pub fn run(arguments: RunArgs) -> CommandResult {
         run_id,
         started_at: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     };
+    let quiet = Quiet::stdout();
     let result = runtime()?.block_on(async {
         let journal = JournalWriter::create(&directory).into_diagnostic().map_err(Failure::environment)?;
         let (listener, lines) = tokio::sync::mpsc::unbounded_channel();
@@ -52,6 +54,7 @@ pub fn run(arguments: RunArgs) -> CommandResult {
         let _progress_has_no_result = shown.await;
         result.map_err(Failure::environment)
     });
+    drop(quiet);
     match result {
         Err(failure) => {
             forget_if_empty(&directory);

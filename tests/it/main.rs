@@ -6,5 +6,7 @@ mod defects;
 mod interrupt;
 mod numbers;
 mod open_loop;
+mod simulated;
 mod stack;
 mod support;
+mod verdict;

@@ -1,0 +1,245 @@
+//! What makes a run valid or not, before any rule is looked at.
+
+use std::collections::BTreeSet;
+
+use crate::observe::{Ending, FaultStage, Measurements, Sample};
+use crate::scenario::{Drive, Scenario};
+
+use super::{Finding, numbers};
+
+/// The generator's lateness that counts as too late, in nanoseconds.
+const LATE: u64 = 50_000_000;
+/// Share of a phase's windows that may be late.
+const LATE_WINDOWS: f64 = 0.10;
+/// Share of all cores above which the generator is saturated.
+const BUSY: f64 = 0.85;
+/// How far our count of requests and goose's may differ.
+const MISCOUNT: f64 = 0.01;
+
+/// What weakens the rules on certain phases.
+#[derive(Debug, Default)]
+pub(super) struct Doubts {
+    /// Judged phases that did not run to their end.
+    pub broken_off: BTreeSet<usize>,
+    /// Phases in which the generator was saturated.
+    pub saturated: BTreeSet<usize>,
+    /// Phases whose fault was never seen to work.
+    pub unbroken: BTreeSet<usize>,
+    /// Our count of the requests and goose's differ.
+    pub miscounted: bool,
+}
+
+/// Looks at what was seen for whatever makes it doubtful.
+pub(super) fn examine(scenario: &Scenario, seen: &Measurements) -> (Vec<Finding>, Doubts) {
+    let mut findings = Findings(Vec::new());
+    let mut doubts = Doubts::default();
+    ending(scenario, seen, &mut findings, &mut doubts);
+    generator(scenario, seen, &mut findings, &mut doubts);
+    rates(scenario, seen, &mut findings);
+    counts(seen, &mut findings, &mut doubts);
+    for phase in judged(scenario) {
+        let ran = seen.phases.contains_key(&phase) && !doubts.broken_off.contains(&phase);
+        if ran && seen.count(|key| key.phase == phase) == 0 {
+            findings.grave(format!("Not one request was answered or failed in '{}'.", name(scenario, phase)));
+        }
+    }
+    faults(scenario, seen, &mut findings, &mut doubts);
+    statistics(scenario, seen, &mut findings);
+    for note in &seen.notes {
+        findings.light(note.clone());
+    }
+    (findings.0, doubts)
+}
+
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn grave(&mut self, text: String) {
+        self.0.push(Finding { grave: true, text });
+    }
+
+    fn light(&mut self, text: String) {
+        self.0.push(Finding { grave: false, text });
+    }
+}
+
+fn judged(scenario: &Scenario) -> impl Iterator<Item = usize> + '_ {
+    scenario.phases.iter().enumerate().filter(|(_, phase)| !phase.warm_up).map(|(index, _)| index)
+}
+
+fn name(scenario: &Scenario, phase: usize) -> &str {
+    scenario.phases.get(phase).map_or("?", |phase| &phase.name)
+}
+
+fn ending(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, doubts: &mut Doubts) {
+    if seen.complete() {
+        return;
+    }
+    let why = match &seen.end {
+        None => "cacheproof itself died, the journal has no end".to_owned(),
+        Some(end) => end.why.clone().unwrap_or_else(|| match end.how {
+            Ending::Interrupted => "the user stopped it".to_owned(),
+            _ => "the environment failed".to_owned(),
+        }),
+    };
+    let last = seen.phases.keys().next_back().copied();
+    for phase in judged(scenario) {
+        let whole = seen.phases.get(&phase).is_some_and(|span| {
+            // The last phase that began may have been ended by force: then it is shorter than planned.
+            let planned = scenario.phases[phase].lasts.as_secs_f64();
+            span.to.is_some_and(|to| Some(phase) != last || to - span.from >= planned * 0.99)
+        });
+        if !whole {
+            doubts.broken_off.insert(phase);
+        }
+    }
+    let at = numbers::moment(seen.last_at);
+    let missing: Vec<String> = doubts.broken_off.iter().map(|phase| format!("'{}'", name(scenario, *phase))).collect();
+    let missing = match missing.as_slice() {
+        [] => "Every judged phase was over by then.".to_owned(),
+        names => format!("Not judged to the end: {}.", names.join(", ")),
+    };
+    let why = why.trim_end().trim_end_matches('.');
+    findings.grave(format!("The run is incomplete, it ended after {at}: {why}. {missing}"));
+}
+
+fn generator(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, doubts: &mut Doubts) {
+    let cores = seen.start.as_ref().map_or(0, |start| start.host.cores);
+    for phase in judged(scenario) {
+        let Some(span) = seen.phases.get(&phase) else { continue };
+        let to = span.to.unwrap_or(seen.last_at);
+        let cpu: Vec<(f64, f64)> = seen
+            .samples
+            .iter()
+            .filter(|(at, _)| *at >= span.from && *at <= to)
+            .filter_map(|(at, sample)| sample.harness.as_ref().map(|harness| (*at, harness.cpu)))
+            .collect();
+        if let (Some(first), Some(last)) = (cpu.first(), cpu.last())
+            && cores > 0
+            && last.0 > first.0
+        {
+            let share = (last.1 - first.1) / (last.0 - first.0) / cores as f64;
+            if share > BUSY {
+                doubts.saturated.insert(phase);
+                findings.grave(format!(
+                    "The load generator was saturated in '{}': it used {} of the {cores} cores. Times and throughput \
+                     are its own, not the app's: lower traffic.rate, or use a larger machine.",
+                    name(scenario, phase),
+                    numbers::share(share)
+                ));
+            }
+        }
+        let lags: Vec<u64> = seen
+            .windows
+            .iter()
+            .filter(|(at, _)| *at > span.from && *at <= to)
+            .filter_map(|(_, window)| window.send_lag.map(|lag| lag.p99))
+            .collect();
+        let late = lags.iter().filter(|lag| **lag > LATE).count();
+        if late as f64 > lags.len() as f64 * LATE_WINDOWS {
+            doubts.saturated.insert(phase);
+            findings.grave(format!(
+                "The load generator sent late in '{}': in {late} of {} seconds more than 1 % of its requests left over \
+                 50 ms after their time though a connection was free. Lower traffic.rate, or keep the machine free of \
+                 other work.",
+                name(scenario, phase),
+                lags.len()
+            ));
+        }
+    }
+}
+
+fn rates(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) {
+    let Drive::Open { rate, .. } = scenario.traffic.drive else { return };
+    for phase in judged(scenario) {
+        let seconds = seen.phase_seconds(phase);
+        if seconds < 1.0 {
+            continue;
+        }
+        let planned = scenario.phases[phase].rate.unwrap_or(rate);
+        let count = seen.count(|key| key.phase == phase) as f64;
+        let achieved = count / seconds;
+        let text = format!(
+            "Arrival rate in '{}': {} planned, {} achieved.",
+            name(scenario, phase),
+            numbers::rate(planned),
+            numbers::rate(achieved)
+        );
+        // Poisson arrivals spread by the root of their number; only what is beyond four times that is a lack.
+        let expected = planned * seconds;
+        if count < expected * 0.9 && expected - count > 4.0 * expected.sqrt() {
+            findings.grave(text);
+        } else {
+            findings.light(text);
+        }
+    }
+}
+
+fn counts(seen: &Measurements, findings: &mut Findings, doubts: &mut Doubts) {
+    let Some(end) = &seen.end else { return };
+    let ours = seen.count(|_| true);
+    if end.unsent > 0 {
+        let share = end.unsent as f64 / (ours + end.unsent) as f64;
+        let text = format!(
+            "{} arrivals ({}) were due but never sent, because no connection came free before the run ended.",
+            numbers::count(end.unsent),
+            numbers::share(share)
+        );
+        if share > MISCOUNT { findings.grave(text) } else { findings.light(text) }
+    }
+    if let Some(goose) = end.goose_requests {
+        let apart = ours.abs_diff(goose) as f64 / ours.max(goose).max(1) as f64;
+        let text = format!(
+            "Requests counted: {} by cacheproof, {} by goose ({} apart).",
+            numbers::count(ours),
+            numbers::count(goose),
+            numbers::share(apart)
+        );
+        if apart > MISCOUNT {
+            doubts.miscounted = true;
+            findings.grave(format!("{text} One of them is wrong: please report this."));
+        } else {
+            findings.light(text);
+        }
+    }
+}
+
+fn faults(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, doubts: &mut Doubts) {
+    for (index, phase) in scenario.phases.iter().enumerate() {
+        let Some(fault) = &phase.fault else { continue };
+        let what = format!("{} {}", fault.action.as_str(), fault.victim.as_str());
+        let reached = |stage| seen.faults.iter().any(|(_, event)| event.phase == index && event.stage == stage);
+        let over = seen.phases.contains_key(&index) && !doubts.broken_off.contains(&index);
+        if !reached(FaultStage::Injected) {
+            if over {
+                doubts.unbroken.insert(index);
+                findings.grave(format!("The fault '{what}' in '{}' was never injected.", phase.name));
+            }
+        } else if !reached(FaultStage::Seen) {
+            doubts.unbroken.insert(index);
+            findings.grave(format!(
+                "The fault '{what}' in '{}' was injected but never seen to work: nothing was proved about it.",
+                phase.name
+            ));
+        } else if over && !reached(FaultStage::SeenUndone) {
+            findings.light(format!("After '{what}' in '{}' the victim was not seen to work again.", phase.name));
+        }
+    }
+}
+
+fn statistics(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) {
+    let any = |has: fn(&Sample) -> bool| seen.samples.iter().any(|(_, sample)| has(sample));
+    if scenario.stack.redis.is_some() && !any(|sample| sample.redis.is_some()) {
+        findings.light("Redis gave no statistics: its memory, keys and evictions are not known.".to_owned());
+    }
+    if scenario.stack.postgres.is_some() {
+        if !any(|sample| sample.postgres.is_some()) {
+            findings.light("Postgres gave no statistics: the database's work is not known.".to_owned());
+        } else if !any(|sample| sample.postgres.as_ref().is_some_and(|postgres| postgres.exact)) {
+            findings.light(
+                "Database work is counted in transactions, not in queries: pg_stat_statements is not installed there."
+                    .to_owned(),
+            );
+        }
+    }
+}
