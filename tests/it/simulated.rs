@@ -401,7 +401,7 @@ impl Sim {
                 _ if request == 1 => (0.0180, 0.45),
                 _ => (0.0105, 0.5),
             };
-            let service = LogNormal::new(f64::ln(median), spread).unwrap().sample(&mut self.rng);
+            let service = LogNormal::new(f64::ln(median), spread).expect("a spread above 0").sample(&mut self.rng);
             let wait: f64 = if self.rng.random_bool(0.02) { self.rng.random_range(0.0..0.004) } else { 0.0 };
             let (service, response) = ((service * 1e9) as u64, ((service + wait) * 1e9) as u64);
             let limits = &self.limits;
@@ -429,7 +429,7 @@ impl Sim {
             if outcome == Outcome::Hit {
                 self.cached_reads += 1;
                 self.redis.hits += 1;
-                if self.plan.stale_every > 0 && self.cached_reads % self.plan.stale_every == 0 {
+                if self.plan.stale_every > 0 && self.cached_reads.is_multiple_of(self.plan.stale_every) {
                     cell.stale += 1;
                     let text = "version 3 was answered after version 4 had been acknowledged 1.2 s before".to_owned();
                     self.lines.push(Line {

@@ -124,7 +124,7 @@ fn a_generator_that_sends_too_little_is_told() {
     let mut lines = journal(&plan);
     let thin = |line: &mut Line| {
         let Event::Window(window) = &mut line.event else { return true };
-        window.cells.iter().all(|cell| cell.phase != 4) || line.at as u64 % 3 != 0
+        window.cells.iter().all(|cell| cell.phase != 4) || !(line.at as u64).is_multiple_of(3)
     };
     lines.retain_mut(thin);
     let verdict = judge(&scenario(&plan), &Measurements::of(&lines));

@@ -1,0 +1,240 @@
+//! One way to draw all figures: title, legend, phases and faults above, axes and layers below. Written for
+//! any plotters backend, so that SVG and PNG show the same.
+
+use plotters::coord::Shift;
+use plotters::element::DashedPathElement;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::axis::Axis;
+use super::ink::{FONT, Ink, Role};
+use super::timeline::Timeline;
+
+/// A figure, ready to be drawn.
+#[derive(Clone, Debug)]
+pub(crate) struct Plot {
+    /// File name without its ending.
+    pub file: &'static str,
+    /// Title with its unit.
+    pub title: String,
+    /// What it shows, in words, for those who do not see it.
+    pub about: String,
+    /// What the horizontal axis means.
+    pub x_means: &'static str,
+    pub x: Axis,
+    pub y: Axis,
+    /// Phases and faults, where the horizontal axis is time.
+    pub timeline: Option<Timeline>,
+    pub layers: Vec<Layer>,
+}
+
+/// A named part of a figure.
+#[derive(Clone, Debug)]
+pub(crate) struct Layer {
+    pub name: String,
+    pub role: Role,
+    pub shape: Shape,
+}
+
+/// How a layer is drawn.
+#[derive(Clone, Debug)]
+pub(crate) enum Shape {
+    /// Lines, broken where nothing was measured. Dash and gap in pixels; a gap of 0 is a full line.
+    Line { dash: (i32, i32), runs: Vec<Vec<(f64, f64)>> },
+    /// Steps filled from a low to a high value: (from, to, low, high).
+    Steps { runs: Vec<Vec<(f64, f64, f64, f64)>> },
+}
+
+/// Size of a figure in SVG pixels.
+pub(crate) const SIZE: (u32, u32) = (640, 330);
+
+type Drawn<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
+type Area<DB> = DrawingArea<DB, Shift>;
+
+/// Text of a size in pixels (of its em) and a role.
+pub(crate) fn text_style<'a>(ink: Ink, em: f64, role: Role, bold: bool, anchor: (HPos, VPos)) -> TextStyle<'a> {
+    let style = if bold { FontStyle::Bold } else { FontStyle::Normal };
+    // plotters means the line's height by "size" and writes size / 1.24 as the font size.
+    let font = (FONT, em * 1.24, style).into_font();
+    TextStyle { font, color: ink.colour(role).to_backend_color(), pos: Pos::new(anchor.0, anchor.1) }
+}
+
+/// Width of a text in pixels.
+pub(crate) fn text_width<DB: DrawingBackend>(area: &Area<DB>, text: &str, style: &TextStyle<'_>) -> i32 {
+    area.estimate_text_size(text, style).map_or(0, |(width, _)| i32::try_from(width).unwrap_or(i32::MAX))
+}
+
+/// The text, cut with an ellipsis to a width in pixels; empty where not even three letters fit.
+pub(crate) fn fit<DB: DrawingBackend>(area: &Area<DB>, text: &str, style: &TextStyle<'_>, width: i32) -> String {
+    if text_width(area, text, style) <= width {
+        return text.to_owned();
+    }
+    let letters: Vec<char> = text.chars().take(200).collect();
+    (3..letters.len())
+        .rev()
+        .map(|count| letters[..count].iter().collect::<String>().trim_end().to_owned() + "…")
+        .find(|cut| text_width(area, cut, style) <= width)
+        .unwrap_or_default()
+}
+
+/// Draws a figure.
+pub(crate) fn draw<DB: DrawingBackend>(area: &Area<DB>, plot: &Plot, ink: Ink) -> Drawn<DB> {
+    let (width, height) = area.dim_in_pixel();
+    let (width, height) = (width as i32, height as i32);
+    let left = 64;
+    let title = text_style(ink, 14.0, Role::Text, true, (HPos::Left, VPos::Top));
+    area.draw_text(&fit(area, &plot.title, &title, width - 24), &title, (10, 8))?;
+    legend(area, plot, ink, 34)?;
+    let bands = plot.timeline.is_some();
+    let faults = plot.timeline.as_ref().is_some_and(|timeline| !timeline.faults.is_empty());
+    let top = 48 + if bands { 20 } else { 0 } + if faults { 16 } else { 0 };
+
+    let mut chart = ChartBuilder::on(area)
+        .margin_top(top)
+        .margin_right(24)
+        .margin_bottom(22)
+        .margin_left(6)
+        .x_label_area_size(22)
+        .y_label_area_size(left - 6)
+        .build_cartesian_2d(plot.x.clone(), plot.y.clone())?;
+    let (x_pixels, y_pixels) = chart.plotting_area().get_pixel_range();
+    let base = area.get_base_pixel();
+    let frame = Frame {
+        left: x_pixels.start - base.0,
+        right: x_pixels.end - base.0,
+        top: y_pixels.start - base.1,
+        bottom: y_pixels.end - base.1,
+        from: plot.x.from,
+        to: plot.x.to,
+    };
+    if let Some(timeline) = &plot.timeline {
+        shade(area, timeline, ink, &frame)?;
+    }
+    let label = text_style(ink, 11.0, Role::Muted, false, (HPos::Center, VPos::Center));
+    chart
+        .configure_mesh()
+        .max_light_lines(0)
+        .disable_x_mesh()
+        .bold_line_style(ink.colour(Role::Grid))
+        .axis_style(ink.colour(Role::Muted))
+        .label_style(label.clone())
+        .x_labels(plot.x.ticks.len())
+        .y_labels(plot.y.ticks.len())
+        .draw()?;
+    for layer in &plot.layers {
+        let colour = ink.colour(layer.role);
+        match &layer.shape {
+            Shape::Line { dash, runs } => {
+                for run in runs {
+                    let style = ShapeStyle { color: colour.to_rgba(), filled: false, stroke_width: 2 };
+                    match run.as_slice() {
+                        // A line of one point would not be seen.
+                        [point] => {
+                            chart.draw_series([Circle::new(*point, 2, style.filled())])?;
+                        }
+                        points if dash.1 == 0 => {
+                            chart.draw_series([PathElement::new(points.to_vec(), style)])?;
+                        }
+                        points => {
+                            let points = points.to_vec();
+                            chart.draw_series([DashedPathElement::new(points, dash.0, dash.1, style)])?;
+                        }
+                    }
+                }
+            }
+            Shape::Steps { runs } => {
+                for run in runs {
+                    let upper = run.iter().flat_map(|(from, to, _, high)| [(*from, *high), (*to, *high)]);
+                    let lower = run.iter().rev().flat_map(|(from, to, low, _)| [(*to, *low), (*from, *low)]);
+                    let outline: Vec<(f64, f64)> = upper.chain(lower).collect();
+                    chart.draw_series([Polygon::new(outline, colour.filled())])?;
+                }
+            }
+        }
+    }
+    let means = text_style(ink, 11.0, Role::Muted, false, (HPos::Center, VPos::Top));
+    area.draw_text(plot.x_means, &means, (i32::midpoint(frame.left, frame.right), height - 18))?;
+    Ok(())
+}
+
+struct Frame {
+    left: i32,
+    right: i32,
+    top: i32,
+    bottom: i32,
+    from: f64,
+    to: f64,
+}
+
+impl Frame {
+    fn x(&self, at: f64) -> i32 {
+        let share = ((at - self.from) / (self.to - self.from)).clamp(0.0, 1.0);
+        self.left + (share * f64::from(self.right - self.left)).round() as i32
+    }
+}
+
+fn legend<DB: DrawingBackend>(area: &Area<DB>, plot: &Plot, ink: Ink, y: i32) -> Drawn<DB> {
+    let style = text_style(ink, 11.5, Role::Text, false, (HPos::Left, VPos::Center));
+    let mut x = 12;
+    for layer in &plot.layers {
+        let colour = ink.colour(layer.role);
+        match &layer.shape {
+            Shape::Line { dash, .. } => {
+                let stroke = ShapeStyle { color: colour.to_rgba(), filled: false, stroke_width: 2 };
+                let ends = [(x, y), (x + 24, y)];
+                if dash.1 == 0 {
+                    area.draw(&PathElement::new(ends, stroke))?;
+                } else {
+                    area.draw(&DashedPathElement::new(ends, dash.0, dash.1, stroke))?;
+                }
+                x += 30;
+            }
+            Shape::Steps { .. } => {
+                area.draw(&Rectangle::new([(x, y - 5), (x + 11, y + 5)], colour.filled()))?;
+                x += 16;
+            }
+        }
+        area.draw_text(&layer.name, &style, (x, y))?;
+        x += text_width(area, &layer.name, &style) + 16;
+    }
+    Ok(())
+}
+
+/// Phases as a strip above the plot and lines through it; faults as shades with their names.
+fn shade<DB: DrawingBackend>(area: &Area<DB>, timeline: &Timeline, ink: Ink, frame: &Frame) -> Drawn<DB> {
+    let faults = !timeline.faults.is_empty();
+    let strip = frame.top - if faults { 36 } else { 20 };
+    let style = text_style(ink, 10.5, Role::Text, false, (HPos::Center, VPos::Center));
+    for phase in &timeline.phases {
+        let (from, to) = (frame.x(phase.from), frame.x(phase.to));
+        area.draw(&Rectangle::new([(from + 1, strip), (to, strip + 16)], ink.colour(Role::Band).filled()))?;
+        let name = fit(area, &phase.name, &style, to - from - 6);
+        area.draw_text(&name, &style, (i32::midpoint(from, to), strip + 9))?;
+        let line = [(from, strip), (from, frame.bottom)];
+        area.draw(&DashedPathElement::new(line, 2, 4, ink.colour(Role::Muted).stroke_width(1)))?;
+    }
+    let style = text_style(ink, 10.5, Role::Fault, true, (HPos::Center, VPos::Center));
+    let mut free_from = frame.left;
+    for fault in &timeline.faults {
+        let (from, to) = (frame.x(fault.from), frame.x(fault.to).max(frame.x(fault.from) + 2));
+        area.draw(&Rectangle::new(
+            [(from, frame.top), (to, frame.bottom)],
+            ink.colour(Role::Fault).mix(0.13).filled(),
+        ))?;
+        let row = frame.top - 9;
+        for edge in [from, to] {
+            area.draw(&PathElement::new(
+                [(edge, frame.top), (edge, frame.bottom)],
+                ink.colour(Role::Fault).stroke_width(1),
+            ))?;
+        }
+        let half = text_width(area, &fault.what, &style) / 2 + 2;
+        let middle = i32::midpoint(from, to).min(frame.right - half).max(free_from + half);
+        // A label that finds no room beside its neighbour is left out; the table of faults has it.
+        if middle + half <= frame.right + 20 {
+            area.draw_text(&fault.what, &style, (middle, row))?;
+            free_from = middle + half + 4;
+        }
+    }
+    Ok(())
+}

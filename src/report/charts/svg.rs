@@ -1,0 +1,85 @@
+//! From plotters' SVG to one that fits a page: themed, labelled for screen readers, of any width.
+
+use plotters::prelude::*;
+
+use super::super::ReportError;
+use super::super::text::escape;
+use super::ink::{Ink, Role, prepare_fonts};
+use super::plot::{Plot, SIZE, draw};
+
+/// A figure as SVG, with and without its own style sheet.
+#[derive(Clone, Debug)]
+pub(crate) struct Svg {
+    /// For a page that has [`style`] already.
+    pub inline: String,
+    /// A file of its own.
+    pub alone: String,
+}
+
+/// Draws a figure as SVG.
+pub(crate) fn svg(plot: &Plot) -> Result<Svg, ReportError> {
+    prepare_fonts()?;
+    let failed = |error: String| ReportError::Draw(format!("{}: {error}", plot.file));
+    let mut drawn = String::new();
+    {
+        let area = SVGBackend::with_string(&mut drawn, SIZE).into_drawing_area();
+        draw(&area, plot, Ink::Sentinel).map_err(|error| failed(error.to_string()))?;
+        area.present().map_err(|error| failed(error.to_string()))?;
+    }
+    let body = drawn
+        .find('>')
+        .map(|start| &drawn[start + 1..])
+        .and_then(|rest| rest.rfind("</svg>").map(|end| &rest[..end]))
+        .ok_or_else(|| failed("plotters wrote no SVG".to_owned()))?;
+    let body = themed(body);
+    let (width, height) = SIZE;
+    let id = plot.file;
+    let head = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"cp-chart\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
+         aria-labelledby=\"{id}-title {id}-desc\""
+    );
+    let words = format!(
+        "<title id=\"{id}-title\">{}</title>\n<desc id=\"{id}-desc\">{}</desc>\n",
+        escape(&plot.title),
+        escape(&plot.about)
+    );
+    let (paper, _) = Role::Paper.colours();
+    let background = format!("<rect width=\"{width}\" height=\"{height}\" fill=\"#{paper:06X}\" class=\"cp-0\"/>");
+    Ok(Svg {
+        inline: format!("{head}>\n{words}{body}</svg>\n"),
+        alone: format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{head} width=\"{width}\" height=\"{height}\">\n{words}\
+             <style>\n{}</style>\n{background}\n{body}</svg>\n",
+            style()
+        ),
+    })
+}
+
+/// Sentinels become the light colour and a class; numbers lose the digits that nobody sees.
+fn themed(body: &str) -> String {
+    let mut text = body.replace(" opacity=\"1\"", "").replace(" stroke=\"none\"", "").replace("\">\n", "\">");
+    text = text.replace("\n</text>", "</text>").replace(" \"/>", "\"/>");
+    for role in Role::ALL {
+        let (light, _) = role.colours();
+        for (attribute, kind) in [("fill", ""), ("stroke", "s")] {
+            let sentinel = format!("{attribute}=\"{}\"", role.sentinel());
+            let themed = format!("{attribute}=\"#{light:06X}\" class=\"{}{kind}\"", role.class());
+            text = text.replace(&sentinel, &themed);
+        }
+    }
+    text
+}
+
+/// The rules that recolour figures for dark screens; on paper they stay light.
+pub(crate) fn style() -> String {
+    let mut css = String::from(
+        ".cp-chart text{font-family:system-ui,-apple-system,\"Segoe UI\",Roboto,\"DejaVu Sans\",sans-serif;\
+         font-variant-numeric:tabular-nums}\n@media screen and (prefers-color-scheme:dark){\n",
+    );
+    for role in Role::ALL {
+        let (_, dark) = role.colours();
+        let class = role.class();
+        css += &format!(".{class}{{fill:#{dark:06X}}} .{class}s{{stroke:#{dark:06X}}}\n");
+    }
+    css + "}\n"
+}

@@ -1,0 +1,34 @@
+//! Answered requests a second, over time.
+
+use crate::scenario::Path;
+use crate::verdict::numbers;
+
+use super::axis::Axis;
+use super::look;
+use super::plot::{Layer, Plot, Shape};
+use super::timeline::{Bin, Timeline, runs};
+
+pub(super) fn plot(timeline: &Timeline, bins: &[Bin]) -> Option<Plot> {
+    let rate = |bin: &Bin, path: Path| Some(bin.paths.get(&path)?.answered as f64 / bin.seconds());
+    let high = bins.iter().flat_map(|bin| [rate(bin, Path::Uncached), rate(bin, Path::Cached)]).flatten();
+    let high = high.reduce(f64::max)?;
+    let layers = [Path::Uncached, Path::Cached]
+        .into_iter()
+        .map(|path| {
+            let (role, dash) = look(path);
+            let shape = Shape::Line { dash, runs: runs(bins, |bin| rate(bin, path)) };
+            Layer { name: path.as_str().to_owned(), role, shape }
+        })
+        .filter(|layer| matches!(&layer.shape, Shape::Line { runs, .. } if !runs.is_empty()))
+        .collect();
+    Some(Plot {
+        file: "throughput",
+        title: "Throughput: requests answered a second".to_owned(),
+        about: format!("Answered requests a second over the run, at most {}.", numbers::rate(high)),
+        x_means: "seconds since the run began",
+        x: Axis::seconds(timeline.from, timeline.to),
+        y: Axis::linear(high, numbers::rate),
+        timeline: Some(timeline.clone()),
+        layers,
+    })
+}

@@ -1,0 +1,151 @@
+//! What stands above every figure over time, and the second-by-second numbers that they draw.
+
+use std::collections::BTreeMap;
+
+use crate::observe::{Histogram, Measurements, Outcome};
+use crate::scenario::{Path, Scenario};
+
+use super::super::text::one_line;
+
+/// Phases and faults with their times in seconds.
+#[derive(Clone, Debug)]
+pub(crate) struct Timeline {
+    pub from: f64,
+    pub to: f64,
+    pub phases: Vec<Band>,
+    pub faults: Vec<Shade>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Band {
+    pub name: String,
+    pub path: Path,
+    pub from: f64,
+    pub to: f64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Shade {
+    pub what: String,
+    pub from: f64,
+    pub to: f64,
+}
+
+impl Timeline {
+    /// `None` where no phase ever began.
+    pub fn of(scenario: &Scenario, seen: &Measurements) -> Option<Self> {
+        let phases: Vec<Band> = seen
+            .phases
+            .iter()
+            .filter_map(|(index, span)| {
+                let phase = scenario.phases.get(*index)?;
+                let to = span.to.unwrap_or(seen.last_at);
+                Some(Band { name: one_line(&phase.name, 60), path: phase.path, from: span.from, to })
+            })
+            .collect();
+        let from = phases.iter().map(|phase| phase.from).reduce(f64::min)?;
+        let to = phases.iter().map(|phase| phase.to).reduce(f64::max)?;
+        let faults = seen
+            .fault_windows()
+            .into_iter()
+            .map(|fault| Shade {
+                what: one_line(&fault.what, 40),
+                from: fault.from,
+                to: fault.back.or(fault.undone).unwrap_or(seen.last_at),
+            })
+            .collect();
+        Some(Self { from, to, phases, faults })
+    }
+
+    fn path_at(&self, at: f64) -> Option<Path> {
+        self.phases.iter().find(|phase| phase.from <= at && at < phase.to).map(|phase| phase.path)
+    }
+}
+
+/// More points than pixels help nobody: a long run's seconds are put together to at most this many.
+const BINS: usize = 300;
+
+/// What came in during a stretch of time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bin {
+    pub from: f64,
+    pub to: f64,
+    pub outcomes: BTreeMap<Outcome, u64>,
+    pub paths: BTreeMap<Path, PathBin>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PathBin {
+    pub response: Histogram,
+    pub answered: u64,
+    pub hits: u64,
+    pub misses: u64,
+}
+
+impl Bin {
+    pub fn middle(&self) -> f64 {
+        f64::midpoint(self.from, self.to)
+    }
+
+    pub fn seconds(&self) -> f64 {
+        self.to - self.from
+    }
+}
+
+/// The run in bins of equal numbers of seconds, in order of time.
+pub(crate) fn bins(scenario: &Scenario, seen: &Measurements, timeline: &Timeline) -> Vec<Bin> {
+    let each = seen.windows.len().div_ceil(BINS).max(1);
+    let mut bins: Vec<Bin> = Vec::new();
+    for chunk in seen.windows.chunks(each) {
+        let mut bin = Bin::default();
+        let windows = || chunk.iter().map(|(at, window)| (at - window.seconds, *at));
+        bin.from = windows().map(|(from, _)| from).fold(f64::INFINITY, f64::min).max(0.0);
+        bin.to = windows().map(|(_, to)| to).fold(0.0, f64::max);
+        // Windows and clock may be a millisecond apart; bins must not overlap.
+        if let Some(before) = bins.last()
+            && (bin.from - before.to).abs() < 0.05
+        {
+            bin.from = before.to;
+        }
+        if let Some(path) = timeline.path_at(bin.middle()) {
+            bin.paths.insert(path, PathBin::default());
+        }
+        for cell in chunk.iter().flat_map(|(_, window)| &window.cells) {
+            let count = cell.response.count();
+            *bin.outcomes.entry(cell.outcome).or_default() += count;
+            let path = bin.paths.entry(cell.path).or_default();
+            path.response.merge(&cell.response);
+            path.answered += if cell.outcome == Outcome::Error { 0 } else { count };
+            if scenario.traffic.requests.get(cell.request).is_some_and(|request| request.cacheable) {
+                path.hits += if cell.outcome == Outcome::Hit { count } else { 0 };
+                path.misses += if cell.outcome == Outcome::Miss { count } else { 0 };
+            }
+        }
+        if bin.to > bin.from {
+            bins.push(bin);
+        }
+    }
+    bins
+}
+
+/// Points in runs: a bin without a value, or a hole between two bins, breaks the line.
+pub(crate) fn runs(bins: &[Bin], value: impl Fn(&Bin) -> Option<f64>) -> Vec<Vec<(f64, f64)>> {
+    let mut runs: Vec<Vec<(f64, f64)>> = Vec::new();
+    let mut end = None;
+    for bin in bins {
+        match value(bin) {
+            Some(value) => {
+                let joined = end.is_some_and(|end: f64| bin.from - end < bin.seconds() * 0.5);
+                if !joined || runs.is_empty() {
+                    runs.push(Vec::new());
+                }
+                if let Some(run) = runs.last_mut() {
+                    run.push((bin.middle(), value));
+                }
+                end = Some(bin.to);
+            }
+            None => end = None,
+        }
+    }
+    runs
+}
