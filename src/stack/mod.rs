@@ -95,7 +95,7 @@ async fn redis_up(spec: &RedisSpec, guard: &Guard, tell: &(dyn Fn(&str) + Send +
         }
         Choice::Local { installed, why } => {
             let (server, url) = local::start_redis(spec, &installed, guard).await?;
-            Server::introduce(Kind::Redis, Place::Local(server), url, why, None).await
+            Server::introduce(Kind::Redis, Place::Local(Box::new(server)), url, why, None).await
         }
         Choice::Container { docker, image, why } => {
             let (server, url) = container::start_redis(docker, spec, &image, guard).await?;
@@ -116,7 +116,7 @@ async fn postgres_up(
         }
         Choice::Local { installed, why } => {
             let (server, url) = local::start_postgres(&installed, guard).await?;
-            Server::introduce(Kind::Postgres, Place::Local(server), url, why, None).await?
+            Server::introduce(Kind::Postgres, Place::Local(Box::new(server)), url, why, None).await?
         }
         Choice::Container { docker, image, why } => {
             let (server, url) = container::start_postgres(docker, &image, guard).await?;

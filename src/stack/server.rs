@@ -31,7 +31,7 @@ pub(super) struct State {
 
 /// Where it runs.
 pub(super) enum Place {
-    Local(LocalServer),
+    Local(Box<LocalServer>),
     Container(Box<ContainerServer>),
     External,
 }

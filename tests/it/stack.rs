@@ -21,8 +21,8 @@ fn image(variable: &str, stand_in: &str) -> String {
 }
 
 fn spec(provider: Provider) -> StackSpec {
-    let redis = image("CACHEPROOF_REDIS_IMAGE", "cacheproof-standin/redis:7");
-    let postgres = image("CACHEPROOF_POSTGRES_IMAGE", "cacheproof-standin/postgres:15");
+    let redis = image("CACHEPROOF_REDIS_IMAGE", "cacheproof-standin/redis:latest");
+    let postgres = image("CACHEPROOF_POSTGRES_IMAGE", "cacheproof-standin/postgres:latest");
     if provider == Provider::Container {
         for image in [&redis, &postgres] {
             let seen = Command::new("docker").args(["image", "inspect", image]).output();
