@@ -1,1 +1,44 @@
-fn main() {}
+//! What measuring costs: one answer recorded, and a second's worth of answers folded into a window.
+
+use std::hint::black_box;
+
+use cacheproof::observe::{Answer, Outcome, Recorder};
+use cacheproof::scenario::Path;
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+
+/// Answers in one window: what goose drives at most on two cores.
+const WINDOW: u64 = 40_000;
+
+fn answer(index: u64) -> Answer {
+    Answer {
+        phase: 2,
+        path: Path::Cached,
+        request: u16::try_from(index % 6).unwrap_or(0),
+        outcome: if index.is_multiple_of(5) { Outcome::Miss } else { Outcome::Hit },
+        response: 200_000 + index * 37 % 5_000_000,
+        service: 190_000 + index * 37 % 5_000_000,
+        stale: false,
+        lag: index.is_multiple_of(2).then_some(400_000),
+    }
+}
+
+fn filled() -> Recorder {
+    let recorder = Recorder::new(vec![50_000_000, 150_000_000], 2);
+    for index in 0..WINDOW {
+        recorder.record(usize::try_from(index).unwrap_or(0), answer(index));
+    }
+    recorder
+}
+
+fn recorder(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("recorder");
+    group.throughput(Throughput::Elements(WINDOW));
+    group.bench_function("record 40 000 answers", |bencher| bencher.iter(|| black_box(filled())));
+    group.bench_function("drain 40 000 answers into a window", |bencher| {
+        bencher.iter_batched(filled, |recorder| recorder.drain(1.0, 0), BatchSize::LargeInput);
+    });
+    group.finish();
+}
+
+criterion_group!(benches, recorder);
+criterion_main!(benches);

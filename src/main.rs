@@ -1,2 +1,5 @@
-//! Placeholder.
-fn main() {}
+//! Arguments in, exit code out.
+
+fn main() -> std::process::ExitCode {
+    cacheproof::cli::main()
+}

@@ -1,5 +1,72 @@
 //! The commands, one file each, and the only room that prints.
 
 mod exit;
+mod guard;
+mod logging;
+mod progress;
+mod quiet;
+mod report;
+mod run;
+mod serve;
+mod stop;
+mod verdict_text;
+
+use clap::{Parser, Subcommand};
 
 pub use exit::*;
+
+/// Proves what a cache deployment does: hit rate, latency, fallback and freshness, measured on real servers.
+#[derive(Debug, Parser)]
+#[command(name = "cacheproof", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a scenario: bring servers and app up, drive them, break them, judge, write a report
+    Run(run::RunArgs),
+    /// Start the reference app that scenarios test by default
+    Serve(serve::ServeArgs),
+    /// Cleans up when cacheproof dies; started by cacheproof itself
+    #[command(hide = true)]
+    Guard {
+        /// The run's token
+        token: String,
+    },
+}
+
+/// Runs the program. Errors are printed here and nowhere else.
+pub fn main() -> std::process::ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors; clap knows where to print each.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Pass };
+            let _closed_pipe = error.print();
+            return exit.into();
+        }
+    };
+    logging::start();
+    let result = match arguments.command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Guard { token } => guard::guard(&token),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("{:?}", failure.report);
+            failure.exit.into()
+        }
+    }
+}
+
+/// A runtime for a command that waits for the network.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::environment(miette::miette!("can't start the async runtime: {error}")))
+}

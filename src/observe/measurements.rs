@@ -8,6 +8,9 @@ use super::{
 };
 use crate::scenario::Path;
 
+/// How soon after a phase's end the sample that it asked for comes in, seconds.
+const BOUNDARY_SAMPLE_WITHIN: f64 = 0.25;
+
 /// Everything a journal says, sorted for reading.
 #[derive(Clone, Debug, Default)]
 pub struct Measurements {
@@ -196,10 +199,13 @@ impl Measurements {
     }
 
     /// How much a counter of the samples grew in a phase; a server that was started anew counts from 0.
-    /// `None` where fewer than two samples of the phase have it.
+    /// `None` where fewer than two samples of the phase have it. The sample that a phase's end asks for comes
+    /// in just after it and belongs to it as well.
     pub fn growth(&self, phase: usize, counter: impl Fn(&Sample) -> Option<u64>) -> Option<u64> {
         let span = self.phases.get(&phase)?;
         let to = span.to.unwrap_or(self.last_at);
+        let first_after = self.samples.iter().map(|(at, _)| *at).find(|at| *at > to);
+        let to = first_after.filter(|at| *at - to < BOUNDARY_SAMPLE_WITHIN).unwrap_or(to);
         let mut values = self
             .samples
             .iter()

@@ -3,10 +3,16 @@
 
 mod event;
 mod histogram;
+mod hub;
 mod journal;
 mod measurements;
+mod probe;
+mod recorder;
 
 pub use event::*;
 pub use histogram::*;
+pub use hub::*;
 pub use journal::*;
 pub use measurements::*;
+pub use probe::*;
+pub use recorder::*;

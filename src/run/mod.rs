@@ -1,1 +1,176 @@
-//! Placeholder.
+//! The timeline that ties the rooms together: servers up, app up, phases in order, everything down again.
+
+mod host;
+mod timeline;
+mod warm_up;
+mod watch_over;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::load::{Driver, Exchange, LoadError};
+use crate::observe::{Ending, Event, Hub, Prober, Recorder, RunEnded, RunStarted, TargetReady};
+use crate::scenario::Scenario;
+use crate::stack::{Guard, Stack, StackError};
+use crate::target::{App, Surroundings, TargetError, preflight};
+
+pub use host::{git_commit, host};
+
+/// What to run and where to write.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The scenario, checked.
+    pub scenario: Scenario,
+    /// Name of its file as given.
+    pub scenario_name: String,
+    /// Its text as run, without passwords.
+    pub scenario_text: String,
+    /// This program: starts the reference app and the guard.
+    pub cacheproof: PathBuf,
+    /// Command that repeats the run.
+    pub command: String,
+    /// Name of the run's directory.
+    pub run_id: String,
+    /// UTC, RFC 3339, whole seconds.
+    pub started_at: String,
+}
+
+/// Why a run could not be made. What was measured before stands in the journal.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum RunError {
+    /// Servers.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Stack(#[from] StackError),
+    /// The app.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Target(#[from] TargetError),
+    /// The load engine.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Load(#[from] LoadError),
+}
+
+/// How long requests in flight may take to finish when the user stops the run.
+const INTERRUPTED_PATIENCE: Duration = Duration::from_millis(300);
+
+/// Runs the scenario and tells the hub. `stop` turns true when the user wants it to end.
+/// `tell` hears, in words, what bring-up is doing.
+///
+/// When this returns, everything that was started is down again. `Ok` means that the journal is closed with a
+/// [`RunEnded`] line that says how it went; `Err` that nothing was measured.
+pub async fn execute(
+    plan: &Plan,
+    hub: &Hub,
+    mut stop: watch::Receiver<bool>,
+    tell: &(dyn Fn(&str) + Send + Sync),
+) -> Result<Ending, RunError> {
+    hub.emit(Event::RunStarted(RunStarted {
+        journal: crate::observe::JOURNAL_VERSION,
+        cacheproof: env!("CARGO_PKG_VERSION").into(),
+        started_at: plan.started_at.clone(),
+        run_id: plan.run_id.clone(),
+        scenario_name: plan.scenario_name.clone(),
+        scenario: plan.scenario_text.clone(),
+        command: plan.command.clone(),
+        limits: plan.scenario.latency_limits(),
+        host: host(),
+        git: git_commit(),
+    }));
+    let guard = Guard::start(&plan.cacheproof)?;
+    // A stop during bring-up drops what is half started; the guard clears it away.
+    let up = tokio::select! {
+        up = Stack::up(&plan.scenario.stack, &guard, tell) => Some(up?),
+        Ok(_) = stop.wait_for(|stop| *stop) => None,
+    };
+    let Some(stack) = up else {
+        drop(guard);
+        return Ok(interrupted_early(hub));
+    };
+    let result = on_stack(plan, hub, stop, tell, &guard, &stack).await;
+    stack.down().await?;
+    guard.release()?;
+    result
+}
+
+async fn on_stack(
+    plan: &Plan,
+    hub: &Hub,
+    mut stop: watch::Receiver<bool>,
+    tell: &(dyn Fn(&str) + Send + Sync),
+    guard: &Guard,
+    stack: &Stack,
+) -> Result<Ending, RunError> {
+    hub.emit(Event::StackReady(stack.facts()));
+    let watch_process = |pid| guard.watch_process(pid);
+    let around = Surroundings {
+        cacheproof: &plan.cacheproof,
+        directory: guard.directory(),
+        redis_url: stack.redis.as_ref().map(|server| server.url()),
+        database_url: stack.postgres.as_ref().map(|server| server.url()),
+        token: guard.token(),
+        watch: &watch_process,
+    };
+    tell("starting the app and loading its data");
+    let app = tokio::select! {
+        app = App::up(&plan.scenario, &around) => app?,
+        Ok(_) = stop.wait_for(|stop| *stop) => return Ok(interrupted_early(hub)),
+    };
+    let result = on_app(plan, hub, stop, stack, &app, &around).await;
+    app.down().await;
+    result
+}
+
+async fn on_app(
+    plan: &Plan,
+    hub: &Hub,
+    stop: watch::Receiver<bool>,
+    stack: &Stack,
+    app: &App,
+    around: &Surroundings<'_>,
+) -> Result<Ending, RunError> {
+    let scenario = &plan.scenario;
+    hub.emit(Event::TargetReady(TargetReady { what: app.what().into(), url: app.url().into(), pid: app.pid() }));
+    let exchange = Exchange::new(scenario.clone(), app.url());
+    preflight(scenario, &exchange.plan, app.url()).await?;
+    let shards = std::thread::available_parallelism().map_or(2, usize::from);
+    let recorder = Arc::new(Recorder::new(scenario.latency_limits(), shards));
+    let driver = Driver::start(exchange, app.url(), Arc::clone(&recorder)).await?;
+    let prober = Prober::new(around.redis_url, around.database_url);
+
+    let scene = timeline::Scene { scenario, hub, stack, app, around, driver: &driver, recorder: &recorder };
+    let (how, why) = timeline::play(&scene, prober, stop).await;
+
+    let patience = match how {
+        Ending::Completed => scenario.traffic.timeout + Duration::from_secs(1),
+        Ending::Interrupted | Ending::EnvironmentFailed => INTERRUPTED_PATIENCE,
+    };
+    let backlog = driver.backlog();
+    let since = std::time::Instant::now();
+    let stopped = driver.stop(patience).await;
+    // The last answers: those of requests that were in flight when the timeline ended.
+    hub.emit(Event::Window(recorder.drain(since.elapsed().as_secs_f64(), backlog)));
+    let (goose_requests, unsent) = match stopped {
+        Ok((counted, unsent)) => (Some(counted), unsent),
+        Err(error) => {
+            hub.note(error.to_string());
+            (None, backlog)
+        }
+    };
+    hub.emit(Event::RunEnded(RunEnded { how, why, goose_requests, unsent }));
+    Ok(how)
+}
+
+fn interrupted_early(hub: &Hub) -> Ending {
+    hub.emit(Event::RunEnded(RunEnded {
+        how: Ending::Interrupted,
+        why: Some("stopped before the first phase".into()),
+        goose_requests: None,
+        unsent: 0,
+    }));
+    Ending::Interrupted
+}

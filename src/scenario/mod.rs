@@ -1,13 +1,36 @@
 //! What the user writes: the scenario file, its types, its parser and its diagnostics.
 //!
-//! This room does no other I/O than reading the file it is given. [`parse`] turns text into a [`Scenario`]
-//! in which everything is already checked: names resolve, units are right, every rule speaks of something
-//! the scenario does.
+//! This room does no other I/O than reading the file it is given (and, for [`check_proofs`], the tests that it
+//! names). [`parse`] turns text into a [`Scenario`] in which everything is already checked: names resolve,
+//! units are right, every rule speaks of something the scenario does. docs/scenario.md is the reference.
 
+mod grammar;
+mod load;
 mod model;
+mod overrides;
+mod parse;
+mod parse_servers;
+mod parse_target;
+mod parse_timeline;
+mod parse_traffic;
+mod problem;
+mod proofs;
 mod quantity;
+mod reader;
+mod resolve;
 mod rule;
+mod schema;
+mod secrets;
+mod show;
+#[cfg(test)]
+mod tests;
 
+pub use load::{Loaded, load};
 pub use model::*;
+pub use parse::parse;
+pub use parse_traffic::placeholders;
+pub use problem::{Problem, ScenarioErrors};
+pub use proofs::check_proofs;
 pub use quantity::*;
 pub use rule::*;
+pub use secrets::{MissingVariables, mask_passwords, resolve_env};

@@ -1,4 +1,12 @@
 //! Whole-program tests on real servers, one binary. Each module says in its name what would break.
 
+mod any_app;
+mod bad_input;
+mod defects;
+mod interrupt;
+mod numbers;
+mod open_loop;
 mod simulated;
+mod stack;
+mod support;
 mod verdict;

@@ -1,0 +1,118 @@
+//! The live line while a run lasts: phase, time left, rate, P95, hit rate, errors. Plain lines where there is
+//! no terminal.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use crate::observe::{Event, FaultStage, Histogram, Line, Outcome, Window};
+use crate::scenario::Scenario;
+
+/// How often a plain line is written inside a phase.
+const PLAIN_EVERY: Duration = Duration::from_secs(5);
+
+/// Writes progress to stderr until the stream of lines ends.
+pub async fn show(scenario: Scenario, mut lines: mpsc::UnboundedReceiver<Line>) {
+    let mut screen = Screen { live: std::io::stderr().is_terminal(), drawn: false, last_plain: Instant::now() };
+    let mut phase: Option<(usize, f64)> = None;
+    while let Some(Line { at, event }) = lines.recv().await {
+        match event {
+            Event::StackReady(stack) => {
+                for (name, server) in [("redis", stack.redis), ("postgres", stack.postgres)] {
+                    if let Some(server) = server {
+                        screen.line(&format!("{name} {} ({}): {}", server.version, server.provider, server.why));
+                    }
+                }
+            }
+            Event::TargetReady(target) => screen.line(&format!("{} answers at {}", target.what, target.url)),
+            Event::PhaseStarted { phase: index } => {
+                phase = Some((index, at));
+                let spec = &scenario.phases[index];
+                screen.line(&format!(
+                    "{at:>5.0} s  phase '{}' ({}, {} {} s)",
+                    spec.name,
+                    spec.path.as_str(),
+                    if spec.warm_up { "at most" } else { "for" },
+                    spec.lasts.as_secs_f64(),
+                ));
+            }
+            Event::PhaseEnded { reason, .. } if reason != "its time was up" => {
+                screen.line(&format!("{at:>5.0} s  ended early: {reason}"));
+            }
+            Event::Fault(fault) => {
+                let stage = match fault.stage {
+                    FaultStage::Injected => "injected",
+                    FaultStage::Seen => "seen",
+                    FaultStage::Undone => "undone",
+                    FaultStage::SeenUndone => "over",
+                };
+                screen.line(&format!("{at:>5.0} s  fault '{}' {stage}: {}", fault.what, fault.detail));
+            }
+            Event::Note { text } => screen.line(&format!("note: {text}")),
+            Event::Window(window) => {
+                if let Some((index, from)) = phase {
+                    let left = (scenario.phases[index].lasts.as_secs_f64() - (at - from)).max(0.0);
+                    screen.progress(at, &format!("{}  {:>3.0} s left  {}", scenario.phases[index].name, left, figures(&window)));
+                }
+            }
+            _ => {}
+        }
+    }
+    screen.clear();
+}
+
+/// The figures of one second.
+fn figures(window: &Window) -> String {
+    let mut times = Histogram::new();
+    let (mut hits, mut misses, mut errors) = (0, 0, 0);
+    for cell in &window.cells {
+        times.merge(&cell.response);
+        let count = cell.response.count();
+        match cell.outcome {
+            Outcome::Hit => hits += count,
+            Outcome::Miss => misses += count,
+            Outcome::Error | Outcome::Wrong => errors += count,
+            _ => {}
+        }
+    }
+    let rate = times.count() as f64 / window.seconds.max(1e-3);
+    let p95 = times.quantile(0.95).map_or("–".to_owned(), |p95| format!("{:.1} ms", p95 as f64 / 1e6));
+    let hit_rate = match hits + misses {
+        0 => "–".to_owned(),
+        all => format!("{:.1} %", 100.0 * hits as f64 / all as f64),
+    };
+    format!("{rate:.0}/s  P95 {p95}  hit rate {hit_rate}  errors {errors}")
+}
+
+struct Screen {
+    live: bool,
+    drawn: bool,
+    last_plain: Instant,
+}
+
+impl Screen {
+    /// A line that stays.
+    fn line(&mut self, text: &str) {
+        self.clear();
+        eprintln!("{text}");
+        self.last_plain = Instant::now();
+    }
+
+    /// A line that the next one replaces.
+    fn progress(&mut self, at: f64, text: &str) {
+        if self.live {
+            eprint!("\r\x1b[2K{at:>5.0} s  {text}");
+            let _closed = std::io::stderr().flush();
+            self.drawn = true;
+        } else if self.last_plain.elapsed() >= PLAIN_EVERY {
+            self.line(&format!("{at:>5.0} s  {text}"));
+        }
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.drawn) {
+            eprint!("\r\x1b[2K");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! `cacheproof run`: a scenario from its file to its verdict.
+
+use std::path::{Path, PathBuf};
+
+use miette::IntoDiagnostic as _;
+
+use super::quiet::Quiet;
+use super::{CommandResult, Exit, Failure, progress, runtime, stop};
+use crate::observe::{Ending, Hub, JournalWriter};
+use crate::run::{Plan, execute};
+use crate::scenario;
+use crate::verdict::Ruling;
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// The scenario file
+    scenario: PathBuf,
+    /// Override one value: --set traffic.rate=800/s (may be given several times)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Where the run's directory is made
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    reports: PathBuf,
+}
+
+/// Runs, judges, writes the report, prints the verdict.
+pub fn run(arguments: RunArgs) -> CommandResult {
+    // First of all: goose would otherwise take SIGINT for itself.
+    let stop = stop::on_signal();
+    let mut loaded = scenario::load(&arguments.scenario, &arguments.sets).map_err(Failure::usage)?;
+    scenario::check_proofs(&loaded, Path::new(".")).map_err(Failure::usage)?;
+    scenario::resolve_env(&mut loaded.scenario, |name| std::env::var(name).ok()).map_err(Failure::usage)?;
+    let now = jiff::Timestamp::now();
+    let stem = arguments.scenario.file_stem().map_or("scenario".into(), |stem| stem.to_string_lossy());
+    let (run_id, directory) = make_directory(&arguments.reports, &now, &stem)?;
+    let plan = Plan {
+        scenario: loaded.scenario,
+        scenario_name: loaded.name,
+        scenario_text: loaded.text,
+        cacheproof: std::env::current_exe().into_diagnostic().map_err(Failure::environment)?,
+        command: command(&arguments),
+        run_id,
+        started_at: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    };
+    let quiet = Quiet::stdout();
+    let result = runtime()?.block_on(async {
+        let journal = JournalWriter::create(&directory).into_diagnostic().map_err(Failure::environment)?;
+        let (listener, lines) = tokio::sync::mpsc::unbounded_channel();
+        let hub = Hub::new(journal, Some(listener));
+        let shown = tokio::spawn(progress::show(plan.scenario.clone(), lines));
+        let result = execute(&plan, &hub, stop, &|text| eprintln!("{text}")).await;
+        hub.close();
+        let _progress_has_no_result = shown.await;
+        result.map_err(Failure::environment)
+    });
+    drop(quiet);
+    match result {
+        Err(failure) => {
+            forget_if_empty(&directory);
+            Err(failure)
+        }
+        Ok(ending) => conclude(&arguments.reports, &directory, ending),
+    }
+}
+
+/// From the journal to the verdict on the terminal.
+fn conclude(reports: &Path, directory: &Path, ending: Ending) -> CommandResult {
+    let judged = super::report::render_run(directory)?;
+    point_latest_at(reports, directory);
+    print!("{}", super::verdict_text::verdict_lines(&judged, directory));
+    match ending {
+        Ending::Interrupted => Ok(Exit::Interrupted),
+        Ending::EnvironmentFailed => {
+            let why = judged.seen.end.and_then(|end| end.why).unwrap_or_default();
+            Err(Failure::environment(miette::miette!("the run broke off: {why}")))
+        }
+        Ending::Completed => Ok(match judged.verdict.ruling {
+            Ruling::Pass => Exit::Pass,
+            Ruling::Fail => Exit::RulesFailed,
+            Ruling::Inconclusive => Exit::Inconclusive,
+        }),
+    }
+}
+
+fn make_directory(reports: &Path, now: &jiff::Timestamp, stem: &str) -> Result<(String, PathBuf), Failure> {
+    let base = format!("{}-{stem}", now.strftime("%Y%m%dT%H%M%SZ"));
+    let trouble = |error: std::io::Error| {
+        Failure::environment(miette::miette!(
+            help = "give a directory that you may write to: --reports DIR",
+            "can't write reports to {}: {error}",
+            reports.display()
+        ))
+    };
+    std::fs::create_dir_all(reports).map_err(trouble)?;
+    for attempt in 1..100 {
+        let id = if attempt == 1 { base.clone() } else { format!("{base}-{attempt}") };
+        let directory = reports.join(&id);
+        match std::fs::create_dir(&directory) {
+            Ok(()) => return Ok((id, directory)),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(trouble(error)),
+        }
+    }
+    Err(trouble(std::io::ErrorKind::AlreadyExists.into()))
+}
+
+/// A run that measured nothing leaves no directory behind.
+fn forget_if_empty(directory: &Path) {
+    let _still_there = std::fs::remove_file(directory.join(crate::observe::JOURNAL_FILE));
+    let _still_there = std::fs::remove_dir(directory);
+}
+
+/// `reports/latest`; a file system without links goes without.
+fn point_latest_at(reports: &Path, directory: &Path) {
+    let Some(name) = directory.file_name() else { return };
+    let latest = reports.join("latest");
+    if latest.is_symlink() || !latest.exists() {
+        let _gone = std::fs::remove_file(&latest);
+        if let Err(error) = std::os::unix::fs::symlink(name, &latest) {
+            tracing::debug!("no link {}: {error}", latest.display());
+        }
+    }
+}
+
+/// The command that repeats this run.
+fn command(arguments: &RunArgs) -> String {
+    let mut command = format!("cacheproof run {}", arguments.scenario.display());
+    for set in &arguments.sets {
+        command.push_str(&format!(" --set {}", scenario::mask_passwords(set)));
+    }
+    command
+}

@@ -1,0 +1,209 @@
+//! What each arrival asks for: the request, its keys, its URL and body.
+
+use std::collections::BTreeMap;
+
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use super::Keys;
+use crate::scenario::{Method, Request, Scenario};
+
+/// Turns (phase, index) into a request, always the same one for the same seed.
+#[derive(Debug)]
+pub struct TrafficPlan {
+    seed: u64,
+    requests: Vec<PlannedRequest>,
+    /// Cumulative weights, for drawing.
+    weights: Vec<f64>,
+    keys: BTreeMap<String, Keys>,
+}
+
+/// A kind of request with its templates taken apart.
+#[derive(Debug)]
+struct PlannedRequest {
+    path: Template,
+    body: Option<Template>,
+    /// Key space of the item that the path names, where it names one.
+    item: Option<String>,
+    template: String,
+}
+
+/// One request to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Index into the scenario's requests.
+    pub request: usize,
+    /// Path and query.
+    pub path: String,
+    /// JSON body.
+    pub body: Option<String>,
+    /// Id of the item that the path names: what the answer's identity must be. `None` for lists and creates.
+    pub item: Option<u64>,
+}
+
+/// Streams of the seed: arrivals use the phase's number, these lie beyond any.
+const KEYS_STREAM: u64 = 1 << 32;
+const CALLS_STREAM: u64 = 1 << 33;
+
+impl TrafficPlan {
+    /// For a checked scenario: every placeholder has its key space.
+    pub fn new(scenario: &Scenario) -> Self {
+        let keys = scenario
+            .data
+            .iter()
+            .zip(KEYS_STREAM..)
+            .map(|((name, size), stream)| {
+                (name.clone(), Keys::new(*size, scenario.traffic.popularity, scenario.seed, stream))
+            })
+            .collect();
+        let mut sum = 0.0;
+        let weights = scenario
+            .traffic
+            .requests
+            .iter()
+            .map(|request| {
+                sum += request.weight;
+                sum
+            })
+            .collect();
+        let requests = scenario.traffic.requests.iter().map(|request| plan_request(request, scenario)).collect();
+        Self { seed: scenario.seed, requests, weights, keys }
+    }
+
+    /// Request `index` of a phase.
+    pub fn call(&self, phase: usize, index: u64) -> Call {
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed ^ index.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        random.set_stream(CALLS_STREAM + phase as u64);
+        let total = self.weights.last().copied().unwrap_or(0.0);
+        let point = random.random_range(0.0..total.max(f64::MIN_POSITIVE));
+        let request = self.weights.partition_point(|weight| *weight <= point).min(self.requests.len() - 1);
+        let planned = &self.requests[request];
+        let mut drawn = BTreeMap::new();
+        let path = planned.path.fill(&self.keys, &mut drawn, &mut random);
+        let body = planned.body.as_ref().map(|body| body.fill(&self.keys, &mut drawn, &mut random));
+        let item = planned.item.as_ref().and_then(|space| drawn.get(space).copied());
+        Call { request, path, body, item }
+    }
+
+    /// One request of this kind for item 1 of every key space: to look at the app before the load begins.
+    pub fn first_call(&self, request: usize) -> Call {
+        let planned = &self.requests[request];
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        let mut drawn = self.keys.keys().map(|space| (space.clone(), 1)).collect();
+        let path = planned.path.fill(&self.keys, &mut drawn, &mut random);
+        let body = planned.body.as_ref().map(|body| body.fill(&self.keys, &mut drawn, &mut random));
+        let item = planned.item.as_ref().map(|_| 1);
+        Call { request, path, body, item }
+    }
+
+    /// The path template, without its query, by which writes and reads of one item find each other.
+    pub fn template(&self, request: usize) -> &str {
+        &self.requests[request].template
+    }
+
+    /// Templates of the items that the traffic writes, with their number: what needs a freshness floor.
+    pub fn written_items(&self, requests: &[Request]) -> Vec<(String, u64)> {
+        requests
+            .iter()
+            .zip(&self.requests)
+            .filter(|(request, _)| matches!(request.method, Method::Put | Method::Patch))
+            .filter_map(|(_, planned)| {
+                Some((planned.template.clone(), self.keys.get(planned.item.as_ref()?)?.size()))
+            })
+            .collect()
+    }
+}
+
+fn plan_request(request: &Request, scenario: &Scenario) -> PlannedRequest {
+    let path = Template::of(&request.path, scenario);
+    let template = request.path.split('?').next().unwrap_or_default().to_owned();
+    // The path names an item when its last segment is a key: /posts/{post}, not /posts/{post}/votes.
+    let item = template
+        .rsplit('/')
+        .next()
+        .and_then(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+        .and_then(|name| key_space(name, scenario))
+        .filter(|_| request.method != Method::Post);
+    PlannedRequest {
+        path,
+        body: request.body.as_ref().map(|body| Template::of(body, scenario)),
+        item,
+        template,
+    }
+}
+
+/// The key space that a placeholder draws from: `post` is an item of `posts`, or a space of its own name.
+pub fn key_space(placeholder: &str, scenario: &Scenario) -> Option<String> {
+    [placeholder.to_owned(), format!("{placeholder}s")].into_iter().find(|name| scenario.data.contains_key(name))
+}
+
+/// Text with placeholders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Template(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Key(String),
+    Random,
+}
+
+impl Template {
+    /// Braces around anything but a known name are text: bodies are JSON.
+    fn of(text: &str, scenario: &Scenario) -> Self {
+        let mut parts = Vec::new();
+        let mut plain = String::new();
+        let mut rest = text;
+        while let Some(open) = rest.find('{') {
+            plain.push_str(&rest[..open]);
+            rest = &rest[open..];
+            let part = rest[1..].find('}').and_then(|close| {
+                let name = &rest[1..=close];
+                let part = if name == "random" { Part::Random } else { Part::Key(key_space(name, scenario)?) };
+                Some((part, close + 2))
+            });
+            match part {
+                Some((part, length)) => {
+                    parts.push(Part::Text(std::mem::take(&mut plain)));
+                    parts.push(part);
+                    rest = &rest[length..];
+                }
+                None => {
+                    plain.push('{');
+                    rest = &rest[1..];
+                }
+            }
+        }
+        plain.push_str(rest);
+        parts.push(Part::Text(plain));
+        Self(parts)
+    }
+
+    /// A key space gives one id a request: path and body speak of the same item.
+    fn fill(
+        &self,
+        keys: &BTreeMap<String, Keys>,
+        drawn: &mut BTreeMap<String, u64>,
+        random: &mut ChaCha8Rng,
+    ) -> String {
+        let mut text = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(plain) => text.push_str(plain),
+                Part::Random => {
+                    let word: u64 = random.random();
+                    text.push_str(&format!("{word:016x}"));
+                }
+                Part::Key(space) => {
+                    let id = match drawn.get(space) {
+                        Some(id) => *id,
+                        None => keys.get(space).map_or(1, |keys| keys.draw(random)),
+                    };
+                    drawn.insert(space.clone(), id);
+                    text.push_str(&id.to_string());
+                }
+            }
+        }
+        text
+    }
+}

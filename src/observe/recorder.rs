@@ -1,0 +1,162 @@
+//! The recorder: takes every answer, gives out a [`Window`] a second.
+//!
+//! Workers push answers into shards, so that they do not wait for each other; [`Recorder::drain`] folds what
+//! came in since the last call into histograms. Memory is bounded by the answers of one window, not by those
+//! of the run.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{Cell, CellKey, Histogram, Lag, Outcome, Window};
+use crate::scenario::Path;
+
+/// One answer, as a worker hands it over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Phase that the request was meant for.
+    pub phase: u16,
+    /// Way it took.
+    pub path: Path,
+    /// Index into the scenario's requests.
+    pub request: u16,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// From the intended start to the last byte, nanoseconds.
+    pub response: u64,
+    /// From the actual send to the last byte, nanoseconds.
+    pub service: u64,
+    /// Whether it was older than the last write acknowledged before it was sent.
+    pub stale: bool,
+    /// How late an idle worker sent it, nanoseconds; `None` where the worker was busy at the intended start.
+    pub lag: Option<u64>,
+}
+
+/// Collects the answers of all workers.
+#[derive(Debug)]
+pub struct Recorder {
+    shards: Vec<Mutex<Vec<Answer>>>,
+    limits: Vec<u64>,
+}
+
+impl Recorder {
+    /// `limits`: sorted nanoseconds above which response times are counted exactly. `shards`: about as many as
+    /// there are threads that record.
+    pub fn new(limits: Vec<u64>, shards: usize) -> Self {
+        Self { shards: (0..shards.max(1)).map(|_| Mutex::default()).collect(), limits }
+    }
+
+    /// Takes one answer. `worker` spreads the workers over the shards.
+    pub fn record(&self, worker: usize, answer: Answer) {
+        lock(&self.shards[worker % self.shards.len()]).push(answer);
+    }
+
+    /// Everything recorded since the last call. `seconds`: how long that was; `backlog`: arrivals waiting now.
+    pub fn drain(&self, seconds: f64, backlog: u64) -> Window {
+        let mut cells: BTreeMap<CellKey, Cell> = BTreeMap::new();
+        let mut lags = Histogram::new();
+        for shard in &self.shards {
+            let mut answers = lock(shard);
+            let fresh = Vec::with_capacity(answers.len());
+            let answers_now = std::mem::replace(&mut *answers, fresh);
+            drop(answers);
+            for answer in &answers_now {
+                self.fold(&mut cells, answer);
+                if let Some(lag) = answer.lag {
+                    lags.record(lag);
+                }
+            }
+        }
+        let send_lag = lags.quantile(0.5).map(|p50| Lag {
+            p50,
+            p99: lags.quantile(0.99).unwrap_or(p50),
+            max: lags.max().unwrap_or(p50),
+        });
+        Window { seconds, backlog, send_lag, cells: cells.into_values().collect() }
+    }
+
+    fn fold(&self, cells: &mut BTreeMap<CellKey, Cell>, answer: &Answer) {
+        let key = CellKey {
+            phase: answer.phase.into(),
+            path: answer.path,
+            request: answer.request.into(),
+            outcome: answer.outcome,
+        };
+        let cell = cells.entry(key).or_insert_with(|| Cell {
+            phase: key.phase,
+            path: key.path,
+            request: key.request,
+            outcome: key.outcome,
+            response: Histogram::new(),
+            service: Histogram::new(),
+            response_sum: 0,
+            over: vec![0; self.limits.len()],
+            stale: 0,
+        });
+        cell.response.record(answer.response);
+        cell.service.record(answer.service);
+        cell.response_sum += answer.response;
+        cell.stale += u64::from(answer.stale);
+        for (limit, over) in self.limits.iter().zip(&mut cell.over) {
+            *over += u64::from(answer.response > *limit);
+        }
+    }
+}
+
+/// A worker that panicked while pushing left a whole vector behind: its answers are still good.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn answer(outcome: Outcome, response: u64) -> Answer {
+        Answer {
+            phase: 1,
+            path: Path::Cached,
+            request: 0,
+            outcome,
+            response,
+            service: response / 2,
+            stale: false,
+            lag: None,
+        }
+    }
+
+    #[test]
+    fn answers_above_a_limit_are_counted_exactly() {
+        // 150.000001 ms and 149.999999 ms fall into one bucket of three digits; the counts tell them apart.
+        let recorder = Recorder::new(vec![150 * MS], 4);
+        recorder.record(0, answer(Outcome::Hit, 150 * MS + 1));
+        recorder.record(1, answer(Outcome::Hit, 150 * MS));
+        recorder.record(2, answer(Outcome::Hit, 150 * MS - 1));
+        let window = recorder.drain(1.0, 0);
+        assert_eq!(window.cells.len(), 1);
+        assert_eq!(window.cells[0].over, [1]);
+        assert_eq!(window.cells[0].response_sum, 450 * MS);
+    }
+
+    #[test]
+    fn a_drain_takes_each_answer_once_whatever_the_shard() {
+        let recorder = Recorder::new(Vec::new(), 3);
+        for worker in 0..10 {
+            recorder.record(worker, answer(if worker < 4 { Outcome::Hit } else { Outcome::Miss }, MS));
+        }
+        let first: u64 = recorder.drain(1.0, 7).cells.iter().map(|cell| cell.response.count()).sum();
+        assert_eq!(first, 10);
+        assert!(recorder.drain(1.0, 0).cells.is_empty());
+    }
+
+    #[test]
+    fn only_idle_workers_tell_how_late_the_generator_was() {
+        let recorder = Recorder::new(Vec::new(), 1);
+        recorder.record(0, answer(Outcome::Hit, 900 * MS));
+        assert_eq!(recorder.drain(1.0, 0).send_lag, None);
+        recorder.record(0, Answer { lag: Some(3 * MS), ..answer(Outcome::Hit, MS) });
+        let lag = recorder.drain(1.0, 0).send_lag.expect("one worker was idle");
+        assert!(lag.max >= 2_990_000 && lag.max <= 3_010_000, "{lag:?}");
+    }
+}

@@ -1,0 +1,135 @@
+//! Plays the phases in order: load, fault, labels. Ends early when the user stops or the environment fails.
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::watch_over;
+use crate::fault::{self, Patient};
+use crate::load::Driver;
+use crate::observe::{Ending, Event, FaultEvent, Hub, Prober, Recorder};
+use crate::scenario::{Scenario, Victim};
+use crate::stack::Stack;
+use crate::target::{App, Surroundings};
+
+/// Everything on stage.
+#[derive(Clone, Copy)]
+pub(super) struct Scene<'run> {
+    pub scenario: &'run Scenario,
+    pub hub: &'run Hub,
+    pub stack: &'run Stack,
+    pub app: &'run App,
+    pub around: &'run Surroundings<'run>,
+    pub driver: &'run Driver,
+    pub recorder: &'run Recorder,
+}
+
+/// What the timeline and those who watch over it tell each other.
+pub(super) struct Control {
+    /// The phase being played, and the way to end it, with the reason.
+    phase: Mutex<Option<(usize, watch::Sender<bool>)>>,
+    reason: Mutex<Option<String>>,
+    ending: Mutex<Option<(Ending, String)>>,
+    /// Asks for a sample of the servers now.
+    pub sample: Notify,
+}
+
+impl Control {
+    /// The phase being played.
+    pub fn current(&self) -> Option<usize> {
+        lock(&self.phase).as_ref().map(|(phase, _)| *phase)
+    }
+
+    /// Ends the phase being played.
+    pub fn end_phase(&self, reason: String) {
+        if let Some((_, end)) = lock(&self.phase).as_ref() {
+            lock(&self.reason).get_or_insert(reason);
+            end.send_replace(true);
+        }
+    }
+
+    /// Ends the run. The first reason stands.
+    pub fn end_run(&self, how: Ending, why: String) {
+        lock(&self.ending).get_or_insert((how, why.clone()));
+        self.end_phase(why);
+    }
+
+    fn ended(&self) -> bool {
+        lock(&self.ending).is_some()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Plays the whole timeline. Gives how it ended, and why if not by its own end.
+pub(super) async fn play(
+    scene: &Scene<'_>,
+    prober: Prober,
+    stop: watch::Receiver<bool>,
+) -> (Ending, Option<String>) {
+    let control = Control {
+        phase: Mutex::new(None),
+        reason: Mutex::new(None),
+        ending: Mutex::new(None),
+        sample: Notify::new(),
+    };
+    let (over, is_over) = watch::channel(false);
+    let phases = async {
+        for index in 0..scene.scenario.phases.len() {
+            if control.ended() {
+                break;
+            }
+            play_phase(scene, &control, index).await;
+        }
+        over.send_replace(true);
+    };
+    tokio::join!(
+        phases,
+        watch_over::windows(scene, &control, is_over.clone()),
+        watch_over::samples(scene, &control, prober, is_over.clone()),
+        watch_over::stop(&control, stop, is_over),
+    );
+    let ending = lock(&control.ending).take();
+    match ending {
+        None => (Ending::Completed, None),
+        Some((how, why)) => (how, Some(why)),
+    }
+}
+
+async fn play_phase(scene: &Scene<'_>, control: &Control, index: usize) {
+    let phase = &scene.scenario.phases[index];
+    let (end, ended) = watch::channel(false);
+    *lock(&control.phase) = Some((index, end));
+    lock(&control.reason).take();
+    scene.hub.emit(Event::PhaseStarted { phase: index });
+    control.sample.notify_one();
+    if control.ended() {
+        // Stopped between two phases: this one ends as it begins.
+        control.end_phase("the run was stopped".into());
+    }
+    let from = Instant::now();
+    let fault = async {
+        let Some(spec) = &phase.fault else { return };
+        let what = format!("{} {}", spec.action.as_str(), spec.victim.as_str());
+        let tell = |stage, detail| {
+            scene.hub.emit(Event::Fault(FaultEvent { phase: index, what: what.clone(), stage, detail }));
+        };
+        let patient = match spec.victim {
+            Victim::Redis => scene.stack.redis.as_ref().map(Patient::Server),
+            Victim::Postgres => scene.stack.postgres.as_ref().map(Patient::Server),
+            Victim::App => Some(Patient::App(scene.app, scene.around)),
+        };
+        let Some(patient) = patient else { return };
+        if let Err(error) = fault::live(spec, patient, from, phase.lasts, ended.clone(), &tell).await {
+            control.end_run(Ending::EnvironmentFailed, format!("the fault '{what}' failed: {error}"));
+        }
+    };
+    tokio::join!(scene.driver.phase(index, phase.lasts, ended.clone()), fault);
+    *lock(&control.phase) = None;
+    let reason = lock(&control.reason).take().unwrap_or_else(|| "its time was up".into());
+    scene.hub.emit(Event::PhaseEnded { phase: index, reason });
+    control.sample.notify_one();
+}

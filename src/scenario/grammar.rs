@@ -1,0 +1,308 @@
+//! The grammar of rules: text in, a tree out in which names are still names.
+//!
+//! ```text
+//! rule   = term OP limit
+//! limit  = value clause* | factor ["of"] term | term
+//! term   = METRIC clause*
+//! clause = "on" ("cached" | "uncached") | "for" NAME | "in" NAME
+//! factor = 40% (with "of") | 2.5x
+//! ```
+//! Clauses behind a value belong to the metric in front.
+
+use std::ops::Range;
+
+use super::problem::{known_names, nearest};
+use super::show::METRICS;
+use super::{Metric, Op, Path, Quantity};
+
+/// Why a text is no rule, and which part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct GrammarError {
+    pub(super) span: Range<usize>,
+    pub(super) message: String,
+    pub(super) help: String,
+}
+
+/// A rule whose names are not looked up yet.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct RuleTree {
+    pub(super) term: TermTree,
+    pub(super) op: Op,
+    pub(super) limit: LimitTree,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum LimitTree {
+    Value(Quantity, Range<usize>),
+    Of(f64, TermTree),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct TermTree {
+    pub(super) metric: Metric,
+    pub(super) span: Range<usize>,
+    pub(super) path: Option<(Path, Range<usize>)>,
+    pub(super) request: Option<(String, Range<usize>)>,
+    pub(super) phase: Option<(String, Range<usize>)>,
+}
+
+/// Reads a rule.
+pub(super) fn parse(text: &str) -> Result<RuleTree, GrammarError> {
+    let tokens = tokens(text)?;
+    let mut parser = Parser { tokens, next: 0, end: text.len() };
+    parser.rule()
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Kind {
+    Word(String),
+    Quoted(String),
+    Op(Op),
+}
+
+#[derive(Clone, Debug)]
+struct Token {
+    kind: Kind,
+    span: Range<usize>,
+}
+
+fn error<T>(span: Range<usize>, message: impl Into<String>, help: impl Into<String>) -> Result<T, GrammarError> {
+    Err(GrammarError { span, message: message.into(), help: help.into() })
+}
+
+const OPS_HELP: &str = "rules compare with < <= == != >= >";
+const SHAPE: &str =
+    "a rule is METRIC [on PATH] [for REQUEST] [in PHASE] OP VALUE, e.g. \"p95 on cached in steady < 150ms\"";
+
+fn is_op(c: char) -> bool {
+    matches!(c, '<' | '>' | '=' | '!' | '≤' | '≥')
+}
+
+fn tokens(text: &str) -> Result<Vec<Token>, GrammarError> {
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    while let Some(first) = text[at..].chars().next() {
+        let rest = &text[at..];
+        let length_while = |test: &dyn Fn(char) -> bool| rest.find(|c: char| !test(c)).unwrap_or(rest.len());
+        let (length, kind) = if first.is_whitespace() {
+            at += first.len_utf8();
+            continue;
+        } else if first == '\'' || first == '"' {
+            let Some(inner) = rest[1..].find(first) else {
+                return error(at..text.len(), "this quote is never closed", format!("close it with {first}"));
+            };
+            (inner + 2, Kind::Quoted(rest[1..=inner].to_owned()))
+        } else if is_op(first) {
+            let length = length_while(&is_op);
+            let op = match &rest[..length] {
+                "<" => Op::Less,
+                "<=" => Op::AtMost,
+                "==" => Op::Equal,
+                "!=" => Op::NotEqual,
+                ">=" => Op::AtLeast,
+                ">" => Op::More,
+                wrong => {
+                    let meant = match wrong {
+                        "=" | "===" => "write == for equal",
+                        "=<" | "≤" => "write <= for at most",
+                        "=>" | "≥" => "write >= for at least",
+                        "<>" | "!" => "write != for not equal",
+                        _ => OPS_HELP,
+                    };
+                    return error(at..at + length, format!("\"{wrong}\" is no comparison"), meant);
+                }
+            };
+            (length, Kind::Op(op))
+        } else {
+            let length = length_while(&|c| !(c.is_whitespace() || is_op(c) || c == '\'' || c == '"'));
+            (length, Kind::Word(rest[..length].to_owned()))
+        };
+        tokens.push(Token { kind, span: at..at + length });
+        at += length;
+    }
+    Ok(tokens)
+}
+
+struct Parser {
+    tokens: Vec<Token>,
+    next: usize,
+    end: usize,
+}
+
+impl Parser {
+    fn peek(&self) -> Option<&Token> {
+        self.tokens.get(self.next)
+    }
+
+    fn take(&mut self) -> Option<Token> {
+        let token = self.tokens.get(self.next).cloned();
+        self.next += 1;
+        token
+    }
+
+    fn end(&self) -> Range<usize> {
+        self.end..self.end
+    }
+
+    fn rule(&mut self) -> Result<RuleTree, GrammarError> {
+        let mut term = self.term()?;
+        let op = match self.take() {
+            Some(Token { kind: Kind::Op(op), .. }) => op,
+            Some(Token { kind: Kind::Word(word) | Kind::Quoted(word), span }) => {
+                let help = match word.as_str() {
+                    "is" | "below" | "under" | "above" | "over" | "at" => OPS_HELP.to_owned(),
+                    _ => known_names(&word, "here stands on, for, in or a comparison; clauses", ["on", "for", "in"]),
+                };
+                return error(span, format!("\"{word}\" is not understood"), help);
+            }
+            None => return error(self.end(), "the comparison is missing", SHAPE),
+        };
+        let limit = self.limit(&mut term)?;
+        match self.take() {
+            None => Ok(RuleTree { term, op, limit }),
+            Some(token) => error(token.span, "the rule should end here", "write one comparison a rule"),
+        }
+    }
+
+    fn term(&mut self) -> Result<TermTree, GrammarError> {
+        let (word, span) = match self.take() {
+            Some(Token { kind: Kind::Word(word), span }) => (word, span),
+            Some(token) => return error(token.span, "here stands a metric", SHAPE),
+            None => return error(self.end(), "a metric is missing", SHAPE),
+        };
+        let metric = match metric(&word) {
+            Ok(metric) => metric,
+            Err(help) => return error(span, format!("\"{word}\" is no metric"), help),
+        };
+        let mut term = TermTree { metric, span, path: None, request: None, phase: None };
+        self.clauses(&mut term)?;
+        Ok(term)
+    }
+
+    fn clauses(&mut self, term: &mut TermTree) -> Result<(), GrammarError> {
+        while let Some(Token { kind: Kind::Word(word), span }) = self.peek().cloned() {
+            let (taken, what) = match word.as_str() {
+                "on" => (term.path.is_some(), "cached or uncached"),
+                "for" => (term.request.is_some(), "the name of a request"),
+                "in" => (term.phase.is_some(), "the name of a phase"),
+                _ => break,
+            };
+            if taken {
+                let help = format!("write \"{word}\" once; a rule speaks of one at a time");
+                return error(span, format!("\"{word}\" stands here twice"), help);
+            }
+            self.next += 1;
+            let (name, span) = match self.take() {
+                Some(Token { kind: Kind::Word(name) | Kind::Quoted(name), span }) => (name, span),
+                Some(Token { span, .. }) => return error(span, format!("\"{word}\" needs {what}"), SHAPE),
+                None => return error(self.end(), format!("\"{word}\" needs {what}"), SHAPE),
+            };
+            match word.as_str() {
+                "on" => match name.as_str() {
+                    "cached" => term.path = Some((Path::Cached, span)),
+                    "uncached" => term.path = Some((Path::Uncached, span)),
+                    _ => {
+                        let help = known_names(&name, "paths", ["cached", "uncached"]);
+                        return error(span, format!("\"{name}\" is no path"), help);
+                    }
+                },
+                "for" => term.request = Some((name, span)),
+                _ => term.phase = Some((name, span)),
+            }
+        }
+        Ok(())
+    }
+
+    fn limit(&mut self, left: &mut TermTree) -> Result<LimitTree, GrammarError> {
+        let (word, span) = match self.peek().cloned() {
+            Some(Token { kind: Kind::Word(word), span }) => (word, span),
+            Some(token) => return error(token.span, "here stands a value or a metric", SHAPE),
+            None => return error(self.end(), "the value is missing", SHAPE),
+        };
+        if !word.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.')) {
+            return Ok(LimitTree::Of(1.0, self.term()?));
+        }
+        self.next += 1;
+        let of = matches!(self.peek(), Some(Token { kind: Kind::Word(of), .. }) if of == "of");
+        let value = match word.strip_suffix('x') {
+            Some(number) => match number.parse() {
+                Ok(Quantity::Count(factor)) => Quantity::Share(factor),
+                _ => return error(span, format!("\"{word}\" is no factor"), "write a factor as 2.5x or 40% of"),
+            },
+            None => match word.parse() {
+                Ok(value) => value,
+                Err(super::QuantityError { message, help }) => return error(span, message, help),
+            },
+        };
+        match value {
+            Quantity::Share(factor) if of || word.ends_with('x') => {
+                if factor == 0.0 {
+                    return error(span, "a factor of 0", "compare with 0 itself");
+                }
+                self.next += usize::from(of);
+                if self.peek().is_none() {
+                    return error(self.end(), "the second metric is missing", "name what the factor multiplies");
+                }
+                Ok(LimitTree::Of(factor, self.term()?))
+            }
+            _ if of => error(span, format!("\"{word}\" is no factor"), "write a factor as 2.5x or 40% of"),
+            value => {
+                self.after_value(&word)?;
+                self.clauses(left)?;
+                Ok(LimitTree::Value(value, span))
+            }
+        }
+    }
+
+    /// A word behind a value is a unit that was set apart, or a forgotten "of".
+    fn after_value(&self, value: &str) -> Result<(), GrammarError> {
+        let Some(Token { kind: Kind::Word(word), span }) = self.peek() else { return Ok(()) };
+        if matches!(word.as_str(), "on" | "for" | "in") {
+            return Ok(());
+        }
+        let joined = format!("{value}{word}");
+        let help = if metric(word).is_ok() {
+            format!("write {value} of {word}")
+        } else if joined.parse::<Quantity>().is_ok() {
+            format!("write {joined}")
+        } else {
+            "behind a value stand only on, for and in".to_owned()
+        };
+        error(span.clone(), format!("\"{word}\" is not understood"), help)
+    }
+}
+
+/// A metric by its name; otherwise what to write instead.
+fn metric(word: &str) -> Result<Metric, String> {
+    if let Some((_, metric)) = METRICS.iter().find(|(name, _)| *name == word) {
+        return Ok(*metric);
+    }
+    let (service, percentile) = match word.strip_prefix("service.") {
+        Some(rest) => (true, rest),
+        None => (false, word),
+    };
+    if let Some(digits) = percentile.strip_prefix('p').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {
+        return match format!("{digits}%").parse() {
+            Ok(Quantity::Share(share)) if share > 0.0 && share < 1.0 => {
+                Ok(if service { Metric::ServicePercentile(share) } else { Metric::ResponsePercentile(share) })
+            }
+            Ok(Quantity::Share(1.0)) => Err("write max for the longest time".to_owned()),
+            _ => Err("percentiles lie between 0 and 100: p50, p95, p99.9".to_owned()),
+        };
+    }
+    let meant = match word {
+        "latency" | "response_time" | "time" => Some("p95, p50 or mean"),
+        "median" => Some("p50"),
+        "avg" | "average" => Some("mean"),
+        "rps" | "qps" => Some("throughput"),
+        "error_rate" | "failures" => Some("errors"),
+        "hitrate" | "hit_ratio" | "hits_rate" => Some("hit_rate"),
+        "wrong" => Some("wrong_answers"),
+        "queries" | "db_load" => Some("db_queries or db_queries_per_request"),
+        "memory" => Some("redis_memory or app_memory"),
+        _ => nearest(word, METRICS.iter().map(|(name, _)| *name)),
+    };
+    let all = METRICS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    let all = format!("metrics: p50 … p99.99, service.p50 …, {all}");
+    Err(meant.map_or_else(|| all.clone(), |meant| format!("did you mean {meant}? {all}")))
+}

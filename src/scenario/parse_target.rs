@@ -1,0 +1,195 @@
+//! `[target]`: the app under test.
+
+use super::problem::Problem;
+use super::reader::Section;
+use super::{BypassSpec, CacheKind, HitSpec, TargetKind, TargetSpec, VersionSpec, parse_servers, schema};
+
+impl TargetSpec {
+    /// Whether cacheproof starts the app, so that it may also measure and break its process.
+    pub fn is_started(&self) -> bool {
+        !self.start.is_empty() || (self.kind == TargetKind::Reference && self.url.is_none())
+    }
+}
+
+/// The target; of a file without one, the reference app, so that reading can go on.
+pub(super) fn target(root: &Section<'_>) -> TargetSpec {
+    let kinds = [("reference", TargetKind::Reference), ("http", TargetKind::Http)];
+    let Some(section) = root.section("target", "[target]", schema::TARGET) else {
+        if !root.has("target") {
+            root.missing("target", "[target] with kind = \"reference\", or kind = \"http\" and a url");
+        }
+        return of_reference();
+    };
+    if !section.has("kind") {
+        section.missing("kind", "kind = \"reference\", or kind = \"http\" and a url");
+    }
+    let kind = section.one_of("kind", &kinds).map_or(TargetKind::Reference, |kind| kind.value);
+    let defaults = match kind {
+        TargetKind::Reference => of_reference(),
+        TargetKind::Http => {
+            TargetSpec { kind, ready: "/".to_owned(), bypass: None, identity: None, version: None, ..of_reference() }
+        }
+    };
+    let refuse = |key: &str, message: &str, help: &str| {
+        if let Some(span) = section.key_span(key) {
+            section.problems.add(Problem::new(message).at(span).help(help));
+        }
+    };
+    if kind == TargetKind::Http {
+        refuse(
+            "cache",
+            "\"cache\" tells the reference app how to cache",
+            "leave it out: an http app has its own cache",
+        );
+        if !section.has("url") && !section.has("start") {
+            section.missing("url", "url = \"http://localhost:8080\", or start = [\"program\", \"argument\"]");
+        }
+    }
+    let url = parse_servers::url(&section, &["http://", "https://"], "http://localhost:8080");
+    let start: Vec<String> =
+        section.strings("start").unwrap_or_default().into_iter().map(|part| part.value.to_owned()).collect();
+    if section.get("start").is_some_and(|start| start.inner.get_ref().as_array().is_some_and(|list| list.is_empty())) {
+        refuse("start", "\"start\" is empty", "write start = [\"program\", \"argument\"], or leave it out");
+    }
+    let caches = [("redis", CacheKind::Redis), ("memory", CacheKind::Memory), ("none", CacheKind::None)];
+    let cache = section.one_of("cache", &caches).map_or(defaults.cache, |cache| cache.value);
+    let ready = section.string("ready").map_or(defaults.ready, |ready| {
+        if !ready.value.starts_with('/') || ready.value.contains(char::is_whitespace) {
+            let help = "write a path: ready = \"/health\"";
+            section.problems.add(Problem::new("\"ready\" is no path").at(ready.span).help(help));
+        }
+        ready.value.to_owned()
+    });
+    let identity = match field(&section, "identity") {
+        None => defaults.identity,
+        found => found,
+    };
+    TargetSpec {
+        kind,
+        url,
+        start,
+        ready,
+        cache,
+        hit: hit(&section),
+        bypass: bypass(&section).or(defaults.bypass),
+        identity,
+        version: version(&section).or(defaults.version),
+    }
+}
+
+fn of_reference() -> TargetSpec {
+    TargetSpec {
+        kind: TargetKind::Reference,
+        url: None,
+        start: Vec::new(),
+        ready: "/health".to_owned(),
+        cache: CacheKind::Redis,
+        hit: HitSpec::default(),
+        bypass: Some(BypassSpec::Header("Cache-Control".to_owned(), "no-store".to_owned())),
+        identity: Some("id".to_owned()),
+        version: Some(VersionSpec::Json("version".to_owned())),
+    }
+}
+
+/// A JSON field, dots for depth.
+fn field(section: &Section<'_>, key: &str) -> Option<String> {
+    let field = section.string(key)?;
+    if field.value.is_empty() || field.value.split('.').any(str::is_empty) {
+        let help = format!("write the field's name, dots for depth: {key} = \"data.{key}\"");
+        section.problems.add(Problem::new(format!("\"{key}\" is no JSON field")).at(field.span).help(help));
+    }
+    Some(field.value.to_owned())
+}
+
+fn is_header_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// The name of a header.
+fn header(section: &Section<'_>, example: &str) -> Option<String> {
+    let header = section.string("header")?;
+    if !is_header_name(header.value) {
+        let help = format!("write its name alone: header = \"{example}\"");
+        section.problems.add(Problem::new("this is no name of a header").at(header.span).help(help));
+    }
+    Some(header.value.to_owned())
+}
+
+fn version(section: &Section<'_>) -> Option<VersionSpec> {
+    if !section.get("version")?.is_table() {
+        return field(section, "version").map(VersionSpec::Json);
+    }
+    let table = section.section("version", "version", schema::VERSION)?;
+    if !table.has("header") {
+        table.missing("header", "version = { header = \"X-Version\" }");
+    }
+    header(&table, "X-Version").map(VersionSpec::Header)
+}
+
+fn hit(section: &Section<'_>) -> HitSpec {
+    let Some(table) = section.section("hit", "[target.hit]", schema::HIT) else { return HitSpec::default() };
+    if table.has("header") && table.has("json") {
+        let span = table.key_span("json").unwrap_or_default();
+        let help = "keep the one that the app sends";
+        table.problems.add(Problem::new("a hit shows in a header or in a JSON field, not in both").at(span).help(help));
+    } else if !table.has("header") && !table.has("json") {
+        table.missing("header", "header = \"X-Cache-Status\" (or json = \"meta.cached\")");
+    }
+    if !table.has("hit") {
+        table.missing("hit", "the values that mean a hit: hit = [\"HIT\"]");
+    }
+    let values = |key: &str| -> Vec<String> {
+        table.strings(key).unwrap_or_default().into_iter().map(|value| value.value.to_owned()).collect()
+    };
+    HitSpec {
+        header: header(&table, "X-Cache-Status"),
+        json: field(&table, "json"),
+        hit: values("hit"),
+        miss: values("miss"),
+        stale: values("stale"),
+        bypass: values("bypass"),
+    }
+}
+
+fn bypass(section: &Section<'_>) -> Option<BypassSpec> {
+    let table = section.section("bypass", "[target.bypass]", schema::BYPASS)?;
+    let refuse = |key: &str, message: &str, help: &str| {
+        let span = table.get(key).map_or(table.span.clone(), |value| value.span());
+        table.problems.add(Problem::new(message).at(span).help(help));
+    };
+    match (table.string("header"), table.string("query")) {
+        (Some(_), Some(_)) => {
+            refuse(
+                "query",
+                "a request asks by a header or by its query, not by both",
+                "keep the one that the app reads",
+            );
+            None
+        }
+        (Some(header), None) => match header.value.split_once(':') {
+            Some((name, value)) if is_header_name(name.trim()) && !value.contains(char::is_control) => {
+                Some(BypassSpec::Header(name.trim().to_owned(), value.trim().to_owned()))
+            }
+            _ => {
+                let help = "write name and value: header = \"Cache-Control: no-store\"";
+                refuse("header", "this is no header with its value", help);
+                None
+            }
+        },
+        (None, Some(query)) => {
+            let right = !query.value.is_empty()
+                && !query.value.starts_with(['?', '&'])
+                && !query.value.contains(|c: char| c.is_whitespace() || c == '#');
+            if !right {
+                refuse("query", "this is no part of a query", "write it without ? or &: query = \"nocache=1\"");
+            }
+            Some(BypassSpec::Query(query.value.to_owned()))
+        }
+        (None, None) => {
+            if !table.has("header") && !table.has("query") {
+                table.missing("header", "header = \"Cache-Control: no-store\", or query = \"nocache=1\"");
+            }
+            None
+        }
+    }
+}

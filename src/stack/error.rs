@@ -1,0 +1,140 @@
+//! What can go wrong with the servers, in one message each, with what to do next.
+
+use std::path::PathBuf;
+
+/// Why a server could not be brought up, broken, mended or taken down.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum StackError {
+    /// The guard could not be started.
+    #[error("can't start cacheproof's guard process: {0}")]
+    #[diagnostic(help("the guard cleans up after a crash; see `cacheproof doctor` for the temporary directory"))]
+    Guard(String),
+
+    /// A program is not installed.
+    #[error("{program} is not installed: looked in {looked}")]
+    #[diagnostic(help("install it with `sh scripts/setup.sh`, or use provider = \"container\" or \"external\""))]
+    NotInstalled {
+        /// `redis-server` or `postgres`.
+        program: &'static str,
+        /// Where it was looked for.
+        looked: String,
+    },
+
+    /// A program or server is too old.
+    #[error("{what} is version {found}, but cacheproof needs {needed} or later")]
+    #[diagnostic(help("install a newer one, or name another image or server in the scenario's [stack]"))]
+    TooOld {
+        /// Which one.
+        what: String,
+        /// Its version.
+        found: String,
+        /// The least that will do.
+        needed: &'static str,
+    },
+
+    /// Postgres refuses to run as root and there is nobody to drop to.
+    #[error("Postgres refuses to run as root, and this system has neither a user `postgres` nor `nobody` to run it as")]
+    #[diagnostic(help("add a user: `useradd --system postgres`, or start cacheproof as another user"))]
+    NobodyToRunAs,
+
+    /// A server did not come up.
+    #[error("{what} did not come up: {why}")]
+    #[diagnostic(help("{help}"))]
+    NotUp {
+        /// Which one.
+        what: String,
+        /// What it said.
+        why: String,
+        /// What to do.
+        help: String,
+    },
+
+    /// A file or process operation failed.
+    #[error("can't {what}: {source}")]
+    #[diagnostic(help("`cacheproof doctor` says what this machine lacks"))]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+
+    /// No port is free.
+    #[error("no free port on 127.0.0.1 for {0}: ten were tried and each was taken before the server could have it")]
+    #[diagnostic(help("look at what listens with `ss -ltn`"))]
+    NoPort(&'static str),
+
+    /// Docker does not answer.
+    #[error("Docker does not answer: {0}")]
+    #[diagnostic(help("start Docker, or set provider = \"local\" (or \"auto\") in the scenario's [stack]"))]
+    NoDocker(String),
+
+    /// An image is not there and cannot be had.
+    #[error("Docker has no image {image} and can't pull it: {why}")]
+    #[diagnostic(help(
+        "load the image, build stand-ins with `sh scripts/offline-images.sh` and name them in {variable}, \
+         or set provider = \"local\""
+    ))]
+    NoImage {
+        /// The image.
+        image: String,
+        /// What Docker said.
+        why: String,
+        /// The environment variable that names another image.
+        variable: &'static str,
+    },
+
+    /// Docker refused something.
+    #[error("Docker can't {what}: {why}")]
+    #[diagnostic(help("look at `docker ps -a`, or set provider = \"local\" in the scenario's [stack]"))]
+    Docker {
+        /// What was asked of it.
+        what: String,
+        /// What it said.
+        why: String,
+    },
+
+    /// `auto` found no way.
+    #[error("no way to bring up {server}: {container}; {local}")]
+    #[diagnostic(help(
+        "install the server with `sh scripts/setup.sh`, or start Docker; `cacheproof doctor` says more"
+    ))]
+    NoProvider {
+        /// `Redis` or `Postgres`.
+        server: &'static str,
+        /// Why not in a container.
+        container: String,
+        /// Why not as a local process.
+        local: String,
+    },
+
+    /// An external server's URL is missing or unusable.
+    #[error("{server}: {why}")]
+    #[diagnostic(help("set url in [stack.{server}], for example url = \"{example}\""))]
+    Url {
+        /// `redis` or `postgres`.
+        server: &'static str,
+        /// What is wrong with it.
+        why: String,
+        /// How it should look.
+        example: &'static str,
+    },
+
+    /// An external server is never broken.
+    #[error("{0} is external, and cacheproof breaks only what it started itself")]
+    #[diagnostic(help("use provider = \"container\" or \"local\" to run faults, or drop the fault from the scenario"))]
+    External(&'static str),
+}
+
+impl StackError {
+    /// A system call that failed.
+    pub(super) fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::System { what, source }
+    }
+
+    /// A file or directory that could not be made.
+    pub(super) fn path(verb: &str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        Self::system(format!("{verb} {}", path.into().display()))
+    }
+}

@@ -1,0 +1,225 @@
+//! The guard: a child process that cleans up when cacheproof dies, however it dies.
+//!
+//! It holds the reading end of a pipe. When the pipe closes without a word of release, cacheproof is dead, and
+//! the guard kills the processes, removes the containers and deletes the directory of the run. See
+//! [`super::guard_duty`] for what runs on the other side.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use super::StackError;
+use super::process::Process;
+
+/// Environment variable of every child of a run; its value is the run's token.
+pub const RUN_VARIABLE: &str = "CACHEPROOF_RUN";
+
+/// Label of every container of a run; its value is the run's token.
+pub const RUN_LABEL: &str = "cacheproof.run";
+
+/// How long the guard may take to come up, and to clean up.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What cacheproof tells its guard, one line each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Message {
+    /// A process to kill.
+    Process(Process),
+    /// Containers are about to be created: look for the label from now on.
+    Containers,
+    /// A container to remove.
+    Container(String),
+    /// Everything is down already.
+    Release,
+}
+
+impl Message {
+    pub(super) fn to_line(&self) -> String {
+        match self {
+            Self::Process(process) => format!("process {} {}\n", process.pid, process.started),
+            Self::Containers => "containers\n".into(),
+            Self::Container(id) => format!("container {id}\n"),
+            Self::Release => "release\n".into(),
+        }
+    }
+
+    /// `None` for a line that cacheproof does not write, or was cut off while writing.
+    pub(super) fn parse(line: &str) -> Option<Self> {
+        let mut words = line.strip_suffix('\n')?.split(' ');
+        match (words.next()?, words.next(), words.next()) {
+            ("process", Some(pid), Some(started)) => {
+                Some(Self::Process(Process { pid: pid.parse().ok()?, started: started.into() }))
+            }
+            ("containers", None, None) => Some(Self::Containers),
+            ("container", Some(id), None) => Some(Self::Container(id.into())),
+            ("release", None, None) => Some(Self::Release),
+            _ => None,
+        }
+    }
+}
+
+/// A handle for telling the guard what to watch; cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Watch {
+    pipe: Arc<Mutex<Option<ChildStdin>>>,
+    token: String,
+}
+
+impl Watch {
+    fn tell(&self, message: &Message) {
+        let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = pipe.as_mut().map(|pipe| pipe.write_all(message.to_line().as_bytes()));
+        if let Some(Err(error)) = told {
+            tracing::warn!("the guard is gone ({error}): a crash of cacheproof would leave {message:?} behind");
+        }
+    }
+
+    pub(super) fn token(&self) -> &str {
+        &self.token
+    }
+
+    pub(super) fn process(&self, pid: u32) {
+        if let Some(process) = Process::find(pid) {
+            self.tell(&Message::Process(process));
+        }
+    }
+
+    pub(super) fn containers(&self) {
+        self.tell(&Message::Containers);
+    }
+
+    pub(super) fn container(&self, id: &str) {
+        self.tell(&Message::Container(id.into()));
+    }
+}
+
+/// The guard of one run, and the run's private temporary directory. Dropping it without [`Self::release`] makes
+/// the guard clean up, and waits for that.
+#[derive(Debug)]
+pub struct Guard {
+    child: Child,
+    watch: Watch,
+    directory: PathBuf,
+}
+
+impl Guard {
+    /// Starts `program guard TOKEN` in a process group of its own, so that Ctrl-C does not reach it, and waits
+    /// until it stands.
+    ///
+    /// # Errors
+    /// [`StackError::Guard`] when it cannot be started or cannot make the directory.
+    pub fn start(program: &Path) -> Result<Self, StackError> {
+        let failed = |why: String| StackError::Guard(why);
+        let token = format!("{:012x}", rand::random::<u64>() >> 16);
+        let mut child = Command::new(program)
+            .args(["guard", &token])
+            .env_remove(RUN_VARIABLE)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .map_err(|error| failed(format!("{}: {error}", program.display())))?;
+        let pipe = child.stdin.take();
+        let (send, receive) = mpsc::channel();
+        if let Some(stdout) = child.stdout.take() {
+            std::thread::spawn(move || {
+                let mut line = String::new();
+                let read = BufReader::new(stdout).read_line(&mut line);
+                let _ = send.send(read.map(|_| line));
+            });
+        }
+        let answer = match receive.recv_timeout(PATIENCE) {
+            Ok(Ok(line)) => line,
+            Ok(Err(error)) => format!("error {error}"),
+            Err(_) => "error it did not answer".into(),
+        };
+        let watch = Watch { pipe: Arc::new(Mutex::new(pipe)), token };
+        match answer.trim_end().split_once(' ') {
+            Some(("directory", directory)) => Ok(Self { child, watch, directory: directory.into() }),
+            other => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(failed(other.map_or("it ended at once".into(), |(_, why)| why.into())))
+            }
+        }
+    }
+
+    /// The run's private temporary directory. Mode 0700; for root 0711, so that a server which runs as another
+    /// user gets through to its own directory inside.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The run's token: in the directory's name, in [`RUN_VARIABLE`] of every child, in [`RUN_LABEL`] of every
+    /// container.
+    pub fn token(&self) -> &str {
+        &self.watch.token
+    }
+
+    /// Has a process killed when cacheproof dies. It is known by its number and its start time, so a process that
+    /// gets the same number later is safe.
+    pub fn watch_process(&self, pid: u32) {
+        self.watch.process(pid);
+    }
+
+    /// Has a container removed when cacheproof dies.
+    pub fn watch_container(&self, id: &str) {
+        self.watch.containers();
+        self.watch.container(id);
+    }
+
+    pub(super) fn watch(&self) -> Watch {
+        self.watch.clone()
+    }
+
+    /// The orderly end, when every server is down: the guard removes the directory (and whatever was left of the
+    /// run against expectation) and ends.
+    ///
+    /// # Errors
+    /// [`StackError::Guard`] when it did not end in time or the directory is still there.
+    pub fn release(mut self) -> Result<(), StackError> {
+        self.watch.tell(&Message::Release);
+        self.finish();
+        if self.directory.exists() {
+            return Err(StackError::Guard(format!("{} could not be removed", self.directory.display())));
+        }
+        Ok(())
+    }
+
+    /// Closes the pipe and waits, bounded, for the guard's end.
+    fn finish(&mut self) {
+        self.watch.pipe.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let until = Instant::now() + PATIENCE;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_the_pipe_and_half_a_line_is_no_message() {
+        let process = Message::Process(Process { pid: 4711, started: "815".into() });
+        for message in [process, Message::Containers, Message::Container("abc".into()), Message::Release] {
+            let line = message.to_line();
+            assert_eq!(Message::parse(&line).as_ref(), Some(&message));
+            assert_eq!(Message::parse(line.trim_end()), None);
+        }
+        assert_eq!(Message::parse("process 1\n"), None);
+        assert_eq!(Message::parse("release now\n"), None);
+    }
+}

@@ -1,0 +1,120 @@
+//! Which servers are installed, and as whom they can run.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::unistd::User;
+
+use super::super::StackError;
+use super::super::probe::Kind;
+
+/// A server program that is new enough.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Installed {
+    /// `redis-server` or `postgres`.
+    pub(crate) program: PathBuf,
+    /// Its version.
+    pub(crate) version: String,
+}
+
+/// Whom a server runs as, where cacheproof is root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) name: String,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// The installed server of a kind.
+///
+/// # Errors
+/// [`StackError::NotInstalled`] or [`StackError::TooOld`].
+pub(crate) fn installed(kind: Kind) -> Result<Installed, StackError> {
+    let program = match kind {
+        Kind::Redis => "redis-server",
+        Kind::Postgres => "postgres",
+    };
+    let mut too_old = None;
+    for place in places(kind) {
+        let mut path = place.join(program);
+        if !path.is_file() {
+            continue;
+        }
+        // A wrapper or link to postgres need not have initdb beside it; Redis, though, is one binary that looks at
+        // the name it was called by.
+        if kind == Kind::Postgres {
+            path = path.canonicalize().unwrap_or(path);
+            if !path.with_file_name("initdb").is_file() {
+                continue;
+            }
+        }
+        let Some(version) = version(&path) else { continue };
+        match kind.check_version(program, &version) {
+            Ok(()) => return Ok(Installed { program: path, version }),
+            Err(error) => too_old = Some(error),
+        }
+    }
+    Err(too_old.unwrap_or(StackError::NotInstalled {
+        program,
+        looked: match kind {
+            Kind::Redis => "PATH and the usual places".into(),
+            Kind::Postgres => "PATH, /usr/lib/postgresql and the usual places (initdb must be beside it)".into(),
+        },
+    }))
+}
+
+/// Directories to look in, best first.
+fn places(kind: Kind) -> Vec<PathBuf> {
+    let mut places: Vec<PathBuf> =
+        std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
+    if kind == Kind::Postgres {
+        for parent in ["/usr/lib/postgresql", "/usr/libexec/postgresql", "/opt/homebrew/opt", "/usr/local/opt"] {
+            places.extend(newest_first(Path::new(parent)).into_iter().map(|version| version.join("bin")));
+        }
+        places.extend(["/usr/local/pgsql/bin", "/usr/pgsql/bin"].map(PathBuf::from));
+    }
+    places
+        .extend(["/usr/local/bin", "/usr/bin", "/usr/local/sbin", "/usr/sbin", "/opt/homebrew/bin"].map(PathBuf::from));
+    places
+}
+
+/// `15`, `postgresql@15`, `postgresql15` inside a directory, the highest number first.
+fn newest_first(parent: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(parent) else { return Vec::new() };
+    let mut found: Vec<(u32, PathBuf)> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let number = name.trim_start_matches("postgresql").trim_start_matches('@');
+            Some((number.parse().ok()?, entry.path()))
+        })
+        .collect();
+    found.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
+    found.into_iter().map(|(_, path)| path).collect()
+}
+
+/// `Redis server v=7.0.15 sha=…`, `postgres (PostgreSQL) 15.18 (Debian …)`.
+fn version(program: &Path) -> Option<String> {
+    let output = Command::new(program).arg("--version").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    text.split_whitespace()
+        .map(|word| word.trim_start_matches("v="))
+        .find(|word| word.starts_with(|letter: char| letter.is_ascii_digit()))
+        .map(str::to_owned)
+}
+
+/// Whom Postgres is to run as: `None` for cacheproof's own user, who is not root.
+///
+/// # Errors
+/// [`StackError::NobodyToRunAs`].
+pub(crate) fn owner() -> Result<Option<Owner>, StackError> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(None);
+    }
+    ["postgres", "_postgres", "nobody"]
+        .into_iter()
+        .find_map(|name| User::from_name(name).ok().flatten())
+        .filter(|user| !user.uid.is_root())
+        .map(|user| Some(Owner { name: user.name, uid: user.uid.as_raw(), gid: user.gid.as_raw() }))
+        .ok_or(StackError::NobodyToRunAs)
+}

@@ -1,0 +1,63 @@
+//! Would break if an app that is not ours needed anything but a scenario file.
+
+use std::io::{Read as _, Write as _};
+
+use cacheproof::observe::Outcome;
+use cacheproof::scenario::Path;
+
+use crate::support::{root, run_scenario};
+
+#[test]
+fn nginx_with_proxy_cache_is_proved_by_a_scenario_file_alone() {
+    let ran = run_scenario(&root().join("tests/scenarios/nginx.toml"), &[]);
+    assert_eq!(ran.code, Some(0), "{}", ran.said());
+    let seen = ran.seen();
+    let bypassed = seen.count(|key| key.path == Path::Uncached && key.outcome == Outcome::Bypass);
+    assert_eq!(bypassed, seen.count(|key| key.path == Path::Uncached), "every uncached read must be a bypass");
+    // 200 items: each is missed once, give or take those asked for twice at once.
+    let misses = seen.count(|key| key.outcome == Outcome::Miss);
+    assert!((100..=260).contains(&misses), "{misses} misses for 200 items");
+}
+
+#[test]
+fn an_app_behind_a_cache_that_mixes_up_items_is_caught() {
+    // The cache key leaves the item out: everybody gets the first item asked for.
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    for file in ["start.sh", "nginx.conf"] {
+        let text = std::fs::read_to_string(root().join("tests/fixtures/nginx-cache").join(file)).expect("the fixture");
+        let text = text.replace("proxy_cache_key $uri;", "proxy_cache_key items;");
+        let mut copy = std::fs::File::create(directory.path().join(file)).expect("a file");
+        copy.write_all(text.as_bytes()).expect("written");
+    }
+    let start = directory.path().join("start.sh").display().to_string();
+    let sets = [format!("target.start=[\"sh\", {start:?}, \"{{port}}\", \"{{dir}}\"]")];
+    let ran = run_scenario(&root().join("tests/scenarios/nginx.toml"), &sets);
+    assert_eq!(ran.code, Some(1), "{}", ran.said());
+    assert!(ran.stdout.contains("wrong_answers == 0"), "{}", ran.said());
+    assert!(ran.seen().examples.iter().any(|example| example.kind == "wrong"), "an example is kept");
+}
+
+/// A server that answers every request with this text, as many times as it is asked.
+fn answering(response: &'static str) -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let mut request = [0; 4096];
+            let _read = stream.read(&mut request);
+            let _written = stream.write_all(response.as_bytes());
+        }
+    });
+    address
+}
+
+#[test]
+fn a_body_that_is_not_json_is_told_before_anything_is_measured() {
+    let page = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>";
+    let address = answering(page);
+    let file = root().join("tests/scenarios/nginx.toml");
+    let ran = run_scenario(&file, &[format!("target.url=\"http://{address}\""), "target.start=[]".into()]);
+    assert_eq!(ran.code, Some(3), "{}", ran.said());
+    assert!(ran.stderr.contains("isn't JSON") && ran.stderr.contains("target.identity"), "{}", ran.said());
+}

@@ -1,0 +1,167 @@
+//! Would break if trouble ended in more than one message, the wrong exit code, or leftovers.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::{CACHEPROOF, Ran, command, eventually, ran, root, run_scenario};
+
+fn nginx() -> std::path::PathBuf {
+    root().join("tests/scenarios/nginx.toml")
+}
+
+/// One message, naming what is wrong; the right exit code; no run directory.
+fn assert_refused(ran: &Ran, code: i32, words: &[&str]) {
+    assert_eq!(ran.code, Some(code), "{}", ran.said());
+    for word in words {
+        assert!(ran.stderr.contains(word), "the message lacks '{word}'; {}", ran.said());
+    }
+    assert!(!ran.stderr.contains("panicked"), "{}", ran.said());
+    let left: Vec<_> = std::fs::read_dir(ran.reports.path()).expect("it reads").collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+#[test]
+fn a_scenario_with_mistakes_is_refused_with_all_of_them() {
+    let text = std::fs::read_to_string(nginx()).expect("the scenario");
+    let text = text
+        .replace("seed = 7", "sead = 7")
+        .replace("lasts = \"5s\"", "lasts = 5")
+        .replace("hit_rate > 60% in cached", "hit_rate > 60% in stedy");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("wrong.toml");
+    std::fs::write(&file, text).expect("written");
+    let ran = run_scenario(&file, &[]);
+    assert_refused(&ran, 2, &["sead", "seed", "lasts", "5s", "stedy"]);
+}
+
+#[test]
+fn a_scenario_file_that_is_not_there_is_refused() {
+    assert_refused(&run_scenario(Path::new("scenarios/none.toml"), &[]), 2, &["scenarios/none.toml"]);
+}
+
+#[test]
+fn an_unreachable_url_is_told_with_what_to_check() {
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
+    let sets = [format!("target.url=\"http://127.0.0.1:{port}\""), "target.start=[]".into()];
+    let ran = run_scenario(&nginx(), &sets);
+    assert_refused(&ran, 3, &[&format!("127.0.0.1:{port}"), "is the app running"]);
+}
+
+#[test]
+fn an_app_that_cannot_start_is_told_with_its_last_lines() {
+    let sets = ["target.start=[\"sh\", \"-c\", \"echo no licence found >&2; exit 7\"]".to_owned()];
+    assert_refused(&run_scenario(&nginx(), &sets), 3, &["ended before it was ready", "no licence found", "7"]);
+}
+
+#[test]
+fn an_external_server_that_is_not_there_is_told_without_its_password() {
+    let sets = [
+        "stack.redis.provider=\"external\"".to_owned(),
+        "stack.redis.url=\"redis://:hunter2@127.0.0.1:1/0\"".to_owned(),
+    ];
+    let ran = run_scenario(&nginx(), &sets);
+    assert_refused(&ran, 3, &["127.0.0.1:1"]);
+    assert!(!ran.said().contains("hunter2"), "{}", ran.said());
+}
+
+#[test]
+fn a_stopped_docker_is_told_with_what_to_do() {
+    let reports = tempfile::tempdir().expect("a temporary directory");
+    let file = root().join("tests/scenarios/frozen.toml");
+    let mut command = command(&file, &["stack.redis.provider=\"container\"".to_owned()], reports.path());
+    command.env("DOCKER_HOST", "unix:///nonexistent/docker.sock");
+    let ran = ran(command.output().expect("the program runs"), reports);
+    assert_refused(&ran, 3, &["Docker", "local"]);
+}
+
+#[test]
+fn a_report_directory_that_cannot_be_written_is_told_before_anything_starts() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    // Root may write anywhere, but nobody makes a directory below a file.
+    let file = directory.path().join("a file");
+    std::fs::write(&file, "").expect("written");
+    let output = command(&nginx(), &[], &file.join("reports")).output().expect("the program runs");
+    let ran = ran(output, directory);
+    assert_eq!(ran.code, Some(3), "{}", ran.said());
+    assert!(ran.stderr.contains("can't write reports") && ran.stderr.contains("--reports"), "{}", ran.said());
+}
+
+#[test]
+fn a_full_disk_in_mid_run_keeps_what_was_measured() {
+    // A file system of its own that is too small for the journal.
+    let disk = tempfile::tempdir().expect("a temporary directory");
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=48k", "none"]).arg(disk.path()).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        // Only root may mount. A limit on file sizes does the same to the journal.
+        eprintln!("can't mount a small file system here (not root?): this test needs it");
+        return;
+    }
+    let output = command(&nginx(), &[], disk.path()).output().expect("the program runs");
+    let journal = std::fs::read_dir(disk.path())
+        .expect("it reads")
+        .filter_map(|entry| std::fs::metadata(entry.ok()?.path().join("events.jsonl")).ok())
+        .map(|file| file.len())
+        .max();
+    let _unmounted = Command::new("umount").arg(disk.path()).status();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("space"), "{said}");
+    assert!(journal.is_some_and(|length| length > 10_000), "the journal kept {journal:?} bytes");
+}
+
+#[test]
+fn an_app_that_dies_in_mid_run_ends_the_run_and_keeps_what_was_measured() {
+    let sets = ["target.start=[\"sh\", \"-c\", \"timeout 6 sh tests/fixtures/nginx-cache/start.sh {port} {dir}\"]".to_owned()];
+    let ran = run_scenario(&nginx(), &sets);
+    assert_eq!(ran.code, Some(3), "{}", ran.said());
+    assert!(ran.stderr.contains("ended by itself"), "{}", ran.said());
+    let seen = ran.seen();
+    assert!(seen.count(|_| true) > 100, "what was measured is kept: {}", ran.said());
+    assert!(ran.directory().join("report.html").exists(), "and reported");
+    let summary = ran.summary();
+    assert_ne!(summary["verdict"]["ruling"], "pass");
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_by_serve() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    // Without a database the port would never be tried: give it one that is not there, and see which is told.
+    let output = Command::new(CACHEPROOF)
+        .args(["serve", "--listen", &address])
+        .env("DATABASE_URL", "postgres://postgres@127.0.0.1:1/none")
+        .output()
+        .expect("the program runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains(&address) || said.contains("127.0.0.1:1"), "{said}");
+}
+
+#[test]
+fn a_scenario_in_a_directory_that_may_not_be_read_is_refused() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("dir.toml");
+    std::fs::create_dir(&file).expect("made");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o700)).expect("set");
+    assert_refused(&run_scenario(&file, &[]), 2, &["dir.toml"]);
+}
+
+#[test]
+fn nothing_is_left_of_a_run_that_was_refused() {
+    let before = temporary_directories();
+    let sets = ["target.start=[\"sh\", \"-c\", \"exit 1\"]".to_owned()];
+    let ran = run_scenario(&nginx(), &sets);
+    assert_eq!(ran.code, Some(3), "{}", ran.said());
+    eventually(Duration::from_secs(50), "the temporary directory is gone", || temporary_directories() <= before);
+}
+
+fn temporary_directories() -> usize {
+    std::fs::read_dir(std::env::temp_dir())
+        .expect("it reads")
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("cacheproof"))
+        .count()
+}

@@ -1,0 +1,56 @@
+//! Would break if a run's numbers and an independent count told different stories.
+
+use std::collections::BTreeMap;
+
+use cacheproof::observe::{Measurements, Outcome};
+
+use crate::support::{root, run_scenario, sibling};
+
+/// The sum of a counter over all its labels in a Prometheus text.
+fn counter(text: &str, name: &str, labels: &str) -> f64 {
+    text.lines()
+        .filter(|line| line.starts_with(name) && line[name.len()..].starts_with(['{', ' ']) && line.contains(labels))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}
+
+fn assert_within_one_percent(what: &str, ours: f64, theirs: f64) {
+    assert!(theirs > 100.0, "{what}: only {theirs} counted independently");
+    assert!((ours / theirs - 1.0).abs() <= 0.01, "{what}: the run says {ours}, the independent count is {theirs}");
+}
+
+/// Growth of a number of the samples over the whole run.
+fn growth(seen: &Measurements, of: impl Fn(&cacheproof::observe::Sample) -> Option<u64>) -> f64 {
+    let values: Vec<u64> = seen.samples.iter().filter_map(|(_, sample)| of(sample)).collect();
+    (values.last().expect("samples") - values.first().expect("samples")) as f64
+}
+
+#[test]
+fn requests_queries_and_hits_agree_with_the_app_postgres_and_redis() {
+    // The fixture app writes its own /metrics into a file when it is told to stop.
+    let kept = tempfile::tempdir().expect("a temporary directory");
+    let metrics = kept.path().join("metrics.txt");
+    let start = format!(
+        "target.start=[{:?}, \"none\", \"--metrics-file\", {:?}]",
+        sibling("defective-app").display().to_string(),
+        metrics.display().to_string()
+    );
+    let ran = run_scenario(&root().join("tests/scenarios/numbers.toml"), &[start]);
+    assert_eq!(ran.code, Some(0), "{}", ran.said());
+    let seen = ran.seen();
+    let text = std::fs::read_to_string(&metrics).expect("the app wrote its counters");
+
+    let requests = seen.count(|_| true) as f64;
+    let items: BTreeMap<&str, f64> = ["/posts", "/profiles"]
+        .into_iter()
+        .map(|route| (route, counter(&text, "http_requests_total", &format!("route=\"{route}/{{id}}\""))))
+        .collect();
+    assert_within_one_percent("requests", requests, items.values().sum());
+
+    let queries: f64 = (0..seen.phases.len()).filter_map(|phase| seen.db_queries(phase)).sum::<u64>() as f64;
+    assert_within_one_percent("queries, by the app's own count", queries, counter(&text, "db_queries_total", ""));
+
+    let hits = seen.count(|key| key.outcome == Outcome::Hit) as f64;
+    let redis = growth(&seen, |sample| sample.redis.as_ref().map(|redis| redis.hits));
+    assert_within_one_percent("hits, by Redis INFO", hits, redis);
+}

@@ -1,0 +1,96 @@
+//! What the whole-program tests share: running the program, reading what it wrote.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use cacheproof::observe::{Measurements, read_journal};
+use tempfile::TempDir;
+
+/// The program under test.
+pub const CACHEPROOF: &str = env!("CARGO_BIN_EXE_cacheproof");
+
+/// The repository's root.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Another binary of the workspace. `just test` builds all of them first.
+pub fn sibling(name: &str) -> PathBuf {
+    let path = Path::new(CACHEPROOF).with_file_name(name);
+    assert!(path.exists(), "{} isn't built: run `cargo build --workspace --bins`", path.display());
+    path
+}
+
+/// A run of the program that ended.
+pub struct Ran {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it told while running.
+    pub stderr: String,
+    /// Where the reports are.
+    pub reports: TempDir,
+}
+
+impl Ran {
+    /// The run's directory.
+    pub fn directory(&self) -> PathBuf {
+        let latest = self.reports.path().join("latest");
+        assert!(latest.exists(), "no report was written; {}", self.said());
+        latest.canonicalize().expect("the link leads to the run")
+    }
+
+    /// What the journal says.
+    pub fn seen(&self) -> Measurements {
+        Measurements::of(&read_journal(&self.directory()).expect("the journal reads"))
+    }
+
+    /// The verdict in summary.json.
+    pub fn summary(&self) -> serde_json::Value {
+        let text = std::fs::read_to_string(self.directory().join("summary.json")).expect("there is a summary");
+        serde_json::from_str(&text).expect("it is JSON")
+    }
+
+    /// Everything it said, for messages.
+    pub fn said(&self) -> String {
+        format!("exit {:?}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.stdout, self.stderr)
+    }
+}
+
+/// Runs a scenario file with overrides, in a fresh reports directory.
+pub fn run_scenario(file: &Path, sets: &[String]) -> Ran {
+    let reports = tempfile::tempdir().expect("a temporary directory");
+    let output = command(file, sets, reports.path()).output().expect("the program runs");
+    ran(output, reports)
+}
+
+/// The command that [`run_scenario`] runs.
+pub fn command(file: &Path, sets: &[String], reports: &Path) -> Command {
+    let mut command = Command::new(CACHEPROOF);
+    command.current_dir(root()).arg("run").arg(file).arg("--reports").arg(reports).stdin(Stdio::null());
+    for set in sets {
+        command.arg("--set").arg(set);
+    }
+    command
+}
+
+/// Puts a run together from its output.
+pub fn ran(output: Output, reports: TempDir) -> Ran {
+    Ran {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        reports,
+    }
+}
+
+/// Waits for a condition, at most `limit`; panics with `what` when it does not come.
+pub fn eventually(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < limit, "after {limit:?} still not: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
