@@ -6,7 +6,6 @@ use cacheproof::observe::{JournalWriter, Measurements};
 use cacheproof::{report, verdict};
 
 #[path = "../tests/it/simulated.rs"]
-#[expect(dead_code, reason = "the tests use more of it")]
 mod simulated;
 use simulated::Plan;
 

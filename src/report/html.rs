@@ -26,9 +26,12 @@ pub(super) fn page(view: &View<'_>, charts: &[Svg]) -> String {
     };
     let sections = [
         head(view),
-        section("Acceptance criteria", &criteria(view)),
-        section("Cached beside uncached", &compared(view)),
-        section("What makes this run valid or not", &validity(view)),
+        format!(
+            "<div class=\"first\">\n{}<div>\n{}{}</div>\n</div>\n",
+            section("Acceptance criteria", &criteria(view)),
+            section("Cached beside uncached", &compared(view)),
+            section("What makes this run valid or not", &validity(view)),
+        ),
         section("Over time", &charts),
         section("Faults", &faults(view)),
         section("Phases", &phases(view)),
@@ -132,8 +135,8 @@ fn criteria(view: &View<'_>) -> String {
         let test = criterion.evidence().split_off(criterion.rules.len());
         let test = test.iter().map(|line| format!("<p>{}</p>", sentence(line)));
         html += &format!(
-            "<li><span class=\"ruling {class}\">{}</span><span class=\"says\"><bdi>{}</bdi></span>\
-             <div class=\"evidence\">{}</div></li>\n",
+            "<li><span class=\"ruling {class}\">{}</span><div><div class=\"says\"><bdi>{}</bdi></div>\
+             <div class=\"evidence\">{}</div></div></li>\n",
             ruling(criterion.ruling),
             sentence(&criterion.says),
             rules.chain(test).collect::<String>()
@@ -153,7 +156,7 @@ fn compared(view: &View<'_>) -> String {
             [] => path.to_owned(),
             // A phase that is called as the path says nothing new.
             [only] if only == path => path.to_owned(),
-            names => format!("{path}<br><bdi>{}</bdi>", names.join(", ")),
+            names => format!("{path}<br><bdi class=\"phases\">{}</bdi>", names.join(", ")),
         }
     };
     let mut html = format!(

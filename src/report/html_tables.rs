@@ -66,8 +66,10 @@ pub(super) fn phases(view: &View<'_>) -> String {
                     None => "broke off".to_owned(),
                 },
             ];
-            line.extend(figure_cells(&figures));
-            line.insert(4, or_dash(figures.throughput, numbers::rate));
+            let mut cells = figure_cells(&figures);
+            cells.remove(5); // service time has its place in the table of requests
+            cells.insert(1, or_dash(figures.throughput, numbers::rate));
+            line.extend(cells);
             line.push(or_dash(figures.db_queries_per_request, numbers::plain));
             Some(line)
         })
@@ -82,10 +84,9 @@ pub(super) fn phases(view: &View<'_>) -> String {
         "#P95",
         "#P99",
         "#Max",
-        "#Service P95",
         "#Hit rate",
         "#Errors",
-        "#Queries a request",
+        "#Queries<br>a request",
     ];
     table(&head, &lines)
 }

@@ -21,7 +21,6 @@ use crate::verdict::Verdict;
 
 pub(crate) use figures::{Sides, sides};
 pub use files::write;
-pub(crate) use text::one_line;
 
 /// Version of summary.json's schema; see docs/summary-schema.md.
 pub const SUMMARY_VERSION: u32 = 1;

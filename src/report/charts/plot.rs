@@ -87,7 +87,7 @@ pub(crate) fn draw<DB: DrawingBackend>(area: &Area<DB>, plot: &Plot, ink: Ink) -
     legend(area, plot, ink, 34)?;
     let bands = plot.timeline.is_some();
     let faults = plot.timeline.as_ref().is_some_and(|timeline| !timeline.faults.is_empty());
-    let top = 48 + if bands { 20 } else { 0 } + if faults { 16 } else { 0 };
+    let top = 52 + if bands { 20 } else { 0 } + if faults { 16 } else { 0 };
 
     let mut chart = ChartBuilder::on(area)
         .margin_top(top)
