@@ -1,13 +1,17 @@
 //! The commands, one file each, and the only room that prints.
 
+mod check;
 mod exit;
 mod guard;
+mod init;
 mod logging;
+mod probe;
 mod progress;
 mod quiet;
 mod report;
 mod run;
 mod serve;
+mod starter;
 mod stop;
 mod verdict_text;
 
@@ -27,6 +31,10 @@ struct Arguments {
 enum Command {
     /// Run a scenario: bring servers and app up, drive them, break them, judge, write a report
     Run(run::RunArgs),
+    /// Validate a scenario without starting anything
+    Check(check::CheckArgs),
+    /// Write a commented scenario for a running HTTP app
+    Init(init::InitArgs),
     /// Start the reference app that scenarios test by default
     Serve(serve::ServeArgs),
     /// Cleans up when cacheproof dies; started by cacheproof itself
@@ -51,6 +59,8 @@ pub fn main() -> std::process::ExitCode {
     logging::start();
     let result = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
+        Command::Check(arguments) => check::run(arguments),
+        Command::Init(arguments) => init::run(arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Guard { token } => guard::guard(&token),
     };

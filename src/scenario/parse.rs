@@ -86,9 +86,9 @@ fn data(root: &Section<'_>) -> BTreeMap<String, u64> {
             let message = format!("the key space \"{}\" {what}", name.value);
             root.problems.add(Problem::new(message).at(name.span.clone()).help(help));
         }
-        if let Some(size) = size.integer(1, &format!("{} = 10_000", name.value)) {
-            data.insert(name.value.to_owned(), size.value);
-        }
+        let size = size.integer(1, &format!("{} = 10_000", name.value));
+        // A wrong size was complained of once; the name stays known, or every {placeholder} would complain again.
+        data.insert(name.value.to_owned(), size.map_or(1, |size| size.value));
     }
     data
 }
