@@ -2,6 +2,7 @@
 
 mod any_app;
 mod bad_input;
+mod closed_loop;
 mod defects;
 mod interrupt;
 mod numbers;
