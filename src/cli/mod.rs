@@ -1,5 +1,6 @@
 //! The commands, one file each, and the only room that prints.
 
+mod doctor;
 mod exit;
 mod guard;
 
@@ -17,6 +18,8 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Says what this machine has and lacks for running cacheproof.
+    Doctor,
     /// Cleans up when cacheproof dies; started by cacheproof itself.
     #[command(hide = true)]
     Guard {
@@ -31,6 +34,7 @@ enum Command {
 /// The message for the user and the exit code.
 pub fn run(arguments: Arguments) -> CommandResult {
     match arguments.command {
+        Command::Doctor => doctor::doctor(),
         Command::Guard { token } => guard::guard(&token),
     }
 }
