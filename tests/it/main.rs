@@ -1,3 +1,5 @@
 //! Whole-program tests on real servers, one binary. Each module says in its name what would break.
 
+mod compose;
 mod stack;
+mod stack_choice;
