@@ -1,6 +1,7 @@
 //! The commands, one file each, and the only room that prints.
 
 mod check;
+mod doctor;
 mod exit;
 mod guard;
 mod init;
@@ -35,6 +36,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Write a commented scenario for a running HTTP app
     Init(init::InitArgs),
+    /// Say what this machine has and lacks
+    Doctor,
     /// Start the reference app that scenarios test by default
     Serve(serve::ServeArgs),
     /// Cleans up when cacheproof dies; started by cacheproof itself
@@ -61,6 +64,7 @@ pub fn main() -> std::process::ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Init(arguments) => init::run(arguments),
+        Command::Doctor => doctor::doctor(),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Guard { token } => guard::guard(&token),
     };

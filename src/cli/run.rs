@@ -29,7 +29,7 @@ pub fn run(arguments: RunArgs) -> CommandResult {
     // First of all: goose would otherwise take SIGINT for itself.
     let stop = stop::on_signal();
     let mut loaded = scenario::load(&arguments.scenario, &arguments.sets).map_err(Failure::usage)?;
-    scenario::check_proofs(&loaded, Path::new(".")).map_err(Failure::usage)?;
+    scenario::check_proofs(&loaded, Path::new("")).map_err(Failure::usage)?;
     scenario::resolve_env(&mut loaded.scenario, |name| std::env::var(name).ok()).map_err(Failure::usage)?;
     let now = jiff::Timestamp::now();
     let stem = arguments.scenario.file_stem().map_or("scenario".into(), |stem| stem.to_string_lossy());

@@ -96,11 +96,7 @@ pub(super) async fn fetch_image(
     }
     let none = |why: String| StackError::NoImage { image: image.into(), why, variable: kind.image_variable() };
     // A short question first: a pull without a network can hang for minutes.
-    match tokio::time::timeout(REGISTRY, docker.inspect_registry_image(image, None)).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => return Err(none(says(&error))),
-        Err(_) => return Err(none(format!("the registry did not answer within {} s", REGISTRY.as_secs()))),
-    }
+    ask_registry(docker, image).await.map_err(none)?;
     tell(&format!("pulling image {image}"));
     let begun = Instant::now();
     let (name, tag) = name_and_tag(image);
@@ -111,6 +107,15 @@ pub(super) async fn fetch_image(
             Ok(Err(error)) => return Err(none(error.to_string())),
             Err(_) => tell(&format!("still pulling image {image} ({} s)", begun.elapsed().as_secs())),
         }
+    }
+}
+
+/// Whether the image's registry has it; the error says why not.
+pub(super) async fn ask_registry(docker: &Docker, image: &str) -> Result<(), String> {
+    match tokio::time::timeout(REGISTRY, docker.inspect_registry_image(image, None)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(says(&error)),
+        Err(_) => Err(format!("the registry did not answer within {} s", REGISTRY.as_secs())),
     }
 }
 

@@ -3,11 +3,14 @@
 mod any_app;
 mod bad_input;
 mod closed_loop;
+mod compose;
 mod defects;
+mod init;
 mod interrupt;
 mod numbers;
 mod open_loop;
 mod simulated;
 mod stack;
+mod stack_choice;
 mod support;
 mod verdict;
