@@ -177,3 +177,35 @@ fn the_reference_app_comes_with_its_defaults() {
     let running = parse("t", &text.replace("kind =", "url = 'http://h'\nkind =")).unwrap();
     assert_eq!(running.stack, StackSpec::default(), "an app that runs already brought its servers");
 }
+
+/// docs/scenario.md is the reference: it names every key and metric, and its examples work.
+#[test]
+fn the_reference_page_is_complete_and_its_rules_are_right() {
+    let page = std::fs::read_to_string(FilePath::new(env!("CARGO_MANIFEST_DIR")).join("docs/scenario.md")).unwrap();
+    let mut keys = Vec::new();
+    collect_keys(schema::ROOT, &mut keys);
+    for name in keys.into_iter().chain(show::METRICS.iter().map(|(name, _)| *name)) {
+        let named = ["`", "[", ".", "{ "]
+            .iter()
+            .any(|before| ["`", "]", ".", " ="].iter().any(|after| page.contains(&format!("{before}{name}{after}"))));
+        assert!(named, "docs/scenario.md says nothing of {name}");
+    }
+    let (_, rules) = page.split_once("```rules\n").unwrap();
+    let (rules, _) = rules.split_once("```").unwrap();
+    assert!(rules.lines().count() > 5);
+    for rule in rules.lines() {
+        let sets = [format!("criterion.0.rules=[{}]", toml::Value::from(rule))];
+        let file = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/story-3.1.toml");
+        load(&file, &sets).unwrap_or_else(|errors| panic!("{}", shown(&errors)));
+    }
+}
+
+fn collect_keys(keys: &[schema::Key], names: &mut Vec<&'static str>) {
+    for key in keys {
+        names.push(key.name);
+        match key.kind {
+            schema::Kind::Table(inner) | schema::Kind::Tables(_, inner) => collect_keys(inner, names),
+            schema::Kind::Value | schema::Kind::Names => {}
+        }
+    }
+}
