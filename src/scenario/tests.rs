@@ -93,9 +93,24 @@ fn overrides_reach_every_kind_of_value() {
 }
 
 #[test]
+fn an_override_takes_the_place_of_what_it_excludes() {
+    let scenario = with(&["traffic.users=5", "phase.3.fault.pause=redis", "target.bypass.query=nocache=1"]).scenario;
+    assert_eq!(scenario.traffic.drive, Drive::Closed { users: 5 });
+    assert_eq!(scenario.phases[3].fault.as_ref().unwrap().action, FaultAction::Pause);
+    assert_eq!(scenario.target.bypass, Some(BypassSpec::Query("nocache=1".into())));
+    let external = ["stack.redis.url=redis://h", "stack.redis.provider=external", "phase.3.fault.kill=app"];
+    assert_eq!(with(&external).scenario.stack.redis.unwrap().provider, Provider::External);
+    let local =
+        with(&[&external[..], &["stack.redis.provider=local", "data.users=9", "data.rate=9"]].concat()).scenario;
+    assert_eq!(local.stack.redis.unwrap().url, None);
+    assert_eq!(local.data.len(), 3);
+}
+
+#[test]
 fn overrides_keep_the_rest_of_the_file_as_it_is() {
     let loaded = with(&["phase.steady.lasts=5s"]);
     assert_eq!(loaded.text, APP.replace("lasts = \"20s\" # long enough", "lasts = \"5s\" # long enough"));
+    assert_eq!(with(&["data.items=7"]).text, APP.replace("items = 100 # all of them", "items = 7 # all of them"));
     assert_eq!(with(&[]).text, APP);
 }
 

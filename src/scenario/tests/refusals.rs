@@ -176,6 +176,8 @@ fn phases() {
 fn criteria() {
     snapshot!(each([
         ("says = \"It works\"", ""),
+        ("says = \"It works\"", "says = \"\""),
+        ("[[criterion]]\n", "[[criterion]]\nsays = \"It works\"\nrules = [\"max < 1s\"]\n\n[[criterion]]\n"),
         ("rules = [\"errors < 1%\"]", "rules = []"),
         ("rules = [\"errors < 1%\"]", "rules = \"errors < 1%\""),
         ("rules = [\"errors < 1%\"]", "proved_by = \"some test\""),
