@@ -171,6 +171,9 @@ fn a_proof_must_name_a_test_that_is_there() {
     let elsewhere = tempfile::tempdir().unwrap();
     assert_eq!(check("t.rs::it_holds", directory.path()), Ok(()));
     assert_eq!(check("t.rs::it_holds", elsewhere.path()), Ok(()), "found above the scenario file");
+    let mut named = load(&path, &[]).unwrap();
+    named.name = "app.toml".into();
+    assert!(check_proofs(&named, &directory.path().join("scenarios")).is_ok(), "found from the file's own directory");
     assert_eq!(check("t.rs::it_hold", directory.path()), Err("t.rs has no test \"it_hold\"".into()));
     assert_eq!(check("u.rs::it_holds", directory.path()), Err("the file of this proof is not there: u.rs".into()));
 }
