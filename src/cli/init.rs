@@ -191,6 +191,28 @@ mod tests {
     }
 
     #[test]
+    fn an_app_that_accepts_and_never_answers_is_given_up() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let out = directory.path().join("scenario.toml");
+        let url = format!("http://{}/", silent.local_addr().unwrap());
+        let failure = run(InitArgs { url, out: out.clone() }).unwrap_err();
+        assert_eq!(failure.exit, Exit::Environment);
+        assert!(failure.report.to_string().contains("took longer"), "{:?}", failure.report);
+        assert!(!out.exists());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_the_environments_fault() {
+        let page = "HTTP/1.1 200 OK\nconnection: close⏎";
+        let (port, thread) = app(Box::leak(Box::new([page, page, page])));
+        let out = tempfile::tempdir().unwrap().path().join("gone/scenario.toml");
+        let failure = run(InitArgs { url: format!("http://127.0.0.1:{port}/"), out }).unwrap_err();
+        thread.join().unwrap();
+        assert_eq!(failure.exit, Exit::Environment);
+    }
+
+    #[test]
     fn a_scenario_is_never_overwritten_and_a_wrong_url_never_asked() {
         let directory = tempfile::tempdir().unwrap();
         let out = directory.path().join("scenario.toml");

@@ -93,9 +93,24 @@ fn overrides_reach_every_kind_of_value() {
 }
 
 #[test]
+fn an_override_takes_the_place_of_what_it_excludes() {
+    let scenario = with(&["traffic.users=5", "phase.3.fault.pause=redis", "target.bypass.query=nocache=1"]).scenario;
+    assert_eq!(scenario.traffic.drive, Drive::Closed { users: 5 });
+    assert_eq!(scenario.phases[3].fault.as_ref().unwrap().action, FaultAction::Pause);
+    assert_eq!(scenario.target.bypass, Some(BypassSpec::Query("nocache=1".into())));
+    let external = ["stack.redis.url=redis://h", "stack.redis.provider=external", "phase.3.fault.kill=app"];
+    assert_eq!(with(&external).scenario.stack.redis.unwrap().provider, Provider::External);
+    let local =
+        with(&[&external[..], &["stack.redis.provider=local", "data.users=9", "data.rate=9"]].concat()).scenario;
+    assert_eq!(local.stack.redis.unwrap().url, None);
+    assert_eq!(local.data.len(), 3);
+}
+
+#[test]
 fn overrides_keep_the_rest_of_the_file_as_it_is() {
     let loaded = with(&["phase.steady.lasts=5s"]);
     assert_eq!(loaded.text, APP.replace("lasts = \"20s\" # long enough", "lasts = \"5s\" # long enough"));
+    assert_eq!(with(&["data.items=7"]).text, APP.replace("items = 100 # all of them", "items = 7 # all of them"));
     assert_eq!(with(&[]).text, APP);
 }
 
@@ -156,6 +171,9 @@ fn a_proof_must_name_a_test_that_is_there() {
     let elsewhere = tempfile::tempdir().unwrap();
     assert_eq!(check("t.rs::it_holds", directory.path()), Ok(()));
     assert_eq!(check("t.rs::it_holds", elsewhere.path()), Ok(()), "found above the scenario file");
+    let mut named = load(&path, &[]).unwrap();
+    named.name = "app.toml".into();
+    assert!(check_proofs(&named, &directory.path().join("scenarios")).is_ok(), "found from the file's own directory");
     assert_eq!(check("t.rs::it_hold", directory.path()), Err("t.rs has no test \"it_hold\"".into()));
     assert_eq!(check("u.rs::it_holds", directory.path()), Err("the file of this proof is not there: u.rs".into()));
 }
@@ -176,4 +194,36 @@ fn the_reference_app_comes_with_its_defaults() {
     assert_eq!((memory.stack.redis, memory.stack.postgres.is_some()), (None, true));
     let running = parse("t", &text.replace("kind =", "url = 'http://h'\nkind =")).unwrap();
     assert_eq!(running.stack, StackSpec::default(), "an app that runs already brought its servers");
+}
+
+/// docs/scenario.md is the reference: it names every key and metric, and its examples work.
+#[test]
+fn the_reference_page_is_complete_and_its_rules_are_right() {
+    let page = std::fs::read_to_string(FilePath::new(env!("CARGO_MANIFEST_DIR")).join("docs/scenario.md")).unwrap();
+    let mut keys = Vec::new();
+    collect_keys(schema::ROOT, &mut keys);
+    for name in keys.into_iter().chain(show::METRICS.iter().map(|(name, _)| *name)) {
+        let named = ["`", "[", ".", "{ "]
+            .iter()
+            .any(|before| ["`", "]", ".", " ="].iter().any(|after| page.contains(&format!("{before}{name}{after}"))));
+        assert!(named, "docs/scenario.md says nothing of {name}");
+    }
+    let (_, rules) = page.split_once("```rules\n").unwrap();
+    let (rules, _) = rules.split_once("```").unwrap();
+    assert!(rules.lines().count() > 5);
+    for rule in rules.lines() {
+        let sets = [format!("criterion.0.rules=[{}]", toml::Value::from(rule))];
+        let file = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/story-3.1.toml");
+        load(&file, &sets).unwrap_or_else(|errors| panic!("{}", shown(&errors)));
+    }
+}
+
+fn collect_keys(keys: &[schema::Key], names: &mut Vec<&'static str>) {
+    for key in keys {
+        names.push(key.name);
+        match key.kind {
+            schema::Kind::Table(inner) | schema::Kind::Tables(_, inner) => collect_keys(inner, names),
+            schema::Kind::Value | schema::Kind::Names => {}
+        }
+    }
 }

@@ -176,6 +176,8 @@ fn phases() {
 fn criteria() {
     snapshot!(each([
         ("says = \"It works\"", ""),
+        ("says = \"It works\"", "says = \"\""),
+        ("[[criterion]]\n", "[[criterion]]\nsays = \"It works\"\nrules = [\"max < 1s\"]\n\n[[criterion]]\n"),
         ("rules = [\"errors < 1%\"]", "rules = []"),
         ("rules = [\"errors < 1%\"]", "rules = \"errors < 1%\""),
         ("rules = [\"errors < 1%\"]", "proved_by = \"some test\""),
@@ -249,9 +251,11 @@ fn rule_meaning() {
 
 #[test]
 fn rules_on_what_the_scenario_never_does() {
-    let cases: [&[(&str, &str)]; 8] = [
+    let cases: [&[(&str, &str)]; 10] = [
         &[("identity = \"id\"\nversion = \"version\"\n", ""), ("errors < 1%", "wrong_answers == 0")],
         &[("version = \"version\"\n", ""), ("errors < 1%", "stale == 0")],
+        &[("get = \"/items/{item}\"", "get = \"/items\""), ("errors < 1%", "wrong_answers == 0")],
+        &[("errors < 1%", "wrong_answers for 'write item' == 0")],
         &[("put = ", "get = "), ("body = '{\"name\": \"{random}\"}'\n", ""), ("errors < 1%", "stale == 0")],
         &[("[stack.redis]", "[stack.postgres]"), ("errors < 1%", "evictions == 0")],
         &[("start = [\"./app\"]\n", ""), ("errors < 1%", "app_memory < 1gb")],
