@@ -228,7 +228,7 @@ impl Inner {
         &self,
         key: &Key,
         ttl: Ttl,
-        mut flight: Flight<'_>,
+        flight: Flight<'_>,
         mut reachable: bool,
         budget: &mut Budget,
         load: L,

@@ -74,6 +74,8 @@ pub(crate) struct Flight<'a> {
 #[derive(Debug)]
 pub(crate) struct Follower {
     progress: watch::Receiver<Progress>,
+    /// Joined when the fill may have been under way: an invalidation may have come after it, before this request.
+    late: bool,
 }
 
 impl Flights {
@@ -95,13 +97,13 @@ impl Flights {
         if self.aloft.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        self.shard(key).get(key).map(|(_, progress)| Follower { progress: progress.clone() })
+        self.shard(key).get(key).map(|(_, progress)| Follower::join(progress))
     }
 
     pub(crate) fn board(&self, key: &str) -> Boarding<'_> {
         let mut shard = self.shard(key);
         if let Some((_, progress)) = shard.get(key) {
-            return Boarding::Follow(Follower { progress: progress.clone() });
+            return Boarding::Follow(Follower::join(progress));
         }
         let (sender, receiver) = watch::channel(Progress::Loading);
         let id = self.tick();
@@ -117,9 +119,8 @@ impl Flights {
 }
 
 impl Flight<'_> {
-    /// The load ended. From here on nobody new joins: an invalidation may come after the fill.
-    pub(crate) fn loaded(&mut self, loaded: Loaded) {
-        self.land();
+    /// The load ended; the fill begins. Who joins from here on waits for its end, but then looks for itself.
+    pub(crate) fn loaded(&self, loaded: Loaded) {
         self.progress.send_replace(Progress::Loaded(loaded));
     }
 
@@ -128,7 +129,8 @@ impl Flight<'_> {
         self.progress.send_replace(Progress::Failed);
     }
 
-    pub(crate) fn done(self, stored: bool) {
+    pub(crate) fn done(mut self, stored: bool) {
+        self.land();
         self.progress.send_modify(|progress| {
             if let Progress::Loaded(loaded) = progress {
                 *progress = Progress::Done { loaded: loaded.clone(), stored };
@@ -155,6 +157,11 @@ impl Drop for Flight<'_> {
 }
 
 impl Follower {
+    fn join(progress: &watch::Receiver<Progress>) -> Self {
+        let late = !matches!(*progress.borrow(), Progress::Loading);
+        Self { progress: progress.clone(), late }
+    }
+
     /// Waits for the load, for a request that began at `begun`.
     pub(crate) async fn arrive(mut self, begun: u64) -> Arrival {
         loop {
@@ -162,7 +169,7 @@ impl Follower {
                 Progress::Loaded(loaded) if loaded.began > begun => {
                     return Arrival::Shared { loaded: loaded.clone(), stored: false };
                 }
-                Progress::Done { loaded, stored } if *stored || loaded.began > begun => {
+                Progress::Done { loaded, stored } if (*stored && !self.late) || loaded.began > begun => {
                     return Arrival::Shared { loaded: loaded.clone(), stored: *stored };
                 }
                 Progress::Done { loaded, .. } => return Arrival::TooOld { fallback: loaded.fallback },

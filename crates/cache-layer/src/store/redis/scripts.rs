@@ -2,9 +2,9 @@
 //!
 //! One hash a key: `v` the value, `e` when it ends (Unix ms), and one field `l:{token}` for each lease. Deleting the key takes
 //! its leases with it. None of the commands on the way of a miss counts as a look-up in `keyspace_hits`: `HSET`,
-//! `HDEL`, `PEXPIRE`, `SADD`, `SPOP`, `SREM` and `UNLINK` look keys up for writing.
+//! `HDEL`, `PEXPIRE`, `ZADD`, `ZPOPMIN`, `ZREM` and `UNLINK` look keys up for writing (`SPOP` with a count does not: measured).
 //!
-//! One set a group, named like the group: the names of its keys, entered with the lease. Deleting a group empties its set and unlinks what
+//! One sorted set a group, all scores 0, named like the group: the names of its keys, entered with the lease. Deleting a group empties its set and unlinks what
 //! was in it. A set that Redis lost (evicted, flushed) would leave keys behind; so a cheap deletion needs a *seal* in the set, and
 //! where it is missing every key of the server is looked at once, and the set is sealed anew.
 
@@ -25,27 +25,26 @@ return 1";
 
 /// KEYS[1] the group's set, ARGV: seal, TTL of the set in ms. Answers whether it was sealed, and how many keys went.
 const DROP_GROUP: &str = r"
-local sealed = redis.call('SREM', KEYS[1], ARGV[1])
+local sealed = redis.call('ZREM', KEYS[1], ARGV[1])
 local gone, keep = 0, {}
 repeat
-  local members = redis.call('SPOP', KEYS[1], 1000)
+  local members = redis.call('ZPOPMIN', KEYS[1], 1000)
   local names = {}
-  for _, member in ipairs(members) do
+  for i = 1, #members, 2 do
+    local member = members[i]
     if string.sub(member, 1, 1) == '!' then keep[#keep + 1] = member else names[#names + 1] = member end
   end
   if #names > 0 then gone = gone + redis.call('UNLINK', unpack(names)) end
 until #members == 0
 if sealed == 1 then keep[#keep + 1] = ARGV[1] end
-if #keep > 0 then
-  redis.call('SADD', KEYS[1], unpack(keep))
-  redis.call('PEXPIRE', KEYS[1], ARGV[2])
-end
+for _, member in ipairs(keep) do redis.call('ZADD', KEYS[1], 0, member) end
+if #keep > 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return {sealed, gone}";
 
 /// KEYS[1] the group's set, ARGV: mark of a finished pass, seal, TTL of the set in ms.
 const SEAL_GROUP: &str = r"
-if redis.call('SREM', KEYS[1], ARGV[1]) == 0 then return 0 end
-redis.call('SADD', KEYS[1], ARGV[2])
+if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('ZADD', KEYS[1], 0, ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1";
 
@@ -105,7 +104,7 @@ pub(super) fn set(key: &str, set: Option<&str>, value: &[u8], ttl: Duration) -> 
 pub(super) fn begin_pass(set: &str, mark: &str) -> Pipeline {
     let mut pipe = pipe();
     pipe.atomic();
-    pipe.cmd("SADD").arg(set).arg(mark).ignore();
+    pipe.cmd("ZADD").arg(set).arg(0).arg(mark).ignore();
     pipe.cmd("PEXPIRE").arg(set).arg(millis(GROUP_TTL)).ignore();
     pipe
 }
@@ -121,7 +120,7 @@ pub(super) fn left(end: u64) -> Duration {
 
 fn enter(pipe: &mut Pipeline, key: &str, set: Option<&str>) {
     if let Some(set) = set {
-        pipe.cmd("SADD").arg(set).arg(key).ignore();
+        pipe.cmd("ZADD").arg(set).arg(0).arg(key).ignore();
         pipe.cmd("PEXPIRE").arg(set).arg(millis(GROUP_TTL)).ignore();
     }
 }
