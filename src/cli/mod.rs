@@ -27,6 +27,8 @@ struct Arguments {
 enum Command {
     /// Run a scenario: bring servers and app up, drive them, break them, judge, write a report
     Run(run::RunArgs),
+    /// Render a run's report again from its journal, also after a crash
+    Report(report::ReportArgs),
     /// Start the reference app that scenarios test by default
     Serve(serve::ServeArgs),
     /// Cleans up when cacheproof dies; started by cacheproof itself
@@ -51,6 +53,7 @@ pub fn main() -> std::process::ExitCode {
     logging::start();
     let result = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Guard { token } => guard::guard(&token),
     };

@@ -65,17 +65,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Plays the whole timeline. Gives how it ended, and why if not by its own end.
-pub(super) async fn play(
-    scene: &Scene<'_>,
-    prober: Prober,
-    stop: watch::Receiver<bool>,
-) -> (Ending, Option<String>) {
-    let control = Control {
-        phase: Mutex::new(None),
-        reason: Mutex::new(None),
-        ending: Mutex::new(None),
-        sample: Notify::new(),
-    };
+pub(super) async fn play(scene: &Scene<'_>, prober: Prober, stop: watch::Receiver<bool>) -> (Ending, Option<String>) {
+    let control =
+        Control { phase: Mutex::new(None), reason: Mutex::new(None), ending: Mutex::new(None), sample: Notify::new() };
     let (over, is_over) = watch::channel(false);
     let phases = async {
         for index in 0..scene.scenario.phases.len() {

@@ -114,7 +114,8 @@ fn a_full_disk_in_mid_run_keeps_what_was_measured() {
 
 #[test]
 fn an_app_that_dies_in_mid_run_ends_the_run_and_keeps_what_was_measured() {
-    let sets = ["target.start=[\"sh\", \"-c\", \"timeout 6 sh tests/fixtures/nginx-cache/start.sh {port} {dir}\"]".to_owned()];
+    let sets =
+        ["target.start=[\"sh\", \"-c\", \"timeout 6 sh tests/fixtures/nginx-cache/start.sh {port} {dir}\"]".to_owned()];
     let ran = run_scenario(&nginx(), &sets);
     assert_eq!(ran.code, Some(3), "{}", ran.said());
     assert!(ran.stderr.contains("ended by itself"), "{}", ran.said());

@@ -27,7 +27,11 @@ fn assert_caught(defect: &str, by: &str) {
     let ran = run_with(defect);
     let failed = failed(&ran);
     assert_eq!(ran.code, Some(1), "{defect}: {}", ran.said());
-    assert!(failed.iter().any(|says| says == by), "{defect} was to be caught by '{by}', but: {failed:?}\n{}", ran.said());
+    assert!(
+        failed.iter().any(|says| says == by),
+        "{defect} was to be caught by '{by}', but: {failed:?}\n{}",
+        ran.said()
+    );
 }
 
 #[test]
@@ -71,7 +75,12 @@ fn the_healthy_app_passes_10_runs_of_10() {
 #[test]
 fn the_scenario_of_the_defects_breaks_what_they_need() {
     let loaded = cacheproof::scenario::load(&root().join("tests/scenarios/defects.toml"), &[]).expect("it is right");
-    let faults: Vec<(FaultAction, Victim)> =
-        loaded.scenario.phases.iter().filter_map(|phase| phase.fault.as_ref()).map(|fault| (fault.action, fault.victim)).collect();
+    let faults: Vec<(FaultAction, Victim)> = loaded
+        .scenario
+        .phases
+        .iter()
+        .filter_map(|phase| phase.fault.as_ref())
+        .map(|fault| (fault.action, fault.victim))
+        .collect();
     assert_eq!(faults, [(FaultAction::Kill, Victim::Redis), (FaultAction::Pause, Victim::Redis)]);
 }

@@ -35,7 +35,8 @@ fn marked() -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("there is /proc").filter_map(Result::ok) {
         let path = entry.path();
-        let inside = std::fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd.to_string_lossy().contains("/cacheproof"));
+        let inside =
+            std::fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd.to_string_lossy().contains("/cacheproof"));
         let marked = std::fs::read(path.join("environ"))
             .is_ok_and(|environment| environment.windows(15).any(|word| word == b"CACHEPROOF_RUN="));
         if inside || marked {

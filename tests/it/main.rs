@@ -6,6 +6,7 @@ mod defects;
 mod interrupt;
 mod numbers;
 mod open_loop;
+mod report;
 mod simulated;
 mod stack;
 mod support;

@@ -1,0 +1,173 @@
+//! The verdict as the terminal shows it: at most 100 columns, plain where there is no colour.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use crate::report::{HTML_FILE, Judged, one_line, sides};
+use crate::verdict::Ruling;
+
+const WIDTH: usize = 100;
+
+/// The verdict block of a run, coloured where standard output is a terminal that wants it.
+pub fn verdict_lines(judged: &Judged, directory: &Path) -> String {
+    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    block(judged, directory, colour)
+}
+
+/// The verdict block.
+fn block(judged: &Judged, directory: &Path, colour: bool) -> String {
+    let paint = Paint(colour);
+    let verdict = &judged.verdict;
+    let mut text = String::from("\n");
+    let head = format!("{} {}", verdict.ruling.sign(), verdict.ruling.as_str().to_uppercase());
+    let title = one_line(&judged.scenario.title, WIDTH - head.chars().count() - 2);
+    put(&mut text, &format!("{}  {}", paint.ruling(verdict.ruling, &head), paint.bold(&title)));
+    wrapped(&mut text, "  ", "  ", &verdict.summary);
+    text.push('\n');
+
+    for criterion in &verdict.criteria {
+        let sign = paint.ruling(criterion.ruling, criterion.ruling.sign());
+        let says = one_line(&criterion.says, WIDTH - 4);
+        put(&mut text, &format!("  {sign} {}", paint.bold(&says)));
+        for (index, line) in criterion.evidence().iter().enumerate() {
+            let rule = criterion.rules.get(index).filter(|_| criterion.rules.len() > 1);
+            let sign = rule.map_or(" ", |rule| rule.ruling.sign());
+            wrapped(&mut text, &format!("    {sign} "), "      ", line);
+        }
+    }
+
+    let sides = sides(&judged.scenario, &judged.seen);
+    let lines = sides.lines();
+    if !lines.is_empty() {
+        let _infallible = write!(text, "\n  {:20}{:>14}{:>14}\n", "", "uncached", "cached");
+        for line in lines {
+            let row = format!("  {:20}{:>14}{:>14}   {}", line.name, line.uncached, line.cached, line.change);
+            put(&mut text, row.trim_end());
+        }
+        let names = |phases: &[String]| phases.join(", ");
+        if !sides.cached_phases.is_empty() {
+            let of = match sides.uncached_phases.as_slice() {
+                [] => names(&sides.cached_phases),
+                phases => format!("{} | {}", names(phases), names(&sides.cached_phases)),
+            };
+            put(&mut text, &paint.dim(&one_line(&format!("  measured in: {of}"), WIDTH)));
+        }
+    }
+
+    if !verdict.validity.is_empty() {
+        text.push('\n');
+    }
+    for finding in verdict.validity.iter().filter(|finding| finding.grave) {
+        wrapped(&mut text, &format!("  {} ", paint.ruling(Ruling::Inconclusive, "!")), "    ", &finding.text);
+    }
+    for finding in verdict.validity.iter().filter(|finding| !finding.grave) {
+        wrapped(&mut text, "  · ", "    ", &finding.text);
+    }
+    // A path is not wrapped: it is there to be copied.
+    let page = directory.join(HTML_FILE);
+    let _infallible = write!(text, "\n  Report: {}\n", one_line(&page.to_string_lossy(), 4_096));
+    text
+}
+
+fn put(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push('\n');
+}
+
+/// A sentence over as many lines as it needs. Numbers keep together with what follows them.
+fn wrapped(text: &mut String, first: &str, next: &str, sentence: &str) {
+    let room = WIDTH - next.chars().count();
+    let mut line = String::new();
+    let mut indent = first;
+    for word in one_line(sentence, 2_000).split(' ') {
+        let mut word = word;
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
+            put(text, &format!("{indent}{line}"));
+            indent = next;
+            line.clear();
+        }
+        // A word longer than a line is broken, or it would run past the edge.
+        while word.chars().count() > room {
+            let cut = word.char_indices().nth(room).map_or(word.len(), |(at, _)| at);
+            put(text, &format!("{indent}{}", &word[..cut]));
+            indent = next;
+            word = &word[cut..];
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    put(text, &format!("{indent}{line}"));
+}
+
+/// Colours, or none.
+struct Paint(bool);
+
+impl Paint {
+    fn with(&self, code: &str, text: &str) -> String {
+        if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    fn bold(&self, text: &str) -> String {
+        self.with("1", text)
+    }
+
+    fn dim(&self, text: &str) -> String {
+        self.with("2", text)
+    }
+
+    fn ruling(&self, ruling: Ruling, text: &str) -> String {
+        let code = match ruling {
+            Ruling::Pass => "1;32",
+            Ruling::Inconclusive => "1;33",
+            Ruling::Fail => "1;31",
+        };
+        self.with(code, text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::Measurements;
+    use crate::simulated::{Plan, journal, scenario};
+    use crate::verdict::judge;
+
+    fn shown(plan: &Plan, colour: bool) -> String {
+        let (scenario, seen) = (scenario(plan), Measurements::of(&journal(plan)));
+        let verdict = judge(&scenario, &seen);
+        block(&Judged { scenario, seen, verdict }, Path::new("reports/20260314T092653Z-story-3.1"), colour)
+    }
+
+    #[test]
+    fn a_pass_shows_each_criterion_with_its_number() {
+        insta::assert_snapshot!(shown(&Plan::default(), false));
+    }
+
+    #[test]
+    fn a_run_that_failed_and_broke_off_says_both() {
+        let plan = Plan { hit_share: 0.2, stale_every: 300, stop_at: Some(70.2), ..Plan::default() };
+        insta::assert_snapshot!(shown(&plan, false));
+    }
+
+    #[test]
+    fn nothing_from_outside_reaches_the_terminal_raw_or_past_100_columns() {
+        let text = shown(&Plan { hostile: true, errors_down: 0.05, ..Plan::default() }, false);
+        assert!(!text.chars().any(|letter| letter.is_control() && letter != '\n'), "{text:?}");
+        let longest = text.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(WIDTH), "{longest:?}: {text}");
+    }
+
+    #[test]
+    fn colour_changes_nothing_but_colour() {
+        let mut plain = String::new();
+        let coloured = shown(&Plan::default(), true);
+        let mut parts = coloured.split('\u{1b}');
+        plain.push_str(parts.next().unwrap_or_default());
+        plain.extend(parts.map(|part| part.split_once('m').map_or(part, |(_, rest)| rest)));
+        assert_eq!(plain, shown(&Plan::default(), false));
+        assert!(coloured.contains("\u{1b}[1;32m✔ PASS"));
+    }
+}
