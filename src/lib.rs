@@ -18,3 +18,11 @@ pub mod scenario;
 pub mod stack;
 pub mod target;
 pub mod verdict;
+
+#[cfg(test)]
+extern crate self as cacheproof;
+
+/// Made-up runs, shared with the whole-program tests.
+#[cfg(test)]
+#[path = "../tests/it/simulated.rs"]
+mod simulated;

@@ -38,6 +38,8 @@ enum Command {
     Init(init::InitArgs),
     /// Say what this machine has and lacks
     Doctor,
+    /// Render a run's report again from its journal, also after a crash
+    Report(report::ReportArgs),
     /// Start the reference app that scenarios test by default
     Serve(serve::ServeArgs),
     /// Cleans up when cacheproof dies; started by cacheproof itself
@@ -65,6 +67,7 @@ pub fn main() -> std::process::ExitCode {
         Command::Check(arguments) => check::run(arguments),
         Command::Init(arguments) => init::run(arguments),
         Command::Doctor => doctor::doctor(),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Guard { token } => guard::guard(&token),
     };

@@ -53,7 +53,10 @@ pub async fn show(scenario: Scenario, mut lines: mpsc::UnboundedReceiver<Line>) 
             Event::Window(window) => {
                 if let Some((index, from)) = phase {
                     let left = (scenario.phases[index].lasts.as_secs_f64() - (at - from)).max(0.0);
-                    screen.progress(at, &format!("{}  {:>3.0} s left  {}", scenario.phases[index].name, left, figures(&window)));
+                    screen.progress(
+                        at,
+                        &format!("{}  {:>3.0} s left  {}", scenario.phases[index].name, left, figures(&window)),
+                    );
                 }
             }
             _ => {}

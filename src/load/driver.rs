@@ -29,7 +29,9 @@ const UNREACHABLE_PAUSE: Duration = Duration::from_millis(20);
 pub enum LoadError {
     /// goose refused or broke.
     #[error("the load engine stopped: {0}")]
-    #[diagnostic(help("this is a defect of cacheproof or of its surroundings (open files? `cacheproof doctor` tells)"))]
+    #[diagnostic(help(
+        "this is a defect of cacheproof or of its surroundings (open files? `cacheproof doctor` tells)"
+    ))]
     Engine(String),
 }
 
@@ -246,8 +248,7 @@ async fn attack(
         )
         .execute()
         .await?;
-    let counted =
-        metrics.requests.values().map(|request| request.success_count + request.fail_count).sum::<usize>();
+    let counted = metrics.requests.values().map(|request| request.success_count + request.fail_count).sum::<usize>();
     Ok(counted as u64)
 }
 

@@ -76,8 +76,7 @@ impl Exchange {
         // Taken before the request leaves: a write acknowledged later may or may not be seen by it.
         let floor = call.item.map_or(0, |item| self.versions.floor(template, item));
         let sent = Instant::now();
-        let goose_request =
-            GooseRequest::builder().name(request.name.as_str()).set_request_builder(builder).build();
+        let goose_request = GooseRequest::builder().name(request.name.as_str()).set_request_builder(builder).build();
         let answer = match user.request(goose_request).await {
             Ok(answer) => match answer.response {
                 Ok(response) => read_whole(response).await,
@@ -87,13 +86,10 @@ impl Exchange {
         };
         let done = Instant::now();
         let (reading, unreachable) = match answer {
-            Ok((status, headers, body)) => {
-                (self.reader.read(request, call.item, status, &headers, &body), false)
+            Ok((status, headers, body)) => (self.reader.read(request, call.item, status, &headers, &body), false),
+            Err(failed) => {
+                (Reading { outcome: Outcome::Error, version: None, trouble: Some(failed.why) }, failed.unreachable)
             }
-            Err(failed) => (
-                Reading { outcome: Outcome::Error, version: None, trouble: Some(failed.why) },
-                failed.unreachable,
-            ),
         };
         let answered = !matches!(reading.outcome, Outcome::Error | Outcome::Wrong);
         let stale = answered && request.method.is_read() && reading.version.is_some_and(|version| version < floor);
@@ -172,7 +168,12 @@ async fn read_whole(mut response: Response) -> Result<(StatusCode, HeaderMap, By
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok((status, headers, body.freeze())),
-            Err(error) => return Err(Failed { why: format!("the body broke off: {}", Failed::of(&error).why), unreachable: false }),
+            Err(error) => {
+                return Err(Failed {
+                    why: format!("the body broke off: {}", Failed::of(&error).why),
+                    unreachable: false,
+                });
+            }
         }
     }
 }

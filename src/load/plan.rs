@@ -107,9 +107,7 @@ impl TrafficPlan {
             .iter()
             .zip(&self.requests)
             .filter(|(request, _)| matches!(request.method, Method::Put | Method::Patch))
-            .filter_map(|(_, planned)| {
-                Some((planned.template.clone(), self.keys.get(planned.item.as_ref()?)?.size()))
-            })
+            .filter_map(|(_, planned)| Some((planned.template.clone(), self.keys.get(planned.item.as_ref()?)?.size())))
             .collect()
     }
 }
@@ -124,12 +122,7 @@ fn plan_request(request: &Request, scenario: &Scenario) -> PlannedRequest {
         .and_then(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
         .and_then(|name| Some(scenario.key_space(name)?.0.to_owned()))
         .filter(|_| request.method != Method::Post);
-    PlannedRequest {
-        path,
-        body: request.body.as_ref().map(|body| Template::of(body, scenario)),
-        item,
-        template,
-    }
+    PlannedRequest { path, body: request.body.as_ref().map(|body| Template::of(body, scenario)), item, template }
 }
 
 /// Text with placeholders.

@@ -66,12 +66,7 @@ impl Prober {
             sample
         };
         let (redis, postgres) = tokio::join!(redis, postgres);
-        Sample {
-            redis,
-            postgres,
-            app: app.and_then(process_sample),
-            harness: process_sample(std::process::id()),
-        }
+        Sample { redis, postgres, app: app.and_then(process_sample), harness: process_sample(std::process::id()) }
     }
 }
 
@@ -155,12 +150,7 @@ impl PostgresProbe {
         .await
         .ok()?
         .get(0);
-        Some(PostgresSample {
-            queries: u64::try_from(transactions).unwrap_or(0),
-            exact: false,
-            busy: 0.0,
-            connections,
-        })
+        Some(PostgresSample { queries: u64::try_from(transactions).unwrap_or(0), exact: false, busy: 0.0, connections })
     }
 }
 

@@ -9,6 +9,7 @@ mod files;
 mod html;
 mod html_tables;
 mod json;
+mod judged;
 mod junit;
 mod markdown;
 mod text;
@@ -21,6 +22,8 @@ use crate::verdict::Verdict;
 
 pub(crate) use figures::{Sides, sides};
 pub use files::write;
+pub use judged::{Judged, judge_run, render_run};
+pub(crate) use text::one_line;
 
 /// Version of summary.json's schema; see docs/summary-schema.md.
 pub const SUMMARY_VERSION: u32 = 1;

@@ -9,7 +9,9 @@ pub fn host() -> Host {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let field = |text: &str, name: &str| {
         text.lines()
-            .find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':').map(|value| value.trim().to_owned()))
+            .find_map(|line| {
+                line.strip_prefix(name)?.trim_start().strip_prefix(':').map(|value| value.trim().to_owned())
+            })
             .unwrap_or_default()
     };
     let memory = field(&read("/proc/meminfo"), "MemTotal");

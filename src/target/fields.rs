@@ -14,8 +14,7 @@ pub fn field<'body>(body: &'body [u8], path: &str) -> Result<Option<&'body str>,
             // Valid JSON of another kind has no fields; anything else is no JSON.
             return serde_json::from_str::<&RawValue>(text).map(|_| None).map_err(|error| in_words(&error));
         }
-        let object: HashMap<Cow<'_, str>, &RawValue> =
-            serde_json::from_str(text).map_err(|error| in_words(&error))?;
+        let object: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(text).map_err(|error| in_words(&error))?;
         match object.get(name) {
             Some(value) => text = value.get(),
             None => return Ok(None),

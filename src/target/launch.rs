@@ -174,7 +174,8 @@ impl App {
             FaultAction::Pause => (Signal::SIGSTOP, "SIGSTOP"),
         };
         let pid = state.child.id();
-        killpg(group(pid), signal).map_err(|error| TargetError::Fault { what: action.as_str(), why: error.to_string() })?;
+        killpg(group(pid), signal)
+            .map_err(|error| TargetError::Fault { what: action.as_str(), why: error.to_string() })?;
         if action == FaultAction::Kill {
             let _reaped = state.child.wait();
         }
@@ -298,11 +299,7 @@ fn group(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX))
 }
 
-fn spawn(
-    command: &[String],
-    environment: &[(&'static str, String)],
-    log: &Path,
-) -> Result<Child, TargetError> {
+fn spawn(command: &[String], environment: &[(&'static str, String)], log: &Path) -> Result<Child, TargetError> {
     let log_error = |source| TargetError::Log { path: log.into(), source };
     let out = File::options().create(true).append(true).open(log).map_err(log_error)?;
     let err = out.try_clone().map_err(log_error)?;

@@ -31,7 +31,10 @@ pub async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url: &str) 
             builder = builder.header(name, value);
         }
         let answer = builder.send().await.map_err(|error| {
-            unfit(format!("no answer: {}", root_cause(&error)), "is the path right, and does the app answer it in time?")
+            unfit(
+                format!("no answer: {}", root_cause(&error)),
+                "is the path right, and does the app answer it in time?",
+            )
         })?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let body = answer.bytes().await.map_err(|error| {

@@ -235,13 +235,8 @@ mod tests {
         let reading = reader(HitSpec::default()).read(&get(), Some(17), StatusCode::OK, &headers, br#"{"id":18}"#);
         assert_eq!(reading.outcome, Outcome::Wrong);
         assert!(reading.trouble.unwrap().contains("got id 18"));
-        let right = reader(HitSpec::default()).read(
-            &get(),
-            Some(18),
-            StatusCode::OK,
-            &headers,
-            br#"{"id":"18","version":4}"#,
-        );
+        let right =
+            reader(HitSpec::default()).read(&get(), Some(18), StatusCode::OK, &headers, br#"{"id":"18","version":4}"#);
         assert_eq!((right.outcome, right.version), (Outcome::Hit, Some(4)));
     }
 

@@ -9,6 +9,7 @@ mod init;
 mod interrupt;
 mod numbers;
 mod open_loop;
+mod report;
 mod simulated;
 mod stack;
 mod stack_choice;

@@ -1,9 +1,8 @@
-//! A run made up by code: a journal as a real run of the reference scenario writes it, from a fixed seed, so
+//! A run made up by code: a journal as a real run of tests/scenarios/simulated.toml writes it, from a fixed seed, so
 //! that verdict, report and charts can be tested on every kind of run, also those that a healthy machine never
 //! shows. Only for tests of what comes after the journal; what comes before is tested on real servers.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use cacheproof::observe::*;
 use cacheproof::scenario::*;
@@ -50,163 +49,18 @@ impl Default for Plan {
     }
 }
 
-const HOSTILE: &str = "<script>alert(1)</script> ]]> | `x` **b** @team \u{202e}evil\u{1}\u{1b}[31m";
+/// What a hostile app or file might say.
+pub const HOSTILE: &str = "<script>alert(1)</script> ]]> | `x` **b** @team \u{202e}evil\u{1}\u{1b}[31m";
 
-fn term(metric: Metric, path: Option<Path>, phase: Option<usize>) -> Term {
-    Term { metric, path, request: None, phase }
-}
+/// The scenario file of every simulated run.
+pub const SCENARIO_TEXT: &str = include_str!("../scenarios/simulated.toml");
 
-fn rule(text: &str, term: Term, op: Op, limit: Limit) -> Rule {
-    Rule { text: text.to_owned(), term, op, limit }
-}
-
-/// A rule against a fixed value; a name for tests that judge one rule.
-pub fn against(text: &str, metric: Metric, path: Option<Path>, phase: Option<usize>, op: Op, limit: Quantity) -> Rule {
-    rule(text, term(metric, path, phase), op, Limit::Value(limit))
-}
-
-/// The scenario of every simulated run.
+/// The scenario of a simulated run.
 pub fn scenario(plan: &Plan) -> Scenario {
-    let request = |name: &str, method, path: &str, weight, cacheable| Request {
-        name: name.to_owned(),
-        method,
-        path: path.to_owned(),
-        body: None,
-        weight,
-        cacheable,
-        expect: Vec::new(),
-    };
-    let phase = |name: &str, path, seconds, warm_up| Phase {
-        name: name.to_owned(),
-        path,
-        lasts: Duration::from_secs(seconds),
-        warm_up,
-        rate: None,
-        fault: None,
-    };
-    let mut down = phase("redis down", Path::Cached, 20, false);
-    down.fault = Some(FaultSpec {
-        action: FaultAction::Kill,
-        victim: Victim::Redis,
-        after: Duration::from_secs(3),
-        lasts: Some(Duration::from_secs(10)),
-    });
-    let (cached, uncached) = (Some(Path::Cached), Some(Path::Uncached));
-    let p95 = Metric::ResponsePercentile(0.95);
-    let ms = |ms| Quantity::Time(Duration::from_millis(ms));
-    let of = |factor, metric, phase| Limit::Of { factor, term: term(metric, uncached, phase) };
-    let criterion = |says: &str, rules| Criterion { says: says.to_owned(), rules, proved_by: None };
-    let mut scenario = Scenario {
-        title: "Story 3.1: Redis caching layer".to_owned(),
-        seed: 31,
-        stack: StackSpec {
-            redis: Some(RedisSpec {
-                provider: Provider::Auto,
-                url: None,
-                image: "redis:7-alpine".to_owned(),
-                maxmemory: Some(64 << 20),
-                policy: Some("allkeys-lru".to_owned()),
-                appendonly: false,
-            }),
-            postgres: Some(PostgresSpec { provider: Provider::Auto, url: None, image: "postgres:16".to_owned() }),
-        },
-        target: TargetSpec {
-            kind: TargetKind::Reference,
-            url: None,
-            start: Vec::new(),
-            ready: "/health".to_owned(),
-            cache: CacheKind::Redis,
-            hit: HitSpec::default(),
-            bypass: Some(BypassSpec::Header("Cache-Control".to_owned(), "no-store".to_owned())),
-            identity: Some("id".to_owned()),
-            version: Some(VersionSpec::Json("version".to_owned())),
-        },
-        data: BTreeMap::from([("post".to_owned(), 10_000)]),
-        traffic: Traffic {
-            drive: Drive::Open { rate: plan.rate as f64, arrivals: Arrivals::Poisson, connections: 64 },
-            popularity: Popularity::Zipf(0.99),
-            timeout: Duration::from_secs(5),
-            requests: vec![
-                request("read post", Method::Get, "/posts/{post}", 90.0, true),
-                request("list posts", Method::Get, "/posts?page=1", 6.0, true),
-                request("update post", Method::Put, "/posts/{post}", 4.0, false),
-            ],
-        },
-        phases: vec![
-            phase("uncached", Path::Uncached, 20, false),
-            phase("warm-up", Path::Cached, 10, true),
-            phase("steady", Path::Cached, 30, false),
-            down,
-            phase("recovered", Path::Cached, 10, false),
-        ],
-        criteria: vec![
-            criterion(
-                "Hit rate above 60 % on read-heavy endpoints",
-                vec![against(
-                    "hit_rate on cached in steady > 60%",
-                    Metric::HitRate,
-                    cached,
-                    Some(2),
-                    Op::More,
-                    Quantity::Share(0.6),
-                )],
-            ),
-            criterion(
-                "P95 at most 150 ms, responses about 2.5 times faster",
-                vec![
-                    against("p95 on cached in steady <= 150ms", p95, cached, Some(2), Op::AtMost, ms(150)),
-                    rule(
-                        "p95 on cached in steady <= 40% of p95 on uncached",
-                        term(p95, cached, Some(2)),
-                        Op::AtMost,
-                        of(0.4, p95, None),
-                    ),
-                ],
-            ),
-            criterion(
-                "Database load down 60 % or more",
-                vec![rule(
-                    "db_queries_per_request on cached in steady <= 40% of db_queries_per_request on uncached",
-                    term(Metric::DbQueriesPerRequest, cached, Some(2)),
-                    Op::AtMost,
-                    of(0.4, Metric::DbQueriesPerRequest, None),
-                )],
-            ),
-            criterion(
-                "No stale data returned to users",
-                vec![
-                    against("stale == 0", Metric::Stale, None, None, Op::Equal, Quantity::Count(0.0)),
-                    against("wrong_answers == 0", Metric::WrongAnswers, None, None, Op::Equal, Quantity::Count(0.0)),
-                ],
-            ),
-            criterion(
-                "Graceful fallback if Redis is unavailable",
-                vec![
-                    against(
-                        "errors < 1% in 'redis down'",
-                        Metric::Errors,
-                        None,
-                        Some(3),
-                        Op::Less,
-                        Quantity::Share(0.01),
-                    ),
-                    against(
-                        "p99 in 'redis down' <= 250ms",
-                        Metric::ResponsePercentile(0.99),
-                        None,
-                        Some(3),
-                        Op::AtMost,
-                        ms(250),
-                    ),
-                ],
-            ),
-            Criterion {
-                says: "Row-level security still holds with the cache".to_owned(),
-                rules: Vec::new(),
-                proved_by: Some("one_users_cached_answer_never_reaches_another".to_owned()),
-            },
-        ],
-    };
+    let mut scenario = parse("tests/scenarios/simulated.toml", SCENARIO_TEXT).expect("the scenario is right");
+    if let Drive::Open { rate, .. } = &mut scenario.traffic.drive {
+        *rate = plan.rate as f64;
+    }
     if plan.hostile {
         scenario.title = HOSTILE.to_owned();
         scenario.phases[2].name = HOSTILE.to_owned();
@@ -216,10 +70,6 @@ pub fn scenario(plan: &Plan) -> Scenario {
     }
     scenario
 }
-
-/// The scenario file that would say the same; only carried along.
-pub const SCENARIO_TEXT: &str =
-    "title = \"Story 3.1: Redis caching layer\"\nseed = 31\n\n[traffic]\nrate = \"420/s\"\n";
 
 struct Sim {
     plan: Plan,
@@ -279,9 +129,9 @@ impl Sim {
             cacheproof: "0.1.0".to_owned(),
             started_at: "2026-03-14T09:26:53Z".to_owned(),
             run_id: "20260314T092653Z-story-3.1".to_owned(),
-            scenario_name: "scenarios/story-3.1.toml".to_owned(),
+            scenario_name: "tests/scenarios/simulated.toml".to_owned(),
             scenario: SCENARIO_TEXT.to_owned(),
-            command: "cacheproof run scenarios/story-3.1.toml".to_owned(),
+            command: "cacheproof run tests/scenarios/simulated.toml".to_owned(),
             limits: scenario.latency_limits(),
             host: Host {
                 cpu: "AMD EPYC 7763 64-Core Processor".to_owned(),

@@ -6,7 +6,7 @@ use cacheproof::observe::{Ending, Event, Line, Measurements, Outcome};
 use cacheproof::scenario::{Criterion, Limit, Metric, Op, Path, Quantity, Rule, Scenario, Term};
 use cacheproof::verdict::{RuleResult, Ruling, Verdict, judge};
 
-use crate::simulated::{Plan, against, journal, scenario};
+use crate::simulated::{Plan, journal, scenario};
 
 fn judged(plan: &Plan) -> Verdict {
     judge(&scenario(plan), &Measurements::of(&journal(plan)))
@@ -18,6 +18,12 @@ fn alone(plan: &Plan, lines: &[Line], rule: Rule) -> (RuleResult, Verdict) {
     let scenario = Scenario { criteria, ..scenario(plan) };
     let verdict = judge(&scenario, &Measurements::of(lines));
     (verdict.criteria[0].rules[0].clone(), verdict)
+}
+
+/// A rule against a fixed value.
+fn against(text: &str, metric: Metric, path: Option<Path>, phase: Option<usize>, op: Op, limit: Quantity) -> Rule {
+    let term = Term { metric, path, request: None, phase };
+    Rule { text: text.to_owned(), term, op, limit: Limit::Value(limit) }
 }
 
 fn findings(verdict: &Verdict, grave: bool) -> Vec<&str> {

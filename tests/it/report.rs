@@ -1,0 +1,233 @@
+//! What breaks when a report errs: a page that lies, leaks markup, or is another one each time.
+
+use std::path::Path;
+use std::process::Command;
+
+use cacheproof::observe::{JOURNAL_FILE, JournalWriter, Measurements};
+use cacheproof::report::{self, render};
+use cacheproof::verdict::judge;
+use tempfile::TempDir;
+
+use crate::simulated::{HOSTILE, Plan, journal, scenario};
+use crate::support::CACHEPROOF;
+
+fn rendered(plan: &Plan) -> Vec<(String, Vec<u8>)> {
+    let (scenario, seen) = (scenario(plan), Measurements::of(&journal(plan)));
+    render(&scenario, &seen, &judge(&scenario, &seen)).expect("it renders")
+}
+
+fn text(files: &[(String, Vec<u8>)], name: &str) -> String {
+    let (_, bytes) = files.iter().find(|(file, _)| file == name).expect("the file is there");
+    String::from_utf8(bytes.clone()).expect("it is UTF-8")
+}
+
+/// A run's directory with nothing but its journal.
+pub fn run_directory(plan: &Plan) -> TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut writer = JournalWriter::create(directory.path()).expect("a journal");
+    for line in journal(plan) {
+        writer.append(&line).expect("a line");
+    }
+    directory
+}
+
+fn cacheproof(arguments: &[&str], directory: &Path) -> std::process::Output {
+    Command::new(CACHEPROOF).args(arguments).current_dir(directory).output().expect("it starts")
+}
+
+/// Tags opened and not closed, and the first thing that is no XML. Enough to tell that a viewer would show it.
+fn xml_trouble(text: &str) -> Option<String> {
+    let mut open: Vec<&str> = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find('<') {
+        if rest[..start].contains("]]>")
+            || rest[..start].contains(|letter: char| letter.is_control() && !"\n\t".contains(letter))
+        {
+            return Some(format!("text that XML forbids before {:?}", &rest[start..rest.len().min(start + 40)]));
+        }
+        let end = start + rest[start..].find('>')?;
+        let tag = &rest[start + 1..end];
+        rest = &rest[end + 1..];
+        let name = tag.trim_start_matches('/').split([' ', '/', '\n']).next().unwrap_or_default();
+        match tag.as_bytes().first() {
+            Some(b'?' | b'!') => {}
+            Some(b'/') if open.pop() == Some(name) => {}
+            Some(b'/') => return Some(format!("</{name}> closes nothing")),
+            _ if tag.ends_with('/') => {}
+            _ if tag.matches('"').count() % 2 == 1 => return Some(format!("an open quote in <{tag}>")),
+            _ => open.push(name),
+        }
+    }
+    (!open.is_empty()).then(|| format!("never closed: {open:?}"))
+}
+
+#[test]
+fn the_same_journal_gives_the_same_bytes() {
+    let plan = Plan::default();
+    let (first, second) = (rendered(&plan), rendered(&plan));
+    let names: Vec<&str> = first.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "report.html",
+            "report.md",
+            "summary.json",
+            "junit.xml",
+            "summary.png",
+            "charts/response-percentiles.svg",
+            "charts/response-p95.svg",
+            "charts/hit-rate.svg",
+            "charts/outcomes.svg",
+            "charts/throughput.svg",
+            "charts/database-queries.svg",
+            "charts/redis-memory.svg",
+            "scenario.toml"
+        ]
+    );
+    for ((name, first), (_, second)) in first.iter().zip(&second) {
+        assert!(first == second, "{name} differs");
+    }
+}
+
+#[test]
+fn markdown_junit_and_summary_stay_as_they_are() {
+    let files = rendered(&Plan { hit_share: 0.2, stale_every: 300, ..Plan::default() });
+    insta::assert_snapshot!("report.md", text(&files, "report.md"));
+    insta::assert_snapshot!("junit.xml", text(&files, "junit.xml"));
+    insta::assert_snapshot!("summary.json", text(&files, "summary.json"));
+}
+
+#[test]
+fn the_page_needs_no_network_and_no_script_and_fits_a_mail() {
+    let files = rendered(&Plan::default());
+    let page = text(&files, "report.html");
+    assert!(page.len() < 1_000_000, "{}", page.len());
+    assert!(page.contains("Content-Security-Policy\" content=\"default-src 'none'"));
+    for loads in ["<script", "<link", "<img", "url(", "@import", " src=", "javascript:"] {
+        assert!(!page.contains(loads), "{loads}");
+    }
+    let links: Vec<&str> = page.matches("http://www.w3.org/2000/svg").collect();
+    assert_eq!(page.matches("http://").count(), links.len() + 1, "only names of namespaces, and the app's address");
+}
+
+#[test]
+fn every_figure_is_xml_and_said_in_words_and_its_ids_are_its_own() {
+    let files = rendered(&Plan::default());
+    for (name, bytes) in files.iter().filter(|(name, _)| name.ends_with(".svg")) {
+        let svg = String::from_utf8(bytes.clone()).expect("UTF-8");
+        assert_eq!(xml_trouble(&svg), None, "{name}");
+        assert!(svg.contains("role=\"img\"") && svg.contains("<desc id="), "{name}");
+        assert!(!svg.contains("#0102"), "{name} has a colour that no theme replaced");
+        assert!(svg.matches("<text").count() > 8, "{name} lost its labels");
+    }
+    let page = text(&files, "report.html");
+    let mut ids: Vec<&str> =
+        page.match_indices(" id=\"").map(|(at, _)| page[at + 5..].split('"').next().unwrap()).collect();
+    let all = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), all, "an id stands twice: {ids:?}");
+}
+
+#[test]
+fn hostile_names_and_bodies_stay_text_everywhere() {
+    let files = rendered(&Plan { hostile: true, errors_down: 0.05, ..Plan::default() });
+    for (name, bytes) in files.iter().filter(|(name, _)| !name.ends_with(".png")) {
+        let text = String::from_utf8(bytes.clone()).expect("UTF-8");
+        if name.ends_with(".toml") || name.ends_with(".json") {
+            continue; // a copy, and a format with its own escapes, read back below
+        }
+        assert!(!text.contains("<script"), "{name} holds markup from outside");
+        assert!(!text.contains(['\u{202e}', '\u{1}', '\u{1b}']), "{name} holds control characters");
+        assert!(!text.contains(&"x".repeat(400)) && !text.contains(&"y".repeat(400)), "{name} holds endless names");
+        if name.ends_with(".xml") || name.ends_with(".svg") {
+            assert_eq!(xml_trouble(&text), None, "{name}");
+        }
+    }
+    let summary: serde_json::Value = serde_json::from_str(&text(&files, "summary.json")).expect("JSON");
+    assert_eq!(summary["run"]["title"], HOSTILE, "JSON escapes, it does not shorten");
+    assert!(!text(&files, "report.md").contains("@team"), "a mention would write to people");
+}
+
+#[test]
+fn a_run_that_died_before_its_first_phase_still_has_a_report() {
+    let files = rendered(&Plan { stop_at: Some(1.4), ..Plan::default() });
+    let page = text(&files, "report.html");
+    assert!(page.contains("The run is incomplete") && page.contains("there is nothing to draw"));
+    assert!(!files.iter().any(|(name, _)| name.starts_with("charts/")));
+}
+
+#[test]
+fn markdown_that_is_too_long_loses_whole_sections_but_never_the_verdict() {
+    let plan = Plan::default();
+    let mut scenario = scenario(&plan);
+    scenario.criteria[1].says = "w".repeat(250);
+    let criteria = scenario.criteria.clone();
+    scenario.criteria.extend((0..60).flat_map(|_| criteria.clone()));
+    let seen = Measurements::of(&journal(&plan));
+    let files = render(&scenario, &seen, &judge(&scenario, &seen)).expect("it renders");
+    let page = text(&files, "report.md");
+    assert!(page.len() <= 60 * 1024, "{}", page.len());
+    assert!(page.starts_with("### ✅ pass"), "{}", &page[..100]);
+    assert!(page.trim_end().ends_with("_Shortened: the rest is in report.html._"), "it says so");
+    assert_eq!(page.matches("<details>").count(), page.matches("</details>").count(), "no section is cut in two");
+}
+
+#[test]
+fn report_renders_the_same_bytes_again_and_prints_the_verdict() {
+    let directory = run_directory(&Plan::default());
+    let read = || {
+        let mut files: Vec<(String, Vec<u8>)> = rendered(&Plan::default());
+        for (name, bytes) in &mut files {
+            *bytes = std::fs::read(directory.path().join(&*name)).expect("it was written");
+        }
+        files
+    };
+    let output = cacheproof(&["report", "."], directory.path());
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("✔ PASS  Story 3.1") && !said.contains('\u{1b}'), "{said}");
+    let first = read();
+    assert!(first == rendered(&Plan::default()), "the command writes what the library renders");
+    cacheproof(&["report", "."], directory.path());
+    assert!(first == read());
+    let left = std::fs::read_dir(directory.path()).unwrap().filter(|entry| {
+        entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with(".cacheproof-"))
+    });
+    assert_eq!(left.count(), 0, "temporary files are gone");
+}
+
+#[test]
+fn a_journal_cut_off_in_the_middle_of_a_line_is_reported_as_incomplete() {
+    let directory = run_directory(&Plan::default());
+    let path = directory.path().join(JOURNAL_FILE);
+    let journal = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &journal[..journal.len() / 2]).unwrap();
+    let output = cacheproof(&["report", "."], directory.path());
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("? INCONCLUSIVE") && said.contains("cacheproof itself died"), "{said}");
+}
+
+#[test]
+fn a_directory_without_a_run_is_a_wrong_argument() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = cacheproof(&["report"], directory.path());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("reports/latest") && said.contains("name the directory of a run"), "{said}");
+}
+
+#[test]
+fn a_file_that_can_not_be_written_is_named_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    // A file where a directory is needed: also root can't write there.
+    std::fs::write(directory.path().join("charts"), "in the way").unwrap();
+    let error = report::write(directory.path(), &[("charts/a.svg".to_owned(), Vec::new())]).unwrap_err();
+    assert!(error.to_string().contains("charts"), "{error}");
+    // A device that is always full.
+    let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+    let error = report::ReportError::Write { path: "report.html".into(), source: full };
+    let advice = miette::Diagnostic::help(&error).map(|help| help.to_string()).unwrap_or_default();
+    assert!(advice.contains("disk is full"), "{advice}");
+}
