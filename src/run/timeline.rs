@@ -75,12 +75,8 @@ pub(super) struct Played {
 
 /// Plays the whole timeline.
 pub(super) async fn play(scene: &Scene<'_>, prober: Prober, stop: watch::Receiver<bool>) -> Played {
-    let control = Control {
-        phase: Mutex::new(None),
-        reason: Mutex::new(None),
-        ending: Mutex::new(None),
-        sample: Notify::new(),
-    };
+    let control =
+        Control { phase: Mutex::new(None), reason: Mutex::new(None), ending: Mutex::new(None), sample: Notify::new() };
     let (over, is_over) = watch::channel(false);
     let phases = async {
         for index in 0..scene.scenario.phases.len() {
