@@ -41,7 +41,7 @@ enum Command {
     /// Render a run's report again from its journal, also after a crash
     Report(report::ReportArgs),
     /// Start the reference app that scenarios test by default
-    Serve(serve::ServeArgs),
+    Serve(reference_app::ServeArgs),
     /// Cleans up when cacheproof dies; started by cacheproof itself
     #[command(hide = true)]
     Guard {
