@@ -7,8 +7,9 @@ use testcontainers::bollard::Docker;
 use testcontainers::bollard::errors::Error as BollardError;
 use testcontainers::bollard::query_parameters::KillContainerOptionsBuilder;
 use testcontainers::core::IntoContainerPort as _;
+use testcontainers::core::client::ClientError;
 use testcontainers::runners::AsyncRunner as _;
-use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt as _};
+use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt as _, TestcontainersError};
 use tokio::time::Instant;
 
 use super::StackError;
@@ -350,8 +351,15 @@ impl ContainerServer {
     /// Removes it with its volumes.
     pub(super) async fn remove(self) -> Result<(), StackError> {
         let _ = self.docker.unpause_container(self.id()).await;
-        let refused = self.refused("remove");
-        docker::remove(&self.docker, self.id()).await.map_err(refused)
+        let what = format!("remove {}", self.short());
+        match self.container.rm().await {
+            // 404: it is gone; 409: somebody else is removing it.
+            Ok(())
+            | Err(TestcontainersError::Client(ClientError::RemoveContainer(
+                BollardError::DockerResponseServerError { status_code: 404 | 409, .. },
+            ))) => Ok(()),
+            Err(error) => Err(StackError::Docker { what, why: chain(&error) }),
+        }
     }
 }
 

@@ -356,6 +356,28 @@ async fn an_external_server_is_used_but_never_broken() {
     guard.release().unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_waits_for_its_port_where_somebody_sits_on_it() {
+    let (guard, stack) = up(Provider::Local).await;
+    for (server, log) in [(&stack.redis, "redis/redis.log"), (&stack.postgres, "postgres/postgres.log")] {
+        let server = server.as_ref().unwrap();
+        server.break_it(FaultAction::Kill).await.unwrap();
+        let port = server.url().rsplit(':').next().unwrap().split('/').next().unwrap();
+        let squatter = std::net::TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
+        let seen = async {
+            while !std::fs::read_to_string(guard.directory().join(log)).unwrap().contains("Address already in use") {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            drop(squatter);
+        };
+        let (mended, ()) = tokio::join!(server.mend(FaultAction::Kill), seen);
+        mended.unwrap();
+        assert!(answers_soon(server).await);
+    }
+    stack.down().await.unwrap();
+    guard.release().unwrap();
+}
+
 #[tokio::test]
 async fn a_setting_that_redis_refuses_is_told_and_nothing_is_left() {
     let guard = Guard::start(Path::new(PROGRAM)).unwrap();
