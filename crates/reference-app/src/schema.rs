@@ -87,6 +87,7 @@ fn filling(resource: &Resource, from: i64, to: i64) -> String {
                 'memory','grows','until','evicted','pages','follow','writers','under','load','percentile'])
                 [1 + {word} % 30], ' ') FROM generate_series(1, 20) k) AS t
              FROM generate_series(0, 999) n;
+         ANALYZE sentences; -- or the joins below are planned with sorts and take four times as long
          INSERT INTO {table} (id, {own} {title}, {text}, score, created_at, updated_at)
            SELECT i, {own_value} initcap(left(a.t, 40)), a.t || '. ' || b.t || '. ' || c.t || '.',
                   ({item} % 1000)::int, at, at

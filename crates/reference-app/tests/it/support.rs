@@ -107,7 +107,7 @@ impl Drop for Postgres {
 pub struct Running {
     pub url: String,
     pub http: reqwest::Client,
-    _stop: oneshot::Sender<()>,
+    _stop: Option<oneshot::Sender<()>>,
 }
 
 /// What came back.
@@ -149,7 +149,12 @@ impl Running {
             stopped.await.ok();
         };
         tokio::spawn(serve_on(listener, router(app), shutdown));
-        Self { url, http: reqwest::Client::new(), _stop: stop }
+        Self { url, http: reqwest::Client::new(), _stop: Some(stop) }
+    }
+
+    /// An app that runs already.
+    pub fn at_url(url: String) -> Self {
+        Self { url, http: reqwest::Client::new(), _stop: None }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
