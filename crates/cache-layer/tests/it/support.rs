@@ -24,6 +24,7 @@ impl Server {
             .current_dir(dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .expect("sh starts");
         let mut pid = String::new();
