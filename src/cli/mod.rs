@@ -1,10 +1,10 @@
 //! The commands, one file each, and the only room that prints.
 
-mod check;
+pub mod check;
 mod doctor;
 mod exit;
 mod guard;
-mod init;
+pub mod init;
 mod logging;
 mod probe;
 mod progress;
