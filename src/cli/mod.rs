@@ -1,5 +1,6 @@
 //! The commands, one file each, and the only room that prints.
 
+mod attach;
 mod exit;
 mod guard;
 mod logging;
@@ -29,6 +30,8 @@ enum Command {
     Run(run::RunArgs),
     /// Render a run's report again from its journal, also after a crash
     Report(report::ReportArgs),
+    /// Write a run's result into a Markdown story and tick the boxes of what was proved
+    Attach(attach::AttachArgs),
     /// Start the reference app that scenarios test by default
     Serve(serve::ServeArgs),
     /// Cleans up when cacheproof dies; started by cacheproof itself
@@ -54,6 +57,7 @@ pub fn main() -> std::process::ExitCode {
     let result = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Attach(arguments) => attach::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Guard { token } => guard::guard(&token),
     };
