@@ -13,7 +13,7 @@ pub(super) const MOST_BYTES: usize = 60_000;
 pub(super) fn page(view: &View<'_>, most: usize) -> String {
     let sections = [
         verdict(view),
-        criteria(view.verdict, 200),
+        criteria_within(view.verdict, most / 2),
         compared(view),
         validity(view),
         phases(view),
@@ -55,6 +55,18 @@ fn verdict(view: &View<'_>) -> String {
         text += &format!("\nRun {} of {}{git}.\n", code(&start.run_id, 100), markdown(&start.started_at, 40));
     }
     text
+}
+
+/// As many criteria as fit into `bytes`: a table that is cut says how many it lacks, one that is missing says nothing.
+fn criteria_within(verdict: &Verdict, bytes: usize) -> String {
+    let mut most = verdict.criteria.len();
+    loop {
+        let table = criteria(verdict, most);
+        if table.len() <= bytes || most <= 1 {
+            return table;
+        }
+        most = (most * bytes / table.len()).clamp(1, most - 1);
+    }
 }
 
 /// The criteria as a table, each with its evidence. Also what a story gets.
