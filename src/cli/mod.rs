@@ -1,14 +1,19 @@
 //! The commands, one file each, and the only room that prints.
 
 mod attach;
+mod check;
+mod doctor;
 mod exit;
 mod guard;
+mod init;
 mod logging;
+mod probe;
 mod progress;
 mod quiet;
 mod report;
 mod run;
 mod serve;
+mod starter;
 mod stop;
 mod verdict_text;
 
@@ -28,12 +33,18 @@ struct Arguments {
 enum Command {
     /// Run a scenario: bring servers and app up, drive them, break them, judge, write a report
     Run(run::RunArgs),
+    /// Validate a scenario without starting anything
+    Check(check::CheckArgs),
+    /// Write a commented scenario for a running HTTP app
+    Init(init::InitArgs),
+    /// Say what this machine has and lacks
+    Doctor,
     /// Render a run's report again from its journal, also after a crash
     Report(report::ReportArgs),
     /// Write a run's result into a Markdown story and tick the boxes of what was proved
     Attach(attach::AttachArgs),
     /// Start the reference app that scenarios test by default
-    Serve(serve::ServeArgs),
+    Serve(reference_app::ServeArgs),
     /// Cleans up when cacheproof dies; started by cacheproof itself
     #[command(hide = true)]
     Guard {
@@ -56,6 +67,9 @@ pub fn main() -> std::process::ExitCode {
     logging::start();
     let result = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
+        Command::Check(arguments) => check::run(arguments),
+        Command::Init(arguments) => init::run(arguments),
+        Command::Doctor => doctor::doctor(),
         Command::Report(arguments) => report::run(&arguments),
         Command::Attach(arguments) => attach::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments),

@@ -6,7 +6,7 @@ use miette::IntoDiagnostic as _;
 
 use super::quiet::Quiet;
 use super::{CommandResult, Exit, Failure, progress, runtime, stop};
-use crate::observe::{Ending, Hub, JournalWriter};
+use crate::observe::{Ending, Hub, JOURNAL_FILE, JournalWriter, Measurements, read_journal};
 use crate::run::{Plan, execute};
 use crate::scenario;
 use crate::verdict::Ruling;
@@ -29,7 +29,7 @@ pub fn run(arguments: RunArgs) -> CommandResult {
     // First of all: goose would otherwise take SIGINT for itself.
     let stop = stop::on_signal();
     let mut loaded = scenario::load(&arguments.scenario, &arguments.sets).map_err(Failure::usage)?;
-    scenario::check_proofs(&loaded, Path::new(".")).map_err(Failure::usage)?;
+    scenario::check_proofs(&loaded, Path::new("")).map_err(Failure::usage)?;
     scenario::resolve_env(&mut loaded.scenario, |name| std::env::var(name).ok()).map_err(Failure::usage)?;
     let now = jiff::Timestamp::now();
     let stem = arguments.scenario.file_stem().map_or("scenario".into(), |stem| stem.to_string_lossy());
@@ -57,7 +57,7 @@ pub fn run(arguments: RunArgs) -> CommandResult {
     drop(quiet);
     match result {
         Err(failure) => {
-            forget_if_empty(&directory);
+            forget_if_nothing_was_measured(&directory);
             Err(failure)
         }
         Ok(ending) => conclude(&arguments.reports, &directory, ending),
@@ -106,9 +106,12 @@ fn make_directory(reports: &Path, now: &jiff::Timestamp, stem: &str) -> Result<(
 }
 
 /// A run that measured nothing leaves no directory behind.
-fn forget_if_empty(directory: &Path) {
-    let _still_there = std::fs::remove_file(directory.join(crate::observe::JOURNAL_FILE));
-    let _still_there = std::fs::remove_dir(directory);
+fn forget_if_nothing_was_measured(directory: &Path) {
+    let measured = read_journal(directory).is_ok_and(|lines| !Measurements::of(&lines).phases.is_empty());
+    if !measured {
+        let _still_there = std::fs::remove_file(directory.join(JOURNAL_FILE));
+        let _still_there = std::fs::remove_dir(directory);
+    }
 }
 
 /// `reports/latest`; a file system without links goes without.

@@ -1,19 +1,14 @@
 //! `cacheproof serve`: the reference app.
 
-use super::{CommandResult, Exit, Failure, runtime, stop};
+use reference_app::ServeArgs;
 
-/// Arguments of `serve`.
-#[derive(Debug, clap::Args)]
-pub struct ServeArgs {
-    #[command(flatten)]
-    app: reference_app::ServeArgs,
-}
+use super::{CommandResult, Exit, Failure, runtime, stop};
 
 /// Serves until it is told to stop.
 pub fn run(arguments: ServeArgs) -> CommandResult {
     let mut stop = stop::on_signal();
     runtime()?
-        .block_on(reference_app::serve(arguments.app, async move {
+        .block_on(reference_app::serve(arguments, async move {
             let _told = stop.wait_for(|stop| *stop).await;
         }))
         .map_err(|error| Failure::environment(miette::miette!("{error}")))?;

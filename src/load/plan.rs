@@ -6,7 +6,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::Keys;
-use crate::scenario::{Method, Request, Scenario};
+use crate::scenario::{Method, Request, Scenario, placeholders};
 
 /// Turns (phase, index) into a request, always the same one for the same seed.
 #[derive(Debug)]
@@ -120,14 +120,9 @@ fn plan_request(request: &Request, scenario: &Scenario) -> PlannedRequest {
         .rsplit('/')
         .next()
         .and_then(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
-        .and_then(|name| key_space(name, scenario))
+        .and_then(|name| Some(scenario.key_space(name)?.0.to_owned()))
         .filter(|_| request.method != Method::Post);
     PlannedRequest { path, body: request.body.as_ref().map(|body| Template::of(body, scenario)), item, template }
-}
-
-/// The key space that a placeholder draws from: `post` is an item of `posts`, or a space of its own name.
-pub fn key_space(placeholder: &str, scenario: &Scenario) -> Option<String> {
-    [placeholder.to_owned(), format!("{placeholder}s")].into_iter().find(|name| scenario.data.contains_key(name))
 }
 
 /// Text with placeholders.
@@ -142,33 +137,20 @@ enum Part {
 }
 
 impl Template {
-    /// Braces around anything but a known name are text: bodies are JSON.
     fn of(text: &str, scenario: &Scenario) -> Self {
         let mut parts = Vec::new();
-        let mut plain = String::new();
-        let mut rest = text;
-        while let Some(open) = rest.find('{') {
-            plain.push_str(&rest[..open]);
-            rest = &rest[open..];
-            let part = rest[1..].find('}').and_then(|close| {
-                let name = &rest[1..=close];
-                let part = if name == "random" { Part::Random } else { Part::Key(key_space(name, scenario)?) };
-                Some((part, close + 2))
-            });
-            match part {
-                Some((part, length)) => {
-                    parts.push(Part::Text(std::mem::take(&mut plain)));
-                    parts.push(part);
-                    rest = &rest[length..];
-                }
-                None => {
-                    plain.push('{');
-                    rest = &rest[1..];
-                }
-            }
+        let mut done = 0;
+        for place in placeholders(text) {
+            let name = &text[place.start + 1..place.end - 1];
+            let part = match scenario.key_space(name) {
+                Some((space, _)) => Part::Key(space.to_owned()),
+                None if name == "random" => Part::Random,
+                None => continue,
+            };
+            parts.extend([Part::Text(text[done..place.start].to_owned()), part]);
+            done = place.end;
         }
-        plain.push_str(rest);
-        parts.push(Part::Text(plain));
+        parts.push(Part::Text(text[done..].to_owned()));
         Self(parts)
     }
 
@@ -198,5 +180,82 @@ impl Template {
             }
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> (Scenario, TrafficPlan) {
+        let scenario = crate::scenario::parse(
+            "test.toml",
+            r#"
+title = "plan"
+seed = 31
+[target]
+kind = "http"
+url = "http://127.0.0.1:1"
+identity = "id"
+version = "version"
+[data]
+posts = 50
+pages = 5
+[traffic]
+rate = "10/s"
+[[traffic.request]]
+name = "read"
+get = "/posts/{post}"
+weight = 80
+[[traffic.request]]
+name = "list"
+get = "/posts?page={page}"
+weight = 10
+[[traffic.request]]
+name = "update"
+put = "/posts/{post}?by={post}"
+body = '{"title": "{random}", "post": {post}}'
+weight = 10
+[[phase]]
+name = "steady"
+lasts = "1s"
+"#,
+        )
+        .unwrap();
+        let plan = TrafficPlan::new(&scenario);
+        (scenario, plan)
+    }
+
+    #[test]
+    fn the_same_arrival_is_the_same_call_in_every_run() {
+        let ((_, one), (_, two)) = (plan(), plan());
+        for index in 0..500 {
+            assert_eq!(one.call(0, index), two.call(0, index));
+        }
+        assert!((0..50).any(|index| one.call(0, index) != one.call(1, index)), "phases differ");
+    }
+
+    #[test]
+    fn requests_come_by_their_weights_and_speak_of_one_item() {
+        let (_, plan) = plan();
+        let calls: Vec<Call> = (0..20_000).map(|index| plan.call(0, index)).collect();
+        for (request, share) in [(0, 0.8), (1, 0.1), (2, 0.1)] {
+            let seen = calls.iter().filter(|call| call.request == request).count() as f64 / 20_000.0;
+            assert!((seen - share).abs() < 0.02, "request {request}: {seen}");
+        }
+        let list = calls.iter().find(|call| call.request == 1).unwrap();
+        assert_eq!(list.item, None, "a page is no item: {list:?}");
+        let update = calls.iter().find(|call| call.request == 2).unwrap();
+        let id = update.item.unwrap();
+        assert_eq!(update.path, format!("/posts/{id}?by={id}"));
+        let body: serde_json::Value = serde_json::from_str(update.body.as_ref().unwrap()).unwrap();
+        assert_eq!(body["post"], id);
+    }
+
+    #[test]
+    fn a_write_and_a_read_of_one_item_find_each_other() {
+        let (scenario, plan) = plan();
+        assert_eq!(plan.written_items(&scenario.traffic.requests), [("/posts/{post}".to_owned(), 50)]);
+        assert_eq!(plan.template(0), plan.template(2));
     }
 }

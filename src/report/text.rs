@@ -100,6 +100,19 @@ pub(crate) fn code(text: &str, most: usize) -> String {
     if text.is_empty() { String::new() } else { format!("{ticks}{space}{text}{space}{ticks}") }
 }
 
+/// A line of ours that holds at most one piece of code between backticks: the piece is shown as code, the rest as
+/// text.
+pub(crate) fn with_code(line: &str, show: impl Fn(&str) -> String, code: impl Fn(&str) -> String) -> String {
+    match line.split('`').collect::<Vec<_>>().as_slice() {
+        // Spaces beside the code are the line's own, which `show` would trim.
+        [before, piece, after] => {
+            let gap = if before.ends_with(' ') { " " } else { "" };
+            format!("{}{gap}{}{}", show(before), code(piece), show(after))
+        }
+        _ => show(line),
+    }
+}
+
 /// A fence longer than any run of backticks inside.
 pub(crate) fn fence(text: &str) -> String {
     let longest = text.split(|letter| letter != '`').map(str::len).max().unwrap_or(0);

@@ -92,8 +92,13 @@ pub async fn execute(
         return Ok(interrupted_early(hub));
     };
     let result = on_stack(plan, hub, stop, tell, &guard, &stack).await;
-    stack.down().await?;
-    guard.release()?;
+    // What was measured counts whatever happens now; the guard clears away what does not go down by itself.
+    if let Err(error) = stack.down().await {
+        tell(&format!("a server did not stop as it should: {error}"));
+    }
+    if let Err(error) = guard.release() {
+        tell(&format!("clean-up was not complete: {error}"));
+    }
     result
 }
 
@@ -143,14 +148,13 @@ async fn on_app(
     let prober = Prober::new(around.redis_url, around.database_url);
 
     let scene = timeline::Scene { scenario, hub, stack, app, around, driver: &driver, recorder: &recorder };
-    let (how, why) = timeline::play(&scene, prober, stop).await;
+    let timeline::Played { how, why, since } = timeline::play(&scene, prober, stop).await;
 
     let patience = match how {
         Ending::Completed => scenario.traffic.timeout + Duration::from_secs(1),
         Ending::Interrupted | Ending::EnvironmentFailed => INTERRUPTED_PATIENCE,
     };
     let backlog = driver.backlog();
-    let since = std::time::Instant::now();
     let stopped = driver.stop(patience).await;
     // The last answers: those of requests that were in flight when the timeline ended.
     hub.emit(Event::Window(recorder.drain(since.elapsed().as_secs_f64(), backlog)));

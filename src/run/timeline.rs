@@ -64,8 +64,17 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Plays the whole timeline. Gives how it ended, and why if not by its own end.
-pub(super) async fn play(scene: &Scene<'_>, prober: Prober, stop: watch::Receiver<bool>) -> (Ending, Option<String>) {
+/// How the timeline went.
+pub(super) struct Played {
+    pub how: Ending,
+    /// Why not to its end.
+    pub why: Option<String>,
+    /// When the last window ended; answers since then are still in the recorder.
+    pub since: std::time::Instant,
+}
+
+/// Plays the whole timeline.
+pub(super) async fn play(scene: &Scene<'_>, prober: Prober, stop: watch::Receiver<bool>) -> Played {
     let control =
         Control { phase: Mutex::new(None), reason: Mutex::new(None), ending: Mutex::new(None), sample: Notify::new() };
     let (over, is_over) = watch::channel(false);
@@ -78,7 +87,7 @@ pub(super) async fn play(scene: &Scene<'_>, prober: Prober, stop: watch::Receive
         }
         over.send_replace(true);
     };
-    tokio::join!(
+    let ((), since, (), ()) = tokio::join!(
         phases,
         watch_over::windows(scene, &control, is_over.clone()),
         watch_over::samples(scene, &control, prober, is_over.clone()),
@@ -86,8 +95,8 @@ pub(super) async fn play(scene: &Scene<'_>, prober: Prober, stop: watch::Receive
     );
     let ending = lock(&control.ending).take();
     match ending {
-        None => (Ending::Completed, None),
-        Some((how, why)) => (how, Some(why)),
+        None => Played { how: Ending::Completed, why: None, since },
+        Some((how, why)) => Played { how, why: Some(why), since },
     }
 }
 

@@ -12,16 +12,22 @@ use crate::observe::{Ending, Event, Prober};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Emits a window a second; ends a warm-up when it is warm; ends the run when something died unasked.
-pub(super) async fn windows(scene: &Scene<'_>, control: &Control, mut is_over: watch::Receiver<bool>) {
+/// Gives back when the last window ended.
+pub(super) async fn windows(
+    scene: &Scene<'_>,
+    control: &Control,
+    mut is_over: watch::Receiver<bool>,
+) -> std::time::Instant {
     let mut tick = interval_at(Instant::now() + SECOND, SECOND);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut since = std::time::Instant::now();
     let mut warm_up: Option<(usize, WarmUp)> = None;
     loop {
-        let over = tokio::select! {
-            _ = tick.tick() => false,
-            _ = is_over.wait_for(|over| *over) => true,
-        };
+        tokio::select! {
+            _ = tick.tick() => {}
+            // What is left is the last window's, which waits for the requests still in flight.
+            _ = is_over.wait_for(|over| *over) => return since,
+        }
         let seconds = since.elapsed().as_secs_f64();
         since = std::time::Instant::now();
         let window = scene.recorder.drain(seconds, scene.driver.backlog());
@@ -39,9 +45,6 @@ pub(super) async fn windows(scene: &Scene<'_>, control: &Control, mut is_over: w
             }
         }
         scene.hub.emit(Event::Window(window));
-        if over {
-            return;
-        }
         if let Some(why) = what_died(scene).await {
             control.end_run(Ending::EnvironmentFailed, why);
         }

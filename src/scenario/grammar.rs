@@ -151,7 +151,10 @@ impl Parser {
             Some(Token { kind: Kind::Word(word) | Kind::Quoted(word), span }) => {
                 let help = match word.as_str() {
                     "is" | "below" | "under" | "above" | "over" | "at" => OPS_HELP.to_owned(),
-                    _ => known_names(&word, "here stands on, for, in or a comparison; clauses", ["on", "for", "in"]),
+                    _ => nearest(&word, ["on", "for", "in"]).map_or_else(
+                        || "write on, for or in, and then the comparison".to_owned(),
+                        |clause| format!("did you mean {clause}? {OPS_HELP}"),
+                    ),
                 };
                 return error(span, format!("\"{word}\" is not understood"), help);
             }
@@ -167,7 +170,7 @@ impl Parser {
     fn term(&mut self) -> Result<TermTree, GrammarError> {
         let (word, span) = match self.take() {
             Some(Token { kind: Kind::Word(word), span }) => (word, span),
-            Some(token) => return error(token.span, "here stands a metric", SHAPE),
+            Some(token) => return error(token.span, "a metric should stand here", SHAPE),
             None => return error(self.end(), "a metric is missing", SHAPE),
         };
         let metric = match metric(&word) {
@@ -216,7 +219,7 @@ impl Parser {
     fn limit(&mut self, left: &mut TermTree) -> Result<LimitTree, GrammarError> {
         let (word, span) = match self.peek().cloned() {
             Some(Token { kind: Kind::Word(word), span }) => (word, span),
-            Some(token) => return error(token.span, "here stands a value or a metric", SHAPE),
+            Some(token) => return error(token.span, "a value or a metric should stand here", SHAPE),
             None => return error(self.end(), "the value is missing", SHAPE),
         };
         if !word.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.')) {

@@ -80,7 +80,8 @@ impl Change<'_> {
                 }
                 Kind::Names => {
                     let [name] = after else { return Err(self.too_short()) };
-                    write(self.descend(table, key.name, segment)?.like(), &name.name, value);
+                    // Names are the user's own: none of them excludes another.
+                    replace(self.descend(table, key.name, segment)?.like(), &name.name, value);
                     return Ok(());
                 }
                 Kind::Table(inner) => {
@@ -174,8 +175,30 @@ fn unknown(segment: &Segment, keys: &[Key]) -> Problem {
         .help(known_names(&segment.name, "keys here", names))
 }
 
+/// Keys that exclude others: to set the one is to give the others up.
+const EXCLUDES: [(&str, &[&str]); 7] = [
+    ("users", &["rate", "arrivals", "connections"]),
+    ("rate", &["users"]),
+    ("kill", &["pause"]),
+    ("pause", &["kill"]),
+    ("json", &["header"]),
+    ("query", &["header"]),
+    ("header", &["json", "query"]),
+];
+
+/// Writes a value and gives up what it excludes.
+fn write(table: &mut dyn TableLike, key: &str, value: Value) {
+    for other in EXCLUDES.iter().filter(|(one, _)| *one == key).flat_map(|(_, others)| *others) {
+        table.remove(other);
+    }
+    if key == "provider" && value.as_str() != Some("external") {
+        table.remove("url");
+    }
+    replace(table, key, value);
+}
+
 /// Replaces or adds a value; a comment behind the old value stays.
-fn write(table: &mut dyn TableLike, key: &str, mut value: Value) {
+fn replace(table: &mut dyn TableLike, key: &str, mut value: Value) {
     if let Some(old) = table.get(key).and_then(Item::as_value) {
         *value.decor_mut() = old.decor().clone();
         if let Some(item) = table.get_mut(key) {

@@ -86,9 +86,9 @@ fn data(root: &Section<'_>) -> BTreeMap<String, u64> {
             let message = format!("the key space \"{}\" {what}", name.value);
             root.problems.add(Problem::new(message).at(name.span.clone()).help(help));
         }
-        if let Some(size) = size.integer(1, &format!("{} = 10_000", name.value)) {
-            data.insert(name.value.to_owned(), size.value);
-        }
+        let size = size.integer(1, &format!("{} = 10_000", name.value));
+        // A wrong size was complained of once; the name stays known, or every {placeholder} would complain again.
+        data.insert(name.value.to_owned(), size.map_or(1, |size| size.value));
     }
     data
 }
@@ -135,8 +135,18 @@ fn criteria(
     let mut criteria = Vec::new();
     for section in root.sections("criterion", "criterion", schema::CRITERION) {
         let says = section.string("says");
-        if says.is_none() && !section.has("says") {
-            section.missing("says", "says = \"the criterion in the story's own words\"");
+        let example = "says = \"the criterion in the story's own words\"";
+        match &says {
+            None if !section.has("says") => section.missing("says", example),
+            Some(says) if says.value.trim().is_empty() => {
+                let problem = Problem::new("a criterion says nothing").at(says.span.clone());
+                section.problems.add(problem.help(format!("write {example}")));
+            }
+            Some(says) if criteria.iter().any(|other: &Criterion| other.says == says.value) => {
+                let problem = Problem::new("two criteria say the same").at(says.span.clone());
+                section.problems.add(problem.help("put their rules into one of them, or tell them apart"));
+            }
+            _ => {}
         }
         let mut rules = Vec::new();
         for rule in section.strings("rules").unwrap_or_default() {

@@ -151,6 +151,7 @@ fn hit(section: &Section<'_>) -> HitSpec {
     }
 }
 
+/// How to go past the cache. What is written wrong was complained of once, so it counts as something.
 fn bypass(section: &Section<'_>) -> Option<BypassSpec> {
     let table = section.section("bypass", "[target.bypass]", schema::BYPASS)?;
     let refuse = |key: &str, message: &str, help: &str| {
@@ -164,7 +165,7 @@ fn bypass(section: &Section<'_>) -> Option<BypassSpec> {
                 "a request asks by a header or by its query, not by both",
                 "keep the one that the app reads",
             );
-            None
+            Some(BypassSpec::Query(String::new()))
         }
         (Some(header), None) => match header.value.split_once(':') {
             Some((name, value)) if is_header_name(name.trim()) && !value.contains(char::is_control) => {
@@ -173,7 +174,7 @@ fn bypass(section: &Section<'_>) -> Option<BypassSpec> {
             _ => {
                 let help = "write name and value: header = \"Cache-Control: no-store\"";
                 refuse("header", "this is no header with its value", help);
-                None
+                Some(BypassSpec::Query(String::new()))
             }
         },
         (None, Some(query)) => {
@@ -189,7 +190,7 @@ fn bypass(section: &Section<'_>) -> Option<BypassSpec> {
             if !table.has("header") && !table.has("query") {
                 table.missing("header", "header = \"Cache-Control: no-store\", or query = \"nocache=1\"");
             }
-            None
+            Some(BypassSpec::Query(String::new()))
         }
     }
 }

@@ -6,6 +6,8 @@ use std::ops::Range;
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 
+use super::secrets::{mask_in_place, mask_passwords};
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -79,7 +81,12 @@ impl ScenarioErrors {
     /// The problems of the text that goes by this name.
     pub fn new(name: &str, text: &str, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| problem.span.as_ref().map_or(0, |span| span.start));
-        Self { source: NamedSource::new(name, text.to_owned()), problems }
+        // The lines around a problem are shown, on terminals and in CI logs; passwords in them are not.
+        for problem in &mut problems {
+            problem.message = mask_passwords(&problem.message);
+            problem.help = problem.help.as_deref().map(mask_passwords);
+        }
+        Self { source: NamedSource::new(name, mask_in_place(text)), problems }
     }
 
     /// The problems, in the order of the file.

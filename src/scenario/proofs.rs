@@ -13,9 +13,11 @@ use super::{Loaded, Problem, ScenarioErrors};
 /// All proofs that are missing.
 pub fn check_proofs(loaded: &Loaded, base: &Path) -> Result<(), ScenarioErrors> {
     let (tree, _) = DeTable::parse_recoverable(&loaded.text);
-    let above = Path::new(&loaded.name).ancestors().skip(1).map(|directory| base.join(directory));
+    let scenario = base.join(&loaded.name);
+    // Without this, a file named from its own directory would have nothing above it.
+    let scenario = scenario.canonicalize().unwrap_or(scenario);
     let mut roots: Vec<PathBuf> = vec![base.to_path_buf()];
-    roots.extend(above);
+    roots.extend(scenario.ancestors().skip(1).map(Path::to_path_buf));
     let criteria = tree.get_ref().get("criterion").and_then(|criteria| criteria.get_ref().as_array());
     let mut problems = Vec::new();
     for criterion in criteria.into_iter().flatten() {

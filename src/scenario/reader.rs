@@ -190,7 +190,7 @@ impl<'a> Section<'a> {
         let found = words.iter().find(|(word, _)| *word == text.value);
         if found.is_none() {
             self.problems.add(
-                Problem::new(format!("\"{}\" is no {key}", text.value))
+                Problem::new(format!("\"{}\" is no value of \"{key}\"", text.value))
                     .at(text.span.clone())
                     .label("unknown")
                     .help(known_names(text.value, "it is one of", words.iter().map(|(word, _)| *word))),
@@ -334,6 +334,9 @@ impl<'a> Value<'a> {
             }
             Ok(value) => Some(At { value, span: self.span() }),
             Err(QuantityError { message, help }) => {
+                // A help that is just the value becomes the whole line.
+                let value = help.strip_prefix("write ").filter(|value| value.parse::<Quantity>().is_ok());
+                let help = value.map_or(help.clone(), |value| format!("write {} = \"{value}\"", self.key));
                 self.refuse(format!("\"{}\" should be {wanted}, but {message}", self.key), "here", &help);
                 None
             }

@@ -7,6 +7,7 @@ use super::grammar::{LimitTree, RuleTree, TermTree};
 use super::problem::known_names;
 use super::{
     CacheKind, Limit, Metric, Op, Path, Phase, Quantity, Request, Rule, StackSpec, TargetKind, TargetSpec, Term,
+    placeholders,
 };
 
 /// What a rule is checked against.
@@ -175,6 +176,11 @@ fn check_value(
     }
 }
 
+/// Whether a request reads an item whose key stands in its path.
+fn names_item(request: &Request) -> bool {
+    request.method.is_read() && placeholders(&request.path).iter().any(|part| &request.path[part.clone()] != "{random}")
+}
+
 impl Context<'_> {
     fn term(&self, tree: &TermTree, refusals: &mut Vec<Refusal>) -> Term {
         let mut index = |name: &Option<(String, Range<usize>)>, kind: &str, known: Vec<&str>| {
@@ -267,6 +273,12 @@ impl Context<'_> {
                     "say where an item's key and version stand: identity = \"id\" and version = \"version\" in [target]",
                 );
             }
+            Metric::WrongAnswers if !self.requests.is_empty() && !self.requests.iter().any(names_item) => {
+                refuse(
+                    "no read names an item, so no answer can be another's",
+                    "add a [[traffic.request]] with get and a key in its path, e.g. get = \"/posts/{post}\"",
+                );
+            }
             Metric::HitRate if uncached => {
                 refuse("requests past the cache are neither hits nor misses", "measure it on cached");
             }
@@ -296,6 +308,10 @@ impl Context<'_> {
                 let help = format!("cacheable requests: {}", cacheable.collect::<Vec<_>>().join(", "));
                 Some((format!("{metric} does not count \"{name}\", which is not cacheable"), help))
             }
+            Metric::WrongAnswers if !names_item(request) => Some((
+                format!("\"{name}\" reads no item by its key, so its answers cannot be another's"),
+                "name a request with get and a key in its path".to_owned(),
+            )),
             Metric::Stale if !request.method.is_read() => {
                 Some((format!("\"{name}\" is no read, so it cannot be stale"), "name a request with get".to_owned()))
             }

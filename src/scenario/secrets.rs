@@ -51,6 +51,18 @@ pub(super) fn variables(text: &str) -> Result<Vec<&str>, ()> {
 /// Strikes out the passwords of all URLs in a text: `redis://:secret@host` becomes `redis://:***@host`, and so
 /// does `?password=secret`. A password given as `${NAME}` stays, for the name tells nothing.
 pub fn mask_passwords(text: &str) -> String {
+    mask(text, &|_| "***".to_owned())
+}
+
+/// The same with one `*` for each byte, so that every other byte stays where it is.
+pub(super) fn mask_in_place(text: &str) -> String {
+    mask(text, &|password| "*".repeat(password.len()))
+}
+
+/// What stands instead of a password.
+type Stars<'a> = &'a dyn Fn(&str) -> String;
+
+fn mask(text: &str, stars: Stars<'_>) -> String {
     let mut masked = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
@@ -58,7 +70,7 @@ pub fn mask_passwords(text: &str) -> String {
         masked.push_str(before);
         let ends = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '<' | '>' | '`');
         let (url, next) = after.split_at(after.find(ends).unwrap_or(after.len()));
-        masked.push_str(&mask_url(url));
+        masked.push_str(&mask_url(url, stars));
         rest = next;
     }
     masked.push_str(rest);
@@ -66,7 +78,7 @@ pub fn mask_passwords(text: &str) -> String {
 }
 
 /// What stands behind `://`.
-fn mask_url(url: &str) -> String {
+fn mask_url(url: &str, stars: Stars<'_>) -> String {
     // Passwords that were not percent-encoded may hold "/" or "?", so the last "@" before a space ends them,
     // unless a path or query that comes first has nothing to do with a password.
     let plain_end = url.find(['/', '?', '#']).unwrap_or(url.len());
@@ -76,10 +88,12 @@ fn mask_url(url: &str) -> String {
     };
     let (user, rest) = at.map_or(("", url), |at| url.split_at(at));
     let user = match user.split_once(':') {
-        Some((name, password)) if !password.is_empty() && !is_variable(password) => format!("{name}:***"),
+        Some((name, password)) if !password.is_empty() && !is_variable(password) => {
+            format!("{name}:{}", stars(password))
+        }
         _ => user.to_owned(),
     };
-    format!("{user}{}", mask_query(rest))
+    format!("{user}{}", mask_query(rest, stars))
 }
 
 fn is_variable(text: &str) -> bool {
@@ -90,7 +104,7 @@ fn looks_like_host_and_port(text: &str) -> bool {
     text.rsplit_once(':').is_none_or(|(_, port)| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn mask_query(url: &str) -> String {
+fn mask_query(url: &str, stars: Stars<'_>) -> String {
     let Some((path, query)) = url.split_once('?') else { return url.to_owned() };
     let pairs = query.split('&').map(|pair| match pair.split_once('=') {
         Some((name, value))
@@ -98,7 +112,7 @@ fn mask_query(url: &str) -> String {
                 && !value.is_empty()
                 && !is_variable(value) =>
         {
-            format!("{name}=***")
+            format!("{name}={}", stars(value))
         }
         _ => pair.to_owned(),
     });
@@ -124,6 +138,8 @@ mod tests {
         ] {
             assert_eq!(mask_passwords(text), masked);
             assert_eq!(mask_passwords(masked), masked, "masking again changes nothing");
+            assert_eq!(mask_in_place(text).len(), text.len());
+            assert_eq!(mask_passwords(&mask_in_place(text)), masked, "in place hides the same");
         }
     }
 }

@@ -37,7 +37,6 @@ pub(super) async fn choose(
                 Ok(installed) => {
                     let name = installed.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
                     let why = format!("{}; using local {name} {}", reason(&no_container), installed.version);
-                    tell(&why);
                     Ok(Choice::Local { installed, why })
                 }
                 Err(no_local) => Err(StackError::NoProvider {
@@ -54,7 +53,9 @@ pub(super) async fn choose(
 fn reason(error: &StackError) -> String {
     match error {
         StackError::NoImage { image, why, .. } => {
-            format!("Docker answers but has no image {image} and can't pull it: {why}")
+            // Docker's message begins with the URLs that it tried; what went wrong stands last.
+            let cause = why.rsplit(": ").next().unwrap_or(why);
+            format!("Docker answers but has no image {image} and can't pull it ({cause})")
         }
         other => other.to_string(),
     }

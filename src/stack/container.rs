@@ -7,8 +7,9 @@ use testcontainers::bollard::Docker;
 use testcontainers::bollard::errors::Error as BollardError;
 use testcontainers::bollard::query_parameters::KillContainerOptionsBuilder;
 use testcontainers::core::IntoContainerPort as _;
+use testcontainers::core::client::ClientError;
 use testcontainers::runners::AsyncRunner as _;
-use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt as _};
+use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt as _, TestcontainersError};
 use tokio::time::Instant;
 
 use super::StackError;
@@ -96,11 +97,7 @@ pub(super) async fn fetch_image(
     }
     let none = |why: String| StackError::NoImage { image: image.into(), why, variable: kind.image_variable() };
     // A short question first: a pull without a network can hang for minutes.
-    match tokio::time::timeout(REGISTRY, docker.inspect_registry_image(image, None)).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => return Err(none(says(&error))),
-        Err(_) => return Err(none(format!("the registry did not answer within {} s", REGISTRY.as_secs()))),
-    }
+    ask_registry(docker, image).await.map_err(none)?;
     tell(&format!("pulling image {image}"));
     let begun = Instant::now();
     let (name, tag) = name_and_tag(image);
@@ -111,6 +108,15 @@ pub(super) async fn fetch_image(
             Ok(Err(error)) => return Err(none(error.to_string())),
             Err(_) => tell(&format!("still pulling image {image} ({} s)", begun.elapsed().as_secs())),
         }
+    }
+}
+
+/// Whether the image's registry has it; the error says why not.
+pub(super) async fn ask_registry(docker: &Docker, image: &str) -> Result<(), String> {
+    match tokio::time::timeout(REGISTRY, docker.inspect_registry_image(image, None)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(says(&error)),
+        Err(_) => Err(format!("the registry did not answer within {} s", REGISTRY.as_secs())),
     }
 }
 
@@ -345,8 +351,15 @@ impl ContainerServer {
     /// Removes it with its volumes.
     pub(super) async fn remove(self) -> Result<(), StackError> {
         let _ = self.docker.unpause_container(self.id()).await;
-        let refused = self.refused("remove");
-        docker::remove(&self.docker, self.id()).await.map_err(refused)
+        let what = format!("remove {}", self.short());
+        match self.container.rm().await {
+            // 404: it is gone; 409: somebody else is removing it.
+            Ok(())
+            | Err(TestcontainersError::Client(ClientError::RemoveContainer(
+                BollardError::DockerResponseServerError { status_code: 404 | 409, .. },
+            ))) => Ok(()),
+            Err(error) => Err(StackError::Docker { what, why: chain(&error) }),
+        }
     }
 }
 

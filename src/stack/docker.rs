@@ -64,7 +64,6 @@ pub(super) async fn remove(docker: &Docker, id: &str) -> Result<(), BollardError
 /// Containers of a run, by its label.
 async fn of_run(docker: &Docker, token: &str) -> Result<Vec<String>, BollardError> {
     let label = HashMap::from([("label", vec![format!("{RUN_LABEL}={token}")])]);
-    let label: HashMap<String, Vec<String>> = label.into_iter().map(|(key, value)| (key.into(), value)).collect();
     let options = ListContainersOptionsBuilder::new().all(true).filters(&label).build();
     Ok(docker.list_containers(Some(options)).await?.into_iter().filter_map(|one| one.id).collect())
 }

@@ -97,7 +97,7 @@ impl Watch {
 }
 
 /// The guard of one run, and the run's private temporary directory. Dropping it without [`Self::release`] makes
-/// the guard clean up, and waits for that.
+/// the guard clean up, and waits for that (at most 15 s).
 #[derive(Debug)]
 pub struct Guard {
     child: Child,
@@ -178,7 +178,7 @@ impl Guard {
     }
 
     /// The orderly end, when every server is down: the guard removes the directory (and whatever was left of the
-    /// run against expectation) and ends.
+    /// run against expectation) and ends. Blocks for some milliseconds, in the worst case 15 s.
     ///
     /// # Errors
     /// [`StackError::Guard`] when it did not end in time or the directory is still there.

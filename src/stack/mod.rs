@@ -16,11 +16,13 @@ mod local;
 mod probe;
 mod process;
 mod server;
+mod survey;
 
 pub use error::StackError;
 pub use guard::{Guard, RUN_LABEL, RUN_VARIABLE};
 pub use guard_duty::stand_guard;
 pub use server::Server;
+pub use survey::{Check, Survey, survey};
 
 use crate::observe::StackReady;
 use crate::scenario::{PostgresSpec, RedisSpec, StackSpec};

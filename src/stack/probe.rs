@@ -73,7 +73,7 @@ impl Kind {
         }
     }
 
-    /// Version and settings. For Postgres `prepare` counts statements from now on, where the server allows it.
+    /// Version and settings.
     pub(super) async fn facts(self, url: &str) -> Result<Version, String> {
         let facts = async {
             match self {

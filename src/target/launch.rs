@@ -23,6 +23,9 @@ const FIND_LIMIT: Duration = Duration::from_secs(10);
 /// How long an app may take to stop when asked, before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 
+/// What the reference app can load; other key spaces (pages of a list, say) only fill in paths.
+const REFERENCE_TABLES: [&str; 4] = ["posts", "profiles", "products", "courses"];
+
 /// What an app gets to know of its surroundings.
 #[derive(Clone, Copy)]
 pub struct Surroundings<'run> {
@@ -81,7 +84,13 @@ impl App {
             return Ok(app);
         }
         let port = free_port()?;
-        let data = scenario.data.iter().map(|(name, size)| format!("{name}={size}")).collect::<Vec<_>>().join(",");
+        let data = scenario
+            .data
+            .iter()
+            .filter(|(name, _)| target.kind == TargetKind::Http || REFERENCE_TABLES.contains(&name.as_str()))
+            .map(|(name, size)| format!("{name}={size}"))
+            .collect::<Vec<_>>()
+            .join(",");
         let fill = |text: &str| {
             text.replace("{port}", &port.to_string())
                 .replace("{dir}", &around.directory.display().to_string())

@@ -3,12 +3,16 @@
 mod any_app;
 mod attach;
 mod bad_input;
+mod closed_loop;
+mod compose;
 mod defects;
+mod init;
 mod interrupt;
 mod numbers;
 mod open_loop;
 mod report;
 mod simulated;
 mod stack;
+mod stack_choice;
 mod support;
 mod verdict;

@@ -66,8 +66,9 @@ impl Launch {
         let log = || OpenOptions::new().create(true).append(true).open(&self.log);
         let output = log().map_err(StackError::path("write", &self.log))?;
         let errors = log().map_err(StackError::path("write", &self.log))?;
+        // Not killed on drop: a Postgres that is killed leaves shared memory behind, and the guard sees to its end.
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).stdin(Stdio::null()).stdout(output).stderr(errors).kill_on_drop(true);
+        command.args(&self.arguments).stdin(Stdio::null()).stdout(output).stderr(errors);
         prepare(&mut command, &self.directory, self.owner.as_ref(), self.watch.token());
         let child = command.spawn().map_err(StackError::path("start", &self.program))?;
         if let Some(pid) = child.id() {

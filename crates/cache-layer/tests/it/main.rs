@@ -1,0 +1,7 @@
+//! The layer on real servers.
+
+mod conformance;
+mod hits;
+mod outage;
+mod races;
+mod support;

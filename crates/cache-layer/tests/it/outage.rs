@@ -1,0 +1,171 @@
+//! Redis killed, frozen, and back.
+
+use crate::support::{Redis, eventually};
+use bytes::Bytes;
+use cache_layer::breaker::BreakerState;
+use cache_layer::key::POSTS;
+use cache_layer::{Cache, CacheConfig, Invalidated, Invalidation, Lookup, Metrics, Status, Ttl};
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+/// Ten times what is promised: this machine is shared, and noisy.
+const BOUND: Duration = Duration::from_secs(1);
+
+async fn open(redis: &Redis) -> Cache {
+    let cache = CacheConfig::redis(redis.url()).open(Metrics::default()).expect("a cache");
+    assert!(cache.ready(Duration::from_secs(10)).await);
+    cache
+}
+
+async fn read(cache: &Cache, id: i64, value: &'static str) -> Lookup {
+    let load = || async move { Ok::<_, Infallible>(Some(Bytes::from_static(value.as_bytes()))) };
+    cache.get_or_load(&POSTS.item(id), Ttl::Class, load).await.expect("infallible")
+}
+
+/// Reads on while the cache is away: each answer right and in time, and microseconds once the breaker is open.
+async fn reads_go_on_without_it(cache: &Cache) {
+    let mut fast = 0;
+    for id in 100..300 {
+        let start = Instant::now();
+        let lookup = read(cache, id, "from the database").await;
+        assert!(start.elapsed() < BOUND, "{:?}", start.elapsed());
+        assert_eq!(lookup.status, Status::Fallback);
+        assert_eq!(lookup.value.as_deref(), Some(&b"from the database"[..]));
+        fast += u32::from(start.elapsed() < Duration::from_millis(5));
+    }
+    assert!(fast > 150, "most do not wait at all: {fast} of 200");
+}
+
+async fn used_again(cache: &Cache) -> Duration {
+    eventually("the cache is used again", async || matches!(read(cache, 1, "now").await.status, Status::Hit { .. }))
+        .await
+}
+
+#[tokio::test]
+async fn a_killed_redis_costs_no_answer_and_is_used_again() {
+    let mut redis = Redis::start();
+    let cache = open(&redis).await;
+    read(&cache, 1, "before").await;
+    redis.kill();
+    reads_go_on_without_it(&cache).await;
+    assert!(!cache.status().usable);
+    redis.start_again();
+    let took = used_again(&cache).await;
+    assert!(took < 10 * BOUND, "{took:?}");
+    eventually("breaker closed", async || {
+        read(&cache, 1, "now").await;
+        cache.status().breaker == BreakerState::Closed
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_frozen_redis_costs_no_answer_and_is_used_again() {
+    let redis = Redis::start();
+    let cache = open(&redis).await;
+    read(&cache, 1, "before").await;
+    redis.freeze();
+    reads_go_on_without_it(&cache).await;
+    redis.thaw();
+    let took = used_again(&cache).await;
+    assert!(took < 10 * BOUND, "{took:?}");
+}
+
+#[tokio::test]
+async fn a_redis_that_is_not_there_at_the_start_is_used_when_it_comes() {
+    let mut redis = Redis::start();
+    redis.kill();
+    let cache = CacheConfig::redis(redis.url()).open(Metrics::default()).expect("a cache");
+    reads_go_on_without_it(&cache).await;
+    redis.start_again();
+    used_again(&cache).await;
+}
+
+#[tokio::test]
+async fn an_invalidation_lost_in_an_outage_is_made_up_for_before_the_cache_is_read_again() {
+    let mut redis = Redis::start();
+    let cache = open(&redis).await;
+    read(&cache, 1, "old").await;
+    read(&cache, 2, "kept").await;
+    for outage in ["kill", "freeze"] {
+        if outage == "kill" {
+            redis.kill()
+        } else {
+            redis.freeze()
+        }
+        let start = Instant::now();
+        let what = Invalidation::new().key(&POSTS.item(1)).group(POSTS.lists());
+        assert_eq!(cache.invalidate(&what).await, Invalidated::Owed);
+        assert!(start.elapsed() < BOUND, "{:?}", start.elapsed());
+        assert!(cache.status().owed_invalidations > 0);
+        if outage == "kill" {
+            redis.start_again()
+        } else {
+            redis.thaw()
+        }
+        // Append-only: Redis comes back with the old value.
+        let mut raw = redis.connect();
+        let first = async || {
+            let lookup = read(&cache, 1, "new").await;
+            assert_ne!(lookup.value.as_deref(), Some(&b"old"[..]), "stale after {outage}");
+            lookup.status
+        };
+        eventually("a hit of the new value", async || matches!(first().await, Status::Hit { .. })).await;
+        assert_eq!(cache.status().owed_invalidations, 0);
+        let kept = read(&cache, 2, "reloaded").await;
+        assert_eq!(kept.value.as_deref(), Some(&b"kept"[..]), "only what was owed went");
+        // For the next round, the old value again.
+        redis::cmd("HSET").arg("posts:1").arg("v").arg("old").exec(&mut raw).expect("HSET");
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_is_cancelled_in_an_outage_still_owes_its_invalidation() {
+    let redis = Redis::start();
+    let cache = open(&redis).await;
+    read(&cache, 1, "old").await;
+    redis.freeze();
+    let what = Invalidation::new().key(&POSTS.item(1));
+    let cut_off = tokio::time::timeout(Duration::from_millis(1), cache.invalidate(&what)).await;
+    assert!(cut_off.is_err(), "a frozen server does not answer in 1 ms");
+    assert_eq!(cache.status().owed_invalidations, 1);
+    redis.thaw();
+    eventually("reads again", async || matches!(read(&cache, 1, "new").await.status, Status::Hit { .. })).await;
+    assert_eq!(read(&cache, 1, "newer").await.value.as_deref(), Some(&b"new"[..]));
+}
+
+#[tokio::test]
+async fn more_lost_invalidations_than_can_be_remembered_clear_everything() {
+    let mut redis = Redis::start();
+    let mut config = CacheConfig::redis(redis.url());
+    config.redis.as_mut().expect("redis").owed_at_most = 10;
+    let cache = config.open(Metrics::default()).expect("a cache");
+    assert!(cache.ready(Duration::from_secs(10)).await);
+    for id in 0..50 {
+        read(&cache, id, "old").await;
+    }
+    redis.kill();
+    for id in 0..50 {
+        assert_eq!(cache.invalidate(&Invalidation::new().key(&POSTS.item(id))).await, Invalidated::Owed);
+    }
+    assert_eq!(cache.status().owed_invalidations, 1, "one debt: everything");
+    redis.start_again();
+    eventually("reads again", async || cache.status().usable).await;
+    for id in 0..50 {
+        assert_eq!(read(&cache, id, "new").await.value.as_deref(), Some(&b"new"[..]));
+    }
+}
+
+#[tokio::test]
+async fn many_commands_of_one_request_wait_no_longer_than_one_request_may() {
+    let redis = Redis::start();
+    let cache = open(&redis).await;
+    redis.freeze();
+    let mut what = Invalidation::new().group(POSTS.lists()).pattern("x:*");
+    for id in 0..5_000 {
+        what = what.key(&POSTS.item(id));
+    }
+    let start = Instant::now();
+    assert_eq!(cache.invalidate(&what).await, Invalidated::Owed);
+    assert!(start.elapsed() < BOUND, "{:?}", start.elapsed());
+}

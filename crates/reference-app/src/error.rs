@@ -1,0 +1,42 @@
+use cache_layer::ConfigError;
+use std::net::SocketAddr;
+
+/// Why the app could not start or go on. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The database URL is none. It is not repeated, for it may hold a password.
+    #[error("the database URL cannot be understood: write postgres://user:password@host:port/database")]
+    DatabaseUrl,
+    /// Postgres does not answer or refuses.
+    #[error("cannot reach Postgres at {host}:{port}: {source}. Start it, or set --database-url (DATABASE_URL)")]
+    Database {
+        /// Where it was looked for.
+        host: String,
+        /// Where it was looked for.
+        port: u16,
+        /// What went wrong.
+        source: sqlx::Error,
+    },
+    /// The tables could not be made or filled.
+    #[error("cannot load the {what} into Postgres: {source}. The user needs the right to create tables")]
+    Load {
+        /// What was being made.
+        what: &'static str,
+        /// What went wrong.
+        source: sqlx::Error,
+    },
+    /// The cache's settings.
+    #[error("{0}")]
+    Cache(#[from] ConfigError),
+    /// The address is taken, or not this machine's.
+    #[error("cannot listen on {address}: {source}. Choose another with --listen (LISTEN); port 0 takes a free one")]
+    Listen {
+        /// The address wanted.
+        address: SocketAddr,
+        /// What went wrong.
+        source: std::io::Error,
+    },
+    /// The listener broke.
+    #[error("the server stopped: {0}")]
+    Serve(std::io::Error),
+}

@@ -1,0 +1,75 @@
+//! What `/metrics` shows.
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+
+/// The counters of the app, and the registry that has those of the cache, too.
+#[derive(Clone, Debug)]
+pub(crate) struct Telemetry {
+    requests: Family<RequestLabels, Counter>,
+    queries: Family<QueryLabels, Counter>,
+    registry: Arc<Registry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: String,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueryLabels {
+    kind: &'static str,
+}
+
+/// What a statement was sent for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Query {
+    Read,
+    Write,
+    Health,
+}
+
+impl Telemetry {
+    pub(crate) fn new(cache: &cache_layer::Metrics) -> Self {
+        let (requests, queries) = (Family::default(), Family::default());
+        let mut registry = Registry::default();
+        registry.register("http_requests", "Requests answered", Family::clone(&requests));
+        registry.register("db_queries", "Statements sent to Postgres", Family::clone(&queries));
+        cache.register(&mut registry);
+        Self { requests, queries, registry: Arc::new(registry) }
+    }
+
+    pub(crate) fn query(&self, query: Query) {
+        let kind = match query {
+            Query::Read => "read",
+            Query::Write => "write",
+            Query::Health => "health",
+        };
+        self.queries.get_or_create(&QueryLabels { kind }).inc();
+    }
+
+    pub(crate) fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail; half a page of metrics is better than none.
+        encode(&mut text, &self.registry).ok();
+        text
+    }
+}
+
+pub(crate) async fn count(State(telemetry): State<Telemetry>, request: Request, next: Next) -> Response {
+    let method = request.method().as_str().to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let response = next.run(request).await;
+    let labels = RequestLabels { method, route, status: response.status().as_u16() };
+    telemetry.requests.get_or_create(&labels).inc();
+    response
+}

@@ -1,0 +1,6 @@
+//! The reference app on real servers.
+
+mod caching;
+mod outage;
+mod starting;
+mod support;

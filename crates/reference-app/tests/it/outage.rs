@@ -1,0 +1,87 @@
+//! Redis or Postgres away.
+
+use crate::support::{Postgres, Redis, Running, args, eventually};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// Ten times what is promised: this machine is shared, and noisy.
+const BOUND: Duration = Duration::from_secs(1);
+const FALLBACK: &str = "reference; fwd=bypass; detail=fallback";
+
+/// Reads and writes go on, right and in time, while Redis is away.
+async fn goes_on_without_redis(app: &Running) {
+    let mut version = app.get_no_store("/posts/5").await.number("version");
+    for round in 0..20 {
+        let start = Instant::now();
+        let written = app.put("/posts/5", json!({ "title": format!("round {round}") })).await;
+        assert!(start.elapsed() < BOUND, "{:?}", start.elapsed());
+        version += 1;
+        assert_eq!((written.status, written.number("version")), (200, version));
+        for path in ["/posts/5", "/posts?filter=top"] {
+            let start = Instant::now();
+            let read = app.get(path).await;
+            assert!(start.elapsed() < BOUND, "{:?}", start.elapsed());
+            assert_eq!((read.status, read.cache.as_str()), (200, FALLBACK), "{path}");
+            assert_eq!(
+                read.number("version"),
+                if path == "/posts/5" { version } else { written.number("list_version") }
+            );
+        }
+    }
+    let health = app.get("/health").await;
+    assert_eq!((health.status, &health.body["status"]), (200, &json!("degraded")));
+}
+
+#[tokio::test]
+async fn breaker_opens_and_closes() {
+    let (postgres, mut redis) = (Postgres::start().await, Redis::start());
+    let app = Running::start(args(&postgres, Some(&redis), "redis")).await;
+    app.get("/posts/5").await;
+    app.get("/posts?filter=top").await;
+    for outage in ["kill", "freeze"] {
+        if outage == "kill" {
+            redis.kill()
+        } else {
+            redis.freeze()
+        }
+        goes_on_without_redis(&app).await;
+        eventually("the breaker opens", async || {
+            app.get("/posts/6").await;
+            app.get("/health").await.body["cache"]["state"] == "open"
+        })
+        .await;
+        if outage == "kill" {
+            redis.start_again()
+        } else {
+            redis.thaw()
+        }
+        let version = app.get_no_store("/posts/5").await.number("version");
+        eventually("the cache is used again", async || {
+            let read = app.get("/posts/5").await;
+            assert_eq!(read.number("version"), version, "stale after {outage}: {}", read.cache);
+            read.is_hit()
+        })
+        .await;
+        eventually("the breaker closes", async || {
+            app.get("/posts/5").await;
+            app.get("/health").await.body["cache"]["state"] == "closed"
+        })
+        .await;
+        assert_eq!(app.get("/health").await.body["status"], "ok");
+    }
+    assert!(app.metric("cache_fallbacks_total").await >= 80);
+    assert_eq!(app.metric("cache_owed_invalidations").await, 0);
+}
+
+#[tokio::test]
+async fn health_says_503_only_when_postgres_is_gone() {
+    let (postgres, redis) = (Postgres::start().await, Redis::start());
+    let app = Running::start(args(&postgres, Some(&redis), "redis")).await;
+    app.get("/posts/1").await;
+    postgres.signal("STOP");
+    let health = app.get("/health").await;
+    assert_eq!((health.status, &health.body["postgres"]), (503, &json!("down")));
+    assert!(app.get("/posts/1").await.is_hit(), "what is cached is still served");
+    postgres.signal("CONT");
+    eventually("well again", async || app.get("/health").await.status == 200).await;
+}

@@ -1,0 +1,148 @@
+//! `cacheproof check FILE`: validates a scenario without starting anything.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::{CommandResult, Exit, Failure};
+use crate::scenario::{Drive, Loaded, Phase, Quantity, Scenario, check_proofs, load};
+
+/// Validates a scenario without starting anything
+#[derive(Clone, Debug, clap::Args)]
+pub struct CheckArgs {
+    /// The scenario file
+    pub file: PathBuf,
+    /// Overrides one value of the file, e.g. --set traffic.rate=800/s or --set 'phase."redis down".lasts=5s'
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Validates and prints what would be run.
+///
+/// # Errors
+/// Everything that is wrong with the scenario, also proofs that are not there.
+pub fn run(args: CheckArgs) -> CommandResult {
+    let loaded = checked(&args.file, &args.set, Path::new(""))?;
+    print!("{}", summary(&loaded));
+    Ok(Exit::Pass)
+}
+
+/// Loads a scenario and checks its proofs, seen from the directory `base`.
+fn checked(file: &Path, sets: &[String], base: &Path) -> Result<Loaded, Failure> {
+    let loaded = load(file, sets).map_err(Failure::usage)?;
+    check_proofs(&loaded, base).map_err(Failure::usage)?;
+    Ok(loaded)
+}
+
+/// One line on the whole, then one a phase.
+fn summary(loaded: &Loaded) -> String {
+    let scenario = &loaded.scenario;
+    let rules = scenario.criteria.iter().map(|criterion| criterion.rules.len()).sum();
+    let proofs = scenario.criteria.iter().filter(|criterion| criterion.proved_by.is_some()).count();
+    let mut text = format!(
+        "{} is right: {}, {}, {} of request, {} with {}",
+        loaded.name,
+        count(scenario.phases.len(), "phase"),
+        seconds(scenario),
+        count(scenario.traffic.requests.len(), "kind"),
+        if scenario.criteria.len() == 1 {
+            "1 criterion".to_owned()
+        } else {
+            format!("{} criteria", scenario.criteria.len())
+        },
+        count(rules, "rule"),
+    );
+    if proofs > 0 {
+        let _ = write!(text, " and {}", count(proofs, "test"));
+    }
+    text.push('\n');
+    let width = |of: &dyn Fn(&Phase) -> usize| scenario.phases.iter().map(of).max().unwrap_or(0);
+    let names = width(&|phase| phase.name.chars().count());
+    let lengths = width(&|phase| length(phase).chars().count());
+    for phase in &scenario.phases {
+        let line = format!(
+            "  {:names$}  {:8}  {:>lengths$}  {}",
+            phase.name,
+            phase.path.as_str(),
+            length(phase),
+            details(scenario, phase)
+        );
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+fn seconds(scenario: &Scenario) -> String {
+    let at_most = if scenario.phases.iter().any(|phase| phase.warm_up) { "at most " } else { "" };
+    format!("{at_most}{} s", scenario.planned_length().as_secs_f64())
+}
+
+fn length(phase: &Phase) -> String {
+    Quantity::Time(phase.lasts).to_string()
+}
+
+fn details(scenario: &Scenario, phase: &Phase) -> String {
+    let mut parts = Vec::new();
+    match (scenario.traffic.drive, phase.rate) {
+        (Drive::Open { rate, .. }, own) => parts.push(Quantity::Rate(own.unwrap_or(rate)).to_string()),
+        (Drive::Closed { users }, _) => parts.push(count(users, "user")),
+    }
+    if phase.warm_up {
+        parts.push("not judged, ends when the hit rate is level".to_owned());
+    }
+    if let Some(fault) = &phase.fault {
+        let held =
+            fault.lasts.map_or_else(|| "to its end".to_owned(), |lasts| format!("for {}", Quantity::Time(lasts)));
+        let after = Quantity::Time(fault.after);
+        parts.push(format!("{} {} after {after}, {held}", fault.action.as_str(), fault.victim.as_str()));
+    }
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name)
+    }
+
+    #[test]
+    fn a_right_scenario_is_summed_up_line_by_line() {
+        let sample = file("../src/scenario/tests/app.toml");
+        let mut loaded = load(&sample, &["phase.steady.rate=800/s".to_owned()]).unwrap();
+        loaded.name = "app.toml".to_owned();
+        insta::assert_snapshot!(summary(&loaded), @r"
+        app.toml is right: 4 phases, at most 41 s, 2 kinds of request, 1 criterion with 1 rule
+          uncached    uncached   5s  50/s
+          warm-up     cached     6s  50/s, not judged, ends when the hit rate is level
+          steady      cached    20s  800/s
+          redis down  cached    10s  50/s, kill redis after 2s, for 5s
+        ");
+    }
+
+    #[test]
+    fn a_right_scenario_passes_and_a_wrong_one_is_bad_usage() {
+        let run = |set: &[&str]| {
+            run(CheckArgs { file: file("http-app.toml"), set: set.iter().map(|set| (*set).to_owned()).collect() })
+        };
+        assert_eq!(run(&[]).unwrap(), Exit::Pass);
+        assert_eq!(run(&["traffic.users=0"]).unwrap_err().exit, Exit::Usage);
+    }
+
+    #[test]
+    fn a_proof_that_is_not_there_is_bad_usage() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.toml");
+        let text = std::fs::read_to_string(file("http-app.toml")).unwrap();
+        let proof = "\n[[criterion]]\nsays = \"x\"\nproved_by = \"none.rs::none\"\n";
+        std::fs::write(&path, text + proof).unwrap();
+        assert_eq!(checked(&path, &[], directory.path()).unwrap_err().exit, Exit::Usage);
+        std::fs::write(directory.path().join("none.rs"), "fn none() {}").unwrap();
+        assert!(checked(&path, &[], directory.path()).is_ok());
+    }
+}

@@ -1,0 +1,332 @@
+//! What the user sees for each kind of mistake: whole outputs, compared with those that were looked at.
+
+use super::*;
+
+const APP: &str = include_str!("app.toml");
+
+/// Changes the sample scenario in one place and shows what is said of it.
+fn refused(changes: &[(&str, &str)]) -> String {
+    let mut text = APP.to_owned();
+    for (from, to) in changes {
+        assert_eq!(text.matches(from).count(), 1, "{from:?} must stand once in the sample");
+        text = text.replace(from, to);
+    }
+    match parse("app.toml", &text) {
+        Err(errors) => shown(&errors),
+        Ok(_) => panic!("{changes:?} should be refused"),
+    }
+}
+
+/// Compares with the output that was looked at. A macro, so that each snapshot is called after its test.
+macro_rules! snapshot {
+    ($text:expr) => {
+        insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!($text) })
+    };
+}
+
+fn refused_rule(rule: &str) -> String {
+    refused(&[("errors < 1%", rule)])
+}
+
+/// All of them in one text, each under what was written.
+fn all<'a>(cases: impl IntoIterator<Item = &'a [(&'a str, &'a str)]>) -> String {
+    let mut text = String::new();
+    for changes in cases {
+        let written = changes.iter().map(|(_, to)| to.replace('\n', " ⏎ ")).collect::<Vec<_>>().join(" … ");
+        writeln!(text, "──── {written}\n{}", refused(changes)).unwrap();
+    }
+    text
+}
+
+fn each<const N: usize>(cases: [(&str, &str); N]) -> String {
+    all(cases.iter().map(std::slice::from_ref))
+}
+
+fn each_rule<const N: usize>(rules: [&str; N]) -> String {
+    rules.iter().fold(String::new(), |mut text, rule| {
+        writeln!(text, "──── {rule}\n{}", refused_rule(rule)).unwrap();
+        text
+    })
+}
+
+#[test]
+fn the_sample_itself_is_right() {
+    if let Err(errors) = parse("app.toml", APP) {
+        panic!("{}", shown(&errors));
+    }
+}
+
+#[test]
+fn syntax() {
+    snapshot!(each([
+        ("title = \"App\"", "title = App"),
+        ("title = \"App\"", "title = \"App"),
+        ("seed = 7", "seed = 7\nseed = 8"),
+        ("[data]", "[data"),
+    ]));
+}
+
+#[test]
+fn keys_and_types() {
+    snapshot!(each([
+        ("seed = 7", "sede = 7"),
+        ("seed = 7", "seed = \"7\""),
+        ("seed = 7", "seed = -7"),
+        ("title = \"App\"\n", ""),
+        ("title = \"App\"", "title = 7"),
+        ("[[phase]]\nname = \"steady\"", "[phases]\nname = \"steady\""),
+        ("[data]\nitems = 100", "[data]\nitems = 0"),
+        ("[data]\nitems = 100", "[data]\nitems = 100\nrandom = 3"),
+        ("lasts = \"20s\"", "lasts = 15"),
+        ("lasts = \"20s\"", "lasts = \"15\""),
+        ("lasts = \"20s\"", "lasts = \"15 s\""),
+        ("lasts = \"20s\"", "lasts = \"15sec\""),
+        ("lasts = \"20s\"", "lasts = \"64mb\""),
+        ("lasts = \"20s\"", "lasts = \"0s\""),
+        ("lasts = \"20s\"", "lasts = \"9999h\""),
+        ("rate = \"50/s\"", "rate = 50"),
+        ("rate = \"50/s\"", "rate = \"50rps\""),
+        ("rate = \"50/s\"", "rate = \"0/s\""),
+        ("maxmemory = \"64mb\"", "maxmemory = 64"),
+        ("appendonly = true", "appendonly = \"yes\""),
+    ]));
+}
+
+#[test]
+fn stack_and_target() {
+    let cases: [&[(&str, &str)]; 22] = [
+        &[("provider = \"local\"", "provider = \"docker\"")],
+        &[("provider = \"local\"", "provider = \"external\"")],
+        &[("provider = \"local\"", "provider = \"local\"\nurl = \"redis://host\"")],
+        &[("provider = \"local\"", "url = \"http://host\"")],
+        &[("provider = \"local\"", "url = \"redis://:${PASSWORD@host\"")],
+        &[("policy = \"allkeys-lru\"", "policy = \"allkey-lru\"")],
+        &[("kind = \"http\"", "kind = \"htpp\"")],
+        &[("kind = \"http\"\n", "")],
+        &[("url = \"http://localhost:8080\"\nstart = [\"./app\"]\n", "")],
+        &[("url = \"http://localhost:8080\"", "url = \"localhost:8080\"")],
+        &[("start = [\"./app\"]", "start = \"./app\"")],
+        &[("start = [\"./app\"]", "cache = \"redis\"")],
+        &[("identity = \"id\"", "identity = \"\"")],
+        &[("version = \"version\"", "version = { heder = \"X-Version\" }")],
+        &[("header = \"X-Cache-Status\"", "header = \"X-Cache-Status\"\njson = \"meta.hit\"")],
+        &[("header = \"X-Cache-Status\"\n", "")],
+        &[("hit = [\"HIT\"]", "hit = \"HIT\"")],
+        &[("hit = [\"HIT\"]\n", "")],
+        &[("bypass = { header = \"Cache-Control: no-store\" }\n", "")],
+        &[("bypass = { header = \"Cache-Control: no-store\" }", "bypass = { header = \"no-store\" }")],
+        &[("bypass = { header = \"Cache-Control: no-store\" }", "bypass = { query = \"?nocache\" }")],
+        &[("bypass = { header = \"Cache-Control: no-store\" }", "bypass = {}")],
+    ];
+    snapshot!(all(cases));
+}
+
+#[test]
+fn traffic() {
+    snapshot!(each([
+        ("rate = \"50/s\"", "rate = \"50/s\"\nusers = 5"),
+        ("rate = \"50/s\"", "users = 5\nconnections = 5"),
+        ("rate = \"50/s\"", ""),
+        ("rate = \"50/s\"", "rate = \"50/s\"\narrivals = \"poison\""),
+        ("popularity = { zipf = 0.99 }", "popularity = \"zipf\""),
+        ("popularity = { zipf = 0.99 }", "popularity = { zipf = 0 }"),
+        ("weight = 90", "weight = 0"),
+        ("weight = 90", "weight = -1"),
+        ("get = \"/items/{item}\"", "get = \"/items/{itm}\""),
+        ("get = \"/items/{item}\"", "get = \"/items/{article}\""),
+        ("get = \"/items/{item}\"", "get = \"/items/{item\""),
+        ("get = \"/items/{item}\"", "get = \"items\""),
+        ("get = \"/items/{item}\"", "get = \"/items/{item}\"\ndelete = \"/items/{item}\""),
+        ("get = \"/items/{item}\"", ""),
+        ("get = \"/items/{item}\"", "get = \"/items/{item}\"\nbody = '{}'"),
+        ("expect = [404]", "expect = 404"),
+        ("expect = [404]", "expect = [4040]"),
+        ("body = '{\"name\": \"{random}\"}'", "body = '{\"name\": {random}}'"),
+        ("body = '{\"name\": \"{random}\"}'", "body = '{\"name\": \"{word}\"}'"),
+        ("name = \"write item\"", "name = \"write item\"\ncacheable = true"),
+        ("name = \"write item\"", "name = \"read item\""),
+        ("name = \"write item\"", ""),
+        ("name = \"write item\"", "name = \"it's \\\"it\\\"\""),
+    ]));
+}
+
+#[test]
+fn phases() {
+    let cases: [&[(&str, &str)]; 15] = [
+        &[("name = \"steady\"", "name = \"redis down\"")],
+        &[("lasts = \"20s\"", "")],
+        &[("path = \"uncached\"", "path = \"past\"")],
+        &[("warm_up = true", "warm_up = 1")],
+        &[("fault = { kill = \"redis\"", "fault = { kill = \"reddis\"")],
+        &[("fault = { kill = \"redis\"", "fault = { kill = \"postgres\"")],
+        &[("fault = { kill = \"redis\"", "fault = { kill = \"redis\", pause = \"redis\"")],
+        &[("fault = { kill = \"redis\", ", "fault = { ")],
+        &[("provider = \"local\"", "url = \"redis://host\"")],
+        &[("start = [\"./app\"]\n", ""), ("kill = \"redis\"", "kill = \"app\"")],
+        &[("after = \"2s\"", "after = \"10s\"")],
+        &[("after = \"2s\"", "after = \"6s\"")],
+        &[("after = \"2s\"", "after = 2")],
+        &[("warm_up = true", "warm_up = true\nfault = { kill = \"redis\" }")],
+        &[("rate = \"50/s\"", "users = 5"), ("lasts = \"20s\"", "lasts = \"20s\"\nrate = \"9/s\"")],
+    ];
+    snapshot!(all(cases));
+}
+
+#[test]
+fn criteria() {
+    snapshot!(each([
+        ("says = \"It works\"", ""),
+        ("says = \"It works\"", "says = \"\""),
+        ("[[criterion]]\n", "[[criterion]]\nsays = \"It works\"\nrules = [\"max < 1s\"]\n\n[[criterion]]\n"),
+        ("rules = [\"errors < 1%\"]", "rules = []"),
+        ("rules = [\"errors < 1%\"]", "rules = \"errors < 1%\""),
+        ("rules = [\"errors < 1%\"]", "proved_by = \"some test\""),
+        ("rules = [\"errors < 1%\"]", "proved_by = \"../x.rs::y\""),
+        ("rules = [\"errors < 1%\"]", "rules = [\n  \"p95 < 1s\",\n  'errorz < 1%',\n  \"max\\t< 1parsec\",\n]"),
+        ("rules = [\"errors < 1%\"]", "rules = [\"\"\"\np95 in \\\"steddy\\\" < 1s\"\"\"]"),
+    ]));
+}
+
+#[test]
+fn rule_grammar() {
+    snapshot!(each_rule([
+        "",
+        "< 150ms",
+        "p95",
+        "p95 <",
+        "p95 in steady",
+        "p95 is 150ms",
+        "p95 = 150ms",
+        "p95 =< 150ms",
+        "p95 < 150",
+        "p95 < 150 ms",
+        "p95 < 150msec",
+        "p95 < -1ms",
+        "p100 < 150ms",
+        "latency < 150ms",
+        "hit_rat > 60%",
+        "p95 onn cached < 1s",
+        "p95 on disk < 1s",
+        "p95 in < 1s",
+        "p95 in 'steady < 1s",
+        "p95 in steady in steady < 1s",
+        "p95 < 1s < 2s",
+        "p95 < 1s and p50 < 1s",
+        "p95 <= 40% p95 on uncached",
+        "p95 <= 40% of",
+        "p95 <= 3 of p95 on uncached",
+        "p95 <= 0x p95 on uncached",
+        "p95 <= ax p95 on uncached",
+    ]));
+}
+
+#[test]
+fn rule_meaning() {
+    snapshot!(each_rule([
+        "p95 in steddy < 1s",
+        "p95 for 'read items' < 1s",
+        "p95 in warm-up < 1s",
+        "p95 in steady < 40% of p95 in warm-up",
+        "p95 on cached in uncached < 1s",
+        "p95 on uncached in steady < 1s",
+        "p95 < 60%",
+        "hit_rate > 3ms",
+        "hit_rate > 0.6",
+        "throughput > 400",
+        "errors < 64mb",
+        "p95 in steady <= 40% of hit_rate in steady",
+        "p95 in steady <= 40% of p95 in steady",
+        "errors >= 0",
+        "hit_rate > 100%",
+        "availability <= 100%",
+        "errors < 0%",
+        "hit_rate on uncached > 60%",
+        "hit_rate in uncached > 60%",
+        "hit_rate for 'write item' > 60%",
+        "stale for 'write item' == 0",
+        "db_queries < 100",
+        "evictions for 'read item' == 0",
+    ]));
+}
+
+#[test]
+fn rules_on_what_the_scenario_never_does() {
+    let cases: [&[(&str, &str)]; 10] = [
+        &[("identity = \"id\"\nversion = \"version\"\n", ""), ("errors < 1%", "wrong_answers == 0")],
+        &[("version = \"version\"\n", ""), ("errors < 1%", "stale == 0")],
+        &[("get = \"/items/{item}\"", "get = \"/items\""), ("errors < 1%", "wrong_answers == 0")],
+        &[("errors < 1%", "wrong_answers for 'write item' == 0")],
+        &[("put = ", "get = "), ("body = '{\"name\": \"{random}\"}'\n", ""), ("errors < 1%", "stale == 0")],
+        &[("[stack.redis]", "[stack.postgres]"), ("errors < 1%", "evictions == 0")],
+        &[("start = [\"./app\"]\n", ""), ("errors < 1%", "app_memory < 1gb")],
+        &[("expect = [404]", "cacheable = false"), ("errors < 1%", "hit_rate > 60%")],
+        &[("path = \"uncached\"", ""), ("errors < 1%", "p95 on uncached < 1s")],
+        &[
+            ("lasts = \"20s\"", "lasts = \"20s\"\nwarm_up = true"),
+            ("lasts = \"10s\"\nfault", "warm_up = true\nlasts = \"10s\"\n# fault"),
+            ("path = \"uncached\"", "warm_up = true"),
+            ("errors < 1%", "errors == 0"),
+        ],
+    ];
+    snapshot!(all(cases));
+}
+
+#[test]
+fn overrides() {
+    let sets = [
+        "traffic.rat=800/s",
+        "trafic.rate=800/s",
+        "traffic",
+        "traffic.rate",
+        "=5",
+        "traffic.rate.mean=5",
+        "phase=5",
+        "phase.stedy.lasts=5s",
+        "phase.'redis down.lasts=5s",
+        "phase.9.lasts=5s",
+        "phase.steady.last=5s",
+        "data=5",
+        "target.version.header=X-Version",
+        "phase.steady.lasts=5",
+    ];
+    let text = sets.iter().fold(String::new(), |mut text, set| {
+        let errors = load::load_text("app.toml".into(), APP, &[(*set).to_owned()]).expect_err(set);
+        writeln!(text, "──── --set {set}\n{}", shown(&errors)).unwrap();
+        text
+    });
+    snapshot!(text);
+}
+
+#[test]
+fn all_mistakes_of_a_file_come_at_once() {
+    let text = refused(&[
+        ("seed = 7", "sede = 7"),
+        ("lasts = \"20s\"", "lasts = 20"),
+        ("weight = 90", "weight = 0"),
+        ("errors < 1%", "hitrate > 60%"),
+    ]);
+    assert!(text.contains("4 errors"), "{text}");
+    snapshot!(text);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = load(&directory.path().join("none.toml"), &[]).unwrap_err();
+    assert!(missing.problems()[0].to_string().contains("cannot be read"), "{missing:?}");
+    let binary = directory.path().join("binary.toml");
+    std::fs::write(&binary, [b't', 0xff]).unwrap();
+    assert!(shown(&load(&binary, &[]).unwrap_err()).contains("byte 2"));
+}
+
+#[test]
+fn passwords_do_not_show_in_error_messages() {
+    let text = refused(&[
+        ("provider = \"local\"", "provider = \"local\"\nurl = \"redis://:s3cret@host\""),
+        ("start = [\"./app\"]", "start = \"./app --redis redis://:s3cret@host\""),
+    ]);
+    assert!(text.contains("redis://:******@host") && !text.contains("s3cret"), "{text}");
+    let set = "stack.redis.urll=redis://:s3cret@host".to_owned();
+    let errors = shown(&load::load_text("app.toml".into(), APP, &[set]).unwrap_err());
+    assert!(errors.contains("unknown key") && !errors.contains("s3cret"), "{errors}");
+}

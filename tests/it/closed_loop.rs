@@ -1,0 +1,22 @@
+//! Would break if the closed loop sent by the clock, or the open loop waited for answers.
+
+use crate::support::{root, run_scenario};
+
+#[test]
+fn users_of_a_closed_loop_send_one_request_after_another() {
+    let text = std::fs::read_to_string(root().join("tests/scenarios/nginx.toml")).expect("the scenario");
+    let text = text.replace("rate = \"300/s\"", "users = 4").replace("lasts = \"5s\"", "lasts = \"3s\"");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("closed.toml");
+    std::fs::write(&file, text).expect("written");
+    let ran = run_scenario(&file, &[]);
+    assert_eq!(ran.code, Some(0), "{}", ran.said());
+    let seen = ran.seen();
+    let all = seen.total(|_| true);
+    let phases: f64 = seen.phases.keys().map(|phase| seen.phase_seconds(*phase)).sum();
+    // Little's law for 4 users who never think: requests × mean time = 4 × length, less what the user itself takes.
+    let busy = all.mean().expect("there are samples") * all.count() as f64 / 1e9 / phases;
+    assert!(busy > 1.0 && busy <= 4.05, "{busy:.2} requests in flight on average, for 4 users");
+    assert_eq!(all.response, all.service, "without a schedule both times are one");
+    assert!(seen.windows.iter().all(|(_, window)| window.backlog == 0), "nothing waits in a closed loop");
+}

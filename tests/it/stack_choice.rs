@@ -1,0 +1,94 @@
+//! Which provider is chosen, what the user is told about it, and what the doctor says.
+
+use std::path::Path;
+use std::process::Command;
+
+use cacheproof::scenario::Provider;
+use cacheproof::stack::{Guard, Stack};
+
+use crate::stack::{PROGRAM, docker_answers, spec};
+
+#[tokio::test]
+async fn auto_takes_a_container_where_the_image_is_and_says_so() {
+    if !docker_answers() {
+        return;
+    }
+    let guard = Guard::start(Path::new(PROGRAM)).unwrap();
+    let mut spec = spec(Provider::Container);
+    spec.postgres = None;
+    let redis = spec.redis.as_mut().unwrap();
+    redis.provider = Provider::Auto;
+    let image = redis.image.clone();
+    let stack = Stack::up(&spec, &guard, &|_| ()).await.unwrap();
+    let facts = stack.facts().redis.unwrap();
+    assert_eq!((facts.provider.as_str(), facts.image.as_deref()), ("container", Some(image.as_str())));
+    assert_eq!(facts.why, format!("Docker answers and has image {image}"));
+    // Reached from this machine only.
+    let id = stack.redis.as_ref().unwrap().container_id().await.unwrap();
+    let ports = Command::new("docker").args(["port", &id]).output().unwrap();
+    let ports = String::from_utf8(ports.stdout).unwrap();
+    assert!(ports.lines().count() > 0 && ports.lines().all(|line| line.contains("-> 127.0.0.1:")), "{ports}");
+    stack.down().await.unwrap();
+    guard.release().unwrap();
+}
+
+/// The image that can't be had is named by the scenario, so the environment may not name another.
+#[tokio::test]
+#[ignore = "started by the test below with a clean environment"]
+async fn auto_without_an_image() {
+    let guard = Guard::start(Path::new(PROGRAM)).unwrap();
+    let mut spec = spec(Provider::Auto);
+    spec.redis.as_mut().unwrap().image = "127.0.0.1:1/nobody/redis:7".into();
+    spec.postgres = None;
+    let told = std::sync::Mutex::new(Vec::new());
+    let stack = Stack::up(&spec, &guard, &|line| told.lock().unwrap().push(line.to_owned())).await.unwrap();
+    let facts = stack.facts().redis.unwrap();
+    assert_eq!(facts.provider, "local");
+    let why = "Docker answers but has no image 127.0.0.1:1/nobody/redis:7 and can't pull it: ";
+    if std::env::var_os("DOCKER_HOST").is_some() || !docker_answers() {
+        assert!(facts.why.starts_with("Docker does not answer: "), "{}", facts.why);
+    } else {
+        assert!(facts.why.starts_with(why), "{}", facts.why);
+    }
+    assert!(facts.why.ends_with(&format!("; using local redis-server {}", facts.version)), "{}", facts.why);
+    assert_eq!(*told.lock().unwrap(), [facts.why]);
+
+    spec.redis.as_mut().unwrap().provider = Provider::Container;
+    let error = Stack::up(&spec, &guard, &|_| ()).await.unwrap_err();
+    let help = miette::Diagnostic::help(&error).unwrap().to_string();
+    assert!(help.contains("provider = \"local\""), "{error}: {help}");
+    stack.down().await.unwrap();
+    guard.release().unwrap();
+}
+
+#[test]
+fn auto_falls_back_to_local_servers_and_says_why() {
+    for docker_host in [None, Some("unix:///nonexistent.sock")] {
+        let mut test = Command::new(std::env::current_exe().unwrap());
+        test.args(["--exact", "stack_choice::auto_without_an_image", "--ignored", "--nocapture"]);
+        test.env_remove("CACHEPROOF_REDIS_IMAGE").env_remove("DOCKER_HOST");
+        if let Some(docker_host) = docker_host {
+            test.env("DOCKER_HOST", docker_host);
+        }
+        let output = test.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("1 passed"), "{docker_host:?}: {said}");
+    }
+}
+
+#[test]
+fn the_doctor_tells_what_is_missing_and_gates_by_exit_code() {
+    let doctor = |name: &str, value: &str| {
+        let output = Command::new(PROGRAM).arg("doctor").env(name, value).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, said) = doctor("DOCKER_HOST", "unix:///nonexistent.sock");
+    assert_eq!(code, Some(0), "local servers are enough: {said}");
+    assert!(said.contains("✓ redis-server ") && said.contains("✓ postgres "), "{said}");
+    assert!(said.contains("✗ Docker does not answer: "), "{said}");
+    assert!(said.contains("provider = \"auto\" takes them"), "{said}");
+    let (code, said) = doctor("TMPDIR", "/nonexistent");
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("✗ temporary directory /nonexistent: "), "{said}");
+    assert!(said.contains("Neither containers nor local processes"), "{said}");
+}
