@@ -1,11 +1,11 @@
 //! The commands, one file each, and the only room that prints.
 
 mod attach;
-mod check;
+pub mod check;
 mod doctor;
 mod exit;
 mod guard;
-mod init;
+pub mod init;
 mod logging;
 mod probe;
 mod progress;
