@@ -1,5 +1,6 @@
 //! The commands, one file each, and the only room that prints.
 
+mod attach;
 pub mod check;
 mod doctor;
 mod exit;
@@ -40,6 +41,8 @@ enum Command {
     Doctor,
     /// Render a run's report again from its journal, also after a crash
     Report(report::ReportArgs),
+    /// Write a run's result into a Markdown story and tick the boxes of what was proved
+    Attach(attach::AttachArgs),
     /// Start the reference app that scenarios test by default
     Serve(reference_app::ServeArgs),
     /// Cleans up when cacheproof dies; started by cacheproof itself
@@ -68,6 +71,7 @@ pub fn main() -> std::process::ExitCode {
         Command::Init(arguments) => init::run(arguments),
         Command::Doctor => doctor::doctor(),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Attach(arguments) => attach::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Guard { token } => guard::guard(&token),
     };

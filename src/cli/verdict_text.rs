@@ -45,14 +45,13 @@ fn block(judged: &Judged, directory: &Path, colour: bool) -> String {
             let row = format!("  {:20}{:>14}{:>14}   {}", line.name, line.uncached, line.cached, line.change);
             put(&mut text, row.trim_end());
         }
-        let names = |phases: &[String]| phases.join(", ");
-        if !sides.cached_phases.is_empty() {
-            let of = match sides.uncached_phases.as_slice() {
-                [] => names(&sides.cached_phases),
-                phases => format!("{} | {}", names(phases), names(&sides.cached_phases)),
-            };
-            put(&mut text, &paint.dim(&one_line(&format!("  measured in: {of}"), WIDTH)));
-        }
+        let of = |path: &str, phases: &[String]| match phases {
+            [] => None,
+            phases => Some(format!("{path} in {}", phases.join(", "))),
+        };
+        let of = [of("uncached", &sides.uncached_phases), of("cached", &sides.cached_phases)];
+        let of = one_line(&of.into_iter().flatten().collect::<Vec<_>>().join(" · "), WIDTH - 4);
+        put(&mut text, &format!("  {}", paint.dim(&format!("({of})"))));
     }
 
     if !verdict.validity.is_empty() {

@@ -6,7 +6,7 @@ use super::View;
 use super::charts::{Svg, style};
 use super::figures::Compared;
 use super::html_tables::{examples, faults, outcomes, phases, requests, servers};
-use super::text::{escape, one_line};
+use super::text::{escape, one_line, with_code};
 
 /// Nothing may be loaded, run or sent; the page's own style is all there is.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
@@ -133,7 +133,10 @@ fn criteria(view: &View<'_>) -> String {
             format!("<p>{sign}{}<br><code>{}</code></p>", sentence(&rule.evidence), escape(&one_line(&rule.text, 200)))
         });
         let test = criterion.evidence().split_off(criterion.rules.len());
-        let test = test.iter().map(|line| format!("<p>{}</p>", sentence(line)));
+        let test = test.iter().map(|line| {
+            let code = |test: &str| format!("<code>{}</code>", escape(&one_line(test, 200)));
+            format!("<p>{}</p>", with_code(line, sentence, code))
+        });
         html += &format!(
             "<li><span class=\"ruling {class}\">{}</span><div><div class=\"says\"><bdi>{}</bdi></div>\
              <div class=\"evidence\">{}</div></div></li>\n",

@@ -4,7 +4,7 @@ use crate::verdict::{Ruling, Verdict, numbers};
 
 use super::View;
 use super::figures::{Compared, errors, figures, or_dash};
-use super::text::{code, fence, lines, markdown};
+use super::text::{code, fence, lines, markdown, with_code};
 
 /// Room for a comment's 65 536 characters with something around it.
 pub(super) const MOST_BYTES: usize = 60_000;
@@ -13,7 +13,7 @@ pub(super) const MOST_BYTES: usize = 60_000;
 pub(super) fn page(view: &View<'_>, most: usize) -> String {
     let sections = [
         verdict(view),
-        criteria(view.verdict, 200),
+        criteria_within(view.verdict, most / 2),
         compared(view),
         validity(view),
         phases(view),
@@ -57,20 +57,32 @@ fn verdict(view: &View<'_>) -> String {
     text
 }
 
+/// As many criteria as fit into `bytes`: a table that is cut says how many it lacks, one that is missing says nothing.
+fn criteria_within(verdict: &Verdict, bytes: usize) -> String {
+    let mut most = verdict.criteria.len();
+    loop {
+        let table = criteria(verdict, most);
+        if table.len() <= bytes || most <= 1 {
+            return table;
+        }
+        most = (most * bytes / table.len()).clamp(1, most - 1);
+    }
+}
+
 /// The criteria as a table, each with its evidence. Also what a story gets.
 pub(super) fn criteria(verdict: &Verdict, most: usize) -> String {
     let mut text = "| | Criterion | Evidence |\n|---|---|---|\n".to_owned();
     for criterion in verdict.criteria.iter().take(most) {
         let rules = criterion.rules.iter().map(|rule| {
-            let sign = match rule.ruling {
-                Ruling::Pass => "",
-                other => sign(other),
-            };
-            let sign = if sign.is_empty() || criterion.rules.len() == 1 { String::new() } else { format!("{sign}: ") };
+            // With one rule its ruling is the criterion's; with more each shows its own sign.
+            let sign = sign(rule.ruling).split(' ').next().filter(|_| criterion.rules.len() > 1);
+            let sign = sign.map_or_else(String::new, |sign| format!("{sign} "));
             format!("{sign}{} — {}", code(&rule.text, 200), markdown(&rule.evidence, 300))
         });
         let test = criterion.evidence().split_off(criterion.rules.len());
-        let all: Vec<String> = rules.chain(test.iter().map(|line| markdown(line, 300))).collect();
+        let all: Vec<String> = rules
+            .chain(test.iter().map(|line| with_code(line, |text| markdown(text, 300), |test| code(test, 200))))
+            .collect();
         text +=
             &format!("| {} | {} | {} |\n", sign(criterion.ruling), markdown(&criterion.says, 300), all.join("<br>"));
     }
@@ -88,6 +100,7 @@ fn compared(view: &View<'_>) -> String {
     let names = |names: &[String]| names.iter().map(|name| markdown(name, 60)).collect::<Vec<_>>().join(", ");
     let head = |path: &str, phases: &[String]| match phases {
         [] => path.to_owned(),
+        [only] if only == path => path.to_owned(),
         phases => format!("{path} ({})", names(phases)),
     };
     let mut text = format!(

@@ -85,13 +85,32 @@ pub(crate) fn markdown(text: &str, most: usize) -> String {
     safe.replace("://", ":&#47;&#47;")
 }
 
-/// For a code span of Markdown, with enough backticks around it. A pipe is written as a table needs it.
+/// For a code span of Markdown, with enough backticks around it. A pipe is written as a table needs it; what
+/// could be a tag is spelled out, for renderers that look for tags first.
 pub(crate) fn code(text: &str, most: usize) -> String {
-    let text = one_line(text, most).replace('|', "\\|");
+    let text = one_line(text, most);
+    let opens = |(at, _)| text[at + 1..].starts_with(|next: char| next.is_alphabetic() || "/!?".contains(next));
+    if text.match_indices('<').any(opens) {
+        return format!("<code>{}</code>", markdown(&text, most));
+    }
+    let text = text.replace('|', "\\|");
     let longest = text.split(|letter| letter != '`').map(str::len).max().unwrap_or(0);
     let ticks = "`".repeat(longest + 1);
     let space = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
     if text.is_empty() { String::new() } else { format!("{ticks}{space}{text}{space}{ticks}") }
+}
+
+/// A line of ours that holds at most one piece of code between backticks: the piece is shown as code, the rest as
+/// text.
+pub(crate) fn with_code(line: &str, show: impl Fn(&str) -> String, code: impl Fn(&str) -> String) -> String {
+    match line.split('`').collect::<Vec<_>>().as_slice() {
+        // Spaces beside the code are the line's own, which `show` would trim.
+        [before, piece, after] => {
+            let gap = if before.ends_with(' ') { " " } else { "" };
+            format!("{}{gap}{}{}", show(before), code(piece), show(after))
+        }
+        _ => show(line),
+    }
 }
 
 /// A fence longer than any run of backticks inside.
@@ -111,6 +130,8 @@ mod tests {
         assert_eq!(escape("<a href='x'>&\u{1}"), "&lt;a href=&#39;x&#39;&gt;&amp;\u{fffd}");
         assert_eq!(markdown(hostile, 100), "&lt;script&gt;\\]\\]&gt;evil \\[31m &#124; \\`x\\` &#64;team");
         assert_eq!(code("a`b|c", 10), "``a`b\\|c``");
+        assert_eq!(code("p95 <= 3ms", 20), "`p95 <= 3ms`");
+        assert_eq!(code("<b>|`", 10), "<code>&lt;b&gt;&#124;\\`</code>");
         assert_eq!(one_line(&"x".repeat(10_000), 5), "xxxx…");
         assert_eq!(one_line("  two\n lines ", 20), "two lines");
     }

@@ -1,6 +1,7 @@
 //! Whole-program tests on real servers, one binary. Each module says in its name what would break.
 
 mod any_app;
+mod attach;
 mod bad_input;
 mod closed_loop;
 mod compose;

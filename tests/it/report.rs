@@ -161,15 +161,21 @@ fn a_run_that_died_before_its_first_phase_still_has_a_report() {
 fn markdown_that_is_too_long_loses_whole_sections_but_never_the_verdict() {
     let plan = Plan::default();
     let mut scenario = scenario(&plan);
-    scenario.criteria[1].says = "w".repeat(250);
+    for criterion in &mut scenario.criteria {
+        criterion.says += &"w".repeat(250);
+    }
+    scenario.phases[3].name = "p".repeat(60);
     let criteria = scenario.criteria.clone();
     scenario.criteria.extend((0..60).flat_map(|_| criteria.clone()));
-    let seen = Measurements::of(&journal(&plan));
+    let mut seen = Measurements::of(&journal(&plan));
+    seen.notes = vec!["n".repeat(590); 60];
     let files = render(&scenario, &seen, &judge(&scenario, &seen)).expect("it renders");
     let page = text(&files, "report.md");
     assert!(page.len() <= 60 * 1024, "{}", page.len());
     assert!(page.starts_with("### ✅ pass"), "{}", &page[..100]);
     assert!(page.trim_end().ends_with("_Shortened: the rest is in report.html._"), "it says so");
+    assert!(page.contains("| ✅ pass | Hit rate") && page.contains(" more.\n"), "the first criteria are there");
+    assert!(page.contains("### Cached beside uncached") && !page.contains("### What makes"), "{page}");
     assert_eq!(page.matches("<details>").count(), page.matches("</details>").count(), "no section is cut in two");
 }
 

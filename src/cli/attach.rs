@@ -1,0 +1,62 @@
+//! `cacheproof attach`: a run's result written into a Markdown story.
+
+use std::path::PathBuf;
+
+use super::{CommandResult, Exit, Failure, report};
+use crate::report::attach::{AttachError, Attached, attach};
+use crate::report::{judge_run, one_line};
+
+/// Arguments of `attach`.
+#[derive(Debug, clap::Args)]
+pub struct AttachArgs {
+    /// The story: a Markdown file
+    #[arg(value_name = "STORY.md")]
+    story: PathBuf,
+    /// The run's directory
+    #[arg(value_name = "RUN", default_value = "reports/latest")]
+    run: PathBuf,
+}
+
+/// Attaches, and says which boxes it ticked.
+pub fn run(arguments: &AttachArgs) -> CommandResult {
+    let judged = judge_run(&arguments.run).map_err(report::failure)?;
+    let attached = attach(&arguments.story, &judged).map_err(failure)?;
+    let ruling = judged.verdict.ruling;
+    let run = judged.seen.start.as_ref().map_or("", |start| start.run_id.as_str());
+    println!(
+        "{} {}: {} now shows run {}.",
+        ruling.sign(),
+        ruling.as_str(),
+        arguments.story.display(),
+        one_line(run, 200)
+    );
+    print!("{}", boxes(&attached));
+    Ok(Exit::Pass)
+}
+
+/// What became of each criterion's box, a line each.
+fn boxes(attached: &Attached) -> String {
+    let lists = [
+        ("ticked", &attached.ticked),
+        ("unticked", &attached.unticked),
+        ("as it was", &attached.unchanged),
+        ("no box", &attached.without_box),
+    ];
+    let mut text = String::new();
+    for (word, list) in lists {
+        for says in list {
+            text += &format!("  {word:10} {}\n", one_line(says, 86));
+        }
+    }
+    if !attached.without_box.is_empty() {
+        text += "  A criterion finds its box by its words: write `- [ ] ` and the criterion's text into the story.\n";
+    }
+    text
+}
+
+fn failure(error: AttachError) -> Failure {
+    match error {
+        AttachError::Report(error) => report::failure(error),
+        error => Failure::usage(error),
+    }
+}

@@ -1,0 +1,111 @@
+//! A verdict carried into a Markdown story: a block between two markers, its pictures beside the story, and
+//! ticks on exactly the task-list boxes whose text is a criterion's. [`story`] does the text and nothing else.
+
+mod block;
+mod boxes;
+mod story;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::{Judged, ReportError, files, render};
+
+pub use story::{Attached, StoryError, attach_to};
+
+/// Files that a story gets beside it, of those that a report has.
+const CARRIED: [&str; 6] = [
+    super::HTML_FILE,
+    "summary.png",
+    "charts/response-percentiles.svg",
+    "charts/response-p95.svg",
+    "charts/hit-rate.svg",
+    "charts/outcomes.svg",
+];
+
+/// Why a story got no result.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum AttachError {
+    /// It could not be read.
+    #[error("can't read {}: {source}", path.display())]
+    #[diagnostic(help("name a Markdown file that exists: cacheproof attach STORY.md [RUN]"))]
+    Read {
+        /// The story.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is not UTF-8.
+    #[error("{} is not UTF-8 text: byte {at} can't be read", path.display())]
+    #[diagnostic(help("save it as UTF-8 first; cacheproof changes no byte that it does not understand"))]
+    NotUtf8 {
+        /// The story.
+        path: PathBuf,
+        /// Offset of the first byte that is not.
+        at: usize,
+    },
+    /// Its markers are not as they should be.
+    #[error("{}: {source}", path.display())]
+    #[diagnostic(help("{}", source.advice()))]
+    Story {
+        /// The story.
+        path: PathBuf,
+        /// What is wrong.
+        source: StoryError,
+    },
+    /// The report could not be made, or a file not be written.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Report(#[from] ReportError),
+}
+
+/// Writes a judged run into a story: the pictures and the page first, then the story, so that it never shows
+/// what is not there.
+pub fn attach(story: &Path, judged: &Judged) -> Result<Attached, AttachError> {
+    let bytes = fs::read(story).map_err(|source| AttachError::Read { path: story.into(), source })?;
+    let text = String::from_utf8(bytes)
+        .map_err(|error| AttachError::NotUtf8 { path: story.into(), at: error.utf8_error().valid_up_to() })?;
+    let folder = folder_of(story);
+    let name = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let rendered = render(&judged.scenario, &judged.seen, &judged.verdict)?;
+    let carried: Vec<(String, Vec<u8>)> = CARRIED
+        .iter()
+        .filter_map(|wanted| rendered.iter().find(|(name, _)| name == wanted))
+        .map(|(name, bytes)| (flat(name), bytes.clone()))
+        .collect();
+    let names: Vec<&str> = carried.iter().map(|(name, _)| name.as_str()).collect();
+    let block = block::block(judged, &name, &names);
+    let attached = attach_to(&text, &judged.verdict, &block)
+        .map_err(|source| AttachError::Story { path: story.into(), source })?;
+    files::write(&folder, &carried)?;
+    // A figure of an earlier run that this run has no data for would be shown as this run's.
+    for gone in CARRIED.iter().map(|name| flat(name)).filter(|name| !names.contains(&name.as_str())) {
+        let _not_there = fs::remove_file(folder.join(gone));
+    }
+    if attached.text != text {
+        replace(story, &attached.text).map_err(|source| ReportError::Write { path: story.into(), source })?;
+    }
+    Ok(attached)
+}
+
+/// `<story-stem>-cacheproof`, beside the story.
+fn folder_of(story: &Path) -> PathBuf {
+    let stem = story.file_stem().map_or_else(|| "story".into(), |stem| stem.to_string_lossy().into_owned());
+    story.with_file_name(format!("{stem}-cacheproof"))
+}
+
+fn flat(name: &str) -> String {
+    name.rsplit('/').next().unwrap_or(name).to_owned()
+}
+
+/// Replaces a file in one step. What a link points at is replaced, not the link; its permissions stay.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let path = path.canonicalize()?;
+    let permissions = fs::metadata(&path)?.permissions();
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".cacheproof-").tempfile_in(parent)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().set_permissions(permissions)?;
+    file.persist(&path).map_err(|error| error.error)?;
+    Ok(())
+}
