@@ -4,9 +4,15 @@ use crate::support::{Redis, eventually};
 use bytes::Bytes;
 use cache_layer::breaker::BreakerState;
 use cache_layer::key::POSTS;
-use cache_layer::{Cache, CacheConfig, Invalidated, Invalidation, Lookup, Metrics, Status, Ttl};
+use cache_layer::{
+    Cache, CacheConfig, CacheError, CacheStore, Cached, Invalidated, Invalidation, Key, Lease, Lookup, MemoryConfig,
+    MemoryStore, Metrics, Status, StoreStatus, Strategy, Ttl,
+};
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::{Notify, oneshot};
 
 /// Ten times what is promised: this machine is shared, and noisy.
 const BOUND: Duration = Duration::from_secs(1);
@@ -168,4 +174,103 @@ async fn many_commands_of_one_request_wait_no_longer_than_one_request_may() {
     let start = Instant::now();
     assert_eq!(cache.invalidate(&what).await, Invalidated::Owed);
     assert!(start.elapsed() < BOUND, "{:?}", start.elapsed());
+}
+
+/// Without the cache the database needs protection most: requests for one key still share loads, but none is given a load that
+/// began before it.
+#[tokio::test]
+async fn without_the_cache_requests_for_one_key_share_the_next_load() {
+    let mut redis = Redis::start();
+    let cache = open(&redis).await;
+    redis.kill();
+    eventually("the outage is seen", async || !cache.status().usable).await;
+    let (go_on, loads) = (Arc::new(Notify::new()), Arc::new(AtomicU32::new(0)));
+    let (has_begun, begun) = oneshot::channel();
+    let first = tokio::spawn({
+        let (cache, go_on) = (cache.clone(), go_on.clone());
+        async move {
+            let load = || async move {
+                has_begun.send(()).expect("the test listens");
+                go_on.notified().await;
+                Ok::<_, Infallible>(Some(Bytes::from_static(b"old")))
+            };
+            cache.get_or_load(&POSTS.item(1), Ttl::Class, load).await
+        }
+    });
+    begun.await.expect("the first load begins");
+    let others: Vec<_> = (0..20)
+        .map(|_| {
+            let (cache, loads) = (cache.clone(), loads.clone());
+            tokio::spawn(async move {
+                let load = || async move {
+                    loads.fetch_add(1, Ordering::SeqCst);
+                    tokio::task::yield_now().await;
+                    Ok::<_, Infallible>(Some(Bytes::from_static(b"new")))
+                };
+                cache.get_or_load(&POSTS.item(1), Ttl::Class, load).await
+            })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    go_on.notify_one();
+    let lookup = first.await.expect("no panic").expect("infallible");
+    assert_eq!((lookup.status, lookup.value.as_deref()), (Status::Fallback, Some(&b"old"[..])));
+    for other in others {
+        let lookup = other.await.expect("no panic").expect("infallible");
+        assert_eq!((lookup.status, lookup.value.as_deref()), (Status::Fallback, Some(&b"new"[..])));
+    }
+    assert_eq!(loads.load(Ordering::SeqCst), 1, "one more load for the twenty");
+}
+
+/// A store whose every answer takes 45 ms: within the limit of one command, but three are more than a request may wait.
+struct Slow(MemoryStore);
+
+const SLOW: Duration = Duration::from_millis(45);
+
+#[async_trait::async_trait]
+impl CacheStore for Slow {
+    fn strategy(&self) -> Strategy {
+        Strategy::Redis
+    }
+
+    fn status(&self) -> StoreStatus {
+        self.0.status()
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Cached>, CacheError> {
+        tokio::time::sleep(SLOW).await;
+        self.0.get(key).await
+    }
+
+    async fn lease(&self, key: &Key) -> Result<Option<Lease>, CacheError> {
+        tokio::time::sleep(SLOW).await;
+        self.0.lease(key).await
+    }
+
+    async fn fill(&self, lease: &Lease, value: &Bytes, ttl: Duration) -> Result<bool, CacheError> {
+        tokio::time::sleep(SLOW).await;
+        self.0.fill(lease, value, ttl).await
+    }
+
+    async fn set(&self, key: &Key, value: &Bytes, ttl: Duration) -> Result<(), CacheError> {
+        self.0.set(key, value, ttl).await
+    }
+
+    async fn delete(&self, what: &Invalidation) -> Result<u64, CacheError> {
+        self.0.delete(what).await
+    }
+
+    async fn clear(&self) -> Result<u64, CacheError> {
+        self.0.clear().await
+    }
+}
+
+#[tokio::test]
+async fn the_commands_of_a_miss_share_one_budget() {
+    let cache = Cache::new(Arc::new(Slow(MemoryStore::new(&MemoryConfig::default()))), Metrics::default());
+    for _ in 0..3 {
+        let lookup = read(&cache, 1, "v").await;
+        assert_ne!(lookup.status, Status::Miss { stored: true, collapsed: false }, "the fill was not waited for");
+        assert_eq!(lookup.value.as_deref(), Some(&b"v"[..]));
+    }
 }
