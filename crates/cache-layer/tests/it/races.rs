@@ -34,7 +34,7 @@ fn version(value: &Bytes) -> u64 {
 }
 
 async fn caches(redis: &Redis) -> [Cache; 2] {
-    let caches = [CacheConfig::redis(redis.url()), CacheConfig::memory()];
+    let caches = [redis.patiently(), CacheConfig::memory()];
     let caches = caches.map(|config| config.open(Metrics::default()).expect("a cache"));
     for cache in &caches {
         assert!(cache.ready(Duration::from_secs(10)).await);
