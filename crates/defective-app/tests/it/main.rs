@@ -14,11 +14,11 @@ struct Defective {
 }
 
 impl Defective {
-    async fn start(defect: &str, postgres: &Postgres, redis: &Redis) -> Self {
+    async fn start(defect: &str, postgres: &Postgres, redis: &Redis, cache_timeout_ms: &str) -> Self {
         let listen = format!("127.0.0.1:{}", free_port());
         let child = Command::new(env!("CARGO_BIN_EXE_defective-app"))
             .args([defect, "--listen", &listen, "--database-url", &postgres.url(), "--redis-url", &redis.url()])
-            .args(["--load", "posts=60"])
+            .args(["--load", "posts=60", "--cache-timeout-ms", cache_timeout_ms])
             .env("RUST_LOG", "warn")
             .spawn()
             .expect("the app starts");
@@ -46,7 +46,7 @@ async fn each_defect_shows_while_all_is_well() {
     for defect in
         ["none", "never-caches", "false-hit", "500-without-redis", "hangs-with-redis", "slow-hits", "wrong-item"]
     {
-        let app = Defective::start(defect, &postgres, &redis).await;
+        let app = Defective::start(defect, &postgres, &redis, "10000").await;
         redis::cmd("FLUSHALL").exec(&mut redis.connect()).expect("FLUSHALL");
         let queries = async || app.running.metric("db_queries_total{kind=\"read\"").await;
         let before = queries().await;
@@ -79,9 +79,9 @@ async fn each_defect_shows_while_all_is_well() {
 #[tokio::test]
 async fn defects_of_outages_show_in_an_outage_and_end_with_it() {
     let (postgres, mut redis) = (Postgres::start().await, Redis::start());
-    let healthy = Defective::start("none", &postgres, &redis).await;
-    let failing = Defective::start("500-without-redis", &postgres, &redis).await;
-    let hanging = Defective::start("hangs-with-redis", &postgres, &redis).await;
+    let healthy = Defective::start("none", &postgres, &redis, "50").await;
+    let failing = Defective::start("500-without-redis", &postgres, &redis, "50").await;
+    let hanging = Defective::start("hangs-with-redis", &postgres, &redis, "50").await;
     let all = [&healthy, &failing, &hanging];
     for app in all {
         assert_eq!(app.get("/posts/1").await.status, 200);
