@@ -4,12 +4,16 @@
 
 mod defects;
 
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
 use clap::Parser;
 use defects::{DEFECTS, Defect};
 use reference_app::{App, AppError, ServeArgs, router, serve_on};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tower::ServiceExt as _;
 use tracing_subscriber::EnvFilter;
 
 #[derive(Parser)]
@@ -20,6 +24,9 @@ struct Arguments {
     defect: &'static Defect,
     #[command(flatten)]
     serve: ServeArgs,
+    /// Where to leave the last /metrics, so that a test can hold a run's numbers against the app's own
+    #[arg(long, value_name = "FILE")]
+    metrics_file: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -36,7 +43,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(Arguments { defect, serve: mut args }: Arguments) -> Result<(), AppError> {
+async fn run(Arguments { defect, serve: mut args, metrics_file }: Arguments) -> Result<(), AppError> {
     debug_assert!(DEFECTS.iter().any(|known| known.name == defect.name));
     let listen = |source| AppError::Listen { address: args.listen, source };
     let listener = TcpListener::bind(args.listen).await.map_err(listen)?;
@@ -44,8 +51,21 @@ async fn run(Arguments { defect, serve: mut args }: Arguments) -> Result<(), App
     let app = App::build(&args).await?;
     let routes = wrap(app.clone(), router(app.clone()));
     let served = serve_on(listener, routes, told_to_stop()).await;
+    if let Some(file) = metrics_file {
+        leave_metrics(&app, &file).await;
+    }
     app.close().await;
     served
+}
+
+/// Asks the healthy routes for /metrics as any scraper would, and writes the answer down.
+async fn leave_metrics(app: &App, file: &Path) {
+    let request = Request::get("/metrics").body(Body::empty()).unwrap_or_default();
+    let Ok(answer) = router(app.clone()).oneshot(request).await;
+    let text = to_bytes(answer.into_body(), usize::MAX).await.unwrap_or_default();
+    if let Err(error) = std::fs::write(file, text) {
+        tracing::error!("can't write {}: {error}", file.display());
+    }
 }
 
 async fn told_to_stop() {
