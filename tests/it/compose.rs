@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use sqlx::Connection as _;
 
 use crate::stack::{docker_answers, postgres_image, redis_image};
+use crate::support::{CACHEPROOF, root, run_scenario};
 
 /// A project of its own; taken down with its volumes on every way out.
 struct Project {
@@ -107,4 +108,67 @@ async fn the_compose_servers_come_up_healthy_and_as_configured() {
     let ports = String::from_utf8(ports.unwrap().stdout).unwrap();
     assert_eq!(ports.matches("\"HostIp\":\"127.0.0.1\"").count(), 2, "{ports}");
     assert_eq!(ports.matches("HostIp").count(), 2, "{ports}");
+}
+
+#[tokio::test]
+async fn the_compose_deployment_comes_up_healthy_and_is_benched_as_it_stands() {
+    if !docker_answers() {
+        return;
+    }
+    let Some(program) = compose() else {
+        let required = std::env::var("CACHEPROOF_TEST_CONTAINERS").is_ok_and(|value| value == "required");
+        assert!(!required, "neither `docker compose` nor docker-compose works: install one");
+        eprintln!("no docker compose here: docker-compose.yml is not tested");
+        return;
+    };
+    let image = Command::new("sh")
+        .args(["scripts/offline-images.sh", "app", CACHEPROOF])
+        .current_dir(root())
+        .output()
+        .expect("there is a shell");
+    assert!(image.status.success(), "{}", String::from_utf8_lossy(&image.stderr));
+    let (redis, postgres, app) = (free_port(), free_port(), free_port());
+    let project = Project {
+        program,
+        environment: vec![
+            ("COMPOSE_PROJECT_NAME", format!("cacheproof-bench-{}", std::process::id())),
+            ("REDIS_IMAGE", redis_image()),
+            ("POSTGRES_IMAGE", postgres_image()),
+            ("APP_IMAGE", "cacheproof-standin/app".into()),
+            ("LOAD", "posts=2000,profiles=500,products=100,courses=100".into()),
+            ("REDIS_PORT", redis.to_string()),
+            ("POSTGRES_PORT", postgres.to_string()),
+            ("APP_PORT", app.to_string()),
+        ],
+    };
+    let up = project.run(&["up", "-d"]);
+    assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+    // The app waits for its servers' health checks and loads its data before it answers.
+    let health = format!("http://127.0.0.1:{app}/health");
+    let begun = Instant::now();
+    while !reqwest::get(&health).await.is_ok_and(|answer| answer.status().is_success()) {
+        assert!(
+            begun.elapsed() < Duration::from_secs(180),
+            "the app isn't ready: {}",
+            String::from_utf8_lossy(&project.run(&["logs", "--tail", "20"]).stdout)
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+
+    let ran = run_scenario(
+        &root().join("scenarios/compose.toml"),
+        &[
+            format!("stack.redis.url=\"redis://:cacheproof@127.0.0.1:{redis}/\""),
+            format!("stack.postgres.url=\"postgres://app:cacheproof@127.0.0.1:{postgres}/app\""),
+            format!("target.url=\"http://127.0.0.1:{app}\""),
+        ],
+    );
+    assert_eq!(ran.code, Some(0), "{}", ran.said());
+    let stack = ran.seen().stack.expect("the servers are named");
+    for server in [stack.redis, stack.postgres].into_iter().flatten() {
+        assert_eq!(server.provider, "external");
+        assert!(!server.url.contains(":cacheproof@"), "{}", server.url);
+    }
+    let journal = std::fs::read_to_string(ran.directory().join("events.jsonl")).expect("it reads");
+    assert!(!journal.contains(":cacheproof@"), "the journal holds a password");
 }

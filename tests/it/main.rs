@@ -11,6 +11,7 @@ mod interrupt;
 mod numbers;
 mod open_loop;
 mod report;
+mod readme;
 mod simulated;
 mod stack;
 mod stack_choice;

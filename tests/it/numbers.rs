@@ -1,10 +1,12 @@
 //! Would break if a run's numbers and an independent count told different stories.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 
 use cacheproof::observe::{Measurements, Outcome};
 
-use crate::support::{root, run_scenario, sibling};
+use crate::support::{CACHEPROOF, root, run_scenario, sibling};
 
 /// The sum of a counter over all its labels in a Prometheus text.
 fn counter(text: &str, name: &str, labels: &str) -> f64 {
@@ -53,4 +55,41 @@ fn requests_queries_and_hits_agree_with_the_app_postgres_and_redis() {
     let hits = seen.count(|key| key.outcome == Outcome::Hit) as f64;
     let redis = growth(&seen, |sample| sample.redis.as_ref().map(|redis| redis.hits));
     assert_within_one_percent("hits, by Redis INFO", hits, redis);
+}
+
+#[test]
+fn a_report_rendered_again_from_its_journal_is_the_same_to_the_byte() {
+    let ran = run_scenario(&root().join("tests/scenarios/nginx.toml"), &[]);
+    let directory = ran.directory();
+    let before = files(&directory);
+    assert!(before.len() >= 12, "{:?}", before.keys());
+    // All gone but the journal.
+    for name in before.keys().filter(|name| name.as_str() != "events.jsonl") {
+        std::fs::remove_file(directory.join(name)).expect("it can be removed");
+    }
+    let output = Command::new(CACHEPROOF).arg("report").arg(&directory).output().expect("the program runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let after = files(&directory);
+    assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+    for (name, bytes) in &before {
+        assert!(after[name] == *bytes, "{name} differs");
+    }
+}
+
+/// Every file below a directory, by its path in it.
+fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in std::fs::read_dir(&next).expect("it reads").filter_map(Result::ok) {
+            let path = entry.path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let name = path.strip_prefix(directory).expect("it is below").display().to_string();
+                found.insert(name, std::fs::read(&path).expect("it reads"));
+            }
+        }
+    }
+    found
 }

@@ -1,0 +1,42 @@
+//! Would break if the README promised what the program does not do.
+
+use cacheproof::cli::Exit;
+
+use crate::support::{command, ran, root};
+
+fn readme() -> String {
+    std::fs::read_to_string(root().join("README.md")).expect("there is a README")
+}
+
+#[test]
+fn the_exit_codes_of_the_readme_are_those_of_the_program() {
+    let table: Vec<u8> = readme()
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok())
+        .collect();
+    let program =
+        [Exit::Pass, Exit::RulesFailed, Exit::Usage, Exit::Environment, Exit::Inconclusive, Exit::Interrupted];
+    assert_eq!(table, program.map(|exit| exit as u8));
+}
+
+#[test]
+fn the_scenario_of_the_readme_is_right() {
+    let text = readme();
+    let scenario = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let parsed = cacheproof::scenario::parse("README.md", scenario);
+    assert!(parsed.is_ok(), "{parsed:?}");
+}
+
+#[test]
+fn the_help_names_every_command_of_the_readme() {
+    let reports = tempfile::tempdir().expect("a temporary directory");
+    let output = std::process::Command::new(command(root(), &[], reports.path()).get_program())
+        .arg("--help")
+        .output()
+        .expect("the program runs");
+    let help = ran(output, reports).stdout;
+    for word in ["run", "check", "init", "doctor", "report", "attach", "serve"] {
+        assert!(help.lines().any(|line| line.trim_start().starts_with(word)), "{word} is missing in:\n{help}");
+        assert!(readme().contains(word), "the README is silent on {word}");
+    }
+}
