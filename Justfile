@@ -11,11 +11,12 @@ setup:
 
 # The main job: prove story 3.1 on a real Redis and Postgres, and write reports/latest
 bench *ARGS:
+    cargo build
     cargo run --quiet -- run {{scenario}} {{ARGS}}
 
 # All tests, on real servers; containers too where Docker answers
 test *ARGS:
-    cargo build --workspace --bins --quiet
+    cargo build --workspace --bins
     cargo nextest run --workspace {{ARGS}}
     cargo test --workspace --doc --quiet
 
@@ -31,4 +32,5 @@ micro *ARGS:
 
 # The reference app by itself, on the servers in DATABASE_URL and REDIS_URL
 serve *ARGS:
+    cargo build
     cargo run --quiet -- serve {{ARGS}}

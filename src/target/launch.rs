@@ -125,10 +125,10 @@ impl App {
         let app = Self {
             url: fill(target.url.as_deref().unwrap_or("http://127.0.0.1:{port}")).trim_end_matches('/').to_owned(),
             ready: target.ready.clone(),
-            what: if own_command && target.start.is_empty() {
-                format!("the reference app (cache: {cache})")
-            } else {
-                format!("{shown} (cache: {cache})")
+            what: match target.kind {
+                TargetKind::Reference if target.start.is_empty() => format!("the reference app (cache: {cache})"),
+                TargetKind::Reference => format!("another build of the reference app ({shown}, cache: {cache})"),
+                TargetKind::Http => format!("the app ({shown})"),
             },
             process: Some(Process {
                 command,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{CACHEPROOF, Ran, command, eventually, ran, root, run_scenario};
+use crate::support::{CACHEPROOF, Ran, START, command, edited, eventually, ran, root, run_scenario};
 
 fn nginx() -> std::path::PathBuf {
     root().join("tests/scenarios/nginx.toml")
@@ -24,14 +24,12 @@ fn assert_refused(ran: &Ran, code: i32, words: &[&str]) {
 
 #[test]
 fn a_scenario_with_mistakes_is_refused_with_all_of_them() {
-    let text = std::fs::read_to_string(nginx()).expect("the scenario");
-    let text = text
-        .replace("seed = 7", "sead = 7")
-        .replace("lasts = \"5s\"", "lasts = 5")
-        .replace("hit_rate > 60% in cached", "hit_rate > 60% in stedy");
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let file = directory.path().join("wrong.toml");
-    std::fs::write(&file, text).expect("written");
+    let changes = [
+        ("seed = 7", "sead = 7"),
+        ("lasts = \"5s\"", "lasts = 5"),
+        ("hit_rate > 60% in cached", "hit_rate > 60% in stedy"),
+    ];
+    let (_kept, file) = edited(&nginx(), &changes);
     let ran = run_scenario(&file, &[]);
     assert_refused(&ran, 2, &["sead", "seed", "lasts", "5s", "stedy"]);
 }
@@ -45,8 +43,8 @@ fn a_scenario_file_that_is_not_there_is_refused() {
 fn an_unreachable_url_is_told_with_what_to_check() {
     // A port that was free a moment ago.
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
-    let sets = [format!("target.url=\"http://127.0.0.1:{port}\""), "target.start=[]".into()];
-    let ran = run_scenario(&nginx(), &sets);
+    let (_kept, file) = edited(&nginx(), &[(START, &format!("url = \"http://127.0.0.1:{port}\""))]);
+    let ran = run_scenario(&file, &[]);
     assert_refused(&ran, 3, &[&format!("127.0.0.1:{port}"), "is the app running"]);
 }
 

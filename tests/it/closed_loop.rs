@@ -1,14 +1,11 @@
 //! Would break if the closed loop sent by the clock, or the open loop waited for answers.
 
-use crate::support::{root, run_scenario};
+use crate::support::{edited, root, run_scenario};
 
 #[test]
 fn users_of_a_closed_loop_send_one_request_after_another() {
-    let text = std::fs::read_to_string(root().join("tests/scenarios/nginx.toml")).expect("the scenario");
-    let text = text.replace("rate = \"300/s\"", "users = 4").replace("lasts = \"5s\"", "lasts = \"3s\"");
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let file = directory.path().join("closed.toml");
-    std::fs::write(&file, text).expect("written");
+    let changes = [("rate = \"300/s\"", "users = 4"), ("lasts = \"5s\"", "lasts = \"3s\"")];
+    let (_kept, file) = edited(&root().join("tests/scenarios/nginx.toml"), &changes);
     let ran = run_scenario(&file, &[]);
     assert_eq!(ran.code, Some(0), "{}", ran.said());
     let seen = ran.seen();

@@ -10,6 +10,9 @@ use tempfile::TempDir;
 /// The program under test.
 pub const CACHEPROOF: &str = env!("CARGO_BIN_EXE_cacheproof");
 
+/// The line of tests/scenarios/nginx.toml that starts nginx.
+pub const START: &str = r#"start = ["sh", "tests/fixtures/nginx-cache/start.sh", "{port}", "{dir}"]"#;
+
 /// The repository's root.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -93,4 +96,17 @@ pub fn eventually(limit: Duration, what: &str, mut condition: impl FnMut() -> bo
         assert!(begun.elapsed() < limit, "after {limit:?} still not: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// A scenario file of the repository with words replaced, kept as long as the directory.
+pub fn edited(file: &Path, changes: &[(&str, &str)]) -> (TempDir, PathBuf) {
+    let mut text = std::fs::read_to_string(file).expect("the scenario");
+    for (from, to) in changes {
+        assert!(text.contains(from), "{} has no '{from}'", file.display());
+        text = text.replace(from, to);
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join(file.file_name().expect("it has a name"));
+    std::fs::write(&path, text).expect("written");
+    (directory, path)
 }

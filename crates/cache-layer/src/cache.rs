@@ -102,7 +102,10 @@ impl Cache {
         Self { inner: Arc::new(inner) }
     }
 
-    pub(crate) fn with_request_budget(mut self, budget: Duration) -> Self {
+    /// The longest one request waits for the cache, all its commands together; 100 ms unless told otherwise. To be said
+    /// before the cache is cloned.
+    #[must_use]
+    pub fn with_request_budget(mut self, budget: Duration) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.inner) {
             inner.request_budget = budget;
         }

@@ -33,12 +33,17 @@ impl App {
     /// # Errors
     /// Postgres cannot be reached or does not let us make tables; the cache's settings cannot work.
     pub async fn build(args: &ServeArgs) -> Result<Self, AppError> {
-        let config = match (args.cache, &args.redis_url) {
+        let mut config = match (args.cache, &args.redis_url) {
             (Strategy::Redis, Some(url)) => CacheConfig::redis(url),
             (Strategy::Redis, None) => return Err(cache_layer::ConfigError::NoRedisUrl.into()),
             (Strategy::Memory, _) => CacheConfig::memory(),
             (Strategy::None, _) => CacheConfig::none(),
         };
+        let timeout = Duration::from_millis(args.cache_timeout_ms);
+        config.request_budget = timeout * 2;
+        if let Some(redis) = &mut config.redis {
+            redis.command_timeout = timeout;
+        }
         let metrics = Metrics::default();
         let telemetry = Telemetry::new(&metrics);
         let cache = config.open(metrics)?;

@@ -22,6 +22,10 @@ pub struct ServeArgs {
     #[arg(long, env = "CACHE", default_value = "redis")]
     pub cache: Strategy,
 
+    /// Milliseconds to wait for one answer of Redis; a request waits twice as long at most
+    #[arg(long, env = "CACHE_TIMEOUT_MS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub cache_timeout_ms: u64,
+
     /// Rows to fill empty tables with, or `none`
     #[arg(long, env = "LOAD", default_value = "posts=10000,profiles=1000,products=1000,courses=500")]
     pub load: Load,

@@ -52,6 +52,9 @@ pub(crate) enum DatabaseError {
 
 impl Database {
     pub(crate) async fn open(args: &ServeArgs, telemetry: Telemetry) -> Result<Self, AppError> {
+        if !["postgres://", "postgresql://"].iter().any(|scheme| args.database_url.starts_with(scheme)) {
+            return Err(AppError::DatabaseUrl);
+        }
         // The error of a bad URL may repeat it, password included; so it is dropped.
         let options: PgConnectOptions = args.database_url.parse().map_err(|_| AppError::DatabaseUrl)?;
         let (host, port) = (options.get_host().to_owned(), options.get_port());

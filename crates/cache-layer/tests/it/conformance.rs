@@ -23,9 +23,7 @@ async fn get(store: &dyn CacheStore, key: &Key) -> Option<Bytes> {
 #[tokio::test]
 async fn one_interface_three_strategies() {
     let redis = Redis::start();
-    for (config, keeps) in
-        [(CacheConfig::redis(redis.url()), true), (CacheConfig::memory(), true), (CacheConfig::none(), false)]
-    {
+    for (config, keeps) in [(redis.patiently(), true), (CacheConfig::memory(), true), (CacheConfig::none(), false)] {
         let strategy = config.strategy;
         let cache = config.open(Metrics::default()).expect("a cache");
         assert_eq!(cache.strategy(), strategy);
@@ -147,7 +145,7 @@ async fn cache_aside(cache: &Cache, keeps: bool) {
 #[tokio::test]
 async fn ttl_of_each_key_class_in_redis() {
     let redis = Redis::start();
-    let cache = CacheConfig::redis(redis.url()).open(Metrics::default()).expect("a cache");
+    let cache = redis.patiently().open(Metrics::default()).expect("a cache");
     assert!(cache.ready(Duration::from_secs(10)).await);
     let mut raw = redis.connect();
     for service in SERVICES {
@@ -172,7 +170,7 @@ async fn ttl_of_each_key_class_in_redis() {
 #[tokio::test]
 async fn a_namespace_stands_before_every_key_and_bounds_clear() {
     let redis = Redis::start();
-    let mut config = CacheConfig::redis(redis.url());
+    let mut config = redis.patiently();
     config.redis.as_mut().expect("redis").namespace = "prod[1]:".into();
     let cache = config.open(Metrics::default()).expect("a cache");
     assert!(cache.ready(Duration::from_secs(10)).await);

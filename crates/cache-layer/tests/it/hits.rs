@@ -3,7 +3,7 @@
 use crate::support::Redis;
 use bytes::Bytes;
 use cache_layer::key::{POSTS, PROFILES};
-use cache_layer::{Cache, CacheConfig, Invalidation, Key, Metrics, Status, Ttl};
+use cache_layer::{Cache, Invalidation, Key, Metrics, Status, Ttl};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use std::convert::Infallible;
@@ -26,7 +26,7 @@ async fn keyspace_hits_agree_with_the_layers_own_count() {
     let metrics = Metrics::default();
     let mut registry = Registry::default();
     metrics.register(&mut registry);
-    let cache = CacheConfig::redis(redis.url()).open(metrics).expect("a cache");
+    let cache = redis.patiently().open(metrics).expect("a cache");
     assert!(cache.ready(Duration::from_secs(10)).await);
     let before = redis.info("stats", "keyspace_hits");
     let readers: Vec<_> = (0..16_u64)
@@ -74,7 +74,7 @@ async fn keyspace_hits_agree_with_the_layers_own_count() {
 #[tokio::test]
 async fn a_hit_is_one_plain_command() {
     let redis = Redis::start();
-    let cache = CacheConfig::redis(redis.url()).open(Metrics::default()).expect("a cache");
+    let cache = redis.patiently().open(Metrics::default()).expect("a cache");
     assert!(cache.ready(Duration::from_secs(10)).await);
     assert!(!is_hit(&cache, &POSTS.item(1)).await);
     let count = || ["hmget", "evalsha", "hset", "hdel", "multi", "get"].map(|command| redis.calls(command));
@@ -90,7 +90,7 @@ async fn a_hit_is_one_plain_command() {
 #[tokio::test]
 async fn clear_and_patterns_never_use_keys_and_work_in_batches() {
     let redis = Redis::start();
-    let cache = CacheConfig::redis(redis.url()).open(Metrics::default()).expect("a cache");
+    let cache = redis.patiently().open(Metrics::default()).expect("a cache");
     assert!(cache.ready(Duration::from_secs(10)).await);
     for id in 0..2_000 {
         is_hit(&cache, &POSTS.item(id)).await;

@@ -4,4 +4,5 @@ mod conformance;
 mod hits;
 mod outage;
 mod races;
+mod staged;
 mod support;

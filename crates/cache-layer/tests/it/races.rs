@@ -1,5 +1,6 @@
 //! The races that put stale values into caches, staged with gates.
 
+use crate::staged::Staged;
 use crate::support::Redis;
 use bytes::Bytes;
 use cache_layer::key::POSTS;
@@ -33,7 +34,7 @@ fn version(value: &Bytes) -> u64 {
 }
 
 async fn caches(redis: &Redis) -> [Cache; 2] {
-    let caches = [CacheConfig::redis(redis.url()), CacheConfig::memory()];
+    let caches = [redis.patiently(), CacheConfig::memory()];
     let caches = caches.map(|config| config.open(Metrics::default()).expect("a cache"));
     for cache in &caches {
         assert!(cache.ready(Duration::from_secs(10)).await);
@@ -144,6 +145,30 @@ async fn a_request_after_a_write_does_not_share_a_load_from_before_it() {
         assert_eq!(version(&slow.await.expect("no panic").value.expect("a value")), 0, "it began before the write");
         assert_eq!(version(&late.await.expect("no panic").value.expect("a value")), 1, "it began after");
     }
+}
+
+/// The store has filled, but its answer is still on the way; a write comes in between. Who comes after the write must not be
+/// given the filled value just because the lease stood.
+#[tokio::test]
+async fn a_request_after_a_write_does_not_share_a_fill_from_before_it() {
+    let (gate, filled) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let store = Staged { gate: Some(gate.clone()), filled: filled.clone(), ..Staged::default() };
+    let cache = Cache::new(Arc::new(store), Metrics::default()).with_request_budget(Duration::from_secs(60));
+    let (row, key) = (Row::default(), POSTS.item(1));
+    let reading = |row: Row| {
+        let (cache, key) = (cache.clone(), key.clone());
+        tokio::spawn(async move { read(&cache, &key, &row).await })
+    };
+    let first = reading(row.clone());
+    filled.notified().await;
+    row.write();
+    cache.invalidate(&Invalidation::new().key(&key)).await;
+    let late = reading(row.clone());
+    tokio::task::yield_now().await;
+    gate.notify_one();
+    assert_eq!(version(&first.await.expect("no panic").value.expect("a value")), 0, "it began before the write");
+    gate.notify_one();
+    assert_eq!(version(&late.await.expect("no panic").value.expect("a value")), 1, "it began after");
 }
 
 #[tokio::test]

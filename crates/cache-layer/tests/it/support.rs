@@ -1,5 +1,6 @@
 //! A private redis-server: its own process, port and directory; gone when the test is.
 
+use cache_layer::CacheConfig;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -24,6 +25,7 @@ impl Server {
             .current_dir(dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .expect("sh starts");
         let mut pid = String::new();
@@ -95,6 +97,16 @@ impl Redis {
 
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// The layer with time to spare: where waiting is not the subject, a busy machine must not look like an outage.
+    pub fn patiently(&self) -> CacheConfig {
+        let mut config = CacheConfig::redis(self.url());
+        let redis = config.redis.as_mut().expect("redis");
+        redis.command_timeout = Duration::from_secs(10);
+        redis.connect_timeout = Duration::from_secs(10);
+        config.request_budget = Duration::from_secs(10);
+        config
     }
 
     /// A blocking connection beside the layer's.

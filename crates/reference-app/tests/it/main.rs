@@ -1,6 +1,7 @@
 //! The reference app on real servers.
 
 mod caching;
+mod freshness;
 mod outage;
 mod starting;
 mod support;

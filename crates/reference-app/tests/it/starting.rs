@@ -1,6 +1,6 @@
 //! Starting, loading, stopping.
 
-use crate::support::{Postgres, Redis, Running, args, free_port};
+use crate::support::{Postgres, Redis, Running, args, eventually, free_port};
 use reference_app::{App, AppError, serve};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -63,18 +63,17 @@ async fn serve_answers_until_told_to_stop() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let mut args = args(&postgres, Some(&redis), "redis");
     args.listen.set_port(free_port());
-    let url = format!("http://{}/health", args.listen);
+    let app = Running::at_url(format!("http://{}", args.listen));
+    let health = format!("{}/health", app.url);
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(serve(args, async {
         stopped.await.ok();
     }));
-    let http = reqwest::Client::new();
-    crate::support::eventually("healthy", async || {
-        http.get(&url).send().await.is_ok_and(|answer| answer.status().as_u16() == 200)
-    })
-    .await;
+    let healthy = async || app.http.get(&health).send().await.is_ok_and(|answer| answer.status().as_u16() == 200);
+    eventually("healthy", healthy).await;
+    assert_eq!(app.get("/posts/1").await.number("id"), 1, "healthy means ready");
     stop.send(()).expect("serving");
     let served = tokio::time::timeout(Duration::from_secs(20), serving).await.expect("stops");
     served.expect("no panic").expect("a clean end");
-    assert!(http.get(&url).send().await.is_err(), "nobody listens any more");
+    assert!(!healthy().await, "nobody listens any more");
 }
