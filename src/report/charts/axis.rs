@@ -138,7 +138,7 @@ mod tests {
             assert!(10f64.powf(axis.from) <= low * 1.001 && 10f64.powf(axis.to) >= high * 0.999, "{axis:?}");
         }
         let wide = Axis::log(0.000_3, 4.0, crate::verdict::numbers::time);
-        assert_eq!(labels(&wide), ["1 ms", "10 ms", "100 ms", "1 s", "5 s"]);
+        assert_eq!(labels(&wide), ["200 µs", "1 ms", "10 ms", "100 ms", "1 s", "5 s"]);
     }
 
     #[test]
