@@ -57,7 +57,7 @@ pub(super) fn phases(view: &View<'_>) -> String {
         .filter_map(|(index, span)| {
             let phase = view.scenario.phases.get(*index)?;
             let figures = figures(view.scenario, view.seen, &[*index], |_| true);
-            let warm_up = if phase.warm_up { " <span class=\"muted\">(warm-up, not judged)</span>" } else { "" };
+            let warm_up = if phase.warm_up { "<br><span class=\"muted\">not judged</span>" } else { "" };
             let mut line = vec![
                 format!("<bdi>{}</bdi>{warm_up}", name(&phase.name)),
                 phase.path.as_str().to_owned(),

@@ -136,7 +136,8 @@ fn generator(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, 
             .filter_map(|(_, window)| window.send_lag.map(|lag| lag.p99))
             .collect();
         let late = lags.iter().filter(|lag| **lag > LATE).count();
-        if late as f64 > lags.len() as f64 * LATE_WINDOWS {
+        // One late second is a hiccup of the machine, also in a phase so short that it is a tenth of it.
+        if late > 1 && late as f64 > lags.len() as f64 * LATE_WINDOWS {
             doubts.saturated.insert(phase);
             findings.grave(format!(
                 "The load generator sent late in '{}': in {late} of {} seconds more than 1 % of its requests left over \

@@ -106,6 +106,25 @@ fn a_late_generator_is_seen_though_its_cpu_is_idle() {
 }
 
 #[test]
+fn one_late_second_does_not_undo_a_short_phase() {
+    let plan = Plan::default();
+    let mut lines = journal(&plan);
+    for line in &mut lines {
+        if let Event::Window(window) = &mut line.event
+            && (84.0..85.0).contains(&line.at)
+        {
+            window.send_lag.as_mut().unwrap().p99 = 80_000_000;
+        }
+    }
+    let mut scenario = scenario(&plan);
+    let mut seen = Measurements::of(&lines);
+    // The last phase, cut to its first five seconds.
+    seen.windows.retain(|(at, _)| *at < 87.0);
+    scenario.criteria.truncate(1);
+    assert_eq!(judge(&scenario, &seen).ruling, Ruling::Pass);
+}
+
+#[test]
 fn a_fault_that_nobody_saw_work_proves_no_fallback() {
     let verdict = judged(&Plan { fault_seen: false, ..Plan::default() });
     assert_eq!(verdict.criteria[4].ruling, Ruling::Inconclusive);

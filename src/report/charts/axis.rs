@@ -54,15 +54,21 @@ impl Axis {
         let ticks = &ticks[first..=last];
         // Many decades: only powers of ten are labelled; few: also 2 and 5.
         let sparse = ticks.len() > 8;
-        let ends = (ticks[0].log10(), ticks[ticks.len() - 1].log10());
-        let is_power = |tick: f64| (tick.log10() - tick.log10().round()).abs() < 1e-9;
+        let powers: Vec<f64> =
+            ticks.iter().map(|tick| tick.log10()).filter(|at| (at - at.round()).abs() < 1e-9).collect();
+        // An end keeps its label where there is room for it beside the next power.
+        let has_room = |at: f64| powers.iter().all(|power| (power - at).abs() < 1e-9 || (power - at).abs() > 0.45);
+        let labelled = |index: usize| {
+            let at = ticks[index].log10();
+            let is_end = index == 0 || index == ticks.len() - 1;
+            !sparse || powers.contains(&at) || (is_end && has_room(at))
+        };
         Self {
-            from: ends.0,
-            to: ends.1,
-            ticks: ticks
-                .iter()
-                .filter(|tick| !sparse || is_power(**tick))
-                .map(|tick| (tick.log10(), format(*tick)))
+            from: ticks[0].log10(),
+            to: ticks[ticks.len() - 1].log10(),
+            ticks: (0..ticks.len())
+                .filter(|index| labelled(*index))
+                .map(|index| (ticks[index].log10(), format(ticks[index])))
                 .collect(),
         }
     }
@@ -132,7 +138,7 @@ mod tests {
             assert!(10f64.powf(axis.from) <= low * 1.001 && 10f64.powf(axis.to) >= high * 0.999, "{axis:?}");
         }
         let wide = Axis::log(0.000_3, 4.0, crate::verdict::numbers::time);
-        assert_eq!(labels(&wide), ["1 ms", "10 ms", "100 ms", "1 s"]);
+        assert_eq!(labels(&wide), ["200 µs", "1 ms", "10 ms", "100 ms", "1 s", "5 s"]);
     }
 
     #[test]

@@ -114,13 +114,15 @@ impl Ink {
 /// The family that every text is set in.
 pub(crate) const FONT: &str = "sans-serif";
 
+/// The embedded fonts.
+pub(crate) const REGULAR: &[u8] = include_bytes!("../../../assets/fonts/DejaVuSans-subset.ttf");
+pub(crate) const BOLD: &[u8] = include_bytes!("../../../assets/fonts/DejaVuSans-Bold-subset.ttf");
+
 /// Gives plotters its fonts, once. Also SVG needs them: text is measured with them.
 pub(crate) fn prepare_fonts() -> Result<(), ReportError> {
     static READY: OnceLock<bool> = OnceLock::new();
-    let regular = include_bytes!("../../../assets/fonts/DejaVuSans-subset.ttf");
-    let bold = include_bytes!("../../../assets/fonts/DejaVuSans-Bold-subset.ttf");
     let ready = READY.get_or_init(|| {
-        register_font(FONT, FontStyle::Normal, regular).is_ok() && register_font(FONT, FontStyle::Bold, bold).is_ok()
+        register_font(FONT, FontStyle::Normal, REGULAR).is_ok() && register_font(FONT, FontStyle::Bold, BOLD).is_ok()
     });
     if *ready { Ok(()) } else { Err(ReportError::Draw("the embedded font can't be read".to_owned())) }
 }

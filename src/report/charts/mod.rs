@@ -1,6 +1,7 @@
 //! The figures, one file each, drawn by plotters. [`all`] gives those for which the run has data.
 
 mod axis;
+mod bitmap;
 mod hit_rate;
 mod ink;
 mod memory;

@@ -10,6 +10,7 @@ use crate::verdict::{Ruling, Verdict};
 
 use super::super::ReportError;
 use super::super::text::one_line;
+use super::bitmap::{Bitmap, SCALE};
 use super::ink::{Ink, Role, prepare_fonts};
 use super::plot::{Plot, SIZE, draw, fit, text_style};
 
@@ -35,25 +36,28 @@ pub(crate) fn page(
     let head = 112;
     let height = head + list_height + (rows as i32 - 1) * (SIZE.1 as i32 + 16) + MARGIN;
     let size = (WIDTH, height as u32);
-    let mut pixels = vec![0u8; size.0 as usize * size.1 as usize * 3];
+    let large = (size.0 * SCALE, size.1 * SCALE);
+    let mut pixels = vec![0u8; large.0 as usize * large.1 as usize * 3];
     {
-        let area = BitMapBackend::with_buffer(&mut pixels, size).into_drawing_area();
+        let backend = Bitmap::new(&mut pixels, size)
+            .ok_or_else(|| ReportError::Draw("the embedded font can't be read".to_owned()))?;
+        let area = backend.into_drawing_area();
         paint(&area, scenario, seen, verdict, &plots, head, list_height)
             .and_then(|()| area.present())
             .map_err(|error| ReportError::Draw(format!("summary.png: {error}")))?;
     }
-    encode(size, &pixels).map_err(|error| ReportError::Draw(format!("summary.png: {error}")))
+    encode(large, &pixels).map_err(|error| ReportError::Draw(format!("summary.png: {error}")))
 }
 
 fn paint(
-    area: &DrawingArea<BitMapBackend<'_>, Shift>,
+    area: &DrawingArea<Bitmap<'_>, Shift>,
     scenario: &Scenario,
     seen: &Measurements,
     verdict: &Verdict,
     plots: &[&Plot],
     head: i32,
     list_height: i32,
-) -> Result<(), DrawingAreaErrorKind<<BitMapBackend<'static> as DrawingBackend>::ErrorType>> {
+) -> Result<(), DrawingAreaErrorKind<<Bitmap<'static> as DrawingBackend>::ErrorType>> {
     let ink = Ink::Light;
     area.fill(&ink.colour(Role::Paper))?;
     let role = role(verdict.ruling);
@@ -124,7 +128,7 @@ fn encode((width, height): (u32, u32), pixels: &[u8]) -> Result<Vec<u8>, png::En
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.set_compression(png::Compression::Best);
-    encoder.set_filter(png::FilterType::Up);
+    encoder.set_filter(png::FilterType::NoFilter);
     let mut writer = encoder.write_header()?;
     writer.write_image_data(pixels)?;
     writer.finish()?;

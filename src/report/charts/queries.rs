@@ -28,7 +28,7 @@ pub(super) fn plot(seen: &Measurements, timeline: &Timeline) -> Option<Plot> {
             continue;
         }
         // A server that was started anew counts from 0: that second is not known.
-        if queries >= count && at - before < 30.0 * each {
+        if queries >= count && at - before < 30.0 * each && before >= timeline.from - each && at <= timeline.to + each {
             let bin = Bin { from: before, to: at, ..Bin::default() };
             rates.push((bin, (queries - count) as f64 / (at - before)));
         }

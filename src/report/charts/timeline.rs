@@ -57,8 +57,10 @@ impl Timeline {
         Some(Self { from, to, phases, faults })
     }
 
-    fn path_at(&self, at: f64) -> Option<Path> {
-        self.phases.iter().find(|phase| phase.from <= at && at < phase.to).map(|phase| phase.path)
+    /// Seconds of a stretch of time that belong to phases of a path.
+    fn seconds_of(&self, path: Path, from: f64, to: f64) -> f64 {
+        let overlap = |phase: &Band| (phase.to.min(to) - phase.from.max(from)).max(0.0);
+        self.phases.iter().filter(|phase| phase.path == path).map(overlap).sum()
     }
 }
 
@@ -80,6 +82,8 @@ pub(crate) struct PathBin {
     pub answered: u64,
     pub hits: u64,
     pub misses: u64,
+    /// How much of the bin belongs to phases of this path.
+    pub seconds: f64,
 }
 
 impl Bin {
@@ -107,8 +111,13 @@ pub(crate) fn bins(scenario: &Scenario, seen: &Measurements, timeline: &Timeline
         {
             bin.from = before.to;
         }
-        if let Some(path) = timeline.path_at(bin.middle()) {
-            bin.paths.insert(path, PathBin::default());
+        // What comes in after the last phase is late; the line ends where the timeline does.
+        bin.to = bin.to.min(timeline.to);
+        for path in [Path::Cached, Path::Uncached] {
+            let seconds = timeline.seconds_of(path, bin.from, bin.to);
+            if seconds > 0.0 {
+                bin.paths.insert(path, PathBin { seconds, ..PathBin::default() });
+            }
         }
         for cell in chunk.iter().flat_map(|(_, window)| &window.cells) {
             let count = cell.response.count();
