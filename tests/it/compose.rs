@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use sqlx::Connection as _;
 
 use crate::stack::{docker_answers, postgres_image, redis_image};
-use crate::support::{CACHEPROOF, root, run_scenario};
+use crate::support::{CACHEPROOF, command, ran, root};
 
 /// A project of its own; taken down with its volumes on every way out.
 struct Project {
@@ -155,14 +155,12 @@ async fn the_compose_deployment_comes_up_healthy_and_is_benched_as_it_stands() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 
-    let ran = run_scenario(
-        &root().join("scenarios/compose.toml"),
-        &[
-            format!("stack.redis.url=\"redis://:cacheproof@127.0.0.1:{redis}/\""),
-            format!("stack.postgres.url=\"postgres://app:cacheproof@127.0.0.1:{postgres}/app\""),
-            format!("target.url=\"http://127.0.0.1:{app}\""),
-        ],
-    );
+    let reports = tempfile::tempdir().expect("a temporary directory");
+    let target = format!("target.url=\"http://127.0.0.1:{app}\"");
+    let mut command = command(&root().join("scenarios/compose.toml"), &[target], reports.path());
+    command.env("REDIS_URL", format!("redis://:cacheproof@127.0.0.1:{redis}/"));
+    command.env("DATABASE_URL", format!("postgres://app:cacheproof@127.0.0.1:{postgres}/app"));
+    let ran = ran(command.output().expect("the program runs"), reports);
     assert_eq!(ran.code, Some(0), "{}", ran.said());
     let stack = ran.seen().stack.expect("the servers are named");
     for server in [stack.redis, stack.postgres].into_iter().flatten() {

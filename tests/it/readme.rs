@@ -10,10 +10,8 @@ fn readme() -> String {
 
 #[test]
 fn the_exit_codes_of_the_readme_are_those_of_the_program() {
-    let table: Vec<u8> = readme()
-        .lines()
-        .filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok())
-        .collect();
+    let table: Vec<u8> =
+        readme().lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect();
     let program =
         [Exit::Pass, Exit::RulesFailed, Exit::Usage, Exit::Environment, Exit::Inconclusive, Exit::Interrupted];
     assert_eq!(table, program.map(|exit| exit as u8));
