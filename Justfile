@@ -16,7 +16,6 @@ bench *ARGS:
 
 # All tests, on real servers; containers too where Docker answers
 test *ARGS:
-    cargo build --workspace --bins
     cargo nextest run --workspace {{ARGS}}
     cargo test --workspace --doc --quiet
 

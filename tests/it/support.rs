@@ -18,7 +18,7 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Another binary of the workspace. `just test` builds all of them first.
+/// Another binary of the workspace. `just test` builds all of them.
 pub fn sibling(name: &str) -> PathBuf {
     let path = Path::new(CACHEPROOF).with_file_name(name);
     assert!(path.exists(), "{} isn't built: run `cargo build --workspace --bins`", path.display());

@@ -127,7 +127,8 @@ fn one_late_second_does_not_undo_a_short_phase() {
         if let Event::Window(window) = &mut line.event
             && (84.0..85.0).contains(&line.at)
         {
-            window.send_lag.as_mut().unwrap().p99 = 80_000_000;
+            let lag = window.send_lag.as_mut().unwrap();
+            (lag.p50, lag.p99) = (60_000_000, 80_000_000);
         }
     }
     let mut scenario = scenario(&plan);
