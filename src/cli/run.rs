@@ -7,7 +7,7 @@ use miette::IntoDiagnostic as _;
 use super::quiet::Quiet;
 use super::{CommandResult, Exit, Failure, progress, runtime, stop};
 use crate::observe::{Ending, Hub, JOURNAL_FILE, JournalWriter, Measurements, read_journal};
-use crate::run::{Plan, execute};
+use crate::run::{Finished, Plan, execute};
 use crate::scenario;
 use crate::verdict::Ruling;
 
@@ -60,19 +60,19 @@ pub fn run(arguments: RunArgs) -> CommandResult {
             forget_if_nothing_was_measured(&directory);
             Err(failure)
         }
-        Ok(ending) => conclude(&arguments.reports, &directory, ending),
+        Ok(finished) => conclude(&arguments.reports, &directory, finished),
     }
 }
 
 /// From the journal to the verdict on the terminal.
-fn conclude(reports: &Path, directory: &Path, ending: Ending) -> CommandResult {
+fn conclude(reports: &Path, directory: &Path, finished: Finished) -> CommandResult {
     let judged = super::report::render_run(directory)?;
     point_latest_at(reports, directory);
     print!("{}", super::verdict_text::verdict_lines(&judged, directory));
-    match ending {
+    match finished.how {
         Ending::Interrupted => Ok(Exit::Interrupted),
         Ending::EnvironmentFailed => {
-            let why = judged.seen.end.and_then(|end| end.why).unwrap_or_default();
+            let why = finished.why.unwrap_or_default();
             Err(Failure::environment(miette::miette!("the run broke off: {why}")))
         }
         Ending::Completed => Ok(match judged.verdict.ruling {
@@ -126,11 +126,36 @@ fn point_latest_at(reports: &Path, directory: &Path) {
     }
 }
 
-/// The command that repeats this run.
+/// The command that repeats this run, as a shell takes it.
 fn command(arguments: &RunArgs) -> String {
-    let mut command = format!("cacheproof run {}", arguments.scenario.display());
+    let mut command = format!("cacheproof run {}", quoted(&arguments.scenario.to_string_lossy()));
     for set in &arguments.sets {
-        command.push_str(&format!(" --set {}", scenario::mask_passwords(set)));
+        command.push_str(&format!(" --set {}", quoted(&scenario::mask_passwords(set))));
+    }
+    if arguments.reports != Path::new("reports") {
+        command.push_str(&format!(" --reports {}", quoted(&arguments.reports.to_string_lossy())));
     }
     command
+}
+
+/// A word for a shell: in single quotes unless it is plain.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn a_word_with_quotes_and_spaces_survives_the_shell() {
+        assert_eq!(quoted("traffic.rate=800/s"), "traffic.rate=800/s");
+        assert_eq!(quoted(r#"phase."redis down".lasts=5s"#), r#"'phase."redis down".lasts=5s'"#);
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
 }

@@ -84,9 +84,16 @@ pub async fn live(
         }
         tokio::time::sleep_until(undo_at).await;
     };
-    tokio::select! {
-        () = hold => {}
-        _ = end.wait_for(|end| *end) => {}
+    let stopped = tokio::select! {
+        () = hold => false,
+        _ = end.wait_for(|end| *end) => true,
+    };
+    if stopped {
+        // Everything goes down next: what was killed stays dead; what was paused must run to be stopped.
+        if let (FaultAction::Pause, Patient::Server(server)) = (spec.action, patient) {
+            tell(FaultStage::Undone, server.mend(spec.action).await?);
+        }
+        return Ok(());
     }
     let done = patient.mend(spec.action).await?;
     tell(FaultStage::Undone, done);

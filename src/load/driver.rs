@@ -18,6 +18,10 @@ use super::{ArrivalTimes, Exchange};
 use crate::observe::{Answer, Recorder};
 use crate::scenario::Drive;
 
+/// How late a timer may be. An idle user that is later was held up by something; that counts as waiting,
+/// whoever was to blame, or a stall of the whole machine would vanish from the response times.
+const TIMER_LATENESS: Duration = Duration::from_millis(10);
+
 /// How long an idle user waits for work before it gives goose the chance to stop it.
 const IDLE_TURN: Duration = Duration::from_millis(200);
 
@@ -57,6 +61,18 @@ struct Shared {
     /// Open loop: arrivals that wait are thrown away (and counted) instead of sent.
     stopping: AtomicBool,
     unsent: AtomicU64,
+    /// Whether arrivals that were never sent are recorded as errors.
+    count_unsent: AtomicBool,
+}
+
+impl Shared {
+    /// An arrival that is not sent any more.
+    fn give_up(&self, arrival: Arrival) {
+        self.unsent.fetch_add(1, Ordering::SeqCst);
+        if self.count_unsent.load(Ordering::SeqCst) {
+            self.recorder.record(0, self.exchange.unsent(arrival.phase, arrival.index, arrival.intended.elapsed()));
+        }
+    }
 }
 
 const NO_PHASE: usize = usize::MAX;
@@ -92,6 +108,7 @@ impl Driver {
             users_ready: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             unsent: AtomicU64::new(0),
+            count_unsent: AtomicBool::new(false),
         });
         let attack = tokio::spawn(attack(Arc::clone(&shared), base_url.to_owned(), users, timeout, drive));
         let mut driver = Self { shared, arrivals, attack, drive, seed };
@@ -105,19 +122,34 @@ impl Driver {
         Ok(driver)
     }
 
-    /// Drives one phase: from now until `lasts` is over or `end` turns true.
-    pub async fn phase(&self, phase: usize, lasts: Duration, end: watch::Receiver<bool>) {
+    /// Drives one phase: from now until `lasts` is over and `may_end` is true (a fault is undone, say), or `end`
+    /// turns true.
+    pub async fn phase(
+        &self,
+        phase: usize,
+        lasts: Duration,
+        mut may_end: watch::Receiver<bool>,
+        end: watch::Receiver<bool>,
+    ) {
         let from = Instant::now();
         match self.drive {
             Drive::Closed { .. } => {
                 self.shared.next.store(0, Ordering::SeqCst);
                 self.shared.phase.store(phase, Ordering::SeqCst);
-                until(from + lasts, end).await;
+                until(from + lasts, end.clone()).await;
+                let mut end = end;
+                tokio::select! {
+                    _ = may_end.wait_for(|may_end| *may_end) => {}
+                    _ = end.wait_for(|end| *end) => {}
+                }
             }
             Drive::Open { rate, arrivals, .. } => {
                 let rate = self.shared.exchange.scenario.phases[phase].rate.unwrap_or(rate);
                 let times = ArrivalTimes::new(arrivals, rate, self.seed, phase as u64);
-                for (offset, index) in times.take_while(|offset| *offset < lasts).zip(0..) {
+                for (offset, index) in times.zip(0..) {
+                    if offset >= lasts && *may_end.borrow() {
+                        break;
+                    }
                     let intended = from + offset;
                     if intended > Instant::now() {
                         until(intended, end.clone()).await;
@@ -149,8 +181,9 @@ impl Driver {
     }
 
     /// Lets what is in flight and in the queue finish, at most for `patience`; then stops goose.
-    /// Gives goose's own count of requests, and how many arrivals were never sent.
-    pub async fn stop(self, patience: Duration) -> Result<(u64, u64), LoadError> {
+    /// Gives goose's own count of requests, and how many arrivals were never sent. `count_unsent`: those are
+    /// recorded as errors of their phase, with the time that they waited (not so when the user stopped the run).
+    pub async fn stop(self, patience: Duration, count_unsent: bool) -> Result<(u64, u64), LoadError> {
         self.shared.phase.store(NO_PHASE, Ordering::SeqCst);
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline
@@ -160,8 +193,9 @@ impl Driver {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.shared.stopping.store(true, Ordering::SeqCst);
-        while self.shared.queue.try_recv().is_ok() {
-            self.shared.unsent.fetch_add(1, Ordering::SeqCst);
+        self.shared.count_unsent.store(count_unsent, Ordering::SeqCst);
+        while let Ok(arrival) = self.shared.queue.try_recv() {
+            self.shared.give_up(arrival);
         }
         goose::trigger_killswitch("the timeline is over");
         let counted = match self.attack.await {
@@ -227,9 +261,19 @@ async fn attack(
     configuration.no_gzip = true;
     configuration.quiet = 2;
     let ready = Arc::clone(&shared);
-    let ready: TransactionFunction = Arc::new(move |_user| {
-        ready.users_ready.fetch_add(1, Ordering::SeqCst);
-        Box::pin(std::future::ready(Ok(())))
+    let ready: TransactionFunction = Arc::new(move |user| {
+        let ready = Arc::clone(&ready);
+        Box::pin(async move {
+            // goose's own client would go through HTTP_PROXY, and measure the proxy.
+            let client = reqwest::Client::builder()
+                .no_proxy()
+                .no_gzip()
+                .timeout(timeout)
+                .user_agent(concat!("cacheproof/", env!("CARGO_PKG_VERSION")));
+            user.set_client_builder(client).await?;
+            ready.users_ready.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        })
     });
     let turn: TransactionFunction = Arc::new(move |user| {
         let shared = Arc::clone(&shared);
@@ -262,13 +306,15 @@ async fn open_turn(user: &mut GooseUser, shared: &Shared) -> TransactionResult {
         return Ok(());
     };
     if shared.stopping.load(Ordering::SeqCst) {
-        shared.unsent.fetch_add(1, Ordering::SeqCst);
+        shared.give_up(arrival);
         return Ok(());
     }
     // A user that was idle at the intended start is sent off by a timer: its lateness is ours, not the app's.
     // A user that was still busy then is late because of the app, and that counts.
-    let intended = (idle_since > arrival.intended).then_some(arrival.intended);
-    send(user, shared, arrival.phase, arrival.index, intended, Some(arrival.intended)).await;
+    let idle = idle_since <= arrival.intended;
+    let late = !idle || arrival.intended.elapsed() > TIMER_LATENESS;
+    let from = late.then_some(arrival.intended);
+    send(user, shared, arrival.phase, arrival.index, from, idle.then_some(arrival.intended)).await;
     Ok(())
 }
 
@@ -287,6 +333,7 @@ async fn closed_turn(user: &mut GooseUser, shared: &Shared) -> TransactionResult
 }
 
 /// Sends one request and records it. `from`: where the response time runs from, if not from the actual send.
+/// `idle_at`: the intended start, where the user was free then: how late it sends is the generator's lag.
 /// Gives back whether the app could not be reached at all.
 async fn send(
     user: &mut GooseUser,
@@ -294,7 +341,7 @@ async fn send(
     phase: usize,
     index: u64,
     from: Option<Instant>,
-    intended: Option<Instant>,
+    idle_at: Option<Instant>,
 ) -> bool {
     shared.in_flight.fetch_add(1, Ordering::SeqCst);
     let (request, exchanged) = shared.exchange.run(user, phase, index).await;
@@ -302,10 +349,7 @@ async fn send(
     let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let service = exchanged.done.duration_since(exchanged.sent);
     let response = from.map_or(service, |from| exchanged.done.duration_since(from));
-    let lag = match (from, intended) {
-        (None, Some(intended)) => Some(nanoseconds(exchanged.sent.duration_since(intended))),
-        _ => None,
-    };
+    let lag = idle_at.map(|intended| nanoseconds(exchanged.sent.duration_since(intended)));
     shared.recorder.record(
         user.weighted_users_index,
         Answer {

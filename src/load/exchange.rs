@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use goose::goose::{GooseRequest, GooseUser};
@@ -10,7 +10,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{Response, StatusCode};
 
 use super::{Call, TrafficPlan, Versions};
-use crate::observe::{Event, Example, Outcome};
+use crate::observe::{Answer, Event, Example, Outcome};
 use crate::scenario::{BypassSpec, Method, Path, Scenario};
 use crate::target::{Reader, Reading, root_cause, with_bypass};
 
@@ -107,6 +107,23 @@ impl Exchange {
             self.example(phase, "stale", line, detail);
         }
         (call.request, Exchanged { outcome: reading.outcome, stale, sent, done, unreachable })
+    }
+
+    /// What is recorded of an arrival that was never sent: an error that took as long as it waited.
+    pub fn unsent(&self, phase: usize, index: u64, waited: Duration) -> Answer {
+        let call = self.plan.call(phase, index);
+        let line = || format!("{} {}", self.scenario.traffic.requests[call.request].method.as_str(), call.path);
+        self.example(phase, "error", line, "never sent: no connection came free before the run ended".into());
+        Answer {
+            phase: u16::try_from(phase).unwrap_or(u16::MAX),
+            path: self.scenario.phases[phase].path,
+            request: u16::try_from(call.request).unwrap_or(u16::MAX),
+            outcome: Outcome::Error,
+            response: u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX),
+            service: 0,
+            stale: false,
+            lag: None,
+        }
     }
 
     /// The examples kept since the last call.

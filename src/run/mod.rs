@@ -1,6 +1,7 @@
 //! The timeline that ties the rooms together: servers up, app up, phases in order, everything down again.
 
 mod host;
+mod preflight;
 mod timeline;
 mod warm_up;
 mod watch_over;
@@ -13,9 +14,9 @@ use tokio::sync::watch;
 
 use crate::load::{Driver, Exchange, LoadError};
 use crate::observe::{Ending, Event, Hub, Prober, Recorder, RunEnded, RunStarted, TargetReady};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, mask_passwords};
 use crate::stack::{Guard, Stack, StackError};
-use crate::target::{App, Surroundings, TargetError, preflight};
+use crate::target::{App, Surroundings, TargetError};
 
 pub use host::{git_commit, host};
 
@@ -55,6 +56,15 @@ pub enum RunError {
     Load(#[from] LoadError),
 }
 
+/// How a run ended. The journal says so too, unless it is the journal that could not be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// Whether the whole timeline was run.
+    pub how: Ending,
+    /// Why not, in a sentence.
+    pub why: Option<String>,
+}
+
 /// How long requests in flight may take to finish when the user stops the run.
 const INTERRUPTED_PATIENCE: Duration = Duration::from_millis(300);
 
@@ -68,7 +78,7 @@ pub async fn execute(
     hub: &Hub,
     mut stop: watch::Receiver<bool>,
     tell: &(dyn Fn(&str) + Send + Sync),
-) -> Result<Ending, RunError> {
+) -> Result<Finished, RunError> {
     hub.emit(Event::RunStarted(RunStarted {
         journal: crate::observe::JOURNAL_VERSION,
         cacheproof: env!("CARGO_PKG_VERSION").into(),
@@ -109,7 +119,7 @@ async fn on_stack(
     tell: &(dyn Fn(&str) + Send + Sync),
     guard: &Guard,
     stack: &Stack,
-) -> Result<Ending, RunError> {
+) -> Result<Finished, RunError> {
     hub.emit(Event::StackReady(stack.facts()));
     let watch_process = |pid| guard.watch_process(pid);
     let around = Surroundings {
@@ -133,15 +143,19 @@ async fn on_stack(
 async fn on_app(
     plan: &Plan,
     hub: &Hub,
-    stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
     stack: &Stack,
     app: &App,
     around: &Surroundings<'_>,
-) -> Result<Ending, RunError> {
+) -> Result<Finished, RunError> {
     let scenario = &plan.scenario;
-    hub.emit(Event::TargetReady(TargetReady { what: app.what().into(), url: app.url().into(), pid: app.pid() }));
+    let url = mask_passwords(app.url());
+    hub.emit(Event::TargetReady(TargetReady { what: app.what().into(), url, pid: app.pid() }));
     let exchange = Exchange::new(scenario.clone(), app.url());
-    preflight(scenario, &exchange.plan, app.url()).await?;
+    tokio::select! {
+        fits = preflight::preflight(scenario, &exchange.plan, app.url()) => fits?,
+        Ok(_) = stop.wait_for(|stop| *stop) => return Ok(interrupted_early(hub)),
+    }
     let shards = std::thread::available_parallelism().map_or(2, usize::from);
     let recorder = Arc::new(Recorder::new(scenario.latency_limits(), shards));
     let driver = Driver::start(exchange, app.url(), Arc::clone(&recorder)).await?;
@@ -155,9 +169,13 @@ async fn on_app(
         Ending::Interrupted | Ending::EnvironmentFailed => INTERRUPTED_PATIENCE,
     };
     let backlog = driver.backlog();
-    let stopped = driver.stop(patience).await;
+    let stopped = driver.stop(patience, how == Ending::Completed).await;
     // The last answers: those of requests that were in flight when the timeline ended.
     hub.emit(Event::Window(recorder.drain(since.elapsed().as_secs_f64(), backlog)));
+    let (how, why) = match hub.failure() {
+        Some(failure) if how == Ending::Completed => (Ending::EnvironmentFailed, Some(failure)),
+        _ => (how, why),
+    };
     let (goose_requests, unsent) = match stopped {
         Ok((counted, unsent)) => (Some(counted), unsent),
         Err(error) => {
@@ -165,16 +183,12 @@ async fn on_app(
             (None, backlog)
         }
     };
-    hub.emit(Event::RunEnded(RunEnded { how, why, goose_requests, unsent }));
-    Ok(how)
+    hub.emit(Event::RunEnded(RunEnded { how, why: why.clone(), goose_requests, unsent }));
+    Ok(Finished { how, why })
 }
 
-fn interrupted_early(hub: &Hub) -> Ending {
-    hub.emit(Event::RunEnded(RunEnded {
-        how: Ending::Interrupted,
-        why: Some("stopped before the first phase".into()),
-        goose_requests: None,
-        unsent: 0,
-    }));
-    Ending::Interrupted
+fn interrupted_early(hub: &Hub) -> Finished {
+    let why = Some("stopped before the first phase".to_owned());
+    hub.emit(Event::RunEnded(RunEnded { how: Ending::Interrupted, why: why.clone(), goose_requests: None, unsent: 0 }));
+    Finished { how: Ending::Interrupted, why }
 }

@@ -112,6 +112,8 @@ async fn play_phase(scene: &Scene<'_>, control: &Control, index: usize) {
         control.end_phase("the run was stopped".into());
     }
     let from = Instant::now();
+    // Traffic goes on until the fault is undone, however long that takes.
+    let (fault_over, may_end) = watch::channel(phase.fault.is_none());
     let fault = async {
         let Some(spec) = &phase.fault else { return };
         let what = format!("{} {}", spec.action.as_str(), spec.victim.as_str());
@@ -128,7 +130,11 @@ async fn play_phase(scene: &Scene<'_>, control: &Control, index: usize) {
             control.end_run(Ending::EnvironmentFailed, format!("the fault '{what}' failed: {error}"));
         }
     };
-    tokio::join!(scene.driver.phase(index, phase.lasts, ended.clone()), fault);
+    let fault = async {
+        fault.await;
+        fault_over.send_replace(true);
+    };
+    tokio::join!(scene.driver.phase(index, phase.lasts, may_end, ended.clone()), fault);
     *lock(&control.phase) = None;
     let reason = lock(&control.reason).take().unwrap_or_else(|| "its time was up".into());
     scene.hub.emit(Event::PhaseEnded { phase: index, reason });

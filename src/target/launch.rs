@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::TargetError;
-use crate::scenario::{CacheKind, FaultAction, Scenario, TargetKind};
+use crate::scenario::{CacheKind, FaultAction, Scenario, TargetKind, mask_passwords};
 
 /// How long an app may take until it is ready. Loading the data belongs to it.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -77,9 +77,10 @@ impl App {
         if target.start.is_empty() && !own_command {
             let url = target.url.clone().unwrap_or_default().trim_end_matches('/').to_owned();
             if reqwest::Url::parse(&url).is_err() || !url.starts_with("http") {
-                return Err(TargetError::BadUrl { url });
+                return Err(TargetError::BadUrl { url: mask_passwords(&url) });
             }
-            let app = Self { what: format!("the app at {url}"), url, ready: target.ready.clone(), process: None };
+            let what = format!("the app at {}", mask_passwords(&url));
+            let app = Self { what, url, ready: target.ready.clone(), process: None };
             app.wait_ready(FIND_LIMIT).await?;
             return Ok(app);
         }
@@ -219,8 +220,7 @@ impl App {
     /// Whether it answers its ready path with 2xx within 300 ms.
     pub async fn answers(&self) -> bool {
         let url = format!("{}{}", self.url, self.ready);
-        let Ok(client) = reqwest::Client::builder().timeout(Duration::from_millis(300)).build() else { return false };
-        client.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
+        client(Duration::from_millis(300)).get(url).send().await.is_ok_and(|answer| answer.status().is_success())
     }
 
     /// Stops it where cacheproof started it: asked first, killed when it does not listen.
@@ -253,14 +253,13 @@ impl App {
         let url = format!("{}{}", self.url, self.ready);
         let begun = Instant::now();
         let mut last = "no answer".to_owned();
-        let Ok(client) = reqwest::Client::builder().timeout(Duration::from_secs(2)).build() else {
-            return Err(TargetError::BadUrl { url });
-        };
+        let client = client(Duration::from_secs(2));
+        let shown = mask_passwords(&url);
         while begun.elapsed() < limit {
             match client.get(&url).send().await {
                 Ok(answer) if answer.status().is_success() => return Ok(()),
                 Ok(answer) => last = format!("status {}", answer.status()),
-                Err(error) if error.is_builder() => return Err(TargetError::BadUrl { url }),
+                Err(error) if error.is_builder() => return Err(TargetError::BadUrl { url: shown }),
                 Err(error) => last = root_cause(&error),
             }
             if let Some(process) = &self.process {
@@ -275,7 +274,7 @@ impl App {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Err(TargetError::NotReady { url, waited: limit, last })
+        Err(TargetError::NotReady { url: shown, waited: limit, last })
     }
 }
 
@@ -293,6 +292,12 @@ impl Process {
             .collect();
         last_lines(&self.log, &secrets)
     }
+}
+
+/// A client for asking the app by hand. It never goes through a proxy: HTTP_PROXY is not meant for an app under
+/// test, and measuring the proxy would be worse than failing.
+pub fn client(timeout: Duration) -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().timeout(timeout).build().unwrap_or_default()
 }
 
 /// The deepest cause of an error: what the system said.
@@ -346,7 +351,13 @@ fn last_lines(log: &Path, secrets: &[&str]) -> String {
     let mut text = text.unwrap_or_default();
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         text = text.replace(secret, "***");
+        // The app may have taken the URL apart.
+        let password = reqwest::Url::parse(secret).ok().and_then(|url| url.password().map(str::to_owned));
+        if let Some(password) = password.filter(|password| password.len() > 3) {
+            text = text.replace(&password, "***");
+        }
     }
+    let text = mask_passwords(&text);
     let lines: Vec<&str> = text.lines().collect();
     if lines.is_empty() {
         return "(it wrote nothing)".into();

@@ -5,10 +5,8 @@
 mod error;
 mod fields;
 mod launch;
-mod preflight;
 mod reading;
 
 pub use error::*;
 pub use launch::*;
-pub use preflight::*;
 pub use reading::*;

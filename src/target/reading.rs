@@ -5,7 +5,7 @@ use reqwest::header::HeaderMap;
 
 use super::fields::{field, plain};
 use crate::observe::Outcome;
-use crate::scenario::{HitSpec, Method, Request, TargetSpec, VersionSpec};
+use crate::scenario::{BypassSpec, HitSpec, Method, Request, TargetSpec, VersionSpec};
 
 /// Reads responses by a scenario's words.
 #[derive(Clone, Debug)]
@@ -161,6 +161,14 @@ fn x_cache(value: &str) -> Option<Outcome> {
     .into_iter()
     .find(|(word, _)| words.contains(word))
     .map(|(_, outcome)| outcome)
+}
+
+/// The URL with the query that asks to go past the cache, where that is how it is asked.
+pub fn with_bypass(url: &str, bypass: Option<&BypassSpec>) -> String {
+    match bypass {
+        Some(BypassSpec::Query(query)) => format!("{url}{}{query}", if url.contains('?') { '&' } else { '?' }),
+        _ => url.to_owned(),
+    }
 }
 
 /// The beginning of a body, on one line, for messages.

@@ -200,6 +200,8 @@ fn counts(seen: &Measurements, findings: &mut Findings, doubts: &mut Doubts) {
         if share > MISCOUNT { findings.grave(text) } else { findings.light(text) }
     }
     if let Some(goose) = end.goose_requests {
+        // What was never sent is our error, and none of goose's requests.
+        let goose = goose + if end.how == Ending::Completed { end.unsent } else { 0 };
         let apart = ours.abs_diff(goose) as f64 / ours.max(goose).max(1) as f64;
         let text = format!(
             "Requests counted: {} by cacheproof, {} by goose ({} apart).",

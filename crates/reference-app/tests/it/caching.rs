@@ -159,3 +159,20 @@ async fn bad_requests_are_told_what_is_wrong() {
     let path = format!("/posts/{}", hostile.number("id"));
     assert_eq!(app.get(&path).await.body["title"], "'; DROP TABLE posts; --");
 }
+
+#[tokio::test]
+async fn metrics_tell_hits_misses_invalidations_and_the_breakers_state() {
+    let (postgres, redis) = (Postgres::start().await, Redis::start());
+    let app = Running::start(args(&postgres, Some(&redis), "redis")).await;
+    for path in ["/posts/3", "/posts/3", "/posts/3", "/profiles/4"] {
+        app.get(path).await;
+    }
+    assert_eq!(app.metric("cache_hits_total").await, 2);
+    assert_eq!(app.metric("cache_misses_total").await, 2);
+    let text = app.metrics().await;
+    for name in ["cache_operation_duration_seconds_bucket", "cache_breaker_state", "cache_lease_rejections_total"] {
+        assert!(text.contains(name), "{name} is missing in:\n{text}");
+    }
+    let posts = text.lines().find(|line| line.starts_with("cache_hits_total") && line.contains("posts"));
+    assert!(posts.is_some_and(|line| line.ends_with(" 2")), "hits are counted by class of key: {posts:?}");
+}

@@ -2,19 +2,16 @@
 
 use std::time::Duration;
 
-use super::{Reader, TargetError, root_cause, shorten};
 use crate::load::{Call, TrafficPlan};
 use crate::observe::Outcome;
 use crate::scenario::{BypassSpec, Scenario};
+use crate::target::{Reader, TargetError, client, root_cause, shorten, with_bypass};
 
 /// Sends each kind of read once, past the cache where the scenario says how, and looks at the answer.
 /// A read that fails here would fail all through the run, for a reason that is the scenario's and not the cache's.
-pub async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url: &str) -> Result<(), TargetError> {
+pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url: &str) -> Result<(), TargetError> {
     let reader = Reader::new(&scenario.target);
-    let client = reqwest::Client::builder()
-        .timeout(Duration::from_secs(10))
-        .build()
-        .map_err(|_| TargetError::BadUrl { url: base_url.into() })?;
+    let client = client(Duration::from_secs(10));
     for (index, request) in scenario.traffic.requests.iter().enumerate() {
         if !request.method.is_read() {
             continue;
@@ -67,12 +64,4 @@ pub async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url: &str) 
         }
     }
     Ok(())
-}
-
-/// The URL with the query that asks to go past the cache, where that is how it is asked.
-pub fn with_bypass(url: &str, bypass: Option<&BypassSpec>) -> String {
-    match bypass {
-        Some(BypassSpec::Query(query)) => format!("{url}{}{query}", if url.contains('?') { '&' } else { '?' }),
-        _ => url.to_owned(),
-    }
 }
