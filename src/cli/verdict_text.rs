@@ -31,9 +31,11 @@ fn block(judged: &Judged, directory: &Path, colour: bool) -> String {
         let says = one_line(&criterion.says, WIDTH - 4);
         put(&mut text, &format!("  {sign} {}", paint.bold(&says)));
         for (index, line) in criterion.evidence().iter().enumerate() {
-            let rule = criterion.rules.get(index).filter(|_| criterion.rules.len() > 1);
+            let rule = criterion.rules.get(index);
             let sign = rule.map_or(" ", |rule| rule.ruling.sign());
-            wrapped(&mut text, &format!("    {sign} "), "      ", line);
+            // Beside its number, what it is the number of: four hit rates look alike.
+            let line = rule.map_or_else(|| line.clone(), |rule| format!("{line} · {}", rule.text));
+            wrapped(&mut text, &format!("    {sign} "), "      ", &line);
         }
     }
 

@@ -54,7 +54,7 @@ fn read(root: &Section<'_>, text: &str) -> Scenario {
             String::new()
         }
     };
-    let seed = root.integer("seed", 0, "seed = 31").map_or(1, |seed| seed.value);
+    let seed = root.integer("seed", 0..=i64::MAX as u64, "seed = 31").map_or(1, |seed| seed.value);
     let data = data(root);
     let target = parse_target::target(root);
     let stack = parse_servers::stack(root, &target);
@@ -86,12 +86,15 @@ fn data(root: &Section<'_>) -> BTreeMap<String, u64> {
             let message = format!("the key space \"{}\" {what}", name.value);
             root.problems.add(Problem::new(message).at(name.span.clone()).help(help));
         }
-        let size = size.integer(1, &format!("{} = 10_000", name.value));
+        let size = size.integer(1..=LARGEST_KEY_SPACE, &format!("{} = 10_000", name.value));
         // A wrong size was complained of once; the name stays known, or every {placeholder} would complain again.
         data.insert(name.value.to_owned(), size.map_or(1, |size| size.value));
     }
     data
 }
+
+/// Ids of a key space are kept in memory, shuffled, at 4 bytes each.
+const LARGEST_KEY_SPACE: u64 = 50_000_000;
 
 /// Whether a text can stand in `{…}`.
 pub(super) fn is_identifier(text: &str) -> bool {

@@ -65,12 +65,16 @@ pub(super) fn traffic(root: &Section<'_>, data: &BTreeMap<String, u64>, text: &s
     traffic
 }
 
+/// Each user and each connection is an HTTP client of its own.
+const MOST_USERS: u64 = 10_000;
+
 fn drive(section: &Section<'_>) -> Drive {
     let words = [("poisson", Arrivals::Poisson), ("constant", Arrivals::Constant)];
     let rate = section.rate("rate", "rate = \"400/s\"");
-    let users = section.integer("users", 1, "users = 50");
+    let users = section.integer("users", 1..=MOST_USERS, "users = 50");
     let arrivals = section.one_of("arrivals", &words).map_or(Arrivals::default(), |arrivals| arrivals.value);
-    let connections = section.integer("connections", 1, "connections = 64").map_or(64, |count| count.value);
+    let connections =
+        section.integer("connections", 1..=MOST_USERS, "connections = 64").map_or(64, |count| count.value);
     if let Some(span) = section.key_span("users") {
         let both = [("rate", "rate and users are two ways to drive"), ("arrivals", ""), ("connections", "")];
         for (key, message) in both.into_iter().filter(|(key, _)| section.has(key)) {

@@ -1,6 +1,6 @@
 //! Reads typed values out of the TOML tree. What is wrong becomes a [`Problem`] at its place, and reading goes on.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use toml::Spanned;
@@ -126,9 +126,9 @@ impl<'a> Section<'a> {
         boolean
     }
 
-    /// A whole number of at least `least`.
-    pub(super) fn integer(&self, key: &str, least: u64, example: &str) -> Option<At<u64>> {
-        self.get(key)?.integer(least, example)
+    /// A whole number inside `range`.
+    pub(super) fn integer(&self, key: &str, range: RangeInclusive<u64>, example: &str) -> Option<At<u64>> {
+        self.get(key)?.integer(range, example)
     }
 
     /// A time longer than nothing, or than less than nothing where `zero` is right too.
@@ -282,7 +282,8 @@ impl<'a> Value<'a> {
         items.iter().map(|item| Value { inner: item, ..self.clone() }.string()).collect()
     }
 
-    pub(super) fn integer(&self, least: u64, example: &str) -> Option<At<u64>> {
+    pub(super) fn integer(&self, range: RangeInclusive<u64>, example: &str) -> Option<At<u64>> {
+        let (least, most) = (*range.start(), *range.end());
         let help = format!("write {example}");
         let Some(integer) = self.inner.get_ref().as_integer() else {
             self.refuse(format!("\"{}\" should be a whole number", self.key), "not a whole number", &help);
@@ -290,13 +291,13 @@ impl<'a> Value<'a> {
         };
         let number = i128::from_str_radix(integer.as_str(), integer.radix()).ok();
         match number.and_then(|number| u64::try_from(number).ok()) {
-            Some(value) if value >= least && i64::try_from(value).is_ok() => Some(At { value, span: self.span() }),
+            Some(value) if range.contains(&value) => Some(At { value, span: self.span() }),
             Some(value) if value < least => {
                 self.refuse(format!("\"{}\" must be at least {least}", self.key), "too small", &help);
                 None
             }
             _ => {
-                let message = format!("\"{}\" must be from {least} to {}", self.key, i64::MAX);
+                let message = format!("\"{}\" must be from {least} to {most}", self.key);
                 self.refuse(message, "out of range", &help);
                 None
             }

@@ -40,7 +40,7 @@ fn every_scenario_of_the_repository_is_right() {
 fn the_story_is_read_as_it_is_meant() {
     let story = story();
     assert!(story.planned_length() <= Duration::from_secs(88));
-    assert_eq!(story.phases[3].fault.as_ref().unwrap().after, Duration::from_secs(3));
+    assert_eq!(story.phases[3].fault.as_ref().unwrap().after, Duration::from_secs(2));
     assert_eq!(story.key_space("post"), Some(("posts", 10_000)));
     assert_eq!(story.target.bypass, Some(BypassSpec::Header("Cache-Control".into(), "no-store".into())));
     let mut rules = String::new();

@@ -170,7 +170,7 @@ async fn metrics_tell_hits_misses_invalidations_and_the_breakers_state() {
     assert_eq!(app.metric("cache_hits_total").await, 2);
     assert_eq!(app.metric("cache_misses_total").await, 2);
     let text = app.metrics().await;
-    for name in ["cache_operation_duration_seconds_bucket", "cache_breaker_state", "cache_lease_rejections_total"] {
+    for name in ["cache_operation_duration_seconds_bucket", "cache_breaker_state", "cache_owed_invalidations"] {
         assert!(text.contains(name), "{name} is missing in:\n{text}");
     }
     let posts = text.lines().find(|line| line.starts_with("cache_hits_total") && line.contains("posts"));
