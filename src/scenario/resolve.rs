@@ -367,10 +367,15 @@ impl Context<'_> {
             Metric::Stale if !request.method.is_read() => {
                 Some((format!("\"{name}\" is no read, so it cannot be stale"), "name a request with get".to_owned()))
             }
-            Metric::Stale if !self.is_written(request) => Some((
-                format!("what \"{name}\" reads is never written by the same path, so it cannot be seen to be stale"),
-                format!("add a [[traffic.request]] with put = \"{}\" (or patch)", request.template()),
-            )),
+            // Where nothing at all is written, that has been said.
+            Metric::Stale if !self.is_written(request) && self.requests.iter().any(|one| self.is_written(one)) => {
+                Some((
+                    format!(
+                        "what \"{name}\" reads is never written by the same path, so it cannot be seen to be stale"
+                    ),
+                    format!("add a [[traffic.request]] with put = \"{}\" (or patch)", request.template()),
+                ))
+            }
             _ => None,
         };
         if let Some((message, help)) = refusal {

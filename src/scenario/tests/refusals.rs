@@ -277,6 +277,13 @@ fn rules_on_what_the_scenario_never_does() {
         &[("put = \"/items/{item}\"", "post = \"/items\""), ("errors < 1%", "stale < 0.1%")],
         &[("put = \"/items/{item}\"", "put = \"/items/{item}/name\""), ("errors < 1%", "stale for 'read item' == 0")],
         &[("put = ", "get = "), ("body = '{\"name\": \"{random}\"}'\n", ""), ("errors < 1%", "stale == 0")],
+        &[
+            (
+                "name = \"write item\"",
+                "name = \"list\"\nget = \"/items\"\n\n[[traffic.request]]\nname = \"write item\"",
+            ),
+            ("errors < 1%", "stale for list == 0"),
+        ],
         &[("[stack.redis]", "[stack.postgres]"), ("errors < 1%", "evictions == 0")],
         &[("start = [\"./app\"]\n", ""), ("errors < 1%", "app_memory < 1gb")],
         &[("expect = [404]", "cacheable = false"), ("errors < 1%", "hit_rate > 60%")],
