@@ -18,6 +18,7 @@ fn answer(index: u64) -> Answer {
         response: 200_000 + index * 37 % 5_000_000,
         service: 190_000 + index * 37 % 5_000_000,
         stale: false,
+        judged_fresh: false,
         lag: index.is_multiple_of(2).then_some(400_000),
     }
 }

@@ -142,7 +142,7 @@ mod tests {
         let proof = "\n[[criterion]]\nsays = \"x\"\nproved_by = \"none.rs::none\"\n";
         std::fs::write(&path, text + proof).unwrap();
         assert_eq!(checked(&path, &[], directory.path()).unwrap_err().exit, Exit::Usage);
-        std::fs::write(directory.path().join("none.rs"), "fn none() {}").unwrap();
+        std::fs::write(directory.path().join("none.rs"), "#[test]\nfn none() {}").unwrap();
         assert!(checked(&path, &[], directory.path()).is_ok());
     }
 }

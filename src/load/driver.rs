@@ -360,6 +360,7 @@ async fn send(
             response: nanoseconds(response),
             service: nanoseconds(service),
             stale: exchanged.stale,
+            judged_fresh: exchanged.judged_fresh,
             lag,
         },
     );

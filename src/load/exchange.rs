@@ -41,6 +41,8 @@ pub struct Exchanged {
     pub outcome: Outcome,
     /// Whether the answer was older than the last acknowledged write.
     pub stale: bool,
+    /// Whether it could be: a read with a version, of an item with an acknowledged write.
+    pub judged_fresh: bool,
     /// When it was sent.
     pub sent: Instant,
     /// When the last byte was in.
@@ -92,7 +94,8 @@ impl Exchange {
             }
         };
         let answered = !matches!(reading.outcome, Outcome::Error | Outcome::Wrong);
-        let stale = answered && request.method.is_read() && reading.version.is_some_and(|version| version < floor);
+        let judged_fresh = answered && request.method.is_read() && floor > 0 && reading.version.is_some();
+        let stale = judged_fresh && reading.version.is_some_and(|version| version < floor);
         if let (true, Some(item), Some(version), Method::Put | Method::Patch) =
             (answered, call.item, reading.version, request.method)
         {
@@ -106,7 +109,7 @@ impl Exchange {
             let detail = format!("version {version} after a write was acknowledged with version {floor}");
             self.example(phase, "stale", line, detail);
         }
-        (call.request, Exchanged { outcome: reading.outcome, stale, sent, done, unreachable })
+        (call.request, Exchanged { outcome: reading.outcome, stale, judged_fresh, sent, done, unreachable })
     }
 
     /// What is recorded of an arrival that was never sent: an error that took as long as it waited.

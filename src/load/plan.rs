@@ -114,14 +114,8 @@ impl TrafficPlan {
 
 fn plan_request(request: &Request, scenario: &Scenario) -> PlannedRequest {
     let path = Template::of(&request.path, scenario);
-    let template = request.path.split('?').next().unwrap_or_default().to_owned();
-    // The path names an item when its last segment is a key: /posts/{post}, not /posts/{post}/votes.
-    let item = template
-        .rsplit('/')
-        .next()
-        .and_then(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
-        .and_then(|name| Some(scenario.key_space(name)?.0.to_owned()))
-        .filter(|_| request.method != Method::Post);
+    let template = request.template().to_owned();
+    let item = request.item_key().and_then(|name| Some(scenario.key_space(name)?.0.to_owned()));
     PlannedRequest { path, body: request.body.as_ref().map(|body| Template::of(body, scenario)), item, template }
 }
 

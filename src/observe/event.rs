@@ -219,6 +219,10 @@ pub struct Cell {
     pub over: Vec<u64>,
     /// How many were older than the last write acknowledged before they were sent.
     pub stale: u64,
+    /// Reads that had a floor to be held against: a write of the item was acknowledged before, and the answer
+    /// carried a version. Only these can be stale.
+    #[serde(default)]
+    pub judged_fresh: u64,
 }
 
 /// The state of servers and processes at one moment.

@@ -77,6 +77,8 @@ pub struct Totals {
     pub over: Vec<u64>,
     /// How many were stale.
     pub stale: u64,
+    /// How many could be: see [`Cell::judged_fresh`].
+    pub judged_fresh: u64,
 }
 
 impl Totals {
@@ -96,6 +98,7 @@ impl Totals {
         self.service.merge(&other.service);
         self.response_sum += other.response_sum;
         self.stale += other.stale;
+        self.judged_fresh += other.judged_fresh;
         add_over(&mut self.over, &other.over);
     }
 
@@ -104,6 +107,7 @@ impl Totals {
         self.service.merge(&cell.service);
         self.response_sum += u128::from(cell.response_sum);
         self.stale += cell.stale;
+        self.judged_fresh += cell.judged_fresh;
         add_over(&mut self.over, &cell.over);
     }
 }

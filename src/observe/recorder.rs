@@ -27,6 +27,9 @@ pub struct Answer {
     pub service: u64,
     /// Whether it was older than the last write acknowledged before it was sent.
     pub stale: bool,
+    /// Whether it was a read that had a floor to be held against: a write of the item was acknowledged before, and
+    /// the answer carried a version.
+    pub judged_fresh: bool,
     /// How late an idle worker sent it, nanoseconds; `None` where the worker was busy at the intended start.
     pub lag: Option<u64>,
 }
@@ -91,11 +94,13 @@ impl Recorder {
             response_sum: 0,
             over: vec![0; self.limits.len()],
             stale: 0,
+            judged_fresh: 0,
         });
         cell.response.record(answer.response);
         cell.service.record(answer.service);
         cell.response_sum += answer.response;
         cell.stale += u64::from(answer.stale);
+        cell.judged_fresh += u64::from(answer.judged_fresh);
         for (limit, over) in self.limits.iter().zip(&mut cell.over) {
             *over += u64::from(answer.response > *limit);
         }
@@ -122,6 +127,7 @@ mod tests {
             response,
             service: response / 2,
             stale: false,
+            judged_fresh: false,
             lag: None,
         }
     }
@@ -137,6 +143,16 @@ mod tests {
         assert_eq!(window.cells.len(), 1);
         assert_eq!(window.cells[0].over, [1]);
         assert_eq!(window.cells[0].response_sum, 450 * MS);
+    }
+
+    #[test]
+    fn reads_that_could_be_judged_stale_are_counted_apart_from_those_that_could_not() {
+        let recorder = Recorder::new(Vec::new(), 2);
+        recorder.record(0, answer(Outcome::Hit, MS));
+        recorder.record(0, Answer { judged_fresh: true, ..answer(Outcome::Hit, MS) });
+        recorder.record(1, Answer { judged_fresh: true, stale: true, ..answer(Outcome::Hit, MS) });
+        let cell = &recorder.drain(1.0, 0).cells[0];
+        assert_eq!((cell.response.count(), cell.judged_fresh, cell.stale), (3, 2, 1));
     }
 
     #[test]

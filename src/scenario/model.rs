@@ -228,6 +228,32 @@ pub struct Request {
     pub expect: Vec<u16>,
 }
 
+impl Request {
+    /// The path without its query, placeholders as written: by it, writes and reads of one item find each other.
+    pub fn template(&self) -> &str {
+        self.path.split('?').next().unwrap_or_default()
+    }
+
+    /// The placeholder of the item that the path names: its last segment is a key, as in `/posts/{post}`, not in
+    /// `/posts/{post}/votes`. A POST to an item makes another one.
+    pub fn item_key(&self) -> Option<&str> {
+        let segment = self.template().rsplit('/').next()?;
+        let key = segment.strip_prefix('{')?.strip_suffix('}')?;
+        (self.method != Method::Post && key != "random").then_some(key)
+    }
+
+    /// Whether its answers can be told from another item's, where the target has an identity: it names an item
+    /// and is answered with it.
+    pub fn has_identity(&self) -> bool {
+        self.method != Method::Delete && self.item_key().is_some()
+    }
+
+    /// Whether it writes an item and is answered with the item's new version.
+    pub fn writes_item(&self) -> bool {
+        matches!(self.method, Method::Put | Method::Patch) && self.item_key().is_some()
+    }
+}
+
 /// HTTP methods that a scenario can send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {

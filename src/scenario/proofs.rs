@@ -28,8 +28,9 @@ pub fn check_proofs(loaded: &Loaded, base: &Path) -> Result<(), ScenarioErrors> 
         let problem = if texts.is_empty() {
             Problem::new(format!("the file of this proof is not there: {file}"))
                 .help("name it as seen from the project's root, and run cacheproof there")
-        } else if !texts.iter().any(|text| names(text, test)) {
-            Problem::new(format!("{file} has no test \"{test}\"")).help("name a test of that file")
+        } else if !texts.iter().any(|text| proves(file, text, test)) {
+            Problem::new(format!("{file} has no test \"{test}\""))
+                .help("name a test of that file, one that is not ignored")
         } else {
             continue;
         };
@@ -38,9 +39,77 @@ pub fn check_proofs(loaded: &Loaded, base: &Path) -> Result<(), ScenarioErrors> 
     if problems.is_empty() { Ok(()) } else { Err(ScenarioErrors::new(&loaded.name, &loaded.text, problems)) }
 }
 
-/// Whether a text holds a name as a whole word.
-fn names(text: &str, name: &str) -> bool {
+/// Whether a file's text holds a test of this name: in Rust, one that is run; in another language, the name.
+fn proves(file: &str, text: &str, name: &str) -> bool {
+    if file.ends_with(".rs") { is_rust_test(text, name) } else { words(text, name).next().is_some() }
+}
+
+/// Where a text holds a name as a whole word.
+fn words<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = usize> + 'a {
     let in_word = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(name)
-        .any(|(at, _)| !text[..at].ends_with(in_word) && !text[at + name.len()..].starts_with(in_word))
+        .map(|(at, _)| at)
+        .filter(move |at| !text[..*at].ends_with(in_word) && !text[at + name.len()..].starts_with(in_word))
+}
+
+/// Whether `fn NAME` stands in a Rust text below an attribute that makes it a test, and below none that has it
+/// ignored.
+fn is_rust_test(text: &str, name: &str) -> bool {
+    words(text, name).any(|at| {
+        let line_start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+        let before = text[line_start..at].trim();
+        if before.starts_with("//") || before.split_whitespace().next_back() != Some("fn") {
+            return false;
+        }
+        // The attributes stand on the lines above, up to the end of what comes before, and on the function's own.
+        let mut above: Vec<&str> = text[..line_start]
+            .lines()
+            .rev()
+            .map(str::trim)
+            .take_while(|line| line.starts_with("//") || !(line.is_empty() || line.ends_with(['{', '}', ';'])))
+            .filter(|line| !line.starts_with("//"))
+            .collect();
+        above.reverse();
+        above.push(before);
+        let attributes = above.join(" ");
+        let attributes = || attributes.split("#[").skip(1).map(|attribute| attribute.trim_start());
+        let says = |attribute: &str, word: &str| attribute.contains(word);
+        attributes().any(|attribute| says(attribute, "test") && !attribute.starts_with("cfg"))
+            && !attributes().any(|attribute| says(attribute, "ignore"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_in_rust_is_a_test_that_is_run() {
+        for test in [
+            "#[test]\nfn it() {}",
+            "}\n\n/// ignore this: }\n#[tokio::test(flavor = \"multi_thread\")]\n// why\nasync fn it() {}",
+            "#[tokio::test(\n    flavor = \"multi_thread\",\n)]\npub async fn it() {}",
+            "#[test] fn it() {}",
+            "fn it_too() {}\n#[test]\n#[cfg(unix)]\nfn it() {}",
+        ] {
+            assert!(proves("t.rs", test, "it"), "{test}");
+        }
+        for no_test in [
+            "fn it() {}",
+            "#[test]\nfn other() {}\n\nfn it() {}",
+            "#[test]\n#[ignore]\nfn it() {}",
+            "#[test]\n#[ignore = \"slow\"]\nfn it() {}",
+            "#[ignore]\n#[test]\nfn it() {}",
+            "#[test]\n#[cfg_attr(unix, ignore)]\nfn it() {}",
+            "#[cfg(test)]\nfn it() {}",
+            "// #[test]\nfn it() {}",
+            "#[test]\n// fn it() {}\nfn other() {}",
+            "#[test]\nfn other() { it(); }",
+            "#[test]\nfn it_too() {}",
+            "mod it;",
+        ] {
+            assert!(!proves("t.rs", no_test, "it"), "{no_test}");
+        }
+        assert!(proves("t.py", "def it():", "it") && !proves("t.py", "def its():", "it"));
+    }
 }

@@ -2,12 +2,12 @@
 //! never does, or that could never fail, is refused.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use super::grammar::{LimitTree, RuleTree, TermTree};
 use super::problem::known_names;
 use super::{
     CacheKind, Limit, Metric, Op, Path, Phase, Quantity, Request, Rule, StackSpec, TargetKind, TargetSpec, Term,
-    placeholders,
 };
 
 /// What a rule is checked against.
@@ -124,6 +124,8 @@ pub(super) fn resolve(text: &str, tree: &RuleTree, context: &Context<'_>) -> Res
             } else if term == other_term && refusals.is_empty() {
                 let help = "name another path, request or phase on one of the sides";
                 refusals.push(Refusal::new(&other.span, "both sides are the same measurement", help));
+            } else if refusals.is_empty() {
+                refusals.extend(context.check_comparison(&term, &other_term, &other.span));
             }
             Limit::Of { factor: *factor, term: other_term }
         }
@@ -176,12 +178,57 @@ fn check_value(
     }
 }
 
-/// Whether a request reads an item whose key stands in its path.
-fn names_item(request: &Request) -> bool {
-    request.method.is_read() && placeholders(&request.path).iter().any(|part| &request.path[part.clone()] != "{random}")
+/// Whether two sides of a comparison are counted and not measured as shares: twice the time, twice the count.
+fn stays_a_count(metric: Metric) -> bool {
+    matches!(metric, Metric::Requests | Metric::DbQueries | Metric::Evictions)
+}
+
+/// Whether it is a share of the requests as soon as it is held against another metric.
+fn becomes_a_share(metric: Metric) -> bool {
+    matches!(
+        metric,
+        Metric::Errors | Metric::Hits | Metric::Misses | Metric::Fallbacks | Metric::WrongAnswers | Metric::Stale
+    )
 }
 
 impl Context<'_> {
+    /// How long the phases of a term last.
+    fn length(&self, term: &Term) -> Duration {
+        let all = |phase: &&Phase| !phase.warm_up && term.path.is_none_or(|path| path == phase.path);
+        match term.phase.and_then(|index| self.phases.get(index)) {
+            Some(phase) => phase.lasts,
+            None => self.phases.iter().filter(all).map(|phase| phase.lasts).sum(),
+        }
+    }
+
+    /// Whether two terms of one kind can be held against each other.
+    fn check_comparison(&self, term: &Term, other: &Term, span: &Range<usize>) -> Option<Refusal> {
+        if becomes_a_share(term.metric) != becomes_a_share(other.metric) {
+            let share = if becomes_a_share(term.metric) { term.metric } else { other.metric };
+            let message = format!("{} and {} cannot be compared", term.metric, other.metric);
+            let help = format!("in a comparison {share} is a share of the requests: compare it with another share");
+            return Some(Refusal::new(span, message, help));
+        }
+        let (length, other_length) = (self.length(term), self.length(other));
+        if !stays_a_count(term.metric) && !stays_a_count(other.metric) || length == other_length {
+            return None;
+        }
+        let message =
+            format!("counts of {} s and of {} s cannot be compared", length.as_secs_f64(), other_length.as_secs_f64());
+        let help = match term.metric {
+            Metric::DbQueries => "use db_queries_per_request: it does not grow with a phase's length",
+            Metric::Requests => "use throughput: it does not grow with a phase's length",
+            _ => "compare phases that last equally long",
+        };
+        Some(Refusal::new(span, message, help))
+    }
+
+    /// Whether an item that the request reads is also written, so that its answers can be stale.
+    fn is_written(&self, read: &Request) -> bool {
+        read.method.is_read()
+            && self.requests.iter().any(|write| write.writes_item() && write.template() == read.template())
+    }
+
     fn term(&self, tree: &TermTree, refusals: &mut Vec<Refusal>) -> Term {
         let mut index = |name: &Option<(String, Range<usize>)>, kind: &str, known: Vec<&str>| {
             let (name, span) = name.as_ref()?;
@@ -267,16 +314,21 @@ impl Context<'_> {
                     "add a [[traffic.request]] with put or patch",
                 );
             }
-            Metric::WrongAnswers if self.target.identity.is_none() && self.target.version.is_none() => {
+            Metric::Stale if !self.requests.is_empty() && !self.requests.iter().any(|one| self.is_written(one)) => {
+                let read = self.requests.iter().find(|one| one.method.is_read() && one.item_key().is_some());
+                let path = read.map_or("/posts/{post}", Request::template);
                 refuse(
-                    "answers cannot be told apart",
-                    "say where an item's key and version stand: identity = \"id\" and version = \"version\" in [target]",
+                    "no item that is read is also written, so no answer can be seen to be stale",
+                    &format!("write and read by the same path: get = \"{path}\" and put = \"{path}\" (or patch)"),
                 );
             }
-            Metric::WrongAnswers if !self.requests.is_empty() && !self.requests.iter().any(names_item) => {
+            Metric::WrongAnswers if self.target.identity.is_none() => {
+                refuse("answers cannot be told apart", "say where an item's key stands: identity = \"id\" in [target]");
+            }
+            Metric::WrongAnswers if !self.requests.is_empty() && !self.requests.iter().any(Request::has_identity) => {
                 refuse(
-                    "no read names an item, so no answer can be another's",
-                    "add a [[traffic.request]] with get and a key in its path, e.g. get = \"/posts/{post}\"",
+                    "no request names an item, so no answer can be another's",
+                    "add a [[traffic.request]] whose path ends in a key, e.g. get = \"/posts/{post}\"",
                 );
             }
             Metric::HitRate if uncached => {
@@ -308,12 +360,21 @@ impl Context<'_> {
                 let help = format!("cacheable requests: {}", cacheable.collect::<Vec<_>>().join(", "));
                 Some((format!("{metric} does not count \"{name}\", which is not cacheable"), help))
             }
-            Metric::WrongAnswers if !names_item(request) => Some((
-                format!("\"{name}\" reads no item by its key, so its answers cannot be another's"),
-                "name a request with get and a key in its path".to_owned(),
+            Metric::WrongAnswers if !request.has_identity() => Some((
+                format!("\"{name}\" names no item, so its answers cannot be another's"),
+                "name a request with get, put or patch whose path ends in a key".to_owned(),
             )),
             Metric::Stale if !request.method.is_read() => {
                 Some((format!("\"{name}\" is no read, so it cannot be stale"), "name a request with get".to_owned()))
+            }
+            // Where nothing at all is written, that has been said.
+            Metric::Stale if !self.is_written(request) && self.requests.iter().any(|one| self.is_written(one)) => {
+                Some((
+                    format!(
+                        "what \"{name}\" reads is never written by the same path, so it cannot be seen to be stale"
+                    ),
+                    format!("add a [[traffic.request]] with put = \"{}\" (or patch)", request.template()),
+                ))
             }
             _ => None,
         };

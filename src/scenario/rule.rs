@@ -30,7 +30,7 @@ pub enum Metric {
     Misses,
     /// Reads answered past a cache that could not be reached: `fallbacks`, a count or a share.
     Fallbacks,
-    /// Answers for another item, or that no write ever produced: `wrong_answers`.
+    /// Answers for another item: `wrong_answers`.
     WrongAnswers,
     /// Answers older than the last write acknowledged before the read was sent: `stale`, a count or a share.
     Stale,

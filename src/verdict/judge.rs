@@ -10,7 +10,8 @@ use super::{CriterionResult, Finding, Ruling, Verdict};
 /// Judges what was seen by the scenario's rules. Pure: the same journal always gives the same verdict.
 ///
 /// A rule without samples fails. A percentile from fewer than 10 ÷ (1 − q) samples is inconclusive, unless the
-/// exact count of samples above the limit proves the failure beyond chance. A run that is not valid (a grave
+/// exact count of samples above the limit proves the failure beyond chance; so is a share from fewer than
+/// 3 ÷ min(limit, 1 − limit), and a mean or maximum from fewer than 20. Errors count as slower than any limit. A run that is not valid (a grave
 /// [`Finding`]) never passes.
 pub fn judge(scenario: &Scenario, seen: &Measurements) -> Verdict {
     let (validity, doubts) = examine(scenario, seen);

@@ -1,9 +1,12 @@
 //! What a rule's term comes to, measured on the journal.
 
 use crate::observe::{CellKey, Measurements, Outcome, Sample, Totals};
-use crate::scenario::{Limit, Metric, Quantity, Rule, Scenario, Term};
+use crate::scenario::{Limit, Metric, Path, Quantity, Rule, Scenario, Term};
 
 use super::Unit;
+
+/// A mean or a longest time of fewer answers says nothing.
+const FEWEST: u64 = 20;
 
 /// A term, measured.
 #[derive(Clone, Debug, Default)]
@@ -16,12 +19,16 @@ pub(super) struct Measured {
     pub samples: u64,
     /// The events counted by a count or a share: errors, stale answers…
     pub events: Option<u64>,
-    /// How many samples a percentile of this kind needs.
+    /// How many samples a measurement of this kind needs.
     pub needs: u64,
+    /// Errors among the samples of a time: an error is slower than any limit.
+    pub errors: u64,
+    /// So many errors that no limit can hold.
+    pub beyond: bool,
     /// Response times above a limit, exact. By [`Measured::above`].
     totals: Option<Totals>,
     /// Why there is no value, where that is not plain.
-    pub why_not: Option<&'static str>,
+    pub why_not: Option<String>,
 }
 
 impl Measured {
@@ -29,10 +36,11 @@ impl Measured {
         Self { value, unit: Some(unit), samples, ..Self::default() }
     }
 
-    /// How many response times were above `limit` nanoseconds, counted exactly; `None` where nobody counted.
+    /// How many response times were above `limit` nanoseconds, counted exactly, and the errors; `None` where nobody
+    /// counted.
     pub fn above(&self, limits: &[u64], limit: u64) -> Option<u64> {
         let index = limits.iter().position(|known| *known == limit)?;
-        Some(self.totals.as_ref()?.over.get(index).copied().unwrap_or(0))
+        Some(self.totals.as_ref()?.over.get(index).copied().unwrap_or(0) + self.errors)
     }
 }
 
@@ -60,8 +68,40 @@ fn wants_share(rule: &Rule) -> bool {
     }
 }
 
+/// What errors do to a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Errors {
+    /// They count as slower than any limit: a short time is good for the rule.
+    Slowest,
+    /// They are left out: a long time is good for the rule.
+    LeftOut,
+}
+
+/// "The database counted nothing", where it did so in these phases.
+pub(super) fn no_queries(scenario: &Scenario, phases: &[usize]) -> String {
+    let names: Vec<String> =
+        phases.iter().filter_map(|phase| Some(format!("'{}'", scenario.phases.get(*phase)?.name))).collect();
+    format!("the database counted no queries at all in {}", names.join(", "))
+}
+
+/// Phases past the cache in which requests were answered and the database counted nothing: then it is not the
+/// app's database, or its statistics are off.
+pub(super) fn silent_phases(scenario: &Scenario, seen: &Measurements) -> Vec<usize> {
+    let silent = |index: usize| {
+        seen.db_queries(index) == Some(0) && seen.count(|key| key.phase == index && key.outcome != Outcome::Error) > 0
+    };
+    let uncached = scenario.phases.iter().enumerate().filter(|(_, phase)| phase.path == Path::Uncached);
+    uncached.map(|(index, _)| index).filter(|index| silent(*index)).collect()
+}
+
 /// Measures a term of a rule.
-pub(super) fn measure(scenario: &Scenario, seen: &Measurements, rule: &Rule, term: &Term) -> Measured {
+pub(super) fn measure(
+    scenario: &Scenario,
+    seen: &Measurements,
+    rule: &Rule,
+    term: &Term,
+    errors_are: Errors,
+) -> Measured {
     let phases = phases_of(scenario, term);
     let selected = |key: &CellKey| {
         phases.contains(&key.phase)
@@ -69,8 +109,8 @@ pub(super) fn measure(scenario: &Scenario, seen: &Measurements, rule: &Rule, ter
             && term.request.is_none_or(|request| request == key.request)
     };
     let cacheable = |key: &CellKey| scenario.traffic.requests.get(key.request).is_some_and(|request| request.cacheable);
-    let read =
-        |key: &CellKey| scenario.traffic.requests.get(key.request).is_some_and(|request| request.method.is_read());
+    let identified =
+        |key: &CellKey| scenario.traffic.requests.get(key.request).is_some_and(|request| request.has_identity());
     let outcome = |outcome: Outcome| seen.count(|key| selected(key) && key.outcome == outcome);
     let requests = || seen.count(selected);
     let events = |events: u64, of: u64| {
@@ -81,12 +121,22 @@ pub(super) fn measure(scenario: &Scenario, seen: &Measurements, rule: &Rule, ter
             ..Measured::of((of > 0).then_some(value), if share { Unit::Share } else { Unit::Count }, of)
         }
     };
+    let answers = || seen.total(|key| selected(key) && key.outcome != Outcome::Error);
+    let slowest = errors_are == Errors::Slowest;
+    // A quick refusal must not make an app look fast.
     let percentile = |q: f64, service: bool| {
-        let totals = seen.total(selected);
+        let (totals, errors) = (answers(), outcome(Outcome::Error));
+        let sent = totals.count() + errors;
+        let beyond = errors as f64 > (1.0 - q) * sent as f64 * (1.0 + 1e-9);
+        let (samples, q_of_answers) =
+            if slowest { (sent, (q * sent as f64 / totals.count() as f64).min(1.0)) } else { (totals.count(), q) };
         let histogram = if service { &totals.service } else { &totals.response };
-        let value = histogram.quantile(q).map(|nanoseconds| nanoseconds as f64 / 1e9);
+        let value = if beyond { None } else { histogram.quantile(q_of_answers) };
+        let value = value.map(|nanoseconds| nanoseconds as f64 / 1e9);
         let needs = (10.0 / (1.0 - q) - 1e-6).ceil() as u64;
-        let counted = Measured { needs, ..Measured::of(value, Unit::Seconds, totals.count()) };
+        let errors = if slowest || beyond { errors } else { 0 };
+        let samples = if beyond { sent } else { samples };
+        let counted = Measured { needs, errors, beyond, ..Measured::of(value, Unit::Seconds, samples) };
         // The exact counts are of response times only.
         Measured { totals: (!service).then_some(totals), ..counted }
     };
@@ -102,14 +152,19 @@ pub(super) fn measure(scenario: &Scenario, seen: &Measurements, rule: &Rule, ter
         Metric::ResponsePercentile(q) => percentile(q, false),
         Metric::ServicePercentile(q) => percentile(q, true),
         Metric::Mean => {
-            let totals = seen.total(selected);
-            Measured::of(totals.mean().map(|mean| mean / 1e9), Unit::Seconds, totals.count())
+            let totals = answers();
+            // Timeouts left out would make it better: errors may only make it worse.
+            let all = if slowest { seen.total(selected).mean() } else { None };
+            let value = totals.mean().map(|mean| mean.max(all.unwrap_or(mean)) / 1e9);
+            let why_not = (value.is_none() && requests() > 0).then(|| "not one request was answered".to_owned());
+            Measured { needs: FEWEST, why_not, ..Measured::of(value, Unit::Seconds, totals.count()) }
         }
         Metric::Max => {
-            let totals = seen.total(selected);
-            let max = totals.response.max().map(|max| max as f64 / 1e9);
-            let counted = Measured::of(max, Unit::Seconds, totals.count());
-            Measured { totals: Some(totals), ..counted }
+            let totals = answers();
+            let errors = if slowest { outcome(Outcome::Error) } else { 0 };
+            let max = if errors > 0 { None } else { totals.response.max() }.map(|max| max as f64 / 1e9);
+            let counted = Measured::of(max, Unit::Seconds, totals.count() + errors);
+            Measured { needs: FEWEST, errors, beyond: errors > 0, totals: Some(totals), ..counted }
         }
         // None sent is a number too, but a rule about nothing proves nothing: it fails as "no samples".
         Metric::Requests => {
@@ -134,7 +189,8 @@ pub(super) fn measure(scenario: &Scenario, seen: &Measurements, rule: &Rule, ter
             let misses = seen.count(|key| selected(key) && cacheable(key) && key.outcome == Outcome::Miss);
             let known = hits + misses;
             let value = (known > 0).then(|| hits as f64 / known as f64);
-            let why_not = (known == 0 && requests() > 0).then_some("no answer said whether it was a hit or a miss");
+            let why_not =
+                (known == 0 && requests() > 0).then(|| "no answer said whether it was a hit or a miss".to_owned());
             Measured { events: Some(hits), why_not, ..Measured::of(value, Unit::Share, known) }
         }
         Metric::Hits | Metric::Misses => {
@@ -143,17 +199,34 @@ pub(super) fn measure(scenario: &Scenario, seen: &Measurements, rule: &Rule, ter
             events(seen.count(|key| selected(key) && cacheable(key) && key.outcome == wanted), of)
         }
         Metric::Fallbacks => events(outcome(Outcome::Fallback), requests()),
-        Metric::WrongAnswers => events(outcome(Outcome::Wrong), requests()),
+        // Of answers that could be told from another item's.
+        Metric::WrongAnswers => {
+            let answers = seen.count(|key| selected(key) && identified(key) && key.outcome != Outcome::Error);
+            let why_not = "no request that names an item was answered";
+            let why_not = (answers == 0 && requests() > 0).then(|| why_not.to_owned());
+            Measured { why_not, ..events(outcome(Outcome::Wrong), answers) }
+        }
+        // Of reads that had a write to be held against.
         Metric::Stale => {
-            let reads = seen.total(|key| selected(key) && read(key));
-            events(reads.stale, reads.count())
+            let all = seen.total(selected);
+            let why_not = "no answer carried a version of an item that was written before";
+            let why_not = (all.judged_fresh == 0 && all.count() > 0).then(|| why_not.to_owned());
+            Measured { why_not, ..events(all.stale, all.judged_fresh) }
         }
         Metric::DbQueries | Metric::DbQueriesPerRequest => {
-            let of = seen.count(|key| phases.contains(&key.phase));
+            // An error asks the database for nothing, or cannot be known to.
+            let per_request = term.metric == Metric::DbQueriesPerRequest;
+            let of = seen.count(|key| phases.contains(&key.phase) && !(per_request && key.outcome == Outcome::Error));
             let grown: Option<u64> = phases.iter().map(|phase| seen.db_queries(*phase)).sum();
-            let why_not = grown.is_none().then_some("the database gave no statistics");
-            let per = if term.metric == Metric::DbQueries { 1.0 } else { of as f64 };
-            let value = grown.filter(|_| of > 0).map(|queries| queries as f64 / per);
+            let silent: Vec<usize> =
+                silent_phases(scenario, seen).into_iter().filter(|phase| phases.contains(phase)).collect();
+            let why_not = match grown {
+                None => Some("the database gave no statistics".to_owned()),
+                Some(_) if !silent.is_empty() => Some(no_queries(scenario, &silent)),
+                Some(_) => None,
+            };
+            let per = if per_request { of as f64 } else { 1.0 };
+            let value = grown.filter(|_| of > 0 && silent.is_empty()).map(|queries| queries as f64 / per);
             Measured { events: grown, why_not, ..Measured::of(value, Unit::Count, of) }
         }
         Metric::RedisMemory => {
@@ -167,20 +240,20 @@ pub(super) fn measure(scenario: &Scenario, seen: &Measurements, rule: &Rule, ter
                 true => "Redis gave no statistics, or has no maxmemory to compare with",
                 false => "Redis gave no statistics",
             };
-            Measured { why_not: largest.value.is_none().then_some(why_not), ..largest }
+            Measured { why_not: largest.value.is_none().then(|| why_not.to_owned()), ..largest }
         }
         Metric::Evictions => {
             let counter = |sample: &Sample| sample.redis.as_ref().map(|redis| redis.evicted);
             let grown: Option<u64> = phases.iter().map(|phase| seen.growth(*phase, counter)).sum();
-            let why_not = grown.is_none().then_some("Redis gave no statistics");
+            let why_not = grown.is_none().then(|| "Redis gave no statistics".to_owned());
             let count = samples().filter(|(_, sample)| counter(sample).is_some()).count();
             Measured { events: grown, why_not, ..Measured::of(grown.map(|n| n as f64), Unit::Count, count as u64) }
         }
         Metric::AppMemory => {
             let values = samples().filter_map(|(_, sample)| sample.app.as_ref()).map(|app| app.memory as f64);
             let largest = largest(values, Unit::Bytes);
-            let why_not =
-                largest.value.is_none().then_some("the app's process is unknown: cacheproof did not start it");
+            let why_not = "the app's process is unknown: cacheproof did not start it";
+            let why_not = largest.value.is_none().then(|| why_not.to_owned());
             Measured { why_not, ..largest }
         }
     }

@@ -55,7 +55,7 @@ pub struct RuleResult {
     pub unit: Unit,
     /// Number of samples behind `observed`.
     pub samples: u64,
-    /// For a limit on time: how many samples were above it, counted exactly.
+    /// For a limit on time: how many samples were above it, counted exactly, errors among them.
     pub over: Option<u64>,
     /// The evidence in words, with its numbers: `P95 4.2 ms (n = 5 981, 0 above 150 ms)`.
     pub evidence: String,

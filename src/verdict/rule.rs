@@ -5,16 +5,28 @@ use std::collections::BTreeSet;
 use crate::observe::Measurements;
 use crate::scenario::{Limit, Metric, Op, Quantity, Rule, Scenario, Term};
 
-use super::measure::{Measured, measure, phases_of};
+use super::measure::{Errors, Measured, measure, no_queries, phases_of};
 use super::validity::Doubts;
 use super::{RuleResult, Ruling, Unit, numbers};
 
 /// Judges a rule, then weakens the ruling by what is doubtful about the phases it speaks of.
 pub(super) fn judge_rule(scenario: &Scenario, seen: &Measurements, doubts: &Doubts, rule: &Rule) -> RuleResult {
-    let observed = measure(scenario, seen, rule, &rule.term);
+    // Errors never help a rule, on neither side.
+    let (errors, errors_of_other) = match rule.op {
+        Op::More | Op::AtLeast => (Errors::LeftOut, Errors::Slowest),
+        Op::Less | Op::AtMost | Op::Equal | Op::NotEqual => (Errors::Slowest, Errors::LeftOut),
+    };
+    let observed = measure(scenario, seen, rule, &rule.term, errors);
     let mut result = match &rule.limit {
         Limit::Value(limit) => against_value(seen, rule, &observed, *limit),
-        Limit::Of { factor, term } => against_term(rule, &observed, &measure(scenario, seen, rule, term), *factor),
+        Limit::Of { factor, term } => {
+            let mut other = measure(scenario, seen, rule, term, errors_of_other);
+            if is_db(term.metric) && other.value == Some(0.0) {
+                other.value = None;
+                other.why_not = Some(no_queries(scenario, &phases_of(scenario, term)));
+            }
+            against_term(rule, &observed, &other, *factor)
+        }
     };
     let mut phases: BTreeSet<usize> = phases_of(scenario, &rule.term).into_iter().collect();
     if let Limit::Of { term, .. } = &rule.limit {
@@ -37,15 +49,18 @@ fn against_value(seen: &Measurements, rule: &Rule, observed: &Measured, limit: Q
         over: None,
         evidence: String::new(),
     };
-    let Some(value) = observed.value else {
-        result.evidence = no_samples(observed);
-        return result;
-    };
     let nanoseconds = (limit * 1e9).round();
-    if unit == Unit::Seconds && nanoseconds >= 0.0 {
+    if unit == Unit::Seconds && nanoseconds >= 0.0 && observed.samples > 0 {
         let limits = seen.start.as_ref().map_or(&[][..], |start| &start.limits);
         result.over = observed.above(limits, nanoseconds as u64);
     }
+    let Some(value) = observed.value else {
+        result.evidence = no_value(rule.term.metric, unit, observed);
+        if observed.beyond && !errors_are_proof(rule.term.metric, observed) {
+            too_few(&mut result, observed.needs);
+        }
+        return result;
+    };
     result.ruling = match (rule.term.metric, result.over) {
         (Metric::ResponsePercentile(q), Some(over)) => percentile_by_count(rule.op, q, observed.samples, over),
         (Metric::Max, Some(over)) => percentile_by_count(rule.op, 1.0, observed.samples, over),
@@ -54,19 +69,56 @@ fn against_value(seen: &Measurements, rule: &Rule, observed: &Measured, limit: Q
     .unwrap_or_else(|| compare(rule.op, value, limit));
     result.evidence = evidence(rule, observed, value, limit, unit, &result);
 
-    if observed.samples < observed.needs {
-        let proven = match (rule.term.metric, result.over) {
-            (Metric::ResponsePercentile(q), Some(over)) => {
-                result.ruling == Ruling::Fail && observed.samples >= 20 && beyond_chance(over, observed.samples, q)
-            }
+    let needs = observed.needs.max(share_needs(rule.term.metric, unit, limit));
+    if observed.samples < needs {
+        let n = observed.samples;
+        let proof = match (rule.term.metric, result.over) {
+            (Metric::ResponsePercentile(q), Some(over)) => n >= 20 && beyond_chance(over, n, q),
+            // One is enough.
+            (Metric::Max, Some(over)) => over > 0 && matches!(rule.op, Op::Less | Op::AtMost),
+            _ if unit == Unit::Share => share_is_broken(rule.op, observed.events.unwrap_or(0), n, limit),
             _ => false,
         };
-        if !proven {
-            result.ruling = Ruling::Inconclusive;
-            result.evidence += &format!(": too few to tell, {} are needed", numbers::count(observed.needs));
+        if result.ruling != Ruling::Fail || !proof {
+            too_few(&mut result, needs);
         }
     }
     result
+}
+
+fn too_few(result: &mut RuleResult, needs: u64) {
+    result.ruling = Ruling::Inconclusive;
+    result.evidence += &format!(": too few to tell, {} are needed", numbers::count(needs));
+}
+
+/// How many samples a limit on a share needs: so many that three are to be expected on its rarer side (the rule of
+/// three: with fewer, none at all seen would not yet show that the limit is kept).
+fn share_needs(metric: Metric, unit: Unit, limit: f64) -> u64 {
+    // Memory is a share of what is allotted, not of samples.
+    if unit != Unit::Share || metric == Metric::RedisMemory || limit <= 0.0 || limit >= 1.0 {
+        return 0;
+    }
+    (3.0 / limit.min(1.0 - limit) - 1e-6).ceil() as u64
+}
+
+/// Whether few samples show already, beyond chance, that a limit on a share is broken.
+fn share_is_broken(op: Op, events: u64, n: u64, limit: f64) -> bool {
+    match op {
+        Op::Less | Op::AtMost => beyond_chance(events, n, 1.0 - limit),
+        Op::More | Op::AtLeast => beyond_chance(n.saturating_sub(events), n, limit),
+        Op::Equal | Op::NotEqual => false,
+    }
+}
+
+/// Whether so many errors are more than chance allows beyond a percentile.
+fn errors_are_proof(metric: Metric, observed: &Measured) -> bool {
+    let (errors, n) = (observed.errors, observed.samples);
+    match metric {
+        Metric::ResponsePercentile(q) | Metric::ServicePercentile(q) => {
+            n >= observed.needs || (n >= 20 && beyond_chance(errors, n, q))
+        }
+        _ => true,
+    }
 }
 
 fn against_term(rule: &Rule, observed: &Measured, other: &Measured, factor: f64) -> RuleResult {
@@ -84,7 +136,10 @@ fn against_term(rule: &Rule, observed: &Measured, other: &Measured, factor: f64)
     let (Some(value), Some(base)) = (observed.value, other.value) else {
         let missing = if observed.value.is_none() { observed } else { other };
         let side = if observed.value.is_none() { "measured" } else { "compared with" };
-        result.evidence = format!("{} for what is {side}", no_samples(missing));
+        result.evidence = format!("{} for what is {side}", no_value(rule.term.metric, unit, missing));
+        if missing.beyond && !errors_are_proof(rule.term.metric, missing) {
+            too_few(&mut result, missing.needs);
+        }
         return result;
     };
     let name = name(rule.term.metric, unit);
@@ -108,6 +163,10 @@ fn against_term(rule: &Rule, observed: &Measured, other: &Measured, factor: f64)
         (format!("{} times", numbers::plain(value / base)), format!("{} times", numbers::plain(factor)))
     };
     result.evidence = if base == 0.0 { both } else { format!("{both}: {ratio} (limit {limit})") };
+    let errors = observed.errors + other.errors;
+    if errors > 0 {
+        result.evidence += &format!(", {} counted as slower than any", errors_of(errors, 0));
+    }
     let needs = observed.needs.max(other.needs);
     if result.samples < needs {
         result.ruling = Ruling::Inconclusive;
@@ -120,7 +179,8 @@ fn against_term(rule: &Rule, observed: &Measured, other: &Measured, factor: f64)
 fn weaken(scenario: &Scenario, doubts: &Doubts, rule: &Rule, phases: &BTreeSet<usize>, result: &mut RuleResult) {
     let name = |phase: usize| scenario.phases.get(phase).map_or("?", |phase| phase.name.as_str());
     let why = if let Some(phase) = phases.intersection(&doubts.broken_off).next() {
-        if result.ruling == Ruling::Fail && result.observed.is_some() && only_grows(rule) {
+        let seen = result.observed.is_some() || result.over.is_some_and(|over| over > 0);
+        if result.ruling == Ruling::Fail && seen && only_grows(rule) {
             return;
         }
         format!("the run broke off before '{}' was over", name(*phase))
@@ -217,8 +277,26 @@ fn is_timing(metric: Metric) -> bool {
     )
 }
 
-fn no_samples(observed: &Measured) -> String {
-    observed.why_not.map_or_else(|| "no samples".to_owned(), |why| format!("no samples: {why}"))
+/// Whether it counts the database's work.
+fn is_db(metric: Metric) -> bool {
+    matches!(metric, Metric::DbQueries | Metric::DbQueriesPerRequest)
+}
+
+/// Why there is no value: nothing to measure, or too many errors.
+fn no_value(metric: Metric, unit: Unit, observed: &Measured) -> String {
+    if observed.beyond {
+        let share = numbers::share(observed.errors as f64 / observed.samples as f64);
+        let errors = errors_of(observed.errors, observed.samples);
+        return format!("{} beyond any limit: {errors} = {share}", name(metric, unit));
+    }
+    observed.why_not.as_ref().map_or_else(|| "no samples".to_owned(), |why| format!("no samples: {why}"))
+}
+
+/// `1 error`, `3 errors of n = 1 200`.
+fn errors_of(errors: u64, of: u64) -> String {
+    let word = if errors == 1 { "error" } else { "errors" };
+    let of = if of > 0 { format!(" of n = {}", numbers::count(of)) } else { String::new() };
+    format!("{} {word}{of}", numbers::count(errors))
 }
 
 /// How a metric is called in evidence, before its number; empty where the number comes first.
@@ -271,7 +349,12 @@ fn evidence(rule: &Rule, observed: &Measured, value: f64, limit: f64, unit: Unit
             } else {
                 String::new()
             };
-            text += &format!(" (n = {n}, {} above {}{share})", numbers::count(over), numbers::time(limit));
+            let errors = if observed.errors > 0 {
+                format!(", {} of them errors", numbers::count(observed.errors))
+            } else {
+                String::new()
+            };
+            text += &format!(" (n = {n}, {} above {}{share}{errors})", numbers::count(over), numbers::time(limit));
         }
         Metric::Requests => {}
         Metric::DbQueries | Metric::DbQueriesPerRequest => {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::observe::{Ending, FaultStage, Lag, Measurements, Sample};
+use crate::observe::{Ending, FaultStage, Lag, Measurements, Outcome, Sample};
 use crate::scenario::{Drive, Scenario};
 
+use super::measure::silent_phases;
 use super::{Finding, numbers};
 
 /// The generator's lateness that counts as too late, in nanoseconds.
@@ -45,6 +46,7 @@ pub(super) fn examine(scenario: &Scenario, seen: &Measurements) -> (Vec<Finding>
     }
     faults(scenario, seen, &mut findings, &mut doubts);
     statistics(scenario, seen, &mut findings);
+    silence(scenario, seen, &mut findings);
     for note in &seen.notes {
         findings.light(note.clone());
     }
@@ -238,6 +240,22 @@ fn faults(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, dou
         } else if over && !reached(FaultStage::SeenUndone) {
             findings.light(format!("After '{what}' in '{}' the victim was not seen to work again.", phase.name));
         }
+    }
+}
+
+/// A database that counts nothing while the app answers past its cache is not the app's, or does not count.
+fn silence(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) {
+    if scenario.stack.postgres.is_none() {
+        return;
+    }
+    for phase in silent_phases(scenario, seen) {
+        let answered = seen.count(|key| key.phase == phase && key.outcome != Outcome::Error);
+        findings.grave(format!(
+            "Postgres counted 0 queries in '{}', though {} requests were answered there past the cache: is this the \
+             app's database? Let [stack.postgres] name it, and look whether the requests go past the cache.",
+            name(scenario, phase),
+            numbers::count(answered)
+        ));
     }
 }
 

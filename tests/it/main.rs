@@ -17,3 +17,4 @@ mod stack;
 mod stack_choice;
 mod support;
 mod verdict;
+mod verdict_judged;

@@ -265,6 +265,7 @@ impl Sim {
                 response_sum: 0,
                 over: vec![0; limits.len()],
                 stale: 0,
+                judged_fresh: 0,
             });
             cell.response.record(response);
             cell.service.record(service);
@@ -276,9 +277,10 @@ impl Sim {
             if outcome != Outcome::Error && outcome != Outcome::Hit {
                 self.queries += 1 + u64::from(request == 1);
             }
-            if outcome == Outcome::Hit {
+            // Every post was written before: each answer to a read of one is held against that write.
+            cell.judged_fresh += u64::from(request == 0 && outcome != Outcome::Error);
+            if outcome == Outcome::Hit && request == 0 {
                 self.cached_reads += 1;
-                self.redis.hits += 1;
                 if self.plan.stale_every > 0 && self.cached_reads.is_multiple_of(self.plan.stale_every) {
                     cell.stale += 1;
                     let text = "version 3 was answered after version 4 had been acknowledged 1.2 s before".to_owned();
@@ -293,6 +295,7 @@ impl Sim {
                     });
                 }
             }
+            self.redis.hits += u64::from(outcome == Outcome::Hit);
             if outcome == Outcome::Miss {
                 self.redis.misses += 1;
                 self.redis.keys += 1;

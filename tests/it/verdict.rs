@@ -13,7 +13,7 @@ fn judged(plan: &Plan) -> Verdict {
 }
 
 /// One rule judged on a journal.
-fn alone(plan: &Plan, lines: &[Line], rule: Rule) -> (RuleResult, Verdict) {
+pub fn alone(plan: &Plan, lines: &[Line], rule: Rule) -> (RuleResult, Verdict) {
     let criteria = vec![Criterion { says: "it".to_owned(), rules: vec![rule], proved_by: None }];
     let scenario = Scenario { criteria, ..scenario(plan) };
     let verdict = judge(&scenario, &Measurements::of(lines));
@@ -21,12 +21,12 @@ fn alone(plan: &Plan, lines: &[Line], rule: Rule) -> (RuleResult, Verdict) {
 }
 
 /// A rule against a fixed value.
-fn against(text: &str, metric: Metric, path: Option<Path>, phase: Option<usize>, op: Op, limit: Quantity) -> Rule {
+pub fn against(text: &str, metric: Metric, path: Option<Path>, phase: Option<usize>, op: Op, limit: Quantity) -> Rule {
     let term = Term { metric, path, request: None, phase };
     Rule { text: text.to_owned(), term, op, limit: Limit::Value(limit) }
 }
 
-fn findings(verdict: &Verdict, grave: bool) -> Vec<&str> {
+pub fn findings(verdict: &Verdict, grave: bool) -> Vec<&str> {
     verdict.validity.iter().filter(|finding| finding.grave == grave).map(|finding| finding.text.as_str()).collect()
 }
 
@@ -113,7 +113,7 @@ fn lagging(late: impl Fn(&mut Lag)) -> Verdict {
             && line.at > 35.0
             && line.at < 41.0
         {
-            late(window.send_lag.as_mut().unwrap());
+            late(window.send_lag.as_mut().expect("a lag in every window"));
         }
     }
     judge(&scenario(&plan), &Measurements::of(&lines))

@@ -58,17 +58,19 @@ impl StoryError {
 }
 
 /// Puts a block into a story, in place of an earlier one or at its end, and sets its boxes by the verdict: ticked
-/// where the criterion passed, not ticked where it did not. A box is a criterion's where their texts are equal but
+/// where the criterion passed in a run without a grave finding (a run that broke off has one), not ticked otherwise,
+/// also where a test alone proves it: the run that would show the deployment right is not there. A box is a criterion's where their texts are equal but
 /// for emphasis, spaces and a full stop.
 pub fn attach_to(story: &str, verdict: &Verdict, block: &str) -> Result<Attached, StoryError> {
     let outline = Outline::of(story)?;
     let mut attached = Attached::default();
     let mut edits: Vec<(Range<usize>, String)> = Vec::new();
 
+    let sound = !verdict.validity.iter().any(|finding| finding.grave);
     // Criteria of the same words stand or fall together.
     let mut wanted: BTreeMap<String, bool> = BTreeMap::new();
     for criterion in &verdict.criteria {
-        let proved = criterion.ruling == Ruling::Pass;
+        let proved = sound && criterion.ruling == Ruling::Pass;
         wanted.entry(comparable(&criterion.says)).and_modify(|all| *all &= proved).or_insert(proved);
     }
     let mut found: BTreeMap<&str, (bool, bool)> = BTreeMap::new();

@@ -246,17 +246,44 @@ fn rule_meaning() {
         "stale for 'write item' == 0",
         "db_queries < 100",
         "evictions for 'read item' == 0",
+        "requests in steady <= 40% of requests in uncached",
+        "evictions in steady <= 2x evictions in 'redis down'",
+        "errors in steady <= 1% of requests in steady",
     ]));
 }
 
+/// The body of the sample's write, left out.
+const BODY: (&str, &str) = ("body = '{\"name\": \"{random}\"}'\n", "");
+/// The sample's read, of a list.
+const ITEM_LIST: (&str, &str) = ("get = \"/items/{item}\"", "get = \"/items?like={item}\"");
+
 #[test]
 fn rules_on_what_the_scenario_never_does() {
-    let cases: [&[(&str, &str)]; 10] = [
+    let cases: [&[(&str, &str)]; 15] = [
         &[("identity = \"id\"\nversion = \"version\"\n", ""), ("errors < 1%", "wrong_answers == 0")],
         &[("version = \"version\"\n", ""), ("errors < 1%", "stale == 0")],
-        &[("get = \"/items/{item}\"", "get = \"/items\""), ("errors < 1%", "wrong_answers == 0")],
-        &[("errors < 1%", "wrong_answers for 'write item' == 0")],
+        &[("identity = \"id\"\n", ""), ("errors < 1%", "wrong_answers == 0")],
+        &[
+            ("put = \"/items/{item}\"", "delete = \"/items/{item}\""),
+            BODY,
+            ITEM_LIST,
+            ("errors < 1%", "wrong_answers == 0"),
+        ],
+        &[
+            ("put = \"/items/{item}\"", "put = \"/items/{item}/name\""),
+            ("errors < 1%", "wrong_answers for 'write item' == 0"),
+        ],
+        &[("put = \"/items/{item}\"", "put = \"/items/{item}/name\""), ("errors < 1%", "stale == 0")],
+        &[("put = \"/items/{item}\"", "post = \"/items\""), ("errors < 1%", "stale < 0.1%")],
+        &[("put = \"/items/{item}\"", "put = \"/items/{item}/name\""), ("errors < 1%", "stale for 'read item' == 0")],
         &[("put = ", "get = "), ("body = '{\"name\": \"{random}\"}'\n", ""), ("errors < 1%", "stale == 0")],
+        &[
+            (
+                "name = \"write item\"",
+                "name = \"list\"\nget = \"/items\"\n\n[[traffic.request]]\nname = \"write item\"",
+            ),
+            ("errors < 1%", "stale for list == 0"),
+        ],
         &[("[stack.redis]", "[stack.postgres]"), ("errors < 1%", "evictions == 0")],
         &[("start = [\"./app\"]\n", ""), ("errors < 1%", "app_memory < 1gb")],
         &[("expect = [404]", "cacheable = false"), ("errors < 1%", "hit_rate > 60%")],
@@ -269,6 +296,41 @@ fn rules_on_what_the_scenario_never_does() {
         ],
     ];
     snapshot!(all(cases));
+}
+
+#[test]
+fn database_work_of_unlike_phases() {
+    let database: (&str, &str) = ("[target]\n", "[stack.postgres]\nprovider = \"local\"\n\n[target]\n");
+    let unlike = ("errors < 1%", "db_queries in steady <= 40% of db_queries in uncached");
+    snapshot!(refused(&[database, unlike]));
+    for (rule, right) in
+        [("db_queries_per_request in steady <= 40% of db_queries_per_request in uncached", ""), (unlike.1, "20s")]
+    {
+        let mut text = APP.replace("errors < 1%", rule).replace(database.0, database.1);
+        if !right.is_empty() {
+            text = text.replace("lasts = \"5s\"\n", &format!("lasts = \"{right}\"\n"));
+        }
+        if let Err(errors) = parse("app.toml", &text) {
+            panic!("{}", shown(&errors));
+        }
+    }
+}
+
+/// Writes and reads meet by their paths, whatever their queries; a put is answered with its item as well.
+#[test]
+fn rules_on_what_the_scenario_does() {
+    for (from, to, rule) in [
+        ("put = \"/items/{item}\"", "put = \"/items/{item}?by={item}\"", "stale == 0"),
+        ("put = \"/items/{item}\"", "patch = \"/items/{item}\"", "stale for 'read item' < 0.1%"),
+        ("seed = 7", "seed = 8", "wrong_answers for 'write item' == 0"),
+        ("seed = 7", "seed = 8", "errors in steady <= 2x errors in 'redis down'"),
+        ("seed = 7", "seed = 8", "hits in steady >= 2x misses in uncached"),
+    ] {
+        let text = APP.replace(from, to).replace("errors < 1%", rule);
+        if let Err(errors) = parse("app.toml", &text) {
+            panic!("{rule}: {}", shown(&errors));
+        }
+    }
 }
 
 #[test]
