@@ -31,7 +31,7 @@ pub(super) async fn choose(
             let docker = container_with(kind, &image, tell).await?;
             Ok(Choice::Container { docker, image, why: asked("container") })
         }
-        Provider::Auto => match container_with(kind, &image, tell).await {
+        Provider::Auto => match here(kind, &image, tell).await {
             Ok(docker) => Ok(Choice::Container { docker, why: format!("Docker answers and has image {image}"), image }),
             Err(no_container) => match installed(kind) {
                 Ok(installed) => {
@@ -58,6 +58,14 @@ fn reason(error: &StackError) -> String {
             format!("Docker answers but has no image {image} and can't pull it ({cause})")
         }
         other => other.to_string(),
+    }
+}
+
+/// As [`container_with`], where Docker is this machine's own.
+async fn here(kind: Kind, image: &str, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Docker, StackError> {
+    match std::env::var("DOCKER_HOST") {
+        Ok(host) if docker::is_elsewhere(&host) => Err(StackError::DockerElsewhere),
+        _ => container_with(kind, image, tell).await,
     }
 }
 

@@ -118,8 +118,7 @@ pub(super) fn measure(scenario: &Scenario, seen: &Measurements, rule: &Rule, ter
         }
         Metric::Throughput => {
             let answered = seen.count(|key| selected(key) && key.outcome != Outcome::Error);
-            let seconds: f64 = phases.iter().map(|phase| seen.phase_seconds(*phase)).sum();
-            let value = (seconds > 0.0 && requests() > 0).then_some(answered as f64 / seconds);
+            let value = seen.throughput(&phases, selected).filter(|_| requests() > 0);
             Measured::of(value, Unit::PerSecond, answered)
         }
         Metric::Errors => events(outcome(Outcome::Error), requests()),
@@ -151,7 +150,7 @@ pub(super) fn measure(scenario: &Scenario, seen: &Measurements, rule: &Rule, ter
         Metric::DbQueries | Metric::DbQueriesPerRequest => {
             let of = seen.count(|key| phases.contains(&key.phase));
             let grown: Option<u64> = phases.iter().map(|phase| seen.db_queries(*phase)).sum();
-            let why_not = grown.is_none().then_some("the database gave no statistics");
+            let why_not = grown.is_none().then_some("the database did not answer the probe at the phase's edges");
             let per = if term.metric == Metric::DbQueries { 1.0 } else { of as f64 };
             let value = grown.filter(|_| of > 0).map(|queries| queries as f64 / per);
             Measured { events: grown, why_not, ..Measured::of(value, Unit::Count, of) }
@@ -171,7 +170,7 @@ pub(super) fn measure(scenario: &Scenario, seen: &Measurements, rule: &Rule, ter
         }
         Metric::Evictions => {
             let counter = |sample: &Sample| sample.redis.as_ref().map(|redis| redis.evicted);
-            let grown: Option<u64> = phases.iter().map(|phase| seen.growth(*phase, counter)).sum();
+            let grown: Option<u64> = phases.iter().map(|phase| seen.evictions(*phase)).sum();
             let why_not = grown.is_none().then_some("Redis gave no statistics");
             let count = samples().filter(|(_, sample)| counter(sample).is_some()).count();
             Measured { events: grown, why_not, ..Measured::of(grown.map(|n| n as f64), Unit::Count, count as u64) }
