@@ -63,10 +63,10 @@ fn reason(error: &StackError) -> String {
 
 /// As [`container_with`], where Docker is this machine's own.
 async fn here(kind: Kind, image: &str, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Docker, StackError> {
-    match std::env::var("DOCKER_HOST") {
-        Ok(host) if docker::is_elsewhere(&host) => Err(StackError::DockerElsewhere),
-        _ => container_with(kind, image, tell).await,
+    if docker::elsewhere() {
+        return Err(StackError::DockerElsewhere);
     }
+    container_with(kind, image, tell).await
 }
 
 async fn container_with(kind: Kind, image: &str, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Docker, StackError> {

@@ -27,9 +27,13 @@ async fn within<T>(
     tokio::time::timeout(patience, answer).await.unwrap_or(Err(BollardError::RequestTimeoutError))
 }
 
-/// Whether this DOCKER_HOST names another machine's Docker, or one that can't be told from it: ports are published
-/// on that machine's loopback, where nobody here reaches them.
-pub(super) fn is_elsewhere(docker_host: &str) -> bool {
+/// Whether DOCKER_HOST names another machine's Docker, or one that can't be told from it: ports are published on
+/// that machine's loopback, where nobody here reaches them.
+pub(super) fn elsewhere() -> bool {
+    std::env::var("DOCKER_HOST").is_ok_and(|host| is_elsewhere(&host))
+}
+
+fn is_elsewhere(docker_host: &str) -> bool {
     let host = docker_host.trim();
     !host.is_empty() && !host.starts_with("unix://")
 }

@@ -204,6 +204,7 @@ impl Sim {
         self.push(at, Event::Fault(event));
         if stage == FaultStage::Undone {
             (self.redis.memory, self.redis.keys) = (1_100_000, 0);
+            (self.redis.hits, self.redis.misses) = (0, 0);
             self.redis.run_id = "b".repeat(40);
         }
     }
