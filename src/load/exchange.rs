@@ -124,6 +124,7 @@ impl Exchange {
             outcome: Outcome::Error,
             response: u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX),
             service: 0,
+            judged_fresh: false,
             stale: false,
             lag: None,
         }

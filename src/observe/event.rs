@@ -261,6 +261,9 @@ pub struct RedisSample {
     pub clients: u64,
     /// Keys in all databases.
     pub keys: u64,
+    /// How long before the line's time it answered, seconds: the sample waits for the slowest server.
+    #[serde(default)]
+    pub age: f64,
 }
 
 /// From Postgres' statistics. Counters run since the statistics began.
@@ -274,6 +277,12 @@ pub struct PostgresSample {
     pub busy: f64,
     /// Client connections, the probe's own left out.
     pub connections: u64,
+    /// When the server was started; empty where that is not known.
+    #[serde(default)]
+    pub started: String,
+    /// How long before the line's time it answered, seconds: the sample waits for the slowest server.
+    #[serde(default)]
+    pub age: f64,
 }
 
 /// From /proc.

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Cell, Ending, Event, Example, FaultEvent, FaultStage, Histogram, Line, Outcome, RunEnded, RunStarted, Sample,
-    StackReady, TargetReady, Window,
+    Cell, Ending, Event, Example, FaultEvent, FaultStage, Histogram, Lag, Line, Outcome, RedisSample, RunEnded,
+    RunStarted, Sample, StackReady, TargetReady, Window,
 };
 use crate::scenario::Path;
 
-/// How soon after a phase's end the sample that it asked for comes in, seconds.
-const BOUNDARY_SAMPLE_WITHIN: f64 = 0.25;
+/// How far from a phase's start and end a server may have been asked for its counters, seconds: a little more
+/// than the time between two samples.
+const EDGE: f64 = 1.2;
 
 /// Everything a journal says, sorted for reading.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +26,7 @@ pub struct Measurements {
     /// All answers of the run, summed over time.
     pub cells: BTreeMap<CellKey, Totals>,
     /// The answers second by second, with the window's end in seconds since the start.
-    pub windows: Vec<(f64, Window)>,
+    pub windows: Vec<(f64, Second)>,
     /// Server and process states, with their time.
     pub samples: Vec<(f64, Sample)>,
     /// Faults step by step, with their time.
@@ -38,6 +39,54 @@ pub struct Measurements {
     pub end: Option<RunEnded>,
     /// Time of the last line, seconds.
     pub last_at: f64,
+}
+
+/// What is kept of one [`Window`]: no histograms, or a long run would not fit into memory.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Second {
+    /// How long the window was, in seconds.
+    pub seconds: f64,
+    /// Arrivals that were due and waited for a free connection at the window's end.
+    pub backlog: u64,
+    /// How late the generator itself was.
+    pub send_lag: Option<Lag>,
+    /// How many answers of each kind came in.
+    pub counts: Vec<(CellKey, u64)>,
+    /// Response times of each path.
+    pub response: BTreeMap<Path, Percentiles>,
+}
+
+/// Percentiles in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Percentiles {
+    /// How many answers they are of.
+    pub count: u64,
+    /// Median.
+    pub p50: u64,
+    /// 95th percentile.
+    pub p95: u64,
+    /// 99th percentile.
+    pub p99: u64,
+}
+
+impl Second {
+    fn of(window: &Window) -> Self {
+        let mut response: BTreeMap<Path, Histogram> = BTreeMap::new();
+        for cell in &window.cells {
+            response.entry(cell.path).or_default().merge(&cell.response);
+        }
+        let percentiles = |histogram: Histogram| {
+            let at = |q| histogram.quantile(q).unwrap_or(0);
+            Percentiles { count: histogram.count(), p50: at(0.5), p95: at(0.95), p99: at(0.99) }
+        };
+        Self {
+            seconds: window.seconds,
+            backlog: window.backlog,
+            send_lag: window.send_lag,
+            counts: window.cells.iter().map(|cell| (CellKey::of(cell), cell.response.count())).collect(),
+            response: response.into_iter().map(|(path, histogram)| (path, percentiles(histogram))).collect(),
+        }
+    }
 }
 
 /// When a phase was.
@@ -62,6 +111,12 @@ pub struct CellKey {
     pub request: usize,
     /// What became of it.
     pub outcome: Outcome,
+}
+
+impl CellKey {
+    fn of(cell: &Cell) -> Self {
+        Self { phase: cell.phase, path: cell.path, request: cell.request, outcome: cell.outcome }
+    }
 }
 
 /// Answers of one kind, or of several put together.
@@ -164,11 +219,9 @@ impl Measurements {
             }
             Event::Window(window) => {
                 for cell in &window.cells {
-                    let key =
-                        CellKey { phase: cell.phase, path: cell.path, request: cell.request, outcome: cell.outcome };
-                    self.cells.entry(key).or_default().add_cell(cell);
+                    self.cells.entry(CellKey::of(cell)).or_default().add_cell(cell);
                 }
-                self.windows.push((at, window.clone()));
+                self.windows.push((at, Second::of(window)));
             }
             Event::Sample(sample) => self.samples.push((at, sample.clone())),
             Event::Fault(fault) => self.faults.push((at, fault.clone())),
@@ -202,31 +255,95 @@ impl Measurements {
         self.phases.get(&phase).map_or(0.0, |span| span.to.unwrap_or(self.last_at) - span.from)
     }
 
-    /// How much a counter of the samples grew in a phase; a server that was started anew counts from 0.
-    /// `None` where fewer than two samples of the phase have it. The sample that a phase's end asks for comes
-    /// in just after it and belongs to it as well.
-    pub fn growth(&self, phase: usize, counter: impl Fn(&Sample) -> Option<u64>) -> Option<u64> {
-        let span = self.phases.get(&phase)?;
+    /// How many answers with a key that passes came in while their phase lasted, and the seconds in which they
+    /// did. Answers that come in after it (there is a backlog) are none of its throughput.
+    pub fn in_time(&self, phase: usize, mut wanted: impl FnMut(&CellKey) -> bool) -> (u64, f64) {
+        let Some(span) = self.phases.get(&phase) else { return (0, 0.0) };
         let to = span.to.unwrap_or(self.last_at);
-        let first_after = self.samples.iter().map(|(at, _)| *at).find(|at| *at > to);
-        let to = first_after.filter(|at| *at - to < BOUNDARY_SAMPLE_WITHIN).unwrap_or(to);
-        let mut values = self
-            .samples
+        let inside = |at: f64| at > span.from && at <= to;
+        let last = self.windows.iter().map(|(at, _)| *at).filter(|at| inside(*at)).reduce(f64::max);
+        // The window that the phase ends in holds late answers as well: it is left out with its seconds, unless
+        // the phase is so short that little else remains.
+        let (until, seconds) = match last {
+            Some(last) if last - span.from >= (to - span.from) / 2.0 => (last, last - span.from),
+            _ => (self.windows.iter().map(|(at, _)| *at).find(|at| *at > to).unwrap_or(to), to - span.from),
+        };
+        let count = self
+            .windows
             .iter()
-            .filter(|(at, _)| *at >= span.from && *at <= to)
-            .filter_map(|(_, sample)| counter(sample));
-        let mut last = values.next()?;
+            .filter(|(at, _)| *at > span.from && *at <= until)
+            .flat_map(|(_, window)| &window.counts)
+            .filter(|(key, _)| key.phase == phase && wanted(key))
+            .map(|(_, count)| count)
+            .sum();
+        (count, seconds)
+    }
+
+    /// Requests answered (not failed) a second while the phases lasted. `None` where there is no such time.
+    pub fn throughput(&self, phases: &[usize], mut wanted: impl FnMut(&CellKey) -> bool) -> Option<f64> {
+        let (mut answers, mut seconds) = (0, 0.0);
+        for phase in phases {
+            let (count, of) = self.in_time(*phase, |key| key.outcome != Outcome::Error && wanted(key));
+            answers += count;
+            seconds += of;
+        }
+        (seconds > 0.0).then(|| answers as f64 / seconds)
+    }
+
+    /// How much a counter grew in a phase: between the readings nearest to its start and its end.
+    /// `None` where either is more than 1.2 s away, and where the counter went back although its server was not
+    /// started anew: somebody reset it, and what it had counted is lost.
+    fn growth<'a>(&'a self, phase: usize, reading: impl Fn(&'a Sample) -> Option<Reading<'a>>) -> Option<u64> {
+        let span = self.phases.get(&phase)?;
+        let readings: Vec<(f64, Reading<'_>)> =
+            self.samples.iter().filter_map(|(at, sample)| reading(sample).map(|read| (at - read.age, read))).collect();
+        let nearest = |moment: f64| {
+            let away = |index: &usize| (readings[*index].0 - moment).abs();
+            (0..readings.len()).min_by(|a, b| away(a).total_cmp(&away(b))).filter(|index| away(index) <= EDGE)
+        };
+        let (first, last) = (nearest(span.from)?, nearest(span.to.unwrap_or(self.last_at))?);
         let mut grown = None;
-        for value in values {
-            *grown.get_or_insert(0) += if value >= last { value - last } else { value };
-            last = value;
+        for pair in readings.get(first..=last)?.windows(2) {
+            let (before, after) = (&pair[0].1, &pair[1].1);
+            let anew = before.server != after.server;
+            *grown.get_or_insert(0) += match after.value.checked_sub(before.value) {
+                _ if before.counts != after.counts => return None,
+                _ if anew && !after.survives => after.value,
+                Some(more) => more,
+                None if anew => after.value,
+                None => return None,
+            };
         }
         grown
     }
 
-    /// Queries that the database executed in a phase for everybody but cacheproof.
+    fn redis_growth(&self, phase: usize, counter: impl Fn(&RedisSample) -> u64) -> Option<u64> {
+        self.growth(phase, |sample| {
+            let redis = sample.redis.as_ref()?;
+            let (value, server) = (counter(redis), redis.run_id.as_str());
+            Some(Reading { value, server, counts: true, survives: false, age: redis.age })
+        })
+    }
+
+    /// Queries that the database executed in a phase for everybody but cacheproof. `None` where the database did
+    /// not answer the probe at the phase's edges, or lost its count in between.
     pub fn db_queries(&self, phase: usize) -> Option<u64> {
-        self.growth(phase, |sample| sample.postgres.as_ref().map(|postgres| postgres.queries))
+        self.growth(phase, |sample| {
+            let postgres = sample.postgres.as_ref()?;
+            // Postgres keeps its statistics over an orderly restart.
+            let (value, server) = (postgres.queries, postgres.started.as_str());
+            Some(Reading { value, server, counts: postgres.exact, survives: true, age: postgres.age })
+        })
+    }
+
+    /// Keys that Redis evicted in a phase.
+    pub fn evictions(&self, phase: usize) -> Option<u64> {
+        self.redis_growth(phase, |redis| redis.evicted)
+    }
+
+    /// Hits and misses that Redis itself counted in a phase, all its clients together.
+    pub fn redis_lookups(&self, phase: usize) -> Option<(u64, u64)> {
+        Some((self.redis_growth(phase, |redis| redis.hits)?, self.redis_growth(phase, |redis| redis.misses)?))
     }
 
     /// The stretches in which something was broken.
@@ -253,5 +370,134 @@ impl Measurements {
             }
         }
         windows
+    }
+}
+
+/// One reading of a counter.
+struct Reading<'a> {
+    value: u64,
+    /// Changes with every start of the server.
+    server: &'a str,
+    /// What is counted; two counts of different things have no difference.
+    counts: bool,
+    /// Whether the counter may go on after a restart.
+    survives: bool,
+    /// How long before its line's time it was made, seconds.
+    age: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::PostgresSample;
+
+    fn cell(phase: usize, count: u64) -> Cell {
+        let mut response = Histogram::new();
+        (0..count).for_each(|_| response.record(1_000_000));
+        Cell {
+            phase,
+            path: Path::Cached,
+            request: 0,
+            outcome: Outcome::Hit,
+            service: response.clone(),
+            response,
+            response_sum: count * 1_000_000,
+            over: Vec::new(),
+            judged_fresh: 0,
+            stale: 0,
+        }
+    }
+
+    fn phase(phase: usize, from: f64, to: f64) -> [Line; 2] {
+        let ended = Event::PhaseEnded { phase, reason: String::new() };
+        [Line { at: from, event: Event::PhaseStarted { phase } }, Line { at: to, event: ended }]
+    }
+
+    fn window(at: f64, seconds: f64, cells: Vec<Cell>) -> Line {
+        Line { at, event: Event::Window(Window { seconds, cells, ..Window::default() }) }
+    }
+
+    fn postgres(at: f64, queries: u64, change: impl Fn(&mut PostgresSample)) -> Line {
+        let mut postgres = PostgresSample { queries, exact: true, started: "noon".into(), ..PostgresSample::default() };
+        change(&mut postgres);
+        Line { at, event: Event::Sample(Sample { postgres: Some(postgres), ..Sample::default() }) }
+    }
+
+    #[test]
+    fn throughput_is_what_was_answered_in_time_not_what_arrived() {
+        // 300/s of 400/s, from 0.4 s on for 10 s; the rest comes in later.
+        let mut lines = Vec::from(phase(0, 0.4, 10.4));
+        lines.push(window(1.0, 1.0, vec![cell(0, 180)]));
+        lines.extend((2..=13).map(|at| window(f64::from(at), 1.0, vec![cell(0, 300)])));
+        lines.push(window(13.8, 0.8, vec![cell(0, 220)]));
+        let seen = Measurements::of(&lines);
+        assert_eq!(seen.count(|key| key.phase == 0), 4_000);
+        let throughput = seen.throughput(&[0], |_| true).expect("it was measured");
+        assert!((throughput - 300.0).abs() < 1e-6, "{throughput}");
+    }
+
+    #[test]
+    fn throughput_of_a_phase_without_a_whole_window_counts_the_one_it_ends_in() {
+        let mut lines = Vec::from(phase(0, 0.2, 0.7));
+        lines.push(window(1.0, 1.0, vec![cell(0, 50), cell(1, 9)]));
+        let throughput = Measurements::of(&lines).throughput(&[0], |_| true).expect("it was measured");
+        assert!((throughput - 100.0).abs() < 1e-6, "{throughput}");
+    }
+
+    #[test]
+    fn a_second_keeps_counts_and_percentiles_but_no_histogram() {
+        let seen = Measurements::of(&[window(1.0, 1.0, vec![cell(0, 7), cell(1, 3)])]);
+        let second = &seen.windows[0].1;
+        assert_eq!(second.counts.iter().map(|(_, count)| count).sum::<u64>(), 10);
+        let response = second.response[&Path::Cached];
+        assert_eq!(response.count, 10);
+        assert!(response.p50.abs_diff(1_000_000) < 1_000 && response.p50 == response.p99, "{response:?}");
+    }
+
+    #[test]
+    fn the_database_must_answer_at_both_edges_of_a_phase() {
+        let of = |times: &[f64]| {
+            let mut lines = Vec::from(phase(0, 10.0, 20.0));
+            lines.extend(times.iter().map(|at| postgres(*at, (*at * 100.0) as u64, |_| {})));
+            Measurements::of(&lines).db_queries(0)
+        };
+        assert_eq!(of(&[9.5, 10.1, 15.0, 19.2, 20.1]), Some(1_000));
+        assert_eq!(of(&[11.0, 12.0, 19.0]), Some(800));
+        assert_eq!(of(&[12.0, 19.9]), None, "the start is missing");
+        assert_eq!(of(&[10.0, 11.0, 18.0]), None, "the end is missing");
+    }
+
+    #[test]
+    fn a_reading_counts_from_when_it_was_made() {
+        let mut lines = Vec::from(phase(0, 10.0, 20.0));
+        // Redis hung for 0.7 s in each sample; Postgres had answered at once.
+        lines.extend(
+            [9.3, 10.0, 19.3, 20.0].map(|at| postgres(at + 0.7, (at * 100.0) as u64, |postgres| postgres.age = 0.7)),
+        );
+        assert_eq!(Measurements::of(&lines).db_queries(0), Some(1_000));
+    }
+
+    #[test]
+    fn a_counter_that_goes_back_is_a_restart_only_where_the_server_was_started() {
+        let of = |last: Line| {
+            let mut lines = Vec::from(phase(0, 0.0, 2.0));
+            lines.extend([postgres(0.0, 100, |_| {}), postgres(1.0, 150, |_| {}), last]);
+            Measurements::of(&lines).db_queries(0)
+        };
+        assert_eq!(of(postgres(2.0, 30, |postgres| postgres.started = "one".into())), Some(80), "it crashed");
+        assert_eq!(of(postgres(2.0, 170, |postgres| postgres.started = "one".into())), Some(70), "orderly restart");
+        assert_eq!(of(postgres(2.0, 30, |_| {})), None, "statements were thrown out, or the counts reset");
+        assert_eq!(of(postgres(2.0, 900, |postgres| postgres.exact = false)), None, "transactions are no queries");
+    }
+
+    #[test]
+    fn redis_counts_from_nothing_after_a_start() {
+        let redis = |at, run_id: &str, hits| {
+            let redis = RedisSample { run_id: run_id.into(), hits, misses: hits / 10, ..RedisSample::default() };
+            Line { at, event: Event::Sample(Sample { redis: Some(redis), ..Sample::default() }) }
+        };
+        let mut lines = Vec::from(phase(0, 0.0, 2.0));
+        lines.extend([redis(0.0, "a", 100), redis(1.0, "a", 140), redis(2.0, "b", 200)]);
+        assert_eq!(Measurements::of(&lines).redis_lookups(0), Some((240, 24)));
     }
 }

@@ -3,7 +3,7 @@
 //! A probe never waits long and never fails a run: a server that does not answer gives `None`. The probes
 //! hold one connection to each server and make it anew when it broke.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection, Row as _};
@@ -55,7 +55,7 @@ impl Prober {
             if sample.is_none() {
                 probe.connection = None;
             }
-            sample
+            Some((sample?, Instant::now()))
         };
         let postgres = async {
             let probe = self.postgres.as_mut()?;
@@ -63,10 +63,16 @@ impl Prober {
             if sample.is_none() {
                 probe.connection = None;
             }
-            sample
+            Some((sample?, Instant::now()))
         };
         let (redis, postgres) = tokio::join!(redis, postgres);
-        Sample { redis, postgres, app: app.and_then(process_sample), harness: process_sample(std::process::id()) }
+        // A server that hangs holds the sample up; what the other said is then that much older.
+        Sample {
+            app: app.and_then(process_sample),
+            harness: process_sample(std::process::id()),
+            redis: redis.map(|(sample, at)| RedisSample { age: at.elapsed().as_secs_f64(), ..sample }),
+            postgres: postgres.map(|(sample, at)| PostgresSample { age: at.elapsed().as_secs_f64(), ..sample }),
+        }
     }
 }
 
@@ -102,6 +108,7 @@ fn read_info(info: &str) -> RedisSample {
         max_memory: number("maxmemory"),
         clients: number("connected_clients"),
         keys,
+        age: 0.0,
     }
 }
 
@@ -112,15 +119,15 @@ impl PostgresProbe {
         }
         let connection = self.connection.as_mut()?;
         // Every statement of ours carries the mark, so that none of them counts as the app's work.
-        let connections: i64 = sqlx::query(
-            "SELECT /* cacheproof */ count(*) FROM pg_stat_activity \
+        let row = sqlx::query(
+            "SELECT /* cacheproof */ count(*), pg_postmaster_start_time()::text FROM pg_stat_activity \
              WHERE backend_type = 'client backend' AND datname = current_database() AND application_name <> 'cacheproof'",
         )
         .fetch_one(&mut *connection)
         .await
-        .ok()?
-        .get(0);
-        let connections = u64::try_from(connections).unwrap_or(0);
+        .ok()?;
+        let connections = u64::try_from(row.get::<i64, _>(0)).unwrap_or(0);
+        let sample = PostgresSample { connections, started: row.get(1), ..PostgresSample::default() };
         if self.exact {
             let row = sqlx::query(
                 "SELECT /* cacheproof */ coalesce(sum(calls), 0)::int8, coalesce(sum(total_exec_time), 0)::float8 \
@@ -135,11 +142,13 @@ impl PostgresProbe {
                         queries: u64::try_from(row.get::<i64, _>(0)).unwrap_or(0),
                         exact: true,
                         busy: row.get::<f64, _>(1) / 1000.0,
-                        connections,
+                        ..sample
                     });
                 }
-                // The extension is not there: from now on count transactions.
-                Err(sqlx::Error::Database(_)) => self.exact = false,
+                // From now on count transactions.
+                Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| is_missing(&code)) => {
+                    self.exact = false;
+                }
                 Err(_) => return None,
             }
         }
@@ -150,8 +159,14 @@ impl PostgresProbe {
         .await
         .ok()?
         .get(0);
-        Some(PostgresSample { queries: u64::try_from(transactions).unwrap_or(0), exact: false, busy: 0.0, connections })
+        Some(PostgresSample { queries: u64::try_from(transactions).unwrap_or(0), ..sample })
     }
+}
+
+/// Whether this error of Postgres' says that pg_stat_statements can't be had: no such table or function, no
+/// right to read it, not loaded. Any other passes: a server that shuts down, a statement that was cancelled.
+fn is_missing(code: &str) -> bool {
+    matches!(code, "42P01" | "42883" | "42501" | "55000")
 }
 
 /// CPU, memory and files of a process from /proc; `None` where there is no such process or no /proc.
@@ -181,6 +196,42 @@ mod tests {
         assert_eq!(sample.run_id, "abc");
         assert_eq!((sample.memory, sample.max_memory), (1_048_576, 67_108_864));
         assert_eq!((sample.hits, sample.misses, sample.keys), (90, 10, 7));
+    }
+
+    #[test]
+    fn only_a_missing_extension_ends_the_exact_count() {
+        assert!(["42P01", "42883", "42501", "55000"].into_iter().all(is_missing));
+        // Shutting down, cancelled, out of memory, too many connections: the next sample may be exact again.
+        assert!(!["57P01", "57P03", "57014", "53200", "53300"].into_iter().any(is_missing));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_hangs_does_not_move_the_others_reading() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        use tokio::net::TcpListener;
+        let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let answering = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = |scheme, listener: &TcpListener| format!("{scheme}://{}/", listener.local_addr().unwrap());
+        let mut prober = Prober::new(Some(&url("redis", &answering)), Some(&url("postgres", &hanging)));
+        // Speaks just enough: an error to what the client says of itself, then INFO.
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = answering.accept().await.unwrap();
+            let mut said = [0; 4096];
+            while let Ok(length @ 1..) = stream.read(&mut said).await {
+                let said = String::from_utf8_lossy(&said[..length]).into_owned();
+                for _ in 0..said.matches("CLIENT").count() {
+                    stream.write_all(b"-ERR unknown\r\n").await.unwrap();
+                }
+                if said.contains("INFO\r\n") && !said.contains("CLIENT") {
+                    stream.write_all(b"$11\r\nrun_id:abc\n\r\n").await.unwrap();
+                }
+            }
+        });
+        let sample = prober.sample(None).await;
+        server.abort();
+        assert_eq!(sample.postgres, None);
+        let redis = sample.redis.expect("it answered");
+        assert!(redis.age > PATIENCE.as_secs_f64() / 2.0, "it answered long before the sample was done: {redis:?}");
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub(crate) fn figures(
     Figures {
         requests,
         seconds,
-        throughput: (seconds > 0.0 && requests > 0).then(|| (requests - errors) as f64 / seconds),
+        throughput: seen.throughput(phases, selected).filter(|_| requests > 0),
         p50: at(0.5),
         p95: at(0.95),
         p99: at(0.99),
@@ -182,6 +182,26 @@ impl Sides {
         lines.retain(|line| line.uncached != "–" || line.cached != "–");
         lines
     }
+}
+
+/// What Redis itself counted in each judged cached phase, beside what the answers said; a sentence each.
+pub(crate) fn redis_lookups(scenario: &Scenario, seen: &Measurements) -> Vec<(usize, String)> {
+    let judged = seen.phases.keys().filter_map(|index| Some((*index, scenario.phases.get(*index)?)));
+    judged
+        .filter(|(_, phase)| phase.path == Path::Cached && !phase.warm_up)
+        .filter_map(|(index, _)| {
+            let (hits, misses) = seen.redis_lookups(index)?;
+            let said = |wanted| numbers::count(seen.count(|key| key.phase == index && key.outcome == wanted));
+            let text = format!(
+                "Redis counted {} hits, {} misses (keyspace_hits, keyspace_misses); answers said {} hits, {} misses.",
+                numbers::count(hits),
+                numbers::count(misses),
+                said(Outcome::Hit),
+                said(Outcome::Miss)
+            );
+            Some((index, text))
+        })
+        .collect()
 }
 
 /// `12 (0.12 %)`, or `0`.

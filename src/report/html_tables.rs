@@ -7,7 +7,7 @@ use crate::scenario::Path;
 use crate::verdict::numbers;
 
 use super::View;
-use super::figures::{Figures, errors, figures, or_dash};
+use super::figures::{Figures, errors, figures, or_dash, redis_lookups};
 use super::html::{name, sentence};
 use super::text::{escape, one_line};
 
@@ -149,7 +149,12 @@ pub(super) fn outcomes(view: &View<'_>) -> String {
             line
         })
         .collect();
-    if present.is_empty() { String::new() } else { table(&head, &lines) }
+    let redis: String = redis_lookups(view.scenario, view.seen)
+        .into_iter()
+        .map(|(phase, text)| format!("<li><bdi>{}</bdi>: {}</li>\n", name(view.phase_name(phase)), sentence(&text)))
+        .collect();
+    let redis = if redis.is_empty() { redis } else { format!("\n<ul>\n{redis}</ul>") };
+    if present.is_empty() { String::new() } else { table(&head, &lines) + &redis }
 }
 
 pub(super) fn faults(view: &View<'_>) -> String {

@@ -3,7 +3,7 @@
 use crate::verdict::{Ruling, Verdict, numbers};
 
 use super::View;
-use super::figures::{Compared, errors, figures, or_dash};
+use super::figures::{Compared, errors, figures, or_dash, redis_lookups};
 use super::text::{code, fence, lines, markdown, with_code};
 
 /// Room for a comment's 65 536 characters with something around it.
@@ -143,6 +143,13 @@ fn phases(view: &View<'_>) -> String {
             or_dash(figures.db_queries_per_request, numbers::plain),
             errors(&figures)
         );
+    }
+    let redis = redis_lookups(view.scenario, view.seen);
+    if !redis.is_empty() {
+        text.push('\n');
+    }
+    for (phase, said) in redis {
+        text += &format!("- {}: {}\n", markdown(view.phase_name(phase), 60), markdown(&said, 300));
     }
     if view.seen.phases.is_empty() { String::new() } else { text + "\n</details>\n" }
 }

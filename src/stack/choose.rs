@@ -31,7 +31,7 @@ pub(super) async fn choose(
             let docker = container_with(kind, &image, tell).await?;
             Ok(Choice::Container { docker, image, why: asked("container") })
         }
-        Provider::Auto => match container_with(kind, &image, tell).await {
+        Provider::Auto => match here(kind, &image, tell).await {
             Ok(docker) => Ok(Choice::Container { docker, why: format!("Docker answers and has image {image}"), image }),
             Err(no_container) => match installed(kind) {
                 Ok(installed) => {
@@ -59,6 +59,14 @@ fn reason(error: &StackError) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// As [`container_with`], where Docker is this machine's own.
+async fn here(kind: Kind, image: &str, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Docker, StackError> {
+    if docker::elsewhere() {
+        return Err(StackError::DockerElsewhere);
+    }
+    container_with(kind, image, tell).await
 }
 
 async fn container_with(kind: Kind, image: &str, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Docker, StackError> {

@@ -13,7 +13,7 @@ use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt as
 use tokio::time::Instant;
 
 use super::StackError;
-use super::docker::{self, chain, says};
+use super::docker::{self, chain, in_time, says};
 use super::guard::{Guard, RUN_LABEL};
 use super::local::{free_port, password, tail};
 use super::probe::Kind;
@@ -279,24 +279,28 @@ impl ContainerServer {
             self.resume().await?;
         }
         let options = KillContainerOptionsBuilder::new().signal("KILL").build();
-        match self.docker.kill_container(self.id(), Some(options)).await {
+        match in_time(self.docker.kill_container(self.id(), Some(options))).await {
             // 409: it does not run.
             Ok(()) | Err(BollardError::DockerResponseServerError { status_code: 409, .. }) => {}
             Err(error) => return Err(self.refused("kill")(error)),
         }
+        let begun = Instant::now();
         while self.runs().await? {
+            if begun.elapsed() > docker::PATIENCE {
+                return Err(self.refused("kill")(BollardError::RequestTimeoutError));
+            }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(format!("SIGKILL to {}", self.short()))
     }
 
     pub(super) async fn pause(&self) -> Result<String, StackError> {
-        self.docker.pause_container(self.id()).await.map_err(self.refused("pause"))?;
+        in_time(self.docker.pause_container(self.id())).await.map_err(self.refused("pause"))?;
         Ok(format!("paused {}", self.short()))
     }
 
     pub(super) async fn resume(&self) -> Result<String, StackError> {
-        self.docker.unpause_container(self.id()).await.map_err(self.refused("unpause"))?;
+        in_time(self.docker.unpause_container(self.id())).await.map_err(self.refused("unpause"))?;
         Ok(format!("unpaused {}", self.short()))
     }
 
@@ -317,13 +321,13 @@ impl ContainerServer {
 
     /// Whether the server runs; a paused one does.
     pub(super) async fn runs(&self) -> Result<bool, StackError> {
-        let seen = self.docker.inspect_container(self.id(), None).await.map_err(self.refused("look at"))?;
+        let seen = in_time(self.docker.inspect_container(self.id(), None)).await.map_err(self.refused("look at"))?;
         Ok(seen.state.and_then(|state| state.running).unwrap_or(false))
     }
 
     /// How it ended and its last words. `None` while it runs, and when Docker doesn't say.
     pub(super) async fn last_words(&self) -> Option<String> {
-        let how = match self.docker.inspect_container(self.id(), None).await {
+        let how = match in_time(self.docker.inspect_container(self.id(), None)).await {
             Ok(seen) => {
                 let state = seen.state?;
                 if state.running.unwrap_or(false) {
@@ -343,8 +347,12 @@ impl ContainerServer {
 
     async fn log(&self) -> String {
         // Redis logs to one, Postgres to the other.
-        let mut text = self.container.stdout_to_vec().await.unwrap_or_default();
-        text.extend(self.container.stderr_to_vec().await.unwrap_or_default());
+        let read = async {
+            let mut text = self.container.stdout_to_vec().await.unwrap_or_default();
+            text.extend(self.container.stderr_to_vec().await.unwrap_or_default());
+            text
+        };
+        let text = tokio::time::timeout(docker::PATIENCE, read).await.unwrap_or_default();
         tail(&String::from_utf8_lossy(&text), 4)
     }
 

@@ -12,7 +12,31 @@ use super::StackError;
 use super::guard::RUN_LABEL;
 
 /// How long Docker may take for a plain question.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Docker's answer, or an error when it takes longer than a plain question may: a Docker that hangs must not hang
+/// the run.
+pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, BollardError>>) -> Result<T, BollardError> {
+    within(PATIENCE, answer).await
+}
+
+async fn within<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, BollardError>>,
+) -> Result<T, BollardError> {
+    tokio::time::timeout(patience, answer).await.unwrap_or(Err(BollardError::RequestTimeoutError))
+}
+
+/// Whether DOCKER_HOST names another machine's Docker, or one that can't be told from it: ports are published on
+/// that machine's loopback, where nobody here reaches them.
+pub(super) fn elsewhere() -> bool {
+    std::env::var("DOCKER_HOST").is_ok_and(|host| is_elsewhere(&host))
+}
+
+fn is_elsewhere(docker_host: &str) -> bool {
+    let host = docker_host.trim();
+    !host.is_empty() && !host.starts_with("unix://")
+}
 
 /// A client of a Docker that answers.
 pub(super) async fn connect() -> Result<Docker, StackError> {
@@ -100,4 +124,23 @@ async fn sweep(token: &str, ids: &[String]) -> bool {
         let _ = remove(&docker, id).await;
     }
     found.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_unix_socket_is_this_machines_docker() {
+        assert!(["tcp://10.0.0.7:2375", "tcp://127.0.0.1:2375", "ssh://build"].into_iter().all(is_elsewhere));
+        assert!(
+            !["", "unix:///var/run/docker.sock", " unix:///run/user/1000/docker.sock"].into_iter().any(is_elsewhere)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_docker_that_hangs_is_an_error() {
+        let hangs = std::future::pending::<Result<(), BollardError>>();
+        assert!(matches!(within(Duration::from_millis(1), hangs).await, Err(BollardError::RequestTimeoutError)));
+    }
 }

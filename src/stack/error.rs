@@ -69,6 +69,13 @@ pub enum StackError {
     #[diagnostic(help("start Docker, or set provider = \"local\" (or \"auto\") in the scenario's [stack]"))]
     NoDocker(String),
 
+    /// Docker runs on another machine, as far as can be told.
+    #[error(
+        "DOCKER_HOST names no unix socket, and the ports of containers on another machine can't be reached from here"
+    )]
+    #[diagnostic(help("unset DOCKER_HOST, or set provider = \"local\" (or \"container\") in the scenario's [stack]"))]
+    DockerElsewhere,
+
     /// An image is not there and cannot be had.
     #[error("Docker has no image {image} and can't pull it: {why}")]
     #[diagnostic(help(

@@ -62,7 +62,7 @@ impl Kind {
                 }
                 Self::Postgres => {
                     let mut connection = PgConnection::connect(url).await.map_err(|error| error.to_string())?;
-                    let answer = sqlx::raw_sql("SELECT 1").execute(&mut connection).await;
+                    let answer = sqlx::raw_sql("SELECT /* cacheproof */ 1").execute(&mut connection).await;
                     answer.map(|_| ()).map_err(|error| error.to_string())
                 }
             }
@@ -112,9 +112,9 @@ async fn redis_facts(url: &str) -> redis::RedisResult<Version> {
 
 async fn postgres_facts(url: &str) -> Result<Version, sqlx::Error> {
     let mut connection = PgConnection::connect(url).await?;
-    let version: String = sqlx::query_scalar("SHOW server_version").fetch_one(&mut connection).await?;
+    let version: String = sqlx::query_scalar("SHOW /* cacheproof */ server_version").fetch_one(&mut connection).await?;
     let settings: Vec<(String, String)> = sqlx::query_as(
-        "SELECT name, current_setting(name) FROM pg_settings WHERE name IN \
+        "SELECT /* cacheproof */ name, current_setting(name) FROM pg_settings WHERE name IN \
          ('shared_buffers', 'max_connections', 'fsync', 'synchronous_commit', 'shared_preload_libraries') ORDER BY name",
     )
     .fetch_all(&mut connection)
@@ -127,7 +127,9 @@ async fn postgres_facts(url: &str) -> Result<Version, sqlx::Error> {
 /// Has Postgres count statements from now on.
 pub(super) async fn count_statements(url: &str) -> Result<(), sqlx::Error> {
     let mut connection = PgConnection::connect(url).await?;
-    sqlx::raw_sql("CREATE EXTENSION IF NOT EXISTS pg_stat_statements").execute(&mut connection).await?;
+    sqlx::raw_sql("CREATE /* cacheproof */ EXTENSION IF NOT EXISTS pg_stat_statements")
+        .execute(&mut connection)
+        .await?;
     connection.close().await
 }
 

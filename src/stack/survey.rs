@@ -9,7 +9,7 @@ use testcontainers::bollard::Docker;
 use super::container::{ask_registry, has_image};
 use super::guard::Guard;
 use super::probe::Kind;
-use super::{docker, local, process};
+use super::{StackError, docker, local, process};
 
 /// Images that a scenario gets where it names none.
 const IMAGES: [(Kind, &str); 2] = [(Kind::Redis, "redis:7"), (Kind::Postgres, "postgres:17")];
@@ -103,6 +103,10 @@ fn owner() -> Check {
 }
 
 async fn docker_and_images() -> (Vec<Check>, bool) {
+    if docker::elsewhere() {
+        let advice = "unset DOCKER_HOST to use this machine's Docker; local servers need none";
+        return (vec![bad(StackError::DockerElsewhere.to_string(), advice)], false);
+    }
     let docker = match docker::connect().await {
         Ok(docker) => docker,
         Err(error) => {

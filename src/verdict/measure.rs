@@ -173,8 +173,7 @@ pub(super) fn measure(
         }
         Metric::Throughput => {
             let answered = seen.count(|key| selected(key) && key.outcome != Outcome::Error);
-            let seconds: f64 = phases.iter().map(|phase| seen.phase_seconds(*phase)).sum();
-            let value = (seconds > 0.0 && requests() > 0).then_some(answered as f64 / seconds);
+            let value = seen.throughput(&phases, selected).filter(|_| requests() > 0);
             Measured::of(value, Unit::PerSecond, answered)
         }
         Metric::Errors => events(outcome(Outcome::Error), requests()),
@@ -221,7 +220,7 @@ pub(super) fn measure(
             let silent: Vec<usize> =
                 silent_phases(scenario, seen).into_iter().filter(|phase| phases.contains(phase)).collect();
             let why_not = match grown {
-                None => Some("the database gave no statistics".to_owned()),
+                None => Some("the database did not answer the probe at the phase's edges".to_owned()),
                 Some(_) if !silent.is_empty() => Some(no_queries(scenario, &silent)),
                 Some(_) => None,
             };
@@ -244,7 +243,7 @@ pub(super) fn measure(
         }
         Metric::Evictions => {
             let counter = |sample: &Sample| sample.redis.as_ref().map(|redis| redis.evicted);
-            let grown: Option<u64> = phases.iter().map(|phase| seen.growth(*phase, counter)).sum();
+            let grown: Option<u64> = phases.iter().map(|phase| seen.evictions(*phase)).sum();
             let why_not = grown.is_none().then(|| "Redis gave no statistics".to_owned());
             let count = samples().filter(|(_, sample)| counter(sample).is_some()).count();
             Measured { events: grown, why_not, ..Measured::of(grown.map(|n| n as f64), Unit::Count, count as u64) }

@@ -1,6 +1,6 @@
 //! What makes a run valid or not, before any rule is looked at.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::observe::{Ending, FaultStage, Lag, Measurements, Outcome, Sample};
 use crate::scenario::{Drive, Scenario};
@@ -165,19 +165,32 @@ fn generator(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, 
 
 fn rates(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) {
     let Drive::Open { rate, .. } = scenario.traffic.drive else { return };
+    let planned = |phase: usize| scenario.phases[phase].rate.unwrap_or(rate);
+    let sent = |phase: usize| seen.count(|key| key.phase == phase);
+    // Nobody says which phases the unsent were meant for; they are the last in the queue.
+    let mut left = seen.end.as_ref().map_or(0, |end| end.unsent);
+    let mut arrivals: BTreeMap<usize, u64> = BTreeMap::new();
+    for phase in seen.phases.keys().rev().filter(|phase| **phase < scenario.phases.len()) {
+        let expected = planned(*phase) * seen.phase_seconds(*phase);
+        let unsent = left.min((expected.ceil() as u64).saturating_sub(sent(*phase)));
+        left -= unsent;
+        arrivals.insert(*phase, sent(*phase) + unsent);
+    }
     for phase in judged(scenario) {
         let seconds = seen.phase_seconds(phase);
         if seconds < 1.0 {
             continue;
         }
-        let planned = scenario.phases[phase].rate.unwrap_or(rate);
-        let count = seen.count(|key| key.phase == phase) as f64;
-        let achieved = count / seconds;
+        let planned = planned(phase);
+        let count = arrivals.get(&phase).copied().unwrap_or(0) as f64;
+        let answered = seen.throughput(&[phase], |_| true).filter(|answered| *answered < count / seconds * 0.9);
+        let answered =
+            answered.map_or_else(String::new, |answered| format!("; answered in time: {}", numbers::rate(answered)));
         let text = format!(
-            "Arrival rate in '{}': {} planned, {} achieved.",
+            "Arrivals in '{}': {} planned, {} achieved{answered}.",
             name(scenario, phase),
             numbers::rate(planned),
-            numbers::rate(achieved)
+            numbers::rate(count / seconds)
         );
         // Poisson arrivals spread by the root of their number; only what is beyond four times that is a lack.
         let expected = planned * seconds;

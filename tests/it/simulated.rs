@@ -204,6 +204,7 @@ impl Sim {
         self.push(at, Event::Fault(event));
         if stage == FaultStage::Undone {
             (self.redis.memory, self.redis.keys) = (1_100_000, 0);
+            (self.redis.hits, self.redis.misses) = (0, 0);
             self.redis.run_id = "b".repeat(40);
         }
     }
@@ -322,6 +323,7 @@ impl Sim {
                 exact: true,
                 busy: self.queries as f64 * 0.0004,
                 connections: 16,
+                ..PostgresSample::default()
             }),
             app: Some(ProcessSample { cpu: at * 0.22, memory: 31_000_000 + (at * 20_000.0) as u64, files: 84 }),
             harness: Some(ProcessSample { cpu: at * self.plan.harness_cpu, memory: 58_000_000, files: 92 }),

@@ -391,3 +391,27 @@ async fn a_setting_that_redis_refuses_is_told_and_nothing_is_left() {
     guard.release().unwrap();
     assert!(!directory.exists());
 }
+
+/// What cacheproof asks must not count as the app's work.
+#[tokio::test]
+async fn no_statement_of_ours_counts_as_the_apps() {
+    let (guard, stack) = up(Provider::Local).await;
+    let server = stack.postgres.as_ref().unwrap();
+    assert!(answers_soon(server).await);
+    let mut prober = cacheproof::observe::Prober::new(None, Some(server.url()));
+    prober.sample(None).await;
+    let sample = prober.sample(None).await.postgres.expect("it answers");
+    assert!(sample.exact && !sample.started.is_empty(), "{sample:?}");
+    let mut connection = postgres(server).await;
+    let ours: Vec<String> = sqlx::query_scalar(
+        "SELECT query FROM pg_stat_statements WHERE query NOT LIKE '%/* cacheproof */%' \
+         AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!((ours, sample.queries), (Vec::new(), 0));
+    drop(connection);
+    stack.down().await.unwrap();
+    guard.release().unwrap();
+}

@@ -44,8 +44,11 @@ async fn auto_without_an_image() {
     let stack = Stack::up(&spec, &guard, &|line| told.lock().unwrap().push(line.to_owned())).await.unwrap();
     let facts = stack.facts().redis.unwrap();
     assert_eq!(facts.provider, "local");
-    let why = "Docker answers but has no image 127.0.0.1:1/nobody/redis:7 and can't pull it: ";
-    if std::env::var_os("DOCKER_HOST").is_some() || !docker_answers() {
+    let why = "Docker answers but has no image 127.0.0.1:1/nobody/redis:7 and can't pull it (";
+    let docker_host = std::env::var("DOCKER_HOST").ok();
+    if docker_host.as_ref().is_some_and(|host| host.starts_with("tcp://")) {
+        assert!(facts.why.starts_with("DOCKER_HOST names no unix socket, "), "{}", facts.why);
+    } else if docker_host.is_some() || !docker_answers() {
         assert!(facts.why.starts_with("Docker does not answer: "), "{}", facts.why);
     } else {
         assert!(facts.why.starts_with(why), "{}", facts.why);
@@ -63,7 +66,7 @@ async fn auto_without_an_image() {
 
 #[test]
 fn auto_falls_back_to_local_servers_and_says_why() {
-    for docker_host in [None, Some("unix:///nonexistent.sock")] {
+    for docker_host in [None, Some("unix:///nonexistent.sock"), Some("tcp://127.0.0.1:1")] {
         let mut test = Command::new(std::env::current_exe().unwrap());
         test.args(["--exact", "stack_choice::auto_without_an_image", "--ignored", "--nocapture"]);
         test.env_remove("CACHEPROOF_REDIS_IMAGE").env_remove("DOCKER_HOST");

@@ -169,7 +169,29 @@ fn a_generator_that_sends_too_little_is_told() {
     lines.retain_mut(thin);
     let verdict = judge(&scenario(&plan), &Measurements::of(&lines));
     let graves = findings(&verdict, true);
-    assert!(graves.iter().any(|text| text.starts_with("Arrival rate in 'recovered': 420/s planned")), "{graves:?}");
+    assert!(graves.iter().any(|text| text.starts_with("Arrivals in 'recovered': 420/s planned")), "{graves:?}");
+}
+
+#[test]
+fn answers_that_come_after_their_phase_are_arrivals_but_no_throughput() {
+    let plan = Plan::default();
+    let mut lines = journal(&plan);
+    // Half of the answers meant for 'steady' come in while 'redis down' lasts.
+    let moved = |line: &mut Line| {
+        let Event::Window(window) = &mut line.event else { return };
+        if (line.at as u64).is_multiple_of(2) && window.cells.iter().any(|cell| cell.phase == 2) {
+            line.at += 60.0;
+        }
+    };
+    lines.iter_mut().for_each(moved);
+    lines.sort_by(|a, b| a.at.total_cmp(&b.at));
+    let limit = Quantity::Rate(300.0);
+    let rule = against("it", Metric::Throughput, None, Some(2), Op::AtLeast, limit);
+    let (result, verdict) = alone(&plan, &lines, rule);
+    assert_eq!(result.ruling, Ruling::Fail, "{}", result.evidence);
+    let light = findings(&verdict, false);
+    let text = light.iter().find(|text| text.starts_with("Arrivals in 'steady'")).expect("it is told");
+    assert!(text.contains("418/s achieved; answered in time: 2"), "{text}");
 }
 
 #[test]

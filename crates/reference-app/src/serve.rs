@@ -19,9 +19,14 @@ const GRACE: Duration = Duration::from_secs(5);
 /// # Errors
 /// The port is taken, Postgres cannot be reached, or the settings cannot work.
 pub async fn serve(args: ServeArgs, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), AppError> {
+    let mut shutdown = Box::pin(shutdown);
     let listen = |source| AppError::Listen { address: args.listen, source };
     let listener = TcpListener::bind(args.listen).await.map_err(listen)?;
-    let app = App::build(&args).await?;
+    // Loading data takes seconds; whoever stops the app meanwhile does not wait for it. Its transaction is undone.
+    let app = tokio::select! {
+        built = App::build(&args) => built?,
+        () = &mut shutdown => return Ok(()),
+    };
     let routes = router(app.clone());
     let served = serve_on(listener, routes, shutdown).await;
     app.close().await;

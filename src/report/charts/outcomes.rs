@@ -21,7 +21,7 @@ const ORDER: [Outcome; 8] = [
 ];
 
 pub(super) fn plot(timeline: &Timeline, bins: &[Bin]) -> Option<Plot> {
-    let rate = |bin: &Bin, outcome| bin.outcomes.get(&outcome).map_or(0.0, |count| *count as f64 / bin.seconds());
+    let rate = |bin: &Bin, outcome| bin.outcomes.get(&outcome).map_or(0.0, |count| *count as f64 / bin.counted);
     let high = bins.iter().map(|bin| ORDER.iter().map(|outcome| rate(bin, *outcome)).sum()).reduce(f64::max)?;
     if high <= 0.0 {
         return None;

@@ -9,12 +9,15 @@ use super::plot::{Layer, Plot, Shape};
 use super::timeline::{Bin, Timeline, runs};
 
 pub(super) fn plot(seen: &Measurements, timeline: &Timeline) -> Option<Plot> {
+    let exact = seen.samples.iter().filter_map(|(_, sample)| sample.postgres.as_ref()).any(|sample| sample.exact);
+    // Transactions are no queries: where both were counted, only the queries are drawn.
     let readings: Vec<(f64, u64)> = seen
         .samples
         .iter()
-        .filter_map(|(at, sample)| sample.postgres.as_ref().map(|postgres| (*at, postgres.queries)))
+        .filter_map(|(at, sample)| sample.postgres.as_ref().map(|postgres| (*at - postgres.age, postgres)))
+        .filter(|(_, postgres)| postgres.exact == exact)
+        .map(|(at, postgres)| (at, postgres.queries))
         .collect();
-    let exact = seen.samples.iter().filter_map(|(_, sample)| sample.postgres.as_ref()).any(|sample| sample.exact);
     let mut rates: Vec<(Bin, f64)> = Vec::new();
     // Readings stand closer than a second at phase boundaries; those are put together, or rates would jump.
     let mut last: Option<(f64, u64)> = None;

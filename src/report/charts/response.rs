@@ -10,7 +10,7 @@ use super::timeline::{Bin, Timeline, runs};
 
 pub(super) fn plot(timeline: &Timeline, bins: &[Bin]) -> Option<Plot> {
     let p95 = |bin: &Bin, path: Path| {
-        let nanoseconds = bin.paths.get(&path)?.response.quantile(0.95)?;
+        let nanoseconds = bin.paths.get(&path)?.p95?;
         Some(nanoseconds.max(1_000) as f64 / 1e9)
     };
     let values = || bins.iter().flat_map(|bin| [p95(bin, Path::Uncached), p95(bin, Path::Cached)]).flatten();
@@ -24,11 +24,15 @@ pub(super) fn plot(timeline: &Timeline, bins: &[Bin]) -> Option<Plot> {
         })
         .filter(|layer| matches!(&layer.shape, Shape::Line { runs, .. } if !runs.is_empty()))
         .collect();
+    let together = match bins.iter().map(|bin| bin.windows).max() {
+        Some(windows @ 2..) => format!(" Each point is the slowest of {windows} seconds."),
+        _ => String::new(),
+    };
     Some(Plot {
         file: "response-p95",
         title: "Response time, P95 of each second (log scale)".to_owned(),
         about: format!(
-            "P95 of the response time over the run, between {} and {}.",
+            "P95 of the response time over the run, between {} and {}.{together}",
             numbers::time(low),
             numbers::time(high)
         ),

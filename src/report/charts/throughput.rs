@@ -11,8 +11,8 @@ use super::timeline::{Bin, Timeline, runs};
 pub(super) fn plot(timeline: &Timeline, bins: &[Bin]) -> Option<Plot> {
     let rate = |bin: &Bin, path: Path| {
         let part = bin.paths.get(&path)?;
-        // A sliver of a second at a phase's edge tells no rate.
-        (part.seconds >= bin.seconds() * 0.2).then(|| part.answered as f64 / part.seconds)
+        // Where a phase ends, late answers come in that are none of its rate.
+        (part.seconds >= bin.counted * 0.9).then(|| part.answered as f64 / part.seconds)
     };
     let high = bins.iter().flat_map(|bin| [rate(bin, Path::Uncached), rate(bin, Path::Cached)]).flatten();
     let high = high.reduce(f64::max)?;

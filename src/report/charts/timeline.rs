@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::observe::{Histogram, Measurements, Outcome};
+use crate::observe::{Measurements, Outcome};
 use crate::scenario::{Path, Scenario};
 
 use super::super::text::one_line;
@@ -72,13 +72,18 @@ const BINS: usize = 300;
 pub(crate) struct Bin {
     pub from: f64,
     pub to: f64,
+    /// How long answers were counted: longer than from `from` to `to` where that went on after the last phase.
+    pub counted: f64,
+    /// How many windows are put together in it.
+    pub windows: usize,
     pub outcomes: BTreeMap<Outcome, u64>,
     pub paths: BTreeMap<Path, PathBin>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PathBin {
-    pub response: Histogram,
+    /// P95 of its slowest second, nanoseconds: percentiles can't be put together, and this one hides nothing.
+    pub p95: Option<u64>,
     pub answered: u64,
     pub hits: u64,
     pub misses: u64,
@@ -111,6 +116,8 @@ pub(crate) fn bins(scenario: &Scenario, seen: &Measurements, timeline: &Timeline
         {
             bin.from = before.to;
         }
+        bin.windows = chunk.len();
+        bin.counted = bin.to - bin.from;
         // What comes in after the last phase is late; the line ends where the timeline does.
         bin.to = bin.to.min(timeline.to);
         for path in [Path::Cached, Path::Uncached] {
@@ -119,15 +126,17 @@ pub(crate) fn bins(scenario: &Scenario, seen: &Measurements, timeline: &Timeline
                 bin.paths.insert(path, PathBin { seconds, ..PathBin::default() });
             }
         }
-        for cell in chunk.iter().flat_map(|(_, window)| &window.cells) {
-            let count = cell.response.count();
-            *bin.outcomes.entry(cell.outcome).or_default() += count;
-            let path = bin.paths.entry(cell.path).or_default();
-            path.response.merge(&cell.response);
-            path.answered += if cell.outcome == Outcome::Error { 0 } else { count };
-            if scenario.traffic.requests.get(cell.request).is_some_and(|request| request.cacheable) {
-                path.hits += if cell.outcome == Outcome::Hit { count } else { 0 };
-                path.misses += if cell.outcome == Outcome::Miss { count } else { 0 };
+        for (path, response) in chunk.iter().flat_map(|(_, window)| &window.response) {
+            let p95 = &mut bin.paths.entry(*path).or_default().p95;
+            *p95 = (*p95).max((response.count > 0).then_some(response.p95));
+        }
+        for (key, count) in chunk.iter().flat_map(|(_, window)| &window.counts) {
+            *bin.outcomes.entry(key.outcome).or_default() += count;
+            let path = bin.paths.entry(key.path).or_default();
+            path.answered += if key.outcome == Outcome::Error { 0 } else { *count };
+            if scenario.traffic.requests.get(key.request).is_some_and(|request| request.cacheable) {
+                path.hits += if key.outcome == Outcome::Hit { *count } else { 0 };
+                path.misses += if key.outcome == Outcome::Miss { *count } else { 0 };
             }
         }
         if bin.to > bin.from {

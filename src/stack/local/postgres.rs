@@ -99,6 +99,6 @@ pg_stat_statements.track_utility = off
 
 async fn create_database(url: &str) -> Result<(), sqlx::Error> {
     let mut connection = PgConnection::connect(url).await?;
-    sqlx::raw_sql("CREATE DATABASE cacheproof").execute(&mut connection).await?;
+    sqlx::raw_sql("CREATE /* cacheproof */ DATABASE cacheproof").execute(&mut connection).await?;
     connection.close().await
 }

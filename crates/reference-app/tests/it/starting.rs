@@ -77,3 +77,17 @@ async fn serve_answers_until_told_to_stop() {
     served.expect("no panic").expect("a clean end");
     assert!(!healthy().await, "nobody listens any more");
 }
+
+#[tokio::test]
+async fn a_stop_while_it_starts_ends_it_at_once_and_cleanly() {
+    let postgres = Postgres::start().await;
+    let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let mut args = args(&postgres, None, "none");
+    args.database_url = format!("postgres://u@{}/db", hanging.local_addr().expect("an address"));
+    args.listen.set_port(free_port());
+    // Told to stop as soon as it waits for a Postgres that accepts and says nothing.
+    let served = serve(args, async move {
+        let _silent = hanging.accept().await;
+    });
+    served.await.expect("a stop is no failure, as giving the database up would be");
+}
