@@ -373,7 +373,12 @@ impl Context<'_> {
                     format!(
                         "what \"{name}\" reads is never written by the same path, so it cannot be seen to be stale"
                     ),
-                    format!("add a [[traffic.request]] with put = \"{}\" (or patch)", request.template()),
+                    match request.item_key() {
+                        Some(_) => {
+                            format!("add a [[traffic.request]] with put = \"{}\" (or patch)", request.template())
+                        }
+                        None => "name a request with get whose path ends in a key".to_owned(),
+                    },
                 ))
             }
             _ => None,

@@ -55,6 +55,12 @@ fn requests_queries_and_hits_agree_with_the_app_postgres_and_redis() {
     let hits = seen.count(|key| key.outcome == Outcome::Hit) as f64;
     let redis = growth(&seen, |sample| sample.redis.as_ref().map(|redis| redis.hits));
     assert_within_one_percent("hits, by Redis INFO", hits, redis);
+
+    // Posts are written now and then: only reads of those that were can be stale. Profiles never are.
+    let judged = |request| seen.total(|key| key.request == request).judged_fresh;
+    let reads = seen.count(|key| key.request == 0);
+    assert!(judged(0) > reads / 100 && judged(0) < reads, "{} of {reads} reads", judged(0));
+    assert_eq!((judged(1), judged(2)), (0, 0), "profiles and writes have no floor");
 }
 
 #[test]
