@@ -113,7 +113,7 @@ fn lagging(late: impl Fn(&mut Lag)) -> Verdict {
             && line.at > 35.0
             && line.at < 41.0
         {
-            late(window.send_lag.as_mut().unwrap());
+            late(window.send_lag.as_mut().expect("each window has its lag"));
         }
     }
     judge(&scenario(&plan), &Measurements::of(&lines))
