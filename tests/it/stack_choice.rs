@@ -40,8 +40,7 @@ async fn auto_without_an_image() {
     let mut spec = spec(Provider::Auto);
     spec.redis.as_mut().unwrap().image = "127.0.0.1:1/nobody/redis:7".into();
     spec.postgres = None;
-    let told = std::sync::Mutex::new(Vec::new());
-    let stack = Stack::up(&spec, &guard, &|line| told.lock().unwrap().push(line.to_owned())).await.unwrap();
+    let stack = Stack::up(&spec, &guard, &|_| ()).await.unwrap();
     let facts = stack.facts().redis.unwrap();
     assert_eq!(facts.provider, "local");
     let why = "Docker answers but has no image 127.0.0.1:1/nobody/redis:7 and can't pull it (";
@@ -54,7 +53,6 @@ async fn auto_without_an_image() {
         assert!(facts.why.starts_with(why), "{}", facts.why);
     }
     assert!(facts.why.ends_with(&format!("; using local redis-server {}", facts.version)), "{}", facts.why);
-    assert_eq!(*told.lock().unwrap(), [facts.why]);
 
     spec.redis.as_mut().unwrap().provider = Provider::Container;
     let error = Stack::up(&spec, &guard, &|_| ()).await.unwrap_err();
