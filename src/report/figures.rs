@@ -6,7 +6,8 @@ use crate::observe::{CellKey, Measurements, Outcome};
 use crate::scenario::{Path, Scenario};
 use crate::verdict::numbers;
 
-/// What was measured over some phases. Times in seconds, shares of 1, rates a second. `None`: not measured.
+/// What was measured over some phases. Times in seconds, of answers (errors left out), shares of 1, rates a
+/// second. `None`: not measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Figures {
     pub requests: u64,
@@ -49,12 +50,14 @@ pub(crate) fn figures(
                 && scenario.traffic.requests.get(key.request).is_some_and(|request| request.cacheable)
         })
     };
-    let at = |q| totals.response.quantile(q).map(|nanoseconds| nanoseconds as f64 / 1e9);
+    // An error has no time of an answer: a quick refusal would make the app look fast.
+    let answered = seen.total(|key| selected(key) && key.outcome != Outcome::Error);
+    let at = |q| answered.response.quantile(q).map(|nanoseconds| nanoseconds as f64 / 1e9);
     let seconds: f64 = phases.iter().map(|phase| seen.phase_seconds(*phase)).sum();
     let errors = outcome(Outcome::Error);
     let (hits, misses) = (cacheable(Outcome::Hit), cacheable(Outcome::Miss));
     let db_queries = if phases.is_empty() { None } else { phases.iter().map(|phase| seen.db_queries(*phase)).sum() };
-    let in_phases = seen.count(|key| phases.contains(&key.phase));
+    let in_phases = seen.count(|key| phases.contains(&key.phase) && key.outcome != Outcome::Error);
     let share = |part: u64, of: u64| (of > 0).then(|| part as f64 / of as f64);
     Figures {
         requests,
@@ -64,9 +67,9 @@ pub(crate) fn figures(
         p95: at(0.95),
         p99: at(0.99),
         p999: at(0.999),
-        mean: totals.mean().map(|mean| mean / 1e9),
-        max: totals.response.max().map(|max| max as f64 / 1e9),
-        service_p95: totals.service.quantile(0.95).map(|nanoseconds| nanoseconds as f64 / 1e9),
+        mean: answered.mean().map(|mean| mean / 1e9),
+        max: answered.response.max().map(|max| max as f64 / 1e9),
+        service_p95: answered.service.quantile(0.95).map(|nanoseconds| nanoseconds as f64 / 1e9),
         hit_rate: share(hits, hits + misses),
         hits,
         misses,

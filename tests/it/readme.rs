@@ -38,3 +38,15 @@ fn the_help_names_every_command_of_the_readme() {
         assert!(readme().contains(word), "the README is silent on {word}");
     }
 }
+
+#[test]
+fn the_links_of_the_pages_lead_somewhere() {
+    for page in ["README.md", "CONTRIBUTING.md", "docs/scenario.md", "docs/summary-schema.md"] {
+        let path = root().join(page);
+        let text = std::fs::read_to_string(&path).expect("the page is there");
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for link in links.filter(|link| !link.is_empty() && !link.contains("://")) {
+            assert!(path.with_file_name(link).exists(), "{page} leads to {link}, which is not there");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Latency percentiles, cached beside uncached, on an axis that gives the tail its room: 1 ÷ (1 − q).
 
-use crate::observe::{Measurements, Totals};
+use crate::observe::{CellKey, Measurements, Outcome, Totals};
 use crate::scenario::{Path, Scenario};
 use crate::verdict::numbers;
 
@@ -12,7 +12,8 @@ use super::plot::{Layer, Plot, Shape};
 pub(super) fn plot(scenario: &Scenario, seen: &Measurements) -> Option<Plot> {
     let totals = |path| {
         let phases = compared_phases(scenario, seen, path);
-        let totals = seen.total(|key| key.path == path && phases.contains(&key.phase));
+        let answered = |key: &CellKey| key.path == path && phases.contains(&key.phase) && key.outcome != Outcome::Error;
+        let totals = seen.total(answered);
         (totals.count() > 0).then_some((path, totals))
     };
     let sides: Vec<(Path, Totals)> = [Path::Uncached, Path::Cached].into_iter().filter_map(totals).collect();
