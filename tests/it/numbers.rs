@@ -99,3 +99,17 @@ fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     }
     found
 }
+
+#[test]
+fn the_sample_report_is_what_its_journal_renders_to() {
+    let sample = files(&root().join("reports/sample"));
+    let copy = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(copy.path().join("events.jsonl"), &sample["events.jsonl"]).expect("written");
+    let output = Command::new(CACHEPROOF).arg("report").arg(copy.path()).output().expect("the program runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let rendered = files(copy.path());
+    assert_eq!(sample.keys().collect::<Vec<_>>(), rendered.keys().collect::<Vec<_>>());
+    for (name, bytes) in &sample {
+        assert!(rendered[name] == *bytes, "{name}: render it again with `cacheproof report reports/sample`");
+    }
+}

@@ -101,6 +101,9 @@ impl Bin {
     }
 }
 
+/// Share of a bin's usual length, in seconds a window, that it must have to be drawn.
+const WHOLE_ENOUGH: f64 = 0.5;
+
 /// The run in bins of equal numbers of seconds, in order of time.
 pub(crate) fn bins(scenario: &Scenario, seen: &Measurements, timeline: &Timeline) -> Vec<Bin> {
     let each = seen.windows.len().div_ceil(BINS).max(1);
@@ -139,7 +142,8 @@ pub(crate) fn bins(scenario: &Scenario, seen: &Measurements, timeline: &Timeline
                 path.misses += if key.outcome == Outcome::Miss { *count } else { 0 };
             }
         }
-        if bin.to > bin.from {
+        // A fragment of a second, as the last window is, has too few answers for a point beside whole seconds.
+        if bin.to - bin.from >= WHOLE_ENOUGH * each as f64 || bins.is_empty() && bin.to > bin.from {
             bins.push(bin);
         }
     }
