@@ -12,14 +12,21 @@ pub struct AttachArgs {
     /// The story: a Markdown file
     #[arg(value_name = "STORY.md")]
     story: PathBuf,
-    /// The run's directory
-    #[arg(value_name = "RUN", default_value = "reports/latest")]
-    run: PathBuf,
+    /// The run's directory; without one the latest run, which must be complete
+    #[arg(value_name = "RUN")]
+    run: Option<PathBuf>,
 }
 
 /// Attaches, and says which boxes it ticked.
 pub fn run(arguments: &AttachArgs) -> CommandResult {
-    let judged = judge_run(&arguments.run).map_err(report::failure)?;
+    let latest = PathBuf::from("reports/latest");
+    let judged = judge_run(arguments.run.as_ref().unwrap_or(&latest)).map_err(report::failure)?;
+    if arguments.run.is_none() && !judged.seen.complete() {
+        return Err(Failure::usage(miette::miette!(
+            help = "name a complete run: cacheproof attach STORY.md reports/…; or name reports/latest to attach it all the same",
+            "the latest run broke off: it would untick what it did not get to"
+        )));
+    }
     let attached = attach(&arguments.story, &judged).map_err(failure)?;
     let ruling = judged.verdict.ruling;
     let run = judged.seen.start.as_ref().map_or("", |start| start.run_id.as_str());
@@ -31,6 +38,8 @@ pub fn run(arguments: &AttachArgs) -> CommandResult {
         one_line(run, 200)
     );
     print!("{}", boxes(&attached));
+    let beside = arguments.story.file_stem().unwrap_or_default().to_string_lossy().into_owned() + "-cacheproof";
+    println!("  Pictures and report lie beside it in {}/: commit them with the story.", one_line(&beside, 200));
     Ok(Exit::Pass)
 }
 

@@ -64,6 +64,10 @@ pub fn main() -> std::process::ExitCode {
             return exit.into();
         }
     };
+    // Whole lines: a URL or a command that is broken in two can't be copied.
+    let _set_once = miette::set_hook(Box::new(|_| {
+        Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).break_words(false).build())
+    }));
     logging::start();
     let result = match arguments.command {
         Command::Run(arguments) => run::run(arguments),

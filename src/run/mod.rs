@@ -130,7 +130,11 @@ async fn on_stack(
         token: guard.token(),
         watch: &watch_process,
     };
-    tell("starting the app and loading its data");
+    tell(if plan.scenario.target.is_started() {
+        "starting the app; the reference app loads its data first"
+    } else {
+        "looking for the app"
+    });
     let app = tokio::select! {
         app = App::up(&plan.scenario, &around) => app?,
         Ok(_) = stop.wait_for(|stop| *stop) => return Ok(interrupted_early(hub)),

@@ -79,8 +79,12 @@ impl App {
             if reqwest::Url::parse(&url).is_err() || !url.starts_with("http") {
                 return Err(TargetError::BadUrl { url: mask_passwords(&url) });
             }
-            let what = format!("the app at {}", mask_passwords(&url));
-            let app = Self { what, url, ready: target.ready.clone(), process: None };
+            let app = Self {
+                what: "the app that was running already".into(),
+                url,
+                ready: target.ready.clone(),
+                process: None,
+            };
             app.wait_ready(FIND_LIMIT).await?;
             return Ok(app);
         }
