@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::load::{Driver, Exchange, LoadError};
 use crate::observe::{Ending, Event, Hub, Prober, Recorder, RunEnded, RunStarted, TargetReady};
-use crate::scenario::{Scenario, mask_passwords};
+use crate::scenario::{Scenario, TargetKind, mask_passwords};
 use crate::stack::{Guard, Stack, StackError};
 use crate::target::{App, Surroundings, TargetError};
 
@@ -130,10 +130,11 @@ async fn on_stack(
         token: guard.token(),
         watch: &watch_process,
     };
-    tell(if plan.scenario.target.is_started() {
-        "starting the app; the reference app loads its data first"
-    } else {
-        "looking for the app"
+    let target = &plan.scenario.target;
+    tell(match target.kind {
+        _ if !target.is_started() => "looking for the app",
+        TargetKind::Reference => "starting the app and loading its data",
+        TargetKind::Http => "starting the app",
     });
     let app = tokio::select! {
         app = App::up(&plan.scenario, &around) => app?,
