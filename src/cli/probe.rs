@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::target::client_builder;
+
 /// No answer within this time: the app is not there.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -37,10 +39,8 @@ impl Answer {
 
 /// Asks twice, so that the second answer may come from the cache, and once past the cache.
 pub(super) async fn probe(url: &reqwest::Url) -> Result<Vec<Answer>, ProbeError> {
-    let client = reqwest::Client::builder()
-        .timeout(PATIENCE)
+    let client = client_builder(PATIENCE)
         .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("cacheproof/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| ProbeError::Other(error.to_string()))?;
     let mut answers = Vec::new();

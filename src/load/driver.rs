@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use super::{ArrivalTimes, Exchange};
 use crate::observe::{Answer, Recorder};
 use crate::scenario::Drive;
+use crate::target::client_builder;
 
 /// How late a timer may be. An idle user that is later was held up by something; that counts as waiting,
 /// whoever was to blame, or a stall of the whole machine would vanish from the response times.
@@ -265,11 +266,7 @@ async fn attack(
         let ready = Arc::clone(&ready);
         Box::pin(async move {
             // goose's own client would go through HTTP_PROXY, and measure the proxy.
-            let client = reqwest::Client::builder()
-                .no_proxy()
-                .no_gzip()
-                .timeout(timeout)
-                .user_agent(concat!("cacheproof/", env!("CARGO_PKG_VERSION")));
+            let client = client_builder(timeout).no_gzip();
             user.set_client_builder(client).await?;
             ready.users_ready.fetch_add(1, Ordering::SeqCst);
             Ok(())

@@ -57,11 +57,6 @@ impl Histogram {
     pub fn max(&self) -> Option<u64> {
         (!self.is_empty()).then(|| self.0.max())
     }
-
-    /// The smallest, in nanoseconds, to three digits. `None` when empty.
-    pub fn min(&self) -> Option<u64> {
-        (!self.is_empty()).then(|| self.0.min())
-    }
 }
 
 impl serde::Serialize for Histogram {

@@ -130,11 +130,10 @@ async fn play_phase(scene: &Scene<'_>, control: &Control, index: usize) {
             control.end_run(Ending::EnvironmentFailed, format!("the fault '{what}' failed: {error}"));
         }
     };
-    let fault = async {
+    tokio::join!(scene.driver.phase(index, phase.lasts, may_end, ended.clone()), async {
         fault.await;
         fault_over.send_replace(true);
-    };
-    tokio::join!(scene.driver.phase(index, phase.lasts, may_end, ended.clone()), fault);
+    });
     *lock(&control.phase) = None;
     let reason = lock(&control.reason).take().unwrap_or_else(|| "its time was up".into());
     scene.hub.emit(Event::PhaseEnded { phase: index, reason });

@@ -21,6 +21,7 @@ mod survey;
 pub use error::StackError;
 pub use guard::{Guard, RUN_LABEL, RUN_VARIABLE};
 pub use guard_duty::stand_guard;
+pub use local::free_port;
 pub use server::Server;
 pub use survey::{Check, Survey, survey};
 

@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 
 use super::TargetError;
 use crate::scenario::{CacheKind, FaultAction, Scenario, TargetKind, mask_passwords};
+use crate::stack::{RUN_VARIABLE, free_port};
 
 /// How long an app may take until it is ready. Loading the data belongs to it.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -88,7 +89,7 @@ impl App {
             app.wait_ready(FIND_LIMIT).await?;
             return Ok(app);
         }
-        let port = free_port()?;
+        let port = free_port().map_err(|source| TargetError::NoPort { source })?;
         let data = scenario
             .data
             .iter()
@@ -118,7 +119,7 @@ impl App {
             ("LISTEN", format!("127.0.0.1:{port}")),
             ("LOAD", data.clone()),
             ("CACHE", cache.to_owned()),
-            ("CACHEPROOF_RUN", around.token.to_owned()),
+            (RUN_VARIABLE, around.token.to_owned()),
         ];
         environment.extend(around.redis_url.map(|url| ("REDIS_URL", url.to_owned())));
         environment.extend(around.database_url.map(|url| ("DATABASE_URL", url.to_owned())));
@@ -298,10 +299,15 @@ impl Process {
     }
 }
 
-/// A client for asking the app by hand. It never goes through a proxy: HTTP_PROXY is not meant for an app under
-/// test, and measuring the proxy would be worse than failing.
+/// What every client that speaks to the app is built from. It never goes through a proxy: HTTP_PROXY is not meant
+/// for an app under test, and measuring the proxy would be worse than failing.
+pub fn client_builder(timeout: Duration) -> reqwest::ClientBuilder {
+    reqwest::Client::builder().no_proxy().timeout(timeout).user_agent(concat!("cacheproof/", env!("CARGO_PKG_VERSION")))
+}
+
+/// A client for asking the app by hand.
 pub fn client(timeout: Duration) -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().timeout(timeout).build().unwrap_or_default()
+    client_builder(timeout).build().unwrap_or_default()
 }
 
 /// The deepest cause of an error: what the system said.
@@ -332,13 +338,6 @@ fn spawn(command: &[String], environment: &[(&'static str, String)], log: &Path)
         .process_group(0)
         .spawn()
         .map_err(|source| TargetError::Spawn { program: program.into(), source })
-}
-
-fn free_port() -> Result<u16, TargetError> {
-    std::net::TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|source| TargetError::NoPort { source })
 }
 
 /// The end of a log, with URLs that may hold passwords struck out.

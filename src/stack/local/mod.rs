@@ -268,7 +268,7 @@ fn make_directory(parent: &Path, name: &str, owner: Option<&Owner>) -> Result<Pa
 /// A port on 127.0.0.1 that is free now. Below the range from which the system takes ports for outgoing
 /// connections where there is room: a client that keeps dialling a dead server in that range can be given the
 /// server's own port, connects to itself, and blocks the restart.
-pub(super) fn free_port() -> std::io::Result<u16> {
+pub fn free_port() -> std::io::Result<u16> {
     const LOWEST: u16 = 15_000;
     let outgoing: u16 = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
         .ok()
