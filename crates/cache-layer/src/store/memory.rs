@@ -1,28 +1,38 @@
-use super::{CacheError, CacheStore, Cached, Invalidation, Lease, StoreStatus};
+use super::lives::{Lives, Living, look};
+use super::{CacheError, CacheStore, Cached, Invalidation, Lease, Leased, Peeked, StoreStatus, bounded};
 use crate::config::Strategy;
 use crate::glob;
-use crate::key::{Group, Key};
+use crate::key::Key;
+use crate::store;
+use ahash::RandomState;
 use async_trait::async_trait;
 use bytes::Bytes;
-use moka::future::Cache as Moka;
 use moka::ops::compute::{CompResult, Op};
 use moka::policy::EvictionPolicy;
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use moka::sync::Cache as Moka;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Tags whose generations are remembered. The entries of a forgotten one are misses.
+const TAGS_AT_MOST: u64 = 100_000;
+
+/// Leases on one key at a time. A key whose loaders keep dying must not grow without end.
+const LEASES_AT_MOST: usize = 16;
 
 /// How large the memory cache may grow.
 #[derive(Clone, Debug)]
 pub struct MemoryConfig {
     /// Keys and values together, in bytes.
     pub max_bytes: u64,
-    /// How long a loader may take before its lease ends.
+    /// How long a loader may take before its lease ends and its value is not stored.
     pub lease_ttl: Duration,
+    /// How long others wait for the holder of a lease before one of them may load as well. Its lease stays good.
+    pub lease_hold: Duration,
 }
 
 impl Default for MemoryConfig {
     fn default() -> Self {
-        Self { max_bytes: 64 << 20, lease_ttl: Duration::from_secs(10) }
+        Self { max_bytes: 64 << 20, lease_ttl: Duration::from_secs(10), lease_hold: Duration::from_secs(3) }
     }
 }
 
@@ -32,44 +42,94 @@ impl Default for MemoryConfig {
 /// stores values that were invalidated during the load.
 #[derive(Debug)]
 pub struct MemoryStore {
-    entries: Moka<String, Entry>,
-    /// How often each group was invalidated. An entry of another count is no longer there.
-    groups: RwLock<HashMap<&'static str, u64>>,
+    entries: Moka<String, Entry, RandomState>,
+    /// The generation of each tag. An entry of another generation is no longer there.
+    tags: Moka<String, u128>,
     lease_ttl: Duration,
+    lease_hold: Duration,
 }
 
+/// Cloned on every hit: what is large, or seldom there, is behind a pointer.
 #[derive(Clone, Debug)]
 struct Entry {
-    value: Option<Value>,
-    leases: Arc<[u128]>,
-    /// The entry's life from now on, when it is put.
-    ttl: Duration,
+    kept: Option<Kept>,
+    loading: Option<Box<Loading>>,
+    /// Its end: that of what is kept, or of a lease that outlives it.
+    until: Instant,
 }
 
 #[derive(Clone, Debug)]
-struct Value {
-    bytes: Bytes,
+struct Kept {
+    what: What,
     until: Instant,
-    group: Option<Group>,
-    epoch: u64,
 }
 
-struct PerEntry;
+#[derive(Clone, Debug)]
+enum What {
+    Value(Bytes, Tags),
+    Count(i64),
+}
 
-impl moka::Expiry<String, Entry> for PerEntry {
-    fn expire_after_create(&self, _key: &String, entry: &Entry, _at: Instant) -> Option<Duration> {
-        Some(entry.ttl)
+/// The generations that a value's tags had before it was loaded; `None`: it bears none.
+#[derive(Clone, Debug)]
+struct Tags(Option<Arc<[(String, u128)]>>);
+
+#[derive(Clone, Debug, Default)]
+struct Loading {
+    leases: Vec<u128>,
+    /// Others wait for somebody who is loading it until then.
+    held_until: Option<Instant>,
+}
+
+impl Tags {
+    fn of(tags: Vec<(String, u128)>) -> Self {
+        Self((!tags.is_empty()).then(|| tags.into()))
     }
 
-    fn expire_after_update(
-        &self,
-        _key: &String,
-        entry: &Entry,
-        _at: Instant,
-        _left: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(entry.ttl)
+    fn list(&self) -> &[(String, u128)] {
+        self.0.as_deref().unwrap_or_default()
     }
+}
+
+impl Kept {
+    fn left(&self, now: Instant) -> Duration {
+        self.until.saturating_duration_since(now)
+    }
+}
+
+impl Entry {
+    /// An entry with this in it; the leases of the one before are void.
+    fn of(what: What, ttl: Duration) -> Self {
+        let until = Instant::now() + bounded(ttl);
+        Self { kept: Some(Kept { what, until }), loading: None, until }
+    }
+
+    fn alive(&self, now: Instant) -> Option<&Kept> {
+        self.kept.as_ref().filter(|kept| !kept.left(now).is_zero())
+    }
+
+    fn is_leased(&self, token: u128) -> bool {
+        self.loading.as_ref().is_some_and(|loading| loading.leases.contains(&token))
+    }
+
+    /// With what is being loaded, and as long a life as that of the value and of a lease taken now: a lease close to the value's end
+    /// outlives it.
+    fn loading(kept: Option<Kept>, loading: Loading, now: Instant, lease_ttl: Duration) -> Self {
+        let lease = now + lease_ttl;
+        let until = kept.as_ref().map_or(lease, |kept| kept.until.max(lease));
+        Self { kept, loading: Some(Box::new(loading)), until }
+    }
+}
+
+impl Living for Entry {
+    fn until(&self) -> Instant {
+        self.until
+    }
+}
+
+/// Whether something was put.
+fn put(result: &CompResult<String, Entry>) -> bool {
+    matches!(result, CompResult::Inserted(_) | CompResult::ReplacedWith(_))
 }
 
 impl MemoryStore {
@@ -77,36 +137,97 @@ impl MemoryStore {
     #[must_use]
     pub fn new(config: &MemoryConfig) -> Self {
         let weight = |key: &String, entry: &Entry| {
-            let value = entry.value.as_ref().map_or(0, |v| v.bytes.len());
-            u32::try_from(key.len() + value + 96).unwrap_or(u32::MAX)
+            let value = match entry.kept.as_ref().map(|kept| &kept.what) {
+                Some(What::Value(bytes, tags)) => {
+                    bytes.len() + tags.list().iter().map(|(tag, _)| tag.len() + 40).sum::<usize>()
+                }
+                Some(What::Count(_)) | None => 0,
+            };
+            let leases = entry.loading.as_ref().map_or(0, |loading| loading.leases.len());
+            u32::try_from(key.len() + value + leases * 16 + 160).unwrap_or(u32::MAX)
         };
         let entries = Moka::builder()
             .max_capacity(config.max_bytes)
             .weigher(weight)
             .eviction_policy(EvictionPolicy::lru())
-            .expire_after(PerEntry)
-            .build();
-        Self { entries, groups: RwLock::default(), lease_ttl: config.lease_ttl }
+            .expire_after(Lives)
+            .build_with_hasher(RandomState::new());
+        let (lease_ttl, lease_hold) = (config.lease_ttl, config.lease_hold.min(config.lease_ttl));
+        Self { entries, tags: Moka::new(TAGS_AT_MOST), lease_ttl, lease_hold }
     }
 
-    fn epoch(&self, group: Option<Group>) -> u64 {
-        let Some(group) = group else { return 0 };
-        let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
-        groups.get(group.name).copied().unwrap_or(0)
+    fn generations(&self, key: &Key) -> Vec<(String, u128)> {
+        let generation = |name: &str| self.tags.get_with_by_ref(name, rand::random);
+        key.tags().iter().map(|tag| (tag.name().to_owned(), generation(tag.name()))).collect()
     }
 
-    async fn remove(&self, key: &str) -> u64 {
-        let gone = self.entries.entry_by_ref(key).and_compute_with(|_| async { Op::Remove }).await;
-        u64::from(matches!(gone, CompResult::Removed(entry) if entry.value().value.is_some()))
+    fn current(&self, tags: &[(String, u128)]) -> bool {
+        tags.iter().all(|(name, generation)| self.tags.get(name) == Some(*generation))
     }
 
-    async fn remove_where(&self, wanted: impl Fn(&str) -> bool) -> u64 {
-        let keys: Vec<_> = self.entries.iter().map(|(key, _)| key).filter(|key| wanted(key)).collect();
-        let mut removed = 0;
-        for key in keys {
-            removed += self.remove(&key).await;
+    /// What happens to one key happens one after the other.
+    fn change(&self, key: &str, how: impl FnOnce(Option<Entry>) -> Op<Entry>) -> CompResult<String, Entry> {
+        self.entries.entry_by_ref(key).and_compute_with(|entry| how(entry.map(moka::Entry::into_value)))
+    }
+
+    fn look(&self, key: &Key) -> Option<Cached> {
+        let (entry, left) = look(&self.entries, key.name())?;
+        let kept = entry.kept?;
+        // A lease may outlive the value.
+        let ttl = if entry.loading.is_none() { left } else { kept.left(Instant::now()) };
+        let What::Value(value, tags) = kept.what else { return None };
+        let tags = tags.list();
+        (!ttl.is_zero() && tags.len() == key.tags().len() && self.current(tags)).then_some(Cached { value, ttl })
+    }
+
+    fn take_lease(&self, key: &Key) -> Leased {
+        let token = rand::random();
+        let mut wait = Duration::ZERO;
+        let result = self.change(key.name(), |entry| {
+            let (kept, loading) = entry.map_or((None, None), |entry| (entry.kept, entry.loading));
+            let mut loading = loading.map_or_else(Loading::default, |loading| *loading);
+            let now = Instant::now();
+            wait = loading.held_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+            if wait.is_zero() && loading.leases.len() >= LEASES_AT_MOST {
+                wait = self.lease_hold;
+            }
+            if !wait.is_zero() {
+                return Op::Nop;
+            }
+            loading.held_until = Some(now + self.lease_hold);
+            loading.leases.push(token);
+            Op::Put(Entry::loading(kept, loading, now, self.lease_ttl))
+        });
+        if !put(&result) {
+            return Leased::Held(wait);
         }
-        removed
+        // After the lease: a tag that changes from here on voids it.
+        Leased::Granted(Lease { key: key.name().to_owned(), token, tags: self.generations(key), epoch: 0, seen: None })
+    }
+
+    fn store(&self, lease: &Lease, bytes: &Bytes, ttl: Duration) -> bool {
+        let result = self.change(&lease.key, |entry| match entry {
+            Some(entry) if entry.is_leased(lease.token) => {
+                Op::Put(Entry::of(What::Value(bytes.clone(), Tags::of(lease.tags.clone())), ttl))
+            }
+            _ => Op::Nop,
+        });
+        // A value whose tag changed during its load is stored in vain.
+        put(&result) && self.current(&lease.tags)
+    }
+
+    fn value(&self, key: &Key, bytes: &Bytes, ttl: Duration) -> Entry {
+        Entry::of(What::Value(bytes.clone(), Tags::of(self.generations(key))), ttl)
+    }
+
+    fn remove(&self, key: &str) -> u64 {
+        let gone = self.change(key, |_| Op::Remove);
+        u64::from(matches!(gone, CompResult::Removed(entry) if entry.value().alive(Instant::now()).is_some()))
+    }
+
+    fn remove_where(&self, wanted: impl Fn(&str) -> bool) -> u64 {
+        let keys: Vec<_> = self.entries.iter().map(|(key, _)| key).filter(|key| wanted(key)).collect();
+        keys.iter().map(|key| self.remove(key)).sum()
     }
 }
 
@@ -121,73 +242,141 @@ impl CacheStore for MemoryStore {
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Cached>, CacheError> {
-        let Some(value) = self.entries.get(key.name()).await.and_then(|entry| entry.value) else { return Ok(None) };
-        let ttl = value.until.saturating_duration_since(Instant::now());
-        if ttl.is_zero() || value.epoch != self.epoch(value.group) {
-            return Ok(None);
-        }
-        Ok(Some(Cached { value: value.bytes, ttl }))
+        Ok(self.look(key))
     }
 
-    async fn lease(&self, key: &Key) -> Result<Option<Lease>, CacheError> {
-        let token = rand::random();
-        let lease = Lease { key: key.name().to_owned(), token, group: key.group(), epoch: self.epoch(key.group()) };
-        let add = |entry: Option<moka::Entry<String, Entry>>| async move {
-            let old = entry.map(moka::Entry::into_value);
-            let leases = old.iter().flat_map(|e| e.leases.iter().copied()).chain([token]).collect();
-            let value = old.and_then(|e| e.value);
-            // A lease must not prolong the life of the value beside it.
-            let ttl = value.as_ref().map_or(self.lease_ttl, |v| v.until.saturating_duration_since(Instant::now()));
-            Op::Put(Entry { value, leases, ttl })
-        };
-        self.entries.entry_by_ref(key.name()).and_compute_with(add).await;
-        Ok(Some(lease))
+    fn at_hand(&self, key: &Key) -> Option<Cached> {
+        self.look(key)
+    }
+
+    async fn get_many(&self, keys: &[Key]) -> Vec<Result<Option<Cached>, CacheError>> {
+        keys.iter().map(|key| Ok(self.look(key))).collect()
+    }
+
+    async fn lease(&self, key: &Key) -> Result<Leased, CacheError> {
+        Ok(self.take_lease(key))
+    }
+
+    async fn lease_many(&self, keys: &[Key]) -> Vec<Result<Leased, CacheError>> {
+        keys.iter().map(|key| Ok(self.take_lease(key))).collect()
     }
 
     async fn fill(&self, lease: &Lease, bytes: &Bytes, ttl: Duration) -> Result<bool, CacheError> {
-        if lease.epoch != self.epoch(lease.group) {
-            return Ok(false);
-        }
-        let put = |entry: Option<moka::Entry<String, Entry>>| async move {
-            let Some(entry) = entry.map(moka::Entry::into_value) else { return Op::Nop };
-            if !entry.leases.contains(&lease.token) {
-                return Op::Nop;
+        Ok(self.store(lease, bytes, ttl))
+    }
+
+    async fn fill_many(&self, fills: &[(Lease, Bytes, Duration)]) -> Vec<Result<bool, CacheError>> {
+        fills.iter().map(|(lease, bytes, ttl)| Ok(self.store(lease, bytes, *ttl))).collect()
+    }
+
+    async fn release(&self, lease: Lease) {
+        self.change(&lease.key, |entry| {
+            let Some(entry) = entry.filter(|entry| entry.is_leased(lease.token)) else { return Op::Nop };
+            let now = Instant::now();
+            let gone = entry.alive(now).is_none();
+            let mut leases = entry.loading.map_or_else(Vec::new, |loading| loading.leases);
+            leases.retain(|token| *token != lease.token);
+            if leases.is_empty() && gone {
+                return Op::Remove;
             }
-            let leases = entry.leases.iter().copied().filter(|t| *t != lease.token).collect();
-            let until = Instant::now() + ttl;
-            let value = Value { bytes: bytes.clone(), until, group: lease.group, epoch: lease.epoch };
-            Op::Put(Entry { value: Some(value), leases, ttl })
-        };
-        let result = self.entries.entry_by_ref(&lease.key).and_compute_with(put).await;
-        // The value carries the group's count of before the load, so an invalidation in between keeps it from being read.
-        let stored = matches!(result, CompResult::Inserted(_) | CompResult::ReplacedWith(_));
-        Ok(stored && lease.epoch == self.epoch(lease.group))
+            Op::Put(Entry::loading(entry.kept, Loading { leases, held_until: None }, now, self.lease_ttl))
+        });
     }
 
     async fn set(&self, key: &Key, bytes: &Bytes, ttl: Duration) -> Result<(), CacheError> {
-        let (group, epoch) = (key.group(), self.epoch(key.group()));
-        let value = Value { bytes: bytes.clone(), until: Instant::now() + ttl, group, epoch };
-        let entry = Entry { value: Some(value), leases: Arc::new([]), ttl };
-        self.entries.entry_by_ref(key.name()).and_compute_with(|_| async { Op::Put(entry) }).await;
+        let entry = self.value(key, bytes, ttl);
+        self.change(key.name(), |_| Op::Put(entry));
         Ok(())
     }
 
+    async fn set_many(&self, values: &[(Key, Bytes, Duration)]) -> Vec<Result<(), CacheError>> {
+        for (key, bytes, ttl) in values {
+            let entry = self.value(key, bytes, *ttl);
+            self.change(key.name(), |_| Op::Put(entry));
+        }
+        values.iter().map(|_| Ok(())).collect()
+    }
+
+    async fn set_if_absent(&self, key: &Key, bytes: &Bytes, ttl: Duration) -> Result<bool, CacheError> {
+        let new = self.value(key, bytes, ttl);
+        let result = self.change(key.name(), |entry| {
+            let there = entry.is_some_and(|entry| match entry.alive(Instant::now()).map(|kept| &kept.what) {
+                Some(What::Value(_, tags)) => self.current(tags.list()),
+                Some(What::Count(_)) => true,
+                None => false,
+            });
+            if there { Op::Nop } else { Op::Put(new) }
+        });
+        Ok(put(&result))
+    }
+
+    async fn add(&self, key: &Key, by: i64, ttl: Duration) -> Result<i64, CacheError> {
+        let mut count = Err(CacheError::Server("the key holds a value, not a counter".into()));
+        self.change(key.name(), |entry| {
+            let now = Instant::now();
+            let (before, ttl) = match entry.as_ref().and_then(|entry| entry.alive(now)) {
+                Some(Kept { what: What::Value(..), .. }) => return Op::Nop,
+                Some(kept @ Kept { what: What::Count(n), .. }) => (*n, kept.left(now)),
+                None => (0, ttl),
+            };
+            count =
+                before.checked_add(by).ok_or_else(|| CacheError::Server("the counter would leave its range".into()));
+            match count {
+                Ok(count) => Op::Put(Entry::of(What::Count(count), ttl)),
+                Err(_) => Op::Nop,
+            }
+        });
+        count
+    }
+
+    async fn ttl(&self, key: &Key) -> Result<Option<Duration>, CacheError> {
+        let now = Instant::now();
+        Ok(self.entries.get(key.name()).and_then(|entry| entry.alive(now).map(|kept| kept.left(now))))
+    }
+
+    async fn expire(&self, key: &Key, ttl: Duration) -> Result<bool, CacheError> {
+        let result = self.change(key.name(), |entry| {
+            let now = Instant::now();
+            let Some(mut entry) = entry.filter(|entry| entry.alive(now).is_some()) else { return Op::Nop };
+            entry.until = now + bounded(ttl);
+            if let Some(kept) = &mut entry.kept {
+                kept.until = entry.until;
+            }
+            Op::Put(entry)
+        });
+        Ok(put(&result))
+    }
+
+    async fn peek(&self, name: &str) -> Result<Option<Peeked>, CacheError> {
+        let now = Instant::now();
+        let Some(entry) = self.entries.get(name) else { return Ok(None) };
+        let peeked = |kept: &Kept| {
+            let (value, tags) = match &kept.what {
+                What::Value(bytes, tags) => (store::Kept::Bytes(bytes.clone()), tags.list().len()),
+                What::Count(count) => (store::Kept::Count(*count), 0),
+            };
+            Peeked { value, ttl: kept.left(now), tags }
+        };
+        Ok(entry.alive(now).map(peeked))
+    }
+
     async fn delete(&self, what: &Invalidation) -> Result<u64, CacheError> {
-        for group in &what.groups {
-            let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
-            *groups.entry(group.name).or_default() += 1;
+        for tag in &what.tags {
+            self.tags.insert(tag.name().to_owned(), rand::random());
         }
-        let mut removed = 0;
-        for key in &what.keys {
-            removed += self.remove(key).await;
-        }
-        for pattern in &what.patterns {
-            removed += self.remove_where(|key| glob::matches(pattern, key)).await;
-        }
-        Ok(removed)
+        let keys: u64 = what.keys.iter().map(|key| self.remove(key)).sum();
+        let matching: u64 =
+            what.patterns.iter().map(|pattern| self.remove_where(|key| glob::matches(pattern, key))).sum();
+        Ok(keys + matching)
     }
 
     async fn clear(&self) -> Result<u64, CacheError> {
-        Ok(self.remove_where(|_| true).await)
+        Ok(self.remove_where(|_| true))
+    }
+
+    async fn scan(&self, pattern: &str, at_most: usize) -> Result<Vec<String>, CacheError> {
+        let now = Instant::now();
+        let alive = self.entries.iter().filter(|(_, entry)| entry.alive(now).is_some()).map(|(key, _)| (*key).clone());
+        Ok(alive.filter(|key| glob::matches(pattern, key)).take(at_most).collect())
     }
 }

@@ -1,4 +1,4 @@
-use super::{CacheError, CacheStore, Cached, Invalidation, Lease, StoreStatus};
+use super::{CacheError, CacheStore, Cached, Invalidation, Lease, Leased, StoreStatus};
 use crate::config::Strategy;
 use crate::key::Key;
 use async_trait::async_trait;
@@ -23,16 +23,51 @@ impl CacheStore for NoopStore {
         Ok(None)
     }
 
-    async fn lease(&self, _key: &Key) -> Result<Option<Lease>, CacheError> {
-        Ok(None)
+    async fn get_many(&self, keys: &[Key]) -> Vec<Result<Option<Cached>, CacheError>> {
+        keys.iter().map(|_| Ok(None)).collect()
+    }
+
+    async fn lease(&self, _key: &Key) -> Result<Leased, CacheError> {
+        Ok(Leased::Never)
+    }
+
+    async fn lease_many(&self, keys: &[Key]) -> Vec<Result<Leased, CacheError>> {
+        keys.iter().map(|_| Ok(Leased::Never)).collect()
     }
 
     async fn fill(&self, _lease: &Lease, _value: &Bytes, _ttl: Duration) -> Result<bool, CacheError> {
         Ok(false)
     }
 
+    async fn fill_many(&self, fills: &[(Lease, Bytes, Duration)]) -> Vec<Result<bool, CacheError>> {
+        fills.iter().map(|_| Ok(false)).collect()
+    }
+
+    async fn release(&self, _lease: Lease) {}
+
     async fn set(&self, _key: &Key, _value: &Bytes, _ttl: Duration) -> Result<(), CacheError> {
         Ok(())
+    }
+
+    async fn set_many(&self, values: &[(Key, Bytes, Duration)]) -> Vec<Result<(), CacheError>> {
+        values.iter().map(|_| Ok(())).collect()
+    }
+
+    async fn set_if_absent(&self, _key: &Key, _value: &Bytes, _ttl: Duration) -> Result<bool, CacheError> {
+        Ok(false)
+    }
+
+    /// Refused: a count that is not kept would be a wrong one.
+    async fn add(&self, _key: &Key, _by: i64, _ttl: Duration) -> Result<i64, CacheError> {
+        Err(CacheError::Unavailable("the strategy none keeps no counters"))
+    }
+
+    async fn ttl(&self, _key: &Key) -> Result<Option<Duration>, CacheError> {
+        Ok(None)
+    }
+
+    async fn expire(&self, _key: &Key, _ttl: Duration) -> Result<bool, CacheError> {
+        Ok(false)
     }
 
     async fn delete(&self, _what: &Invalidation) -> Result<u64, CacheError> {
@@ -41,5 +76,9 @@ impl CacheStore for NoopStore {
 
     async fn clear(&self) -> Result<u64, CacheError> {
         Ok(0)
+    }
+
+    async fn scan(&self, _pattern: &str, _at_most: usize) -> Result<Vec<String>, CacheError> {
+        Ok(Vec::new())
     }
 }

@@ -54,14 +54,28 @@ pub fn free_port() -> u16 {
 pub struct Redis {
     dir: TempDir,
     server: Option<Server>,
+    options: Vec<String>,
     pub port: u16,
 }
 
 impl Redis {
+    /// With an append-only file: what it answered is there after a kill.
     pub fn start() -> Self {
+        // Nothing is synced in the background: while that is under way, `everysec` holds back what a killed server should find again.
+        Self::start_with(&["--save", "", "--appendonly", "yes", "--appendfsync", "no"])
+    }
+
+    /// Only what `SAVE` wrote is there after a kill.
+    pub fn start_with_snapshots() -> Self {
+        Self::start_with(&["--save", "", "--appendonly", "no"])
+    }
+
+    /// With options of its own beside port and address.
+    pub fn start_with(options: &[&str]) -> Self {
         let mut redis = Self {
             dir: TempDir::with_prefix("cache-layer-test-").expect("a directory"),
             server: None,
+            options: options.iter().map(ToString::to_string).collect(),
             port: free_port(),
         };
         redis.start_again();
@@ -71,13 +85,24 @@ impl Redis {
     /// Starts the server at the same port, with what it had saved.
     pub fn start_again(&mut self) {
         let port = self.port.to_string();
-        let command = ["redis-server", "--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"];
+        let mut command = vec!["redis-server", "--port", &port, "--bind", "127.0.0.1"];
+        command.extend(self.options.iter().map(String::as_str));
         self.server = Some(Server::start(self.dir.path(), &command));
         let start = Instant::now();
         while !self.answers() {
             assert!(start.elapsed() < Duration::from_secs(20), "redis-server came up");
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// Kills it and starts it again with nothing.
+    pub fn start_again_empty(&mut self) {
+        self.kill();
+        for entry in std::fs::read_dir(self.dir.path()).expect("a directory").flatten() {
+            let path = entry.path();
+            if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.expect("removed");
+        }
+        self.start_again();
     }
 
     /// SIGKILL.
@@ -101,12 +126,7 @@ impl Redis {
 
     /// The layer with time to spare: where waiting is not the subject, a busy machine must not look like an outage.
     pub fn patiently(&self) -> CacheConfig {
-        let mut config = CacheConfig::redis(self.url());
-        let redis = config.redis.as_mut().expect("redis");
-        redis.command_timeout = Duration::from_secs(10);
-        redis.connect_timeout = Duration::from_secs(10);
-        config.request_budget = Duration::from_secs(10);
-        config
+        patiently(&self.url())
     }
 
     /// A blocking connection beside the layer's.
@@ -133,8 +153,19 @@ impl Redis {
         let mut line = String::new();
         stream.write_all(b"PING\r\n").is_ok()
             && BufReader::new(stream).read_line(&mut line).is_ok()
-            && line.starts_with("+PONG")
+            && (line.starts_with("+PONG") || line.starts_with("-NOAUTH"))
     }
+}
+
+/// See [`Redis::patiently`].
+pub fn patiently(url: &str) -> CacheConfig {
+    let mut config = CacheConfig::redis(url);
+    let redis = config.redis.as_mut().expect("redis");
+    redis.command_timeout = Duration::from_secs(10);
+    redis.connect_timeout = Duration::from_secs(10);
+    redis.breaker.slow_call = Some(Duration::from_secs(10));
+    config.request_budget = Duration::from_secs(10);
+    config
 }
 
 /// Waits for something that is bound to happen; how long it took.

@@ -1,102 +1,63 @@
+mod answers;
+mod config;
+mod confirm;
+mod erase;
+mod ground;
+mod info;
+mod listener;
+mod masters;
 mod owed;
+mod peek;
 mod pool;
+mod reads;
+mod replicas;
 mod scripts;
+mod servers;
+mod sweep;
+mod trust;
 
-use super::{CacheError, CacheStore, Cached, Invalidation, Lease, StoreStatus};
-use crate::backoff::Backoff;
-use crate::breaker::{Breaker, BreakerConfig, BreakerState};
-use crate::config::{ConfigError, Strategy};
-use crate::glob;
-use crate::key::{Group, Key, SERVICES};
-use crate::metrics::Metrics;
+use super::{CacheError, CacheStore, Cached, Invalidation, Lease, Leased, Peeked, ServerInfo, StoreStatus};
+use crate::config::{Coherence, ConfigError, Strategy};
+use crate::key::Key;
+use crate::metrics::{Lookups, Metrics};
+use crate::promise::{Ground, PromiseMetrics};
 use async_trait::async_trait;
 use bytes::Bytes;
+pub use config::{Credentials, RedisConfig, SentinelTls, TlsConfig};
+use confirm::Confirming;
+use erase::{BATCH, Pledge};
+use ground::RedisGround;
+pub(in crate::store) use listener::Listener;
 use owed::Owed;
-use pool::Pool;
-use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::{Client, ErrorKind, IntoConnectionInfo, RedisResult, ServerErrorKind};
 use scripts::Scripts;
+pub use servers::{Address, Topology};
+use servers::{Servers, Via};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// Keys handled by one `SCAN` or `UNLINK`: some 100 µs of the server's time.
-const BATCH: usize = 500;
-
-/// How to reach Redis, and how long to wait for what.
-#[derive(Clone)]
-pub struct RedisConfig {
-    /// `redis://[[user]:password@]host:port[/db]`. May hold a password: not shown by `Debug`.
-    pub url: String,
-    /// Put in front of every key, `prod:` for instance.
-    pub namespace: String,
-    /// Connections, each multiplexed.
-    pub connections: usize,
-    /// The longest wait for a new connection, and for its first answer.
-    pub connect_timeout: Duration,
-    /// The longest wait for one command.
-    pub command_timeout: Duration,
-    /// The longest wait for all commands of one deletion.
-    pub request_budget: Duration,
-    /// Timeouts in a row after which a connection is replaced.
-    pub timeouts_to_replace: u32,
-    /// Reconnecting: the limit of the first random wait.
-    pub backoff: Duration,
-    /// Reconnecting: the limit of the longest random wait.
-    pub backoff_at_most: Duration,
-    /// How long a loader may take before its lease ends and its value is not stored.
-    pub lease_ttl: Duration,
-    /// Lost invalidations to remember one by one; above, everything is cleared.
-    pub owed_at_most: usize,
-    /// When to stop asking.
-    pub breaker: BreakerConfig,
-}
-
-impl RedisConfig {
-    /// The defaults, for the server at `url`.
-    #[must_use]
-    pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            namespace: String::new(),
-            connections: 3,
-            connect_timeout: Duration::from_millis(200),
-            command_timeout: Duration::from_millis(50),
-            request_budget: Duration::from_millis(100),
-            timeouts_to_replace: 2,
-            backoff: Duration::from_millis(50),
-            backoff_at_most: Duration::from_millis(500),
-            lease_ttl: Duration::from_secs(10),
-            owed_at_most: 10_000,
-            breaker: BreakerConfig::default(),
-        }
-    }
-}
-
-impl fmt::Debug for RedisConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisConfig").field("namespace", &self.namespace).finish_non_exhaustive()
-    }
-}
+/// Between two attempts to pay what is owed before the end.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The cache in Redis 7.0 or later.
 ///
-/// A hit is one `HMGET`. A miss takes a lease (one transaction), and fills with one small script. See [`crate`] for
-/// what is promised.
+/// A hit is one `HMGET`, with one `GET` for each tag in the same round trip. A miss takes a lease, and fills with one small script. See
+/// [`crate`] for what is promised.
 pub struct RedisStore {
     inner: Arc<Inner>,
-    _background: JoinSet<()>,
+    background: Mutex<JoinSet<()>>,
 }
 
 struct Inner {
     config: RedisConfig,
-    pool: Arc<Pool>,
-    breaker: Breaker,
+    servers: Servers,
     scripts: Scripts,
     owed: Owed,
+    metrics: PromiseMetrics,
+    lookups: Lookups,
+    confirming: Confirming,
 }
 
 impl fmt::Debug for RedisStore {
@@ -109,202 +70,28 @@ impl RedisStore {
     /// Starts connecting and returns at once; while the server cannot be reached, calls fail at once. Needs a tokio runtime.
     ///
     /// # Errors
-    /// The URL cannot be understood.
+    /// The URL cannot be understood; or the coherence is outbox and there is no namespace.
     pub fn open(config: RedisConfig, metrics: &Metrics) -> Result<Self, ConfigError> {
-        // The error of a bad URL may repeat it, password included; so it is dropped.
-        let info = config.url.as_str().into_connection_info().map_err(|_| ConfigError::RedisUrl)?;
-        let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(Duration::from_secs(2));
-        let client = Client::open(info.set_tcp_settings(tcp)).map_err(|_| ConfigError::RedisUrl)?;
-        let (pool, mut background) = Pool::start(client, &config);
-        let breaker = Breaker::new(config.breaker.clone(), metrics.breaker_state(), Instant::now());
+        if config.coherence == Coherence::Outbox && config.namespace.is_empty() {
+            return Err(ConfigError::NoNamespace);
+        }
+        let (servers, mut background) = Servers::start(&config, metrics)?;
         let owed = Owed::new(config.owed_at_most);
-        let inner = Arc::new(Inner { config, pool, breaker, scripts: Scripts::new(), owed });
+        let (lookups, metrics) = (metrics.lookups(), metrics.promise().clone());
+        let confirming = Confirming::new(config.replicas_remembered);
+        let inner = Arc::new(Inner { config, servers, scripts: Scripts::new(), owed, metrics, lookups, confirming });
         background.spawn(Arc::clone(&inner).pay_what_is_owed());
-        Ok(Self { inner, _background: background })
-    }
-}
-
-/// Whether a call asks the breaker, as requests do, or is itself the attempt to get well.
-#[derive(Clone, Copy)]
-enum Via {
-    Breaker,
-    Direct,
-}
-
-impl Inner {
-    /// One command, in time, on a connection that is up. The breaker and the connection learn how it went.
-    async fn call<T, F, R>(&self, via: Via, command: F) -> Result<T, CacheError>
-    where
-        F: FnOnce(MultiplexedConnection) -> R,
-        R: Future<Output = RedisResult<T>>,
-    {
-        let permit = match via {
-            Via::Breaker => {
-                Some(self.breaker.permit(Instant::now()).ok_or(CacheError::Unavailable("the breaker is open"))?)
-            }
-            Via::Direct => None,
-        };
-        let (well, result) = self.call_now(command).await;
-        if let Some(permit) = permit {
-            permit.record(well, Instant::now());
-        }
-        result
+        background.spawn(Arc::clone(&inner).watch_replicas());
+        Ok(Self { inner, background: Mutex::new(background) })
     }
 
-    async fn call_now<T, F, R>(&self, command: F) -> (bool, Result<T, CacheError>)
-    where
-        F: FnOnce(MultiplexedConnection) -> R,
-        R: Future<Output = RedisResult<T>>,
-    {
-        let Some(connection) = self.pool.pick() else {
-            return (false, Err(CacheError::Unavailable("no connection is up")));
-        };
-        match timeout(self.config.command_timeout, command(connection.get())).await {
-            Ok(Ok(value)) => {
-                Pool::answered(&connection);
-                (true, Ok(value))
-            }
-            Ok(Err(error)) if pool::is_fatal(&error) => {
-                self.pool.replace(&connection, &error.to_string());
-                (false, Err(CacheError::Connection(error.to_string())))
-            }
-            Ok(Err(error)) => {
-                Pool::answered(&connection);
-                let loading = matches!(error.kind(), ErrorKind::Server(ServerErrorKind::BusyLoading));
-                (!loading, Err(CacheError::Server(error.to_string())))
-            }
-            Err(_elapsed) => {
-                self.pool.silent(&connection);
-                (false, Err(CacheError::Timeout))
-            }
-        }
+    pub(super) fn coherence(&self) -> Coherence {
+        self.inner.config.coherence
     }
 
-    fn name(&self, key: &str) -> String {
-        format!("{}{key}", self.config.namespace)
-    }
-
-    fn refuse_while_owing(&self) -> Result<(), CacheError> {
-        if self.owed.any() {
-            return Err(CacheError::Unavailable("a lost invalidation is being made up for"));
-        }
-        Ok(())
-    }
-
-    async fn delete(&self, what: &Invalidation, via: Via) -> Result<u64, CacheError> {
-        let mut gone = 0;
-        for keys in what.keys.chunks(BATCH) {
-            gone += self.unlink(keys.iter().map(|key| self.name(key)).collect(), via).await?;
-        }
-        for group in &what.groups {
-            gone += self.delete_group(*group, via).await?;
-        }
-        for pattern in &what.patterns {
-            gone += self.delete_pattern(pattern, via).await?;
-        }
-        Ok(gone)
-    }
-
-    async fn unlink(&self, names: Vec<String>, via: Via) -> Result<u64, CacheError> {
-        self.call(via, |mut c| async move { redis::cmd("UNLINK").arg(names).query_async(&mut c).await }).await
-    }
-
-    async fn delete_group(&self, group: Group, via: Via) -> Result<u64, CacheError> {
-        let set = self.name(group.name);
-        let call = self.scripts.drop_group(&set);
-        let (sealed, gone): (u8, u64) = self.call(via, |mut c| async move { call.invoke_async(&mut c).await }).await?;
-        if sealed == 1 {
-            return Ok(gone);
-        }
-        let mark = scripts::new_mark();
-        let begin = scripts::begin_pass(&set, &mark);
-        self.call(via, |mut c| async move { begin.exec_async(&mut c).await }).await?;
-        let found = self.delete_pattern(&format!("{}:*", glob::escaped(group.name)), via).await?;
-        let seal = self.scripts.seal_group(&set, &mark);
-        let _sealed: u8 = self.call(via, |mut c| async move { seal.invoke_async(&mut c).await }).await?;
-        Ok(gone + found)
-    }
-
-    /// Every key that is there from beginning to end is met: `SCAN` guarantees that much.
-    async fn delete_pattern(&self, pattern: &str, via: Via) -> Result<u64, CacheError> {
-        let pattern = format!("{}{pattern}", glob::escaped(&self.config.namespace));
-        let (mut cursor, mut gone) = (0_u64, 0);
-        loop {
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(BATCH);
-            let (next, names): (u64, Vec<String>) =
-                self.call(via, |mut c| async move { scan.query_async(&mut c).await }).await?;
-            if !names.is_empty() {
-                gone += self.unlink(names, via).await?;
-            }
-            cursor = next;
-            if cursor == 0 {
-                return Ok(gone);
-            }
-        }
-    }
-
-    async fn clear(&self, via: Via) -> Result<u64, CacheError> {
-        if !self.config.namespace.is_empty() {
-            return self.delete_pattern("*", via).await;
-        }
-        let mut gone = 0;
-        for service in SERVICES {
-            gone += self.delete_pattern(&format!("{}:*", service.name()), via).await?;
-        }
-        Ok(gone)
-    }
-
-    /// Makes up for lost invalidations as soon as the server can be reached, and only then lets reads through.
-    async fn pay_what_is_owed(self: Arc<Self>) {
-        let mut came_up = self.pool.watch();
-        let mut backoff = Backoff::new(self.config.backoff, self.config.backoff_at_most);
-        loop {
-            if !self.owed.any() {
-                tokio::select! {
-                    () = self.owed.added.notified() => {}
-                    _ = came_up.changed() => self.breaker.try_now(),
-                }
-                continue;
-            }
-            came_up.mark_unchanged();
-            let debts = self.owed.take();
-            let paid = if debts.everything {
-                self.clear(Via::Direct).await
-            } else {
-                self.delete(&debts.to_invalidation(), Via::Direct).await
-            };
-            match paid {
-                Ok(_) => {
-                    backoff.reset();
-                    if self.owed.paid() {
-                        tracing::info!("lost invalidations are made up for; reading from the cache again");
-                        self.breaker.try_now();
-                    }
-                }
-                Err(_) => {
-                    self.owed.unpaid(debts);
-                    tokio::select! {
-                        () = tokio::time::sleep(backoff.next_wait()) => {}
-                        _ = came_up.changed() => {}
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Owes an invalidation unless told that it was done: also when the request that wanted it is cancelled.
-struct Pledge<'a> {
-    owed: &'a Owed,
-    what: Option<&'a Invalidation>,
-}
-
-impl Drop for Pledge<'_> {
-    fn drop(&mut self) {
-        if let Some(what) = self.what {
-            self.owed.add(what);
-        }
+    /// Hears what other processes delete.
+    pub(super) fn listener(&self) -> Listener {
+        Listener { inner: Arc::clone(&self.inner) }
     }
 }
 
@@ -315,65 +102,151 @@ impl CacheStore for RedisStore {
     }
 
     fn status(&self) -> StoreStatus {
-        let (breaker, connections) = (self.inner.breaker.state(), self.inner.pool.up());
-        let usable = breaker != BreakerState::Open && connections > 0 && !self.inner.owed.any();
-        StoreStatus { usable, breaker, connections, owed_invalidations: self.inner.owed.len() }
+        let (breaker, connections) = (self.inner.servers.breaker(), self.inner.servers.connections());
+        let (some, trusted) = self.inner.servers.trusted(Instant::now());
+        let usable = self.inner.servers.usable() && some && !self.inner.owed.any();
+        StoreStatus { usable, trusted, breaker, connections, owed_invalidations: self.inner.owed.len() }
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Cached>, CacheError> {
-        self.inner.refuse_while_owing()?;
-        let mut command = redis::cmd("HMGET");
-        command.arg(self.inner.name(key.name())).arg("v").arg("e");
-        let (value, end): (Option<Vec<u8>>, Option<u64>) =
-            self.inner.call(Via::Breaker, |mut c| async move { command.query_async(&mut c).await }).await?;
-        Ok(value.map(|value| Cached { value: value.into(), ttl: end.map_or(Duration::ZERO, scripts::left) }))
+        self.inner.get(key).await
     }
 
-    async fn lease(&self, key: &Key) -> Result<Option<Lease>, CacheError> {
-        let epoch = self.inner.owed.epoch();
-        self.inner.refuse_while_owing()?;
-        let lease = Lease { key: self.inner.name(key.name()), token: rand::random(), group: key.group(), epoch };
-        let set = key.group().map(|group| self.inner.name(group.name));
-        let pipe = scripts::lease(&lease.key, set.as_deref(), lease.token, self.inner.config.lease_ttl);
-        self.inner.call(Via::Breaker, |mut c| async move { pipe.exec_async(&mut c).await }).await?;
-        Ok(Some(lease))
+    /// One round trip, redirections included.
+    fn answers_within(&self) -> Option<Duration> {
+        Some(self.inner.config.command_timeout)
+    }
+
+    async fn get_many(&self, keys: &[Key]) -> Vec<Result<Option<Cached>, CacheError>> {
+        self.inner.get_many(keys).await
+    }
+
+    async fn get_untrusted(&self, keys: &[Key]) -> Vec<Result<Option<Cached>, CacheError>> {
+        self.inner.get_untrusted(keys).await
+    }
+
+    async fn lease(&self, key: &Key) -> Result<Leased, CacheError> {
+        let mut answers = self.inner.leases(std::slice::from_ref(key)).await;
+        answers.pop().unwrap_or(Ok(Leased::Never))
+    }
+
+    async fn lease_many(&self, keys: &[Key]) -> Vec<Result<Leased, CacheError>> {
+        self.inner.leases(keys).await
     }
 
     async fn fill(&self, lease: &Lease, value: &Bytes, ttl: Duration) -> Result<bool, CacheError> {
-        let call = self.inner.scripts.fill(&lease.key, lease.token, value, ttl);
-        let stored: u8 = self.inner.call(Via::Breaker, |mut c| async move { call.invoke_async(&mut c).await }).await?;
-        // An invalidation that got lost since could not void the lease in Redis. Its replay will remove the value.
-        Ok(stored == 1 && self.inner.owed.epoch() == lease.epoch)
+        let mut answers = self.inner.fills(std::iter::once((lease, value, ttl))).await;
+        answers.pop().unwrap_or(Ok(false))
+    }
+
+    async fn fill_many(&self, fills: &[(Lease, Bytes, Duration)]) -> Vec<Result<bool, CacheError>> {
+        self.inner.fills(fills.iter().map(|(lease, value, ttl)| (lease, value, *ttl))).await
+    }
+
+    async fn release(&self, lease: Lease) {
+        self.inner.release(&lease).await;
     }
 
     async fn set(&self, key: &Key, value: &Bytes, ttl: Duration) -> Result<(), CacheError> {
-        let set = key.group().map(|group| self.inner.name(group.name));
-        let pipe = scripts::set(&self.inner.name(key.name()), set.as_deref(), value, ttl);
-        self.inner.call(Via::Breaker, |mut c| async move { pipe.exec_async(&mut c).await }).await
+        let mut answers = self.inner.put(vec![self.inner.to_put(key, value, ttl)], false).await;
+        answers.pop().unwrap_or(Ok(false)).map(|_| ())
+    }
+
+    async fn set_many(&self, values: &[(Key, Bytes, Duration)]) -> Vec<Result<(), CacheError>> {
+        let puts = values.iter().map(|(key, value, ttl)| self.inner.to_put(key, value, *ttl));
+        let answers = self.inner.put(puts.collect(), false).await;
+        answers.into_iter().map(|answer| answer.map(|_| ())).collect()
+    }
+
+    async fn set_if_absent(&self, key: &Key, value: &Bytes, ttl: Duration) -> Result<bool, CacheError> {
+        let mut answers = self.inner.put(vec![self.inner.to_put(key, value, ttl)], true).await;
+        answers.pop().unwrap_or(Ok(false))
+    }
+
+    async fn add(&self, key: &Key, by: i64, ttl: Duration) -> Result<i64, CacheError> {
+        self.inner.add(key, by, ttl).await
+    }
+
+    async fn ttl(&self, key: &Key) -> Result<Option<Duration>, CacheError> {
+        self.inner.ttl(key).await
+    }
+
+    async fn expire(&self, key: &Key, ttl: Duration) -> Result<bool, CacheError> {
+        self.inner.expire(key, ttl).await
+    }
+
+    async fn confirm(&self, what: &Invalidation) -> bool {
+        self.inner.confirm(what).await
     }
 
     async fn delete(&self, what: &Invalidation) -> Result<u64, CacheError> {
-        let mut pledge = Pledge { owed: &self.inner.owed, what: Some(what) };
+        let pledge = Pledge::new(&self.inner.owed, Some(what));
         let deleting = self.inner.delete(what, Via::Breaker);
-        let gone = timeout(self.inner.config.request_budget, deleting).await.map_err(|_| CacheError::Timeout)??;
-        pledge.what = None;
+        let gone = if what.patterns.is_empty() {
+            timeout(self.inner.config.request_budget, deleting).await.map_err(|_| CacheError::Timeout)??
+        } else {
+            // A pass over all names takes as long as there are names; each of its commands is in time, or it ends.
+            deleting.await?
+        };
+        pledge.done();
         Ok(gone)
     }
 
     async fn clear(&self) -> Result<u64, CacheError> {
-        let cleared = self.inner.clear(Via::Breaker).await;
-        if cleared.is_err() {
-            self.inner.owed.add_everything();
+        let pledge = Pledge::new(&self.inner.owed, None);
+        let gone = self.inner.clear(Via::Breaker).await?;
+        pledge.done();
+        Ok(gone)
+    }
+
+    async fn scan(&self, pattern: &str, at_most: usize) -> Result<Vec<String>, CacheError> {
+        self.inner.scan(pattern, at_most).await
+    }
+
+    fn grounds(&self, delta: Duration) -> Vec<Arc<dyn Ground>> {
+        if self.inner.config.coherence != Coherence::Outbox {
+            return Vec::new();
         }
-        cleared
+        let ground = |server: Arc<servers::Server>| -> Arc<dyn Ground> {
+            server.trust_at_most(delta);
+            let patience = self.inner.config.command_timeout.max(Duration::from_millis(500));
+            Arc::new(RedisGround { server, namespace: self.inner.config.namespace.clone(), patience })
+        };
+        self.inner.servers.all().into_iter().map(ground).collect()
+    }
+
+    async fn peek(&self, name: &str) -> Result<Option<Peeked>, CacheError> {
+        self.inner.peek(name).await
+    }
+
+    async fn servers(&self) -> Vec<ServerInfo> {
+        let mut all = Vec::new();
+        for server in self.inner.servers.all() {
+            all.extend(info::ask(&server).await);
+        }
+        all
     }
 
     async fn ready(&self) {
-        let mut came_up = self.inner.pool.watch();
-        while self.inner.pool.up() == 0 {
-            if came_up.changed().await.is_err() {
-                return;
+        self.inner.servers.ready().await;
+    }
+
+    async fn ping(&self) -> Vec<(String, Result<Duration, CacheError>)> {
+        self.inner.servers.ping().await
+    }
+
+    async fn close(&self, at_most: Duration) {
+        let start = Instant::now();
+        let mut background = std::mem::take(&mut *self.background.lock().unwrap_or_else(PoisonError::into_inner));
+        let pay = async {
+            // Waited for: a payment that is cut off gives its debts back when its task is gone, and not before.
+            background.shutdown().await;
+            while self.inner.owed.any() && !self.inner.pay_once().await {
+                tokio::time::sleep(PAUSE).await;
             }
-        }
+        };
+        timeout(at_most, pay).await.ok();
+        self.inner.confirming.close();
+        self.inner.servers.close(at_most.saturating_sub(start.elapsed())).await;
     }
 }

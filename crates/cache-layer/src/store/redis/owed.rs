@@ -3,7 +3,7 @@
 //! While anything is owed, this process does not read the cache: what it would read may be what the lost
 //! invalidation should have removed.
 
-use crate::key::Group;
+use crate::key::Tag;
 use crate::store::Invalidation;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,7 +24,7 @@ pub(super) struct Owed {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Debts {
     pub(super) keys: HashSet<String>,
-    pub(super) groups: HashSet<Group>,
+    pub(super) tags: HashSet<Tag>,
     pub(super) patterns: HashSet<String>,
     pub(super) everything: bool,
     being_paid: usize,
@@ -32,13 +32,13 @@ pub(super) struct Debts {
 
 impl Debts {
     fn len(&self) -> usize {
-        self.keys.len() + self.groups.len() + self.patterns.len() + usize::from(self.everything)
+        self.keys.len() + self.tags.len() + self.patterns.len() + usize::from(self.everything)
     }
 
     pub(super) fn to_invalidation(&self) -> Invalidation {
         Invalidation {
             keys: self.keys.iter().cloned().collect(),
-            groups: self.groups.iter().copied().collect(),
+            tags: self.tags.iter().cloned().collect(),
             patterns: self.patterns.iter().cloned().collect(),
         }
     }
@@ -69,7 +69,7 @@ impl Owed {
     }
 
     pub(super) fn add(&self, what: &Invalidation) {
-        self.merge(&mut self.lock(), what.keys.iter().cloned(), &what.groups, &what.patterns);
+        self.merge(&mut self.lock(), what.keys.iter().cloned(), &what.tags, &what.patterns);
         self.added.notify_one();
     }
 
@@ -105,15 +105,15 @@ impl Owed {
         if taken.everything {
             self.owe_everything(&mut debts);
         }
-        let groups: Vec<_> = taken.groups.into_iter().collect();
+        let tags: Vec<_> = taken.tags.into_iter().collect();
         let patterns: Vec<_> = taken.patterns.into_iter().collect();
-        self.merge(&mut debts, taken.keys.into_iter(), &groups, &patterns);
+        self.merge(&mut debts, taken.keys.into_iter(), &tags, &patterns);
     }
 
-    fn merge(&self, debts: &mut Debts, keys: impl Iterator<Item = String>, groups: &[Group], patterns: &[String]) {
+    fn merge(&self, debts: &mut Debts, keys: impl Iterator<Item = String>, tags: &[Tag], patterns: &[String]) {
         if !debts.everything {
             debts.keys.extend(keys);
-            debts.groups.extend(groups);
+            debts.tags.extend(tags.iter().cloned());
             debts.patterns.extend(patterns.iter().cloned());
         }
         if debts.len() > self.at_most {
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_failed_payment_is_owed_again() {
         let owed = Owed::new(10);
-        owed.add(&item(1).group(POSTS.lists()).pattern("x:*"));
+        owed.add(&item(1).tag(POSTS.lists()).pattern("x:*"));
         let taken = owed.take();
         owed.unpaid(taken);
         assert_eq!(owed.len(), 3);

@@ -1,175 +1,387 @@
 //! A few connections to one server, each replaced in the background when it breaks or falls silent.
 //!
 //! redis-rs' own connection manager makes requests wait through its reconnects and never replaces a connection that went
-//! silent; here a request takes a connection that is up, or learns at once that there is none.
+//! silent; here a request takes a connection that is up, or learns at once that there is none. Who connects, and when: [`keeper`].
+
+pub(super) mod keeper;
 
 use super::RedisConfig;
-use crate::backoff::Backoff;
+use super::servers::{Address, Line, Place};
+use super::trust::{Trust, Window};
+use crate::config::Coherence;
+use crate::metrics::Metrics;
+use crate::store::CacheError;
+use keeper::Trouble;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisResult, ServerErrorKind};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
-
-/// A connection in use is looked at this often, so that a dead one is replaced before the next request finds it.
-const HEARTBEAT: Duration = Duration::from_secs(1);
 
 pub(super) struct Pool {
-    slots: Vec<Slot>,
+    slots: Vec<RwLock<Option<Arc<Connection>>>>,
     next: AtomicUsize,
-    /// Rises each time a connection comes up.
+    count: watch::Sender<Count>,
+    /// Rises each time a connection to any server of the deployment comes up.
     came_up: watch::Sender<u64>,
-    client: Client,
+    /// The server answers a probe: one of those who wait to connect need not wait longer.
+    knock: Notify,
+    place: Place,
+    /// Where it was last found.
+    address: RwLock<Address>,
     config: RedisConfig,
+    metrics: Metrics,
+    shown: Mutex<Shown>,
+    /// With the outbox: connections are looked at for the watermark instead of pinged.
+    pub(super) trust: Option<Trust>,
 }
 
-#[derive(Default)]
-struct Slot {
-    connection: RwLock<Option<Arc<Connection>>>,
-    emptied: Notify,
+#[derive(Clone, Copy, Default)]
+struct Count {
+    up: usize,
+    ever: u64,
+}
+
+/// What the log said last: each change of state is one line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Nothing,
+    Up,
+    Down(Option<Trouble>),
 }
 
 /// One live connection. Which one an answer came from matters: its silence must be told from another's.
 pub(super) struct Connection {
     slot: usize,
     inner: MultiplexedConnection,
+    address: Address,
+    /// Too long without an answer; no request is given to it until a ping is answered.
+    suspect: AtomicBool,
     timeouts_in_a_row: AtomicU32,
+    in_flight: AtomicUsize,
+    /// Somebody would like to know whether it is alive.
+    doubted: Notify,
+    /// It is of no more use.
+    retired: Notify,
+    window: Window,
+}
+
+/// A connection in use by one round trip.
+pub(super) struct Held {
+    connection: Arc<Connection>,
+    answered: bool,
+}
+
+/// Why a connection is given up; the label of `cache_connections_replaced_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It broke.
+    Broken,
+    /// It did not answer.
+    Silent,
+    /// The server at its other end does not take writes (any more).
+    ReadOnly,
+    /// The server moved.
+    Moved,
+    /// The store is closed.
+    Closed,
+}
+
+impl Why {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Broken => "broken",
+            Self::Silent => "silent",
+            Self::ReadOnly => "read_only",
+            Self::Moved => "moved",
+            Self::Closed => "closed",
+        }
+    }
 }
 
 impl Connection {
     pub(super) fn get(&self) -> MultiplexedConnection {
         self.inner.clone()
     }
+
+    /// Until when what this connection reads may be relied on, if at all.
+    pub(super) fn trusted_until(&self, now: Instant) -> Option<Instant> {
+        self.window.until(now)
+    }
+
+    fn answered(&self) {
+        // Looked at before it is written: the line is shared by all who use the connection.
+        if self.timeouts_in_a_row.load(Ordering::Relaxed) != 0 {
+            self.timeouts_in_a_row.store(0, Ordering::Relaxed);
+            self.suspect.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// True when it was not yet known to be silent.
+    fn fell_silent(&self) -> bool {
+        self.timeouts_in_a_row.fetch_add(1, Ordering::Relaxed);
+        !self.suspect.swap(true, Ordering::Relaxed)
+    }
+}
+
+impl Held {
+    /// An answer came, be it a refusal.
+    pub(super) fn answered(&mut self) {
+        self.answered = true;
+        self.connection.answered();
+    }
+}
+
+impl Deref for Held {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.connection.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if !self.answered {
+            // Also when the request was cancelled: then nobody else would find out that no answer came.
+            self.connection.doubted.notify_one();
+        }
+    }
 }
 
 impl Pool {
     /// Starts connecting in the background. Dropping the `JoinSet` ends that.
-    pub(super) fn start(client: Client, config: &RedisConfig) -> (Arc<Self>, JoinSet<()>) {
-        let slots = (0..config.connections.max(1)).map(|_| Slot::default()).collect();
-        let (came_up, _) = watch::channel(0);
-        let pool = Arc::new(Self { slots, next: AtomicUsize::new(0), came_up, client, config: config.clone() });
+    pub(super) fn start(
+        place: Place,
+        config: &RedisConfig,
+        metrics: &Metrics,
+        came_up: watch::Sender<u64>,
+    ) -> (Arc<Self>, JoinSet<()>) {
+        let pool = Arc::new(Self::new(config.connections.max(1), place, config, metrics, came_up));
         let mut keepers = JoinSet::new();
         for slot in 0..pool.slots.len() {
             keepers.spawn(Arc::clone(&pool).keep(slot));
         }
+        keepers.spawn(Arc::clone(&pool).look_out());
         (pool, keepers)
     }
 
-    /// A connection that is up, in turn; `None` at once when there is none.
-    pub(super) fn pick(&self) -> Option<Arc<Connection>> {
+    /// Without connections, for ever.
+    pub(super) fn empty(place: Place, config: &RedisConfig, metrics: &Metrics) -> Self {
+        Self::new(0, place, config, metrics, watch::channel(0).0)
+    }
+
+    fn new(
+        connections: usize,
+        place: Place,
+        config: &RedisConfig,
+        metrics: &Metrics,
+        came_up: watch::Sender<u64>,
+    ) -> Self {
+        Self {
+            slots: (0..connections).map(|_| RwLock::default()).collect(),
+            next: AtomicUsize::new(0),
+            count: watch::channel(Count::default()).0,
+            came_up,
+            knock: Notify::new(),
+            address: RwLock::new(place.first_guess()),
+            place,
+            config: config.clone(),
+            metrics: metrics.clone(),
+            shown: Mutex::new(Shown::Nothing),
+            trust: (config.coherence == Coherence::Outbox).then(|| Trust::new(&config.namespace)),
+        }
+    }
+
+    /// A connection that is up and answers, in turn; an error at once when there is none.
+    pub(super) fn pick(&self) -> Result<Held, CacheError> {
+        self.pick_where(|_| true)
+    }
+
+    /// The same of those that are fit.
+    pub(super) fn pick_where(&self, fit: impl Fn(&Connection) -> bool) -> Result<Held, CacheError> {
         let start = self.next.fetch_add(1, Ordering::Relaxed);
-        (0..self.slots.len()).find_map(|i| self.slots[start.wrapping_add(i) % self.slots.len()].get())
+        let mut why = "no connection is up";
+        for i in 0..self.slots.len() {
+            let Some(connection) = self.get(start.wrapping_add(i) % self.slots.len()) else { continue };
+            if connection.suspect.load(Ordering::Relaxed) {
+                continue;
+            }
+            if !fit(&connection) {
+                why = UNFIT;
+                continue;
+            }
+            if connection.in_flight.fetch_add(1, Ordering::Relaxed) < self.config.in_flight_at_most.max(1) {
+                return Ok(Held { connection, answered: false });
+            }
+            connection.in_flight.fetch_sub(1, Ordering::Relaxed);
+            why = TOO_MANY;
+        }
+        Err(CacheError::Unavailable(why))
+    }
+
+    /// Where the server is now.
+    pub(super) async fn locate(&self) -> RedisResult<Address> {
+        self.place.locate().await
+    }
+
+    /// A connection outside the pool, to where the server was located. When it breaks it stays broken.
+    pub(super) async fn connect_to(&self, address: &Address) -> RedisResult<Line> {
+        self.place.dialer().connect(address, None).await
+    }
+
+    /// A connection of its own, for subscriptions, and where it leads to.
+    pub(super) async fn pubsub(&self) -> RedisResult<(redis::aio::PubSub, Address)> {
+        let address = self.place.locate().await?;
+        Ok((self.place.dialer().pubsub(&address).await?, address))
+    }
+
+    /// `host:port`.
+    pub(super) fn address(&self) -> String {
+        self.address.read().unwrap_or_else(PoisonError::into_inner).to_string()
     }
 
     pub(super) fn up(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.get().is_some()).count()
+        self.count.borrow().up
     }
 
-    pub(super) fn watch(&self) -> watch::Receiver<u64> {
-        self.came_up.subscribe()
+    /// Whether a read may be answered: by some connection, where that has to be trusted.
+    pub(super) fn is_trusted(&self, now: Instant) -> bool {
+        let trusted = |slot| self.get(slot).is_some_and(|connection| connection.trusted_until(now).is_some());
+        self.trust.is_none() || (0..self.slots.len()).any(trusted)
     }
 
-    /// An answer came, be it a refusal.
-    pub(super) fn answered(connection: &Connection) {
-        connection.timeouts_in_a_row.store(0, Ordering::Relaxed);
+    pub(super) fn in_flight(&self) -> usize {
+        let all = (0..self.slots.len()).filter_map(|slot| self.get(slot));
+        all.map(|connection| connection.in_flight.load(Ordering::Relaxed)).sum()
     }
 
-    /// No answer came in time. One may be a pause; from the second on the connection is taken for dead.
-    pub(super) fn silent(&self, connection: &Connection) {
-        if connection.timeouts_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= self.config.timeouts_to_replace {
-            self.replace(connection, "it does not answer");
-        }
+    /// Returns when a connection is up.
+    pub(super) async fn is_up(&self) {
+        // Cannot fail: the sender is in `self`.
+        self.count.subscribe().wait_for(|count| count.up > 0).await.ok();
     }
 
-    pub(super) fn replace(&self, connection: &Connection, why: &str) {
-        let slot = &self.slots[connection.slot];
-        let mut held = slot.connection.write().unwrap_or_else(PoisonError::into_inner);
-        if held.as_deref().is_some_and(|now| std::ptr::eq(now, connection)) {
-            *held = None;
-            drop(held);
-            slot.emptied.notify_one();
-            if self.up() == 0 {
-                tracing::warn!(server = %self.client.get_connection_info().addr(), why, "lost the last connection to the cache");
-            }
-        }
-    }
-
-    /// The life of one slot: connect, publish, watch, and again.
-    async fn keep(self: Arc<Self>, slot: usize) {
-        let mut backoff = Backoff::new(self.config.backoff, self.config.backoff_at_most);
-        let mut came_up = self.watch();
-        loop {
-            came_up.mark_unchanged();
-            match self.connect(slot).await {
-                Ok(connection) => {
-                    backoff.reset();
-                    self.publish(slot, connection);
-                    self.watch_over(slot).await;
-                }
-                Err(error) => {
-                    tracing::debug!(%error, slot, "no connection to the cache yet");
-                    // When a neighbour got through, the server is back: no need to sleep on.
-                    tokio::select! {
-                        () = tokio::time::sleep(backoff.next_wait()) => {}
-                        _ = came_up.changed() => {}
-                    }
-                }
-            }
-        }
-    }
-
-    /// Connects and asks for a sign of life: a frozen server still accepts connections.
-    async fn connect(&self, slot: usize) -> RedisResult<Connection> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.config.connect_timeout))
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(512);
-        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
-        let inner = timeout(self.config.connect_timeout, connecting).await.map_err(|_| silence())??;
-        let connection = Connection { slot, inner, timeouts_in_a_row: AtomicU32::new(0) };
-        self.ping(&connection).await?;
-        Ok(connection)
-    }
-
-    async fn ping(&self, connection: &Connection) -> RedisResult<()> {
-        let mut inner = connection.get();
-        let ping = redis::cmd("PING");
-        timeout(self.config.connect_timeout, ping.exec_async(&mut inner)).await.map_err(|_| silence())?
-    }
-
-    fn publish(&self, slot: usize, connection: Connection) {
-        let first = self.up() == 0;
-        *self.slots[slot].connection.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(connection));
+    /// No answer came in time. That may be a pause of the server: no more requests for this connection, and pings will tell. Its
+    /// neighbours are looked at, too, before a request finds out. True for the first one who saw it.
+    pub(super) fn silent(&self, connection: &Connection) -> bool {
+        let first = connection.fell_silent();
         if first {
-            tracing::info!(server = %self.client.get_connection_info().addr(), "connected to the cache");
+            (0..self.slots.len()).filter_map(|slot| self.get(slot)).for_each(|other| other.doubted.notify_one());
         }
+        first
+    }
+
+    /// Gives a connection up, unless that has been done. Its slot connects anew.
+    pub(super) fn replace(&self, connection: &Connection, why: Why) {
+        let mut held = self.slots[connection.slot].write().unwrap_or_else(PoisonError::into_inner);
+        if !held.as_deref().is_some_and(|now| std::ptr::eq(now, connection)) {
+            return;
+        }
+        *held = None;
+        // Counted before the slot is free, so that the count is never below what is up.
+        self.count.send_modify(|count| count.up -= 1);
+        drop(held);
+        connection.retired.notify_one();
+        self.metrics.connection.replaced(why.name());
+        self.show(Shown::Down(None), why.name());
+    }
+
+    /// Gives up the connections to anywhere but `address`: the server is there now.
+    pub(super) fn moved_to(&self, address: &Address) {
+        for connection in (0..self.slots.len()).filter_map(|slot| self.get(slot)) {
+            if connection.address != *address {
+                self.replace(&connection, Why::Moved);
+            }
+        }
+        self.knock.notify_waiters();
+    }
+
+    /// What the connections read may not be relied on, until they have looked again.
+    pub(super) fn distrust(&self) {
+        for connection in (0..self.slots.len()).filter_map(|slot| self.get(slot)) {
+            connection.window.close();
+            connection.doubted.notify_one();
+        }
+    }
+
+    /// Gives all connections up.
+    pub(super) fn close(&self) {
+        (0..self.slots.len()).filter_map(|slot| self.get(slot)).for_each(|held| self.replace(&held, Why::Closed));
+    }
+
+    fn publish(&self, slot: usize, line: &Line, address: Address, window: Window) -> Arc<Connection> {
+        let connection = Arc::new(Connection {
+            slot,
+            inner: line.inner.clone(),
+            address: address.clone(),
+            suspect: AtomicBool::new(false),
+            timeouts_in_a_row: AtomicU32::new(0),
+            in_flight: AtomicUsize::new(0),
+            doubted: Notify::new(),
+            retired: Notify::new(),
+            window,
+        });
+        *self.address.write().unwrap_or_else(PoisonError::into_inner) = address;
+        let mut free = self.slots[slot].write().unwrap_or_else(PoisonError::into_inner);
+        *free = Some(Arc::clone(&connection));
+        self.count.send_modify(|count| {
+            count.up += 1;
+            count.ever += 1;
+        });
+        drop(free);
+        self.show(Shown::Up, "");
         self.came_up.send_modify(|n| *n += 1);
+        connection
     }
 
-    async fn watch_over(&self, slot: usize) {
-        loop {
-            let wait = HEARTBEAT.mul_f64(0.75 + rand::random::<f64>() / 2.0);
-            tokio::select! {
-                () = self.slots[slot].emptied.notified() => {}
-                () = tokio::time::sleep(wait) => {}
+    fn get(&self, slot: usize) -> Option<Arc<Connection>> {
+        self.slots[slot].read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// One line for each change of state; nothing when it has changed back meanwhile.
+    fn show(&self, now: Shown, why: &str) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if (now == Shown::Up) != (self.up() > 0) {
+            return;
+        }
+        let refused = |shown| matches!(shown, Shown::Down(Some(trouble)) if trouble == Trouble::Refused);
+        let server = || self.address();
+        match (*shown, now) {
+            (Shown::Up, Shown::Up) | (_, Shown::Nothing) => return,
+            (_, Shown::Up) => {
+                tracing::info!(server = server(), "connected to the cache");
+                self.metrics.connection.server_up();
             }
-            let Some(connection) = self.slots[slot].get() else { return };
-            if let Err(error) = self.ping(&connection).await {
-                self.replace(&connection, &error.to_string());
-                return;
+            (Shown::Up, Shown::Down(_)) => {
+                tracing::warn!(server = server(), why, "lost the last connection to the cache");
+                self.metrics.connection.server_down();
             }
+            // That it cannot be reached follows from what was said already; that it turns us away does not.
+            (before @ Shown::Down(_), now) if refused(before) == refused(now) => return,
+            (_, Shown::Down(_)) => tracing::warn!(server = server(), why, "cannot connect to the cache; trying on"),
+        }
+        *shown = now;
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if *self.shown.get_mut().unwrap_or_else(PoisonError::into_inner) == Shown::Up {
+            self.metrics.connection.server_down();
         }
     }
 }
 
-impl Slot {
-    fn get(&self) -> Option<Arc<Connection>> {
-        self.connection.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
+/// Connections are up, but none of those that are wanted.
+pub(super) const UNFIT: &str = "no connection is fit";
+
+/// Said instead of queueing: no fault of the server's.
+pub(super) const TOO_MANY: &str = "too many commands are under way";
 
 /// Whether the connection is of no more use after this error.
 pub(super) fn is_fatal(error: &RedisError) -> bool {
@@ -177,8 +389,4 @@ pub(super) fn is_fatal(error: &RedisError) -> bool {
         || error.is_connection_dropped()
         || error.is_unrecoverable_error()
         || matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly))
-}
-
-fn silence() -> RedisError {
-    RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut))
 }

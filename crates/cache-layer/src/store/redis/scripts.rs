@@ -1,142 +1,303 @@
 //! What is done inside Redis.
 //!
-//! One hash a key: `v` the value, `e` when it ends (Unix ms), and one field `l:{token}` for each lease. Deleting the key takes
-//! its leases with it. None of the commands on the way of a miss counts as a look-up in `keyspace_hits`: `HSET`,
-//! `HDEL`, `PEXPIRE`, `ZADD`, `ZPOPMIN`, `ZREM` and `UNLINK` look keys up for writing (`SPOP` with a count does not: measured).
+//! One hash a key. Its fields begin with `!`, the layer's mark, by which a clear without a namespace tells its own keys from others':
 //!
-//! One sorted set a group, all scores 0, named like the group: the names of its keys, entered with the lease. Deleting a group empties its set and unlinks what
-//! was in it. A set that Redis lost (evicted, flushed) would leave keys behind; so a cheap deletion needs a *seal* in the set, and
-//! where it is missing every key of the server is looked at once, and the set is sealed anew.
+//! | field | what |
+//! |---|---|
+//! | `!v` | the value |
+//! | `!e` | when the value or counter ends, Unix ms by the clock of Redis |
+//! | `!t` | the generations of the value's tags, 16 bytes each, in the order of the key's tags; not there without tags |
+//! | `!n` | a counter, instead of a value |
+//! | `!u` | until when others wait for somebody who is loading, Unix ms by the clock of Redis; 0: nobody is |
+//! | `!c` | leases granted since the last fill |
+//! | `!l{token}` | one for each lease |
+//!
+//! Deleting the key takes its leases with it; so do filling and setting. One string a tag, `!tag:{name}`: its generation, 16 random bytes. A
+//! tag that Redis lost has no generation, and entries that have it are no longer there: a permission that must be present.
+//!
+//! A key outlives its value only where a lease was taken close to the value's end; then `!u` is there, and readers look at `!e`.
+//!
+//! Granting, filling and releasing look nothing up as `keyspace_hits` counts it (`HSETNX`, `HINCRBY`, `HDEL`, `PEXPIRE`, `UNLINK` are
+//! writes); the scripts that do look up say what they found. No script touches a key beside its own, so all of this works in a cluster.
 
-use redis::{Pipeline, Script, pipe};
+use super::answers::Bits;
+use super::servers::Command;
+use crate::key::Tag;
+use crate::store::bounded;
+use redis::{Cmd, cmd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How long a group's set outlives its last miss. When it goes, the next deletion looks at every key once.
-const GROUP_TTL: Duration = Duration::from_secs(3600);
-/// What marks members of a group's set that are not names of keys.
-const SEAL: &str = "!sealed";
+/// How long a tag's generation lives: from when it was made, for no use prolongs it. When it goes, the entries that have the tag are misses.
+const TAG_TTL: Duration = Duration::from_secs(24 * 3600);
 
-/// KEYS[1] key, ARGV: token field, value, end in Unix ms, TTL in ms.
-const FILL: &str = r"
+/// `now`: Unix ms by the clock of Redis.
+macro_rules! with_now {
+    ($script:literal) => {
+        concat!("local t = redis.call('TIME')\nlocal now = t[1] * 1000 + math.floor(t[2] / 1000)", $script)
+    };
+}
+
+/// ARGV: lease field, how long others wait (ms), how long the lease is good (ms), how many there may be. Answers 0 when granted, else
+/// for how long another holds it (ms). The key lives at least as long as the lease, so that no crashed loader leaves one for ever.
+const LEASE: &str = with_now!(
+    r"
+local till = now + ARGV[2]
+if redis.call('HSETNX', KEYS[1], '!u', till) == 0 then
+  local left = redis.call('HINCRBY', KEYS[1], '!u', 0) - now
+  if left > 0 then return left end
+end
+if redis.call('HINCRBY', KEYS[1], '!c', 1) > tonumber(ARGV[4]) then
+  redis.call('HINCRBY', KEYS[1], '!c', -1)
+  return tonumber(ARGV[2])
+end
+redis.call('HSET', KEYS[1], '!u', till, ARGV[1], 1)
+if redis.call('PEXPIRE', KEYS[1], ARGV[3], 'NX') == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[3], 'GT') end
+return 0"
+);
+
+/// ARGV: lease field, value, TTL in ms, generations.
+const FILL: &str = with_now!(
+    r"
 if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
-redis.call('HSET', KEYS[1], 'v', ARGV[2], 'e', ARGV[3])
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
-return 1";
-
-/// KEYS[1] the group's set, ARGV: seal, TTL of the set in ms. Answers whether it was sealed, and how many keys went.
-const DROP_GROUP: &str = r"
-local sealed = redis.call('ZREM', KEYS[1], ARGV[1])
-local gone, keep = 0, {}
-repeat
-  local members = redis.call('ZPOPMIN', KEYS[1], 1000)
-  local names = {}
-  for i = 1, #members, 2 do
-    local member = members[i]
-    if string.sub(member, 1, 1) == '!' then keep[#keep + 1] = member else names[#names + 1] = member end
-  end
-  if #names > 0 then gone = gone + redis.call('UNLINK', unpack(names)) end
-until #members == 0
-if sealed == 1 then keep[#keep + 1] = ARGV[1] end
-for _, member in ipairs(keep) do redis.call('ZADD', KEYS[1], 0, member) end
-if #keep > 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return {sealed, gone}";
-
-/// KEYS[1] the group's set, ARGV: mark of a finished pass, seal, TTL of the set in ms.
-const SEAL_GROUP: &str = r"
-if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
-redis.call('ZADD', KEYS[1], 0, ARGV[2])
+redis.call('UNLINK', KEYS[1])
+redis.call('HSET', KEYS[1], '!v', ARGV[2], '!e', now + ARGV[3])
+if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], '!t', ARGV[4]) end
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return 1"
+);
+
+/// ARGV: lease field.
+const RELEASE: &str = r"
+if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], '!u', 0)
+redis.call('HINCRBY', KEYS[1], '!c', -1)
 return 1";
 
+/// ARGV: value, TTL in ms, generations.
+const SET: &str = with_now!(
+    r"
+redis.call('UNLINK', KEYS[1])
+redis.call('HSET', KEYS[1], '!v', ARGV[1], '!e', now + ARGV[2])
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], '!t', ARGV[3]) end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1"
+);
+
+/// ARGV: value, TTL in ms, generations. Answers 1 when stored, plus 2 when it found the key.
+const SET_IF_ABSENT: &str = with_now!(
+    r"
+local h = redis.call('HMGET', KEYS[1], '!e', '!n', '!t', '!u')
+local found = (h[1] or h[4]) and 2 or 0
+if h[1] and tonumber(h[1]) > now and (h[2] or (h[3] or '') == ARGV[3]) then return found end
+redis.call('UNLINK', KEYS[1])
+redis.call('HSET', KEYS[1], '!v', ARGV[1], '!e', now + ARGV[2])
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], '!t', ARGV[3]) end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return found + 1"
+);
+
+/// ARGV: by, TTL in ms. Answers the count before, and 1 when it found the key; -1 instead of the latter when it holds a value. Not the count
+/// after: Lua's numbers are exact up to 2^53 only.
+const ADD: &str = with_now!(
+    r"
+local h = redis.call('HMGET', KEYS[1], '!e', '!n', '!u')
+if h[1] and tonumber(h[1]) > now then
+  if not h[2] then return {'0', -1} end
+else
+  h[2] = '0'
+  redis.call('UNLINK', KEYS[1])
+  redis.call('HSET', KEYS[1], '!n', 0, '!e', now + ARGV[2])
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
+redis.call('HINCRBY', KEYS[1], '!n', ARGV[1])
+return {h[2], (h[1] or h[3]) and 1 or 0}"
+);
+
+/// ARGV: TTL in ms. Answers 1 when done, plus 2 when it found the key.
+const EXPIRE: &str = with_now!(
+    r"
+local h = redis.call('HMGET', KEYS[1], '!e', '!u')
+local found = (h[1] or h[2]) and 2 or 0
+if not h[1] or tonumber(h[1]) <= now then return found end
+redis.call('HSET', KEYS[1], '!e', now + ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return found + 1"
+);
+
+/// Deletes a key if it is the layer's.
+const UNLINK_OWN: &str = r"
+local h = redis.pcall('HMGET', KEYS[1], '!e', '!u')
+if h.err or not (h[1] or h[2]) then return 0 end
+return redis.call('UNLINK', KEYS[1])";
+
+/// Leases on one key at a time. A key whose loaders keep crashing must not grow without end.
+const LEASES_AT_MOST: u32 = 16;
+
+/// The scripts with their names as Redis knows them.
 pub(super) struct Scripts {
-    pub(super) fill: Script,
-    pub(super) drop_group: Script,
-    pub(super) seal_group: Script,
+    lease: Script,
+    fill: Script,
+    release: Script,
+    set: Script,
+    set_if_absent: Script,
+    add: Script,
+    expire: Script,
+    unlink_own: Script,
+}
+
+struct Script {
+    source: &'static str,
+    sha: String,
+}
+
+impl Script {
+    fn new(source: &'static str) -> Self {
+        Self { source, sha: redis::Script::new(source).get_hash().to_owned() }
+    }
+
+    fn command(&self, key: &str, args: impl Fn(&mut Cmd)) -> Command {
+        let with = |name: &str, script: &str| {
+            let mut command = cmd(name);
+            command.arg(script).arg(1).arg(key);
+            args(&mut command);
+            command
+        };
+        let mut command = Command::new(key, with("EVALSHA", &self.sha));
+        command.with_source = Some(with("EVAL", self.source));
+        command
+    }
 }
 
 impl Scripts {
     pub(super) fn new() -> Self {
-        Self { fill: Script::new(FILL), drop_group: Script::new(DROP_GROUP), seal_group: Script::new(SEAL_GROUP) }
+        Self {
+            lease: Script::new(LEASE),
+            fill: Script::new(FILL),
+            release: Script::new(RELEASE),
+            set: Script::new(SET),
+            set_if_absent: Script::new(SET_IF_ABSENT),
+            add: Script::new(ADD),
+            expire: Script::new(EXPIRE),
+            unlink_own: Script::new(UNLINK_OWN),
+        }
     }
 
-    pub(super) fn fill(&self, key: &str, token: u128, value: &[u8], ttl: Duration) -> redis::ScriptInvocation<'_> {
-        let mut call = self.fill.key(key);
-        call.arg(lease_field(token)).arg(value).arg(ends_at(ttl)).arg(millis(ttl));
-        call
+    pub(super) fn lease(&self, key: &str, token: u128, hold: Duration, good_for: Duration) -> Command {
+        self.lease.command(key, |c| {
+            c.arg(&lease_field(token)[..]).arg(millis(hold)).arg(millis(good_for)).arg(LEASES_AT_MOST);
+        })
     }
 
-    pub(super) fn drop_group(&self, set: &str) -> redis::ScriptInvocation<'_> {
-        let mut call = self.drop_group.key(set);
-        call.arg(SEAL).arg(millis(GROUP_TTL));
-        call
+    pub(super) fn fill(&self, key: &str, token: u128, value: &[u8], ttl: Duration, generations: &[u8]) -> Command {
+        self.fill.command(key, |c| {
+            c.arg(&lease_field(token)[..]).arg(value).arg(millis(bounded(ttl))).arg(generations);
+        })
     }
 
-    pub(super) fn seal_group(&self, set: &str, mark: &str) -> redis::ScriptInvocation<'_> {
-        let mut call = self.seal_group.key(set);
-        call.arg(mark).arg(SEAL).arg(millis(GROUP_TTL));
-        call
+    pub(super) fn release(&self, key: &str, token: u128) -> Command {
+        self.release.command(key, |c| _ = c.arg(&lease_field(token)[..]))
+    }
+
+    pub(super) fn set(&self, key: &str, value: &[u8], ttl: Duration, generations: &[u8], if_absent: bool) -> Command {
+        let script = if if_absent { &self.set_if_absent } else { &self.set };
+        script.command(key, |c| _ = c.arg(value).arg(millis(bounded(ttl))).arg(generations))
+    }
+
+    pub(super) fn add(&self, key: &str, by: i64, ttl: Duration) -> Command {
+        self.add.command(key, |c| _ = c.arg(by).arg(millis(bounded(ttl))))
+    }
+
+    pub(super) fn expire(&self, key: &str, ttl: Duration) -> Command {
+        self.expire.command(key, |c| _ = c.arg(millis(bounded(ttl))))
+    }
+
+    pub(super) fn unlink_own(&self, key: &str) -> Command {
+        self.unlink_own.command(key, |_| ())
     }
 }
 
-/// Enters the key in its group and takes a lease on it, all or nothing. A key without a TTL gets one; the
-/// TTL of a value that is there stays.
-pub(super) fn lease(key: &str, set: Option<&str>, token: u128, ttl: Duration) -> Pipeline {
-    let mut pipe = pipe();
-    pipe.atomic();
-    enter(&mut pipe, key, set);
-    pipe.cmd("HSET").arg(key).arg(lease_field(token)).arg(1).ignore();
-    pipe.cmd("PEXPIRE").arg(key).arg(millis(ttl)).arg("NX").ignore();
-    pipe
+/// The value, its end, whether somebody is loading it; and the generations of its tags, where it has some.
+pub(super) fn get(key: String, tagged: bool) -> Command {
+    let mut command = Cmd::with_capacity(6, key.len() + 16);
+    command.arg("HMGET").arg(&key).arg("!v").arg("!e").arg("!u");
+    if tagged {
+        command.arg("!t");
+    }
+    Command::new(key, command)
 }
 
-/// Replaces whatever is under the key, leases included.
-pub(super) fn set(key: &str, set: Option<&str>, value: &[u8], ttl: Duration) -> Pipeline {
-    let mut pipe = pipe();
-    pipe.atomic();
-    enter(&mut pipe, key, set);
-    pipe.cmd("UNLINK").arg(key).ignore();
-    pipe.cmd("HSET").arg(key).arg("v").arg(value).arg("e").arg(ends_at(ttl)).ignore();
-    pipe.cmd("PEXPIRE").arg(key).arg(millis(ttl)).ignore();
-    pipe
+/// The end of a value or counter, and whether somebody is loading it.
+pub(super) fn end(key: String) -> Command {
+    let mut command = cmd("HMGET");
+    command.arg(&key).arg("!e").arg("!u");
+    Command::new(key, command)
 }
 
-/// Marks the beginning of a pass over all keys. Should the set be lost meanwhile, so is the mark.
-pub(super) fn begin_pass(set: &str, mark: &str) -> Pipeline {
-    let mut pipe = pipe();
-    pipe.atomic();
-    pipe.cmd("ZADD").arg(set).arg(0).arg(mark).ignore();
-    pipe.cmd("PEXPIRE").arg(set).arg(millis(GROUP_TTL)).ignore();
-    pipe
+/// The generation of a tag, or nothing.
+pub(super) fn generation(name: &str) -> Command {
+    let mut command = cmd("GET");
+    command.arg(name);
+    Command::new(name, command)
 }
 
-pub(super) fn new_mark() -> String {
-    format!("!pass:{:032x}", rand::random::<u128>())
+/// The generation of a tag; a new one if it has none: then the answer is nothing and `fresh` is its generation.
+pub(super) fn generation_or(name: &str, fresh: u128) -> Command {
+    let mut command = cmd("SET");
+    command.arg(name).arg(&fresh.to_be_bytes()[..]).arg("NX").arg("GET").arg("PX").arg(millis(TAG_TTL));
+    Command::new(name, command)
 }
 
-/// Milliseconds left until `end`, by this machine's clock. Only for showing: Redis ends values by its own.
+/// A new generation for a tag: what has the old one is no longer there.
+pub(super) fn new_generation(name: &str) -> Command {
+    let mut command = cmd("SET");
+    command.arg(name).arg(&rand::random::<u128>().to_be_bytes()[..]).arg("PX").arg(millis(TAG_TTL));
+    Command::new(name, command)
+}
+
+/// Deletes a key, without blocking the server.
+pub(super) fn unlink(key: String) -> Command {
+    let mut command = cmd("UNLINK");
+    command.arg(&key);
+    Command::new(key, command)
+}
+
+/// What the names of tags begin with.
+pub(super) const TAG: &str = "!tag:";
+
+/// Where the generation of a tag stands.
+pub(super) fn tag_name(namespace: &str, tag: &Tag) -> String {
+    [namespace, TAG, tag.name()].concat()
+}
+
+/// A generation as Redis has it.
+pub(super) fn parse_generation(bytes: &[u8]) -> Option<u128> {
+    bytes.try_into().ok().map(u128::from_be_bytes)
+}
+
+/// Generations as they are kept with a value.
+pub(super) fn joined(generations: impl Iterator<Item = u128>) -> Vec<u8> {
+    generations.flat_map(u128::to_be_bytes).collect()
+}
+
+/// Milliseconds left until `end`, by this machine's clock. Redis ends values by its own; this is for showing, and for the rare value
+/// whose key a lease keeps past its end.
 pub(super) fn left(end: u64) -> Duration {
     Duration::from_millis(end.saturating_sub(now_ms()))
 }
 
-fn enter(pipe: &mut Pipeline, key: &str, set: Option<&str>) {
-    if let Some(set) = set {
-        pipe.cmd("ZADD").arg(set).arg(0).arg(key).ignore();
-        pipe.cmd("PEXPIRE").arg(set).arg(millis(GROUP_TTL)).ignore();
-    }
+/// The answer of a script that says what it did, and whether it found its key.
+pub(super) const fn bits(answer: u8) -> Bits {
+    Bits { done: answer & 1 == 1, found: answer & 2 == 2 }
 }
 
-fn lease_field(token: u128) -> String {
-    format!("l:{token:032x}")
-}
-
-fn ends_at(ttl: Duration) -> u64 {
-    now_ms() + millis(ttl)
+fn lease_field(token: u128) -> Vec<u8> {
+    [&b"!l"[..], &token.to_be_bytes()].concat()
 }
 
 fn now_ms() -> u64 {
     millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
