@@ -1,5 +1,6 @@
-use crate::resource::RESOURCES;
-use cache_layer::Strategy;
+use crate::rooms::TABLES;
+use cache_layer::{Coherence, Environment, Strategy};
+use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
@@ -10,47 +11,146 @@ pub struct ServeArgs {
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
+    /// Warm the cache at the start, beside the first requests
+    #[arg(long, env = "WARM", value_parser = clap::builder::FalseyValueParser::new())]
+    pub warm: bool,
+
+    /// Its servers and how it caches
+    #[command(flatten)]
+    pub app: AppArgs,
+}
+
+/// What `cacheproof warm` can be told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct WarmArgs {
+    /// What to warm: users, projects, dashboards, platform; all when none is named
+    pub plans: Vec<String>,
+
+    /// The app's servers and how it caches
+    #[command(flatten)]
+    pub app: AppArgs,
+}
+
+/// The app's servers and how it caches.
+#[derive(Clone, clap::Args)]
+pub struct AppArgs {
     /// Postgres to read from, postgres://user:password@host:port/database
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
 
-    /// Redis to cache in, redis://host:port
+    /// Redis to cache in: redis://host:port, redis+sentinel://host,host/master, redis+cluster://host,host; rediss for TLS
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<String>,
 
-    /// Where to cache: redis, memory or none
-    #[arg(long, env = "CACHE", default_value = "redis")]
-    pub cache: Strategy,
+    /// Authorities to trust where Redis speaks TLS, a PEM file; those of the system unless told
+    #[arg(long, env = "REDIS_CA_FILE")]
+    pub redis_ca: Option<std::path::PathBuf>,
 
-    /// Milliseconds to wait for one answer of Redis; a request waits twice as long at most
-    #[arg(long, env = "CACHE_TIMEOUT_MS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=60_000))]
-    pub cache_timeout_ms: u64,
+    /// Where to cache: redis, memory, two-tier or none; redis unless told
+    #[arg(long, env = "CACHE")]
+    pub cache: Option<Strategy>,
 
-    /// Rows to fill empty tables with, or `none`
+    /// How far invalidations may be relied on: delete, lease or outbox; lease unless told
+    #[arg(long, env = "CACHE_COHERENCE", value_parser = coherence)]
+    pub coherence: Option<Coherence>,
+
+    /// Acknowledge a write only when no instance, and no replica of Redis, has what was before: while Redis cannot be told of it, or a
+    /// replica lags, and with --cache two-tier always, 2 s after the commit. For --coherence outbox; reads never wait
+    #[arg(long, env = "WRITES_WAIT", value_parser = clap::builder::FalseyValueParser::new())]
+    pub writes_wait: bool,
+
+    /// Put in front of every key; `app:` with --coherence outbox, else nothing unless told
+    #[arg(long, env = "CACHE_NAMESPACE")]
+    pub namespace: Option<String>,
+
+    /// Milliseconds to wait for one answer of Redis, 50 unless told; a request waits twice as long at most
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub cache_timeout_ms: Option<u64>,
+
+    /// Where CACHE_ENV or CACHE_CONFIG is set: the variables that the cache is configured by, file and profile included. What is said
+    /// above wins over them.
+    #[arg(skip = configured())]
+    pub environment: Option<Environment>,
+
+    /// Loads from Postgres at the same time, so that a dead Redis does not become a dead Postgres; 0: no limit
+    #[arg(long, env = "LOADS_AT_MOST", default_value_t = 64)]
+    pub loads_at_most: usize,
+
+    /// Rows to fill empty tables with, or `none`; the small tables that are not named get a few hundred. `warm` adds none
     #[arg(long, env = "LOAD", default_value = "posts=10000,profiles=1000,products=1000,courses=500")]
     pub load: Load,
 
     /// Connections to Postgres
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub db_connections: u32,
+
+    /// Bearer token for managing the cache under /cache; without one there is no such path
+    #[arg(long, env = "ADMIN_TOKEN", hide_env_values = true)]
+    pub admin_token: Option<String>,
+
+    /// Keys that sessions are encrypted with, name:base64 of 32 bytes, comma between; without any there are no sessions
+    #[arg(long, env = "SESSION_KEYS", hide_env_values = true)]
+    pub session_keys: Option<String>,
+
+    /// Redis for sessions, where it is not the cache's: another database number, or a server that evicts nothing
+    #[arg(long, env = "SESSION_REDIS_URL", hide_env_values = true)]
+    pub session_redis_url: Option<String>,
+
+    /// Bearer token of the identity provider whose word POST /login takes; without one nobody logs in
+    #[arg(long, env = "LOGIN_TOKEN", hide_env_values = true)]
+    pub login_token: Option<String>,
 }
 
-/// How many rows each service should have at least, in the order of the services.
+/// Without the passwords and tokens.
+impl fmt::Debug for AppArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("AppArgs");
+        shown.field("cache", &self.cache).field("coherence", &self.coherence).field("namespace", &self.namespace);
+        shown.field("load", &self.load).field("db_connections", &self.db_connections).finish_non_exhaustive()
+    }
+}
+
+/// A variable that is set to nothing is not set: so do compose files pass on what nobody gave.
+pub(crate) fn given(secret: &Option<String>) -> Option<&str> {
+    secret.as_deref().filter(|secret| !secret.is_empty())
+}
+
+fn configured() -> Option<Environment> {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    (is_set("CACHE_ENV") || is_set("CACHE_CONFIG")).then(Environment::of_process)
+}
+
+fn coherence(text: &str) -> Result<Coherence, String> {
+    match text {
+        "delete" => Ok(Coherence::Delete),
+        "lease" => Ok(Coherence::Lease),
+        "outbox" => Ok(Coherence::Outbox),
+        _ => Err(format!("there is no coherence `{text}`: write delete, lease or outbox")),
+    }
+}
+
+/// How many rows each table should have at least, in the order of the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Load(pub(crate) [i64; RESOURCES.len()]);
+pub struct Load(pub(crate) [i64; TABLES.len()]);
+
+impl Load {
+    /// None at all.
+    pub(crate) const NONE: Self = Self([0; TABLES.len()]);
+}
 
 impl FromStr for Load {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut rows = [0; RESOURCES.len()];
         if text == "none" {
-            return Ok(Self(rows));
+            return Ok(Self::NONE);
         }
+        let mut rows = TABLES.each_ref().map(|table| table.unasked);
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let (name, count) = part.split_once('=').ok_or_else(|| format!("`{part}`: write it like posts=10000"))?;
-            let at = RESOURCES.iter().position(|resource| resource.name() == name);
-            let at = at.ok_or_else(|| format!("there is no `{name}`: write posts, profiles, products or courses"))?;
+            let at = TABLES.iter().position(|table| table.name == name);
+            let names = || TABLES.each_ref().map(|table| table.name).join(", ");
+            let at = at.ok_or_else(|| format!("there is no `{name}`: write some of {}", names()))?;
             let count: u32 = count.parse().map_err(|_| format!("`{count}` is no number of {name}"))?;
             rows[at] = i64::from(count);
         }
@@ -61,13 +161,36 @@ impl FromStr for Load {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        serve: ServeArgs,
+    }
 
     #[test]
     fn load_names_services_and_rows() {
-        assert_eq!("posts=10, courses=3".parse(), Ok(Load([10, 0, 0, 3])));
-        assert_eq!("none".parse(), Ok(Load([0; 4])));
+        let load: Load = "posts=10, courses=3, notes=0".parse().expect("a load");
+        let rows = |name| load.0[TABLES.iter().position(|table| table.name == name).expect("a table")];
+        assert_eq!(["posts", "profiles", "courses", "users", "notes"].map(rows), [10, 0, 3, 300, 0]);
+        assert_eq!("none".parse(), Ok(Load([0; TABLES.len()])));
         for bad in ["posts", "post=1", "posts=-1", "posts=1e3"] {
             assert!(bad.parse::<Load>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn passwords_and_tokens_are_not_shown() {
+        let secrets =
+            ["--database-url", "postgres://u:s3cret@h/d", "--redis-url", "redis://:s3cret@h", "--admin-token"];
+        let more =
+            ["s3cret-s3cret-s3cret", "--session-keys", "k:s3cret", "--login-token", "s3cret", "--coherence", "outbox"];
+        let program = Program::try_parse_from(["app"].into_iter().chain(secrets).chain(more)).expect("arguments");
+        let shown = format!("{program:?}");
+        assert!(shown.contains("Outbox") && !shown.contains("s3cret"), "{shown}");
+        let bad =
+            Program::try_parse_from(["app", "--database-url", "u", "--coherence", "strict"]).expect_err("unknown");
+        assert!(bad.to_string().contains("write delete, lease or outbox"), "{bad}");
     }
 }

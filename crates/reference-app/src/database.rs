@@ -1,18 +1,20 @@
 //! Postgres as the handlers see it: one statement a call, each counted.
 
-use crate::args::ServeArgs;
+use crate::args::AppArgs;
 use crate::error::AppError;
-use crate::resource::Resource;
-use crate::schema;
+use crate::rooms;
 use crate::telemetry::{Query, Telemetry};
 use bytes::Bytes;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
-use sqlx::{AssertSqlSafe, FromRow, PgPool, Row};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::{FromRow, PgPool, Postgres};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// The longest wait for one statement, a free connection included.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest that a request waits for one statement, a free connection included.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest that a write is followed after that. Postgres goes on with a statement whose client has given up: what it makes invalid has
+/// to go after its commit, however late that is.
+const FOLLOWED: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Database {
@@ -20,38 +22,23 @@ pub(crate) struct Database {
     telemetry: Telemetry,
 }
 
-/// What a write made.
-#[derive(Debug, serde::Serialize)]
-pub(crate) struct Written {
-    pub(crate) id: i64,
-    pub(crate) version: i64,
-    pub(crate) list_version: i64,
-    /// Posts whose body shows the item.
-    #[serde(skip)]
-    pub(crate) shown_in: Vec<i64>,
-}
-
-impl FromRow<'_, PgRow> for Written {
-    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
-        Ok(Self {
-            id: row.try_get(0)?,
-            version: row.try_get(1)?,
-            list_version: row.try_get(2)?,
-            shown_in: row.try_get(3)?,
-        })
-    }
-}
+/// A statement that answers with one text.
+pub(crate) type Text = Scalar<String>;
+/// A statement that answers with one value.
+pub(crate) type Scalar<T> = sqlx::query::QueryScalar<'static, Postgres, T, PgArguments>;
+/// A statement that answers with one row.
+pub(crate) type Change<T> = sqlx::query::QueryAs<'static, Postgres, T, PgArguments>;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DatabaseError {
     #[error(transparent)]
     Sqlx(#[from] sqlx::Error),
-    #[error("no answer in {PATIENCE:?}")]
+    #[error("no answer in time")]
     Timeout,
 }
 
 impl Database {
-    pub(crate) async fn open(args: &ServeArgs, telemetry: Telemetry) -> Result<Self, AppError> {
+    pub(crate) async fn open(args: &AppArgs, telemetry: Telemetry) -> Result<Self, AppError> {
         if !["postgres://", "postgresql://"].iter().any(|scheme| args.database_url.starts_with(scheme)) {
             return Err(AppError::DatabaseUrl);
         }
@@ -67,45 +54,82 @@ impl Database {
             .connect_with(options.application_name("reference-app"))
             .await
             .map_err(|source| AppError::Database { host, port, source })?;
-        schema::prepare(&pool, &args.load).await?;
+        rooms::prepare(&pool, &args.load).await?;
         Ok(Self { pool, telemetry })
     }
 
-    pub(crate) async fn item(&self, resource: &Resource, id: i64) -> Result<Option<Bytes>, DatabaseError> {
-        let sql = resource.statements().item.as_str();
-        let row = sqlx::query_scalar::<_, String>(AssertSqlSafe(sql)).bind(id).fetch_optional(&self.pool);
-        Ok(self.counted(Query::Read, row).await?.map(Bytes::from))
+    /// One row's one text: the body of an answer.
+    pub(crate) async fn read(&self, statement: Text) -> Result<Option<Bytes>, DatabaseError> {
+        Ok(self.counted(Query::Read, statement.fetch_optional(&self.pool)).await?.map(Bytes::from))
     }
 
-    pub(crate) async fn list(&self, resource: &Resource, filter: usize, page: u32) -> Result<Bytes, DatabaseError> {
-        let sql = resource.statements().lists[filter].as_str();
-        let page = i64::from(page);
-        let row = sqlx::query_scalar::<_, String>(AssertSqlSafe(sql)).bind(page).fetch_one(&self.pool);
-        Ok(self.counted(Query::Read, row).await?.into())
+    /// One row of what was written. May take a minute: who cannot wait leaves it to a task of its own, as [`crate::commit`] does.
+    pub(crate) async fn write<T>(&self, statement: Change<T>) -> Result<Option<T>, DatabaseError>
+    where
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        self.counted(Query::Write, statement.fetch_optional(&self.pool)).await
     }
 
-    pub(crate) async fn create(&self, resource: &Resource, title: &str, text: &str) -> Result<Written, DatabaseError> {
-        let sql = resource.statements().create.as_str();
-        let row = sqlx::query_as(AssertSqlSafe(sql)).bind(title).bind(text).fetch_one(&self.pool);
-        self.counted(Query::Write, row).await
+    /// One value, if there is a row.
+    pub(crate) async fn one<T>(&self, statement: Scalar<T>) -> Result<Option<T>, DatabaseError>
+    where
+        (T,): for<'r> FromRow<'r, PgRow>,
+        T: Send + Unpin,
+    {
+        self.counted(Query::Read, statement.fetch_optional(&self.pool)).await
     }
 
-    pub(crate) async fn update(
+    /// The ids that a statement lists, at most so many.
+    pub(crate) async fn ids(&self, sql: &'static str, at_most: i64) -> Result<Vec<i64>, DatabaseError> {
+        self.counted(Query::Read, sqlx::query_scalar(sql).bind(at_most).fetch_all(&self.pool)).await
+    }
+
+    /// Texts, each with its id.
+    pub(crate) async fn many(&self, sql: &'static str, ids: Vec<i64>) -> Result<Vec<(i64, String)>, DatabaseError> {
+        self.counted(Query::Read, sqlx::query_as(sql).bind(ids).fetch_all(&self.pool)).await
+    }
+
+    /// What a statement reads as a user: `identity` says who that is, until the transaction ends.
+    pub(crate) async fn read_as(
         &self,
-        resource: &Resource,
-        id: i64,
-        title: Option<&str>,
-        text: Option<&str>,
-    ) -> Result<Option<Written>, DatabaseError> {
-        let sql = resource.statements().update.as_str();
-        let row = sqlx::query_as(AssertSqlSafe(sql)).bind(id).bind(title).bind(text).fetch_optional(&self.pool);
-        self.counted(Query::Write, row).await
+        identity: &'static str,
+        user: i64,
+        statement: Text,
+    ) -> Result<Option<Bytes>, DatabaseError> {
+        self.as_user(Query::Read, identity, user, statement).await
     }
 
-    pub(crate) async fn delete(&self, resource: &Resource, id: i64) -> Result<Option<Written>, DatabaseError> {
-        let sql = resource.statements().delete.as_str();
-        let row = sqlx::query_as(AssertSqlSafe(sql)).bind(id).fetch_optional(&self.pool);
-        self.counted(Query::Write, row).await
+    /// What a statement wrote as a user.
+    pub(crate) async fn write_as(
+        &self,
+        identity: &'static str,
+        user: i64,
+        statement: Text,
+    ) -> Result<Option<Bytes>, DatabaseError> {
+        self.as_user(Query::Write, identity, user, statement).await
+    }
+
+    async fn as_user(
+        &self,
+        query: Query,
+        identity: &'static str,
+        user: i64,
+        statement: Text,
+    ) -> Result<Option<Bytes>, DatabaseError> {
+        self.telemetry.query(query);
+        let work = async {
+            let mut tx = self.pool.begin().await?;
+            sqlx::query(identity).bind(user.to_string()).execute(&mut *tx).await?;
+            let row = statement.fetch_optional(&mut *tx).await?;
+            tx.commit().await?;
+            Ok(row.map(Bytes::from))
+        };
+        self.counted(query, work).await
+    }
+
+    pub(crate) const fn pool(&self) -> &PgPool {
+        &self.pool
     }
 
     pub(crate) async fn answers(&self) -> bool {
@@ -123,6 +147,7 @@ impl Database {
         statement: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, DatabaseError> {
         self.telemetry.query(query);
-        Ok(timeout(PATIENCE, statement).await.map_err(|_| DatabaseError::Timeout)??)
+        let at_most = if query == Query::Write { FOLLOWED } else { PATIENCE };
+        Ok(timeout(at_most, statement).await.map_err(|_| DatabaseError::Timeout)??)
     }
 }

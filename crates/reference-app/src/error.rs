@@ -1,4 +1,8 @@
-use cache_layer::ConfigError;
+use cache_layer::manage::WeakToken;
+use cache_layer::promise::OutboxError;
+use cache_layer::session::{KeyRingError, SessionConfigError};
+use cache_layer::warm::WarmError;
+use cache_layer::{ConfigError, Strategy};
 use std::net::SocketAddr;
 
 /// Why the app could not start or go on. Each message says what to do.
@@ -25,6 +29,26 @@ pub enum AppError {
         /// What went wrong.
         source: sqlx::Error,
     },
+    /// The outbox could not be installed.
+    #[error("{0}. With --coherence lease the app needs none")]
+    Outbox(#[from] OutboxError),
+    /// A token that is none.
+    #[error("ADMIN_TOKEN and LOGIN_TOKEN: {0}")]
+    Token(#[from] WeakToken),
+    /// The keys of sessions.
+    #[error("SESSION_KEYS: {0}")]
+    Keys(#[from] KeyRingError),
+    /// The settings of sessions.
+    #[error("{0}")]
+    Sessions(#[from] SessionConfigError),
+    /// A cache of one process's own, which ends with it.
+    #[error(
+        "warming a cache of the kind `{0}` from outside is of no use: it is a process's own. Start the app with --warm"
+    )]
+    NothingShared(Strategy),
+    /// What to warm.
+    #[error("{0}")]
+    Warm(#[from] WarmError),
     /// The cache's settings.
     #[error("{0}")]
     Cache(#[from] ConfigError),

@@ -1,13 +1,15 @@
 //! What goes back to the client.
 
 use crate::database::DatabaseError;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use cache_layer::{Lookup, Status};
+use cache_layer::{LoadError, Lookup, Status};
+use serde::de::DeserializeOwned;
+use std::fmt::Display;
 
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A failed request: its status and one sentence.
@@ -19,8 +21,8 @@ impl Problem {
         Self(StatusCode::BAD_REQUEST, text.into())
     }
 
-    pub(crate) fn not_found(what: &str) -> Self {
-        Self(StatusCode::NOT_FOUND, format!("there is no {what}"))
+    pub(crate) fn not_found(kind: &str, id: impl Display) -> Self {
+        Self(StatusCode::NOT_FOUND, format!("there is no {kind}/{id}"))
     }
 }
 
@@ -28,6 +30,16 @@ impl From<DatabaseError> for Problem {
     fn from(error: DatabaseError) -> Self {
         tracing::debug!(%error, "the database gave no answer");
         Self(StatusCode::SERVICE_UNAVAILABLE, "the database gave no answer".into())
+    }
+}
+
+impl From<LoadError<DatabaseError>> for Problem {
+    fn from(error: LoadError<DatabaseError>) -> Self {
+        match error {
+            LoadError::Failed(error) => error.into(),
+            // Too slow, or too many at the same time.
+            error => Self(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        }
     }
 }
 
@@ -45,10 +57,10 @@ pub(crate) fn json(status: StatusCode, value: &impl serde::Serialize) -> Respons
 }
 
 /// The bytes as they came from the cache or the database, and where they came from.
-pub(crate) fn looked_up(lookup: Lookup, what: &str) -> Response {
+pub(crate) fn looked_up(lookup: Lookup, kind: &str, id: impl Display) -> Response {
     let mut response = match lookup.value {
-        Some(body) => ([(CONTENT_TYPE, JSON)], Bytes::into_response(body)).into_response(),
-        None => Problem::not_found(what).into_response(),
+        Some(body) => Bytes::into_response(body),
+        None => Problem::not_found(kind, id).into_response(),
     };
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response.headers_mut().insert(CACHE_STATUS, cache_status(lookup.status));
@@ -56,11 +68,15 @@ pub(crate) fn looked_up(lookup: Lookup, what: &str) -> Response {
 }
 
 /// RFC 9211.
-fn cache_status(status: Status) -> HeaderValue {
+pub(crate) fn cache_status(status: Status) -> HeaderValue {
     HeaderValue::from_static(match status {
         Status::Hit { ttl } => {
             let text = format!("reference; hit; ttl={}", ttl.as_secs());
             return HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("reference; hit"));
+        }
+        Status::Stale { expired, why, .. } => {
+            let text = format!("reference; hit; ttl=-{}; detail={}", expired.as_secs(), why.name());
+            return HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("reference; hit; detail=stale"));
         }
         Status::Miss { stored: true, collapsed: false } => "reference; fwd=uri-miss; stored",
         Status::Miss { stored: false, collapsed: false } => "reference; fwd=uri-miss",
@@ -79,4 +95,20 @@ pub(crate) fn wants_no_cache(headers: &HeaderMap) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|directive| directive.trim().eq_ignore_ascii_case("no-store"))
+}
+
+pub(crate) fn parse_id(text: &str) -> Result<i64, Problem> {
+    text.parse().map_err(|_| Problem::bad_request(format!("`{text}` is no id: ids are whole numbers from 1")))
+}
+
+pub(crate) fn parse_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body)
+        .map_err(|error| Problem::bad_request(format!("the body is not the JSON expected: {error}")))
+}
+
+/// What a create answers: the id and the version of what is new.
+pub(crate) fn created(kind: &str, new: Option<(i64, i64)>) -> Result<Response, Problem> {
+    let (id, version) = new.ok_or_else(|| Problem::not_found(kind, "new"))?;
+    let body = json(StatusCode::CREATED, &serde_json::json!({ "id": id, "version": version }));
+    Ok(([(LOCATION, format!("/{kind}/{id}"))], body).into_response())
 }

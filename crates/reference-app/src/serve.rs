@@ -24,10 +24,13 @@ pub async fn serve(args: ServeArgs, shutdown: impl Future<Output = ()> + Send + 
     let listener = TcpListener::bind(args.listen).await.map_err(listen)?;
     // Loading data takes seconds; whoever stops the app meanwhile does not wait for it. Its transaction is undone.
     let app = tokio::select! {
-        built = App::build(&args) => built?,
+        built = App::build(&args.app) => built?,
         () = &mut shutdown => return Ok(()),
     };
     let routes = router(app.clone());
+    if args.warm {
+        app.warmer().start(&[])?;
+    }
     let served = serve_on(listener, routes, shutdown).await;
     app.close().await;
     served

@@ -1,12 +1,15 @@
 //! What `/metrics` shows.
 
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
+use cache_layer::StoreStatus;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 
@@ -15,12 +18,14 @@ use std::sync::Arc;
 pub(crate) struct Telemetry {
     requests: Family<RequestLabels, Counter>,
     queries: Family<QueryLabels, Counter>,
+    sessions_usable: Gauge,
+    sessions_owed: Gauge,
     registry: Arc<Registry>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
-    method: String,
+    method: &'static str,
     route: String,
     status: u16,
 }
@@ -31,7 +36,7 @@ struct QueryLabels {
 }
 
 /// What a statement was sent for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Query {
     Read,
     Write,
@@ -44,8 +49,19 @@ impl Telemetry {
         let mut registry = Registry::default();
         registry.register("http_requests", "Requests answered", Family::clone(&requests));
         registry.register("db_queries", "Statements sent to Postgres", Family::clone(&queries));
+        let (sessions_usable, sessions_owed) = (Gauge::default(), Gauge::default());
+        let help = "Whether sessions can be looked up: 1, or 0";
+        registry.register("sessions_usable", help, sessions_usable.clone());
+        let help = "Sessions that were ended and are not deleted yet";
+        registry.register("sessions_owed_deletions", help, sessions_owed.clone());
         cache.register(&mut registry);
-        Self { requests, queries, registry: Arc::new(registry) }
+        Self { requests, queries, sessions_usable, sessions_owed, registry: Arc::new(registry) }
+    }
+
+    /// Sets what is shown of the sessions' store.
+    pub(crate) fn sessions(&self, status: &StoreStatus) {
+        self.sessions_usable.set(status.usable.into());
+        self.sessions_owed.set(i64::try_from(status.owed_invalidations).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn query(&self, query: Query) {
@@ -65,8 +81,14 @@ impl Telemetry {
     }
 }
 
+/// Clients may invent methods: each would be a counter more.
+fn name(method: &Method) -> &'static str {
+    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    known.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
+}
+
 pub(crate) async fn count(State(telemetry): State<Telemetry>, request: Request, next: Next) -> Response {
-    let method = request.method().as_str().to_owned();
+    let method = name(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let response = next.run(request).await;
     let labels = RequestLabels { method, route, status: response.status().as_u16() };

@@ -59,5 +59,5 @@ async fn no_read_is_older_than_an_acknowledged_write() {
     }
     assert_eq!(acked_list.load(Ordering::SeqCst), 300, "each write is counted once");
     let hits = hits.load(Ordering::SeqCst);
-    assert!(hits > 100, "the cache took part: {hits} hits");
+    assert!(hits > 20, "the cache took part: {hits} hits");
 }

@@ -1,7 +1,7 @@
 //! Starting, loading, stopping.
 
 use crate::support::{Postgres, Redis, Running, args, eventually, free_port};
-use reference_app::{App, AppError, serve};
+use reference_app::{App, AppError, ServeArgs, serve};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 async fn loading_is_the_same_everywhere_and_leaves_full_tables_alone() {
     let (one, other) = (Postgres::start().await, Postgres::start().await);
     for postgres in [&one, &other] {
-        App::build(&args(postgres, None, "none")).await.expect("the app");
+        App::build(&args(postgres, None, "none").app).await.expect("the app");
     }
     let print = "SELECT hashtextextended(string_agg(t::text, '' ORDER BY t::text), 0) FROM
         (SELECT id, title, body, score, author_id, created_at FROM posts) t";
@@ -22,7 +22,7 @@ async fn loading_is_the_same_everywhere_and_leaves_full_tables_alone() {
     assert_eq!(one.number("SELECT count(*) FROM comments").await, 1200);
     let before = one.number(print).await;
     let mut more = args(&one, None, "none");
-    more.load = "posts=50,courses=40".parse().expect("a load");
+    more.app.load = "posts=50,courses=40".parse().expect("a load");
     let app = Running::start(more).await;
     assert_eq!(one.number(print).await, before, "more than enough posts: none added");
     assert_eq!(one.number("SELECT count(*) FROM courses").await, 40, "courses topped up");
@@ -34,21 +34,21 @@ async fn loading_is_the_same_everywhere_and_leaves_full_tables_alone() {
 async fn what_cannot_work_ends_in_one_message_that_says_what_to_do() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let good = args(&postgres, Some(&redis), "redis");
-    let failure = async |args| App::build(&args).await.err().expect("an error").to_string();
+    let failure = async |args: ServeArgs| App::build(&args.app).await.err().expect("an error").to_string();
 
     let mut nobody = good.clone();
-    nobody.database_url = format!("postgres://u:secret@127.0.0.1:{}/db", free_port());
+    nobody.app.database_url = format!("postgres://u:secret@127.0.0.1:{}/db", free_port());
     let text = failure(nobody).await;
     assert!(text.contains("cannot reach Postgres at 127.0.0.1:") && text.contains("--database-url"), "{text}");
     assert!(!text.contains("secret"), "{text}");
 
     let mut nonsense = good.clone();
-    nonsense.database_url = "mysql://u:secret@h/db".into();
+    nonsense.app.database_url = "mysql://u:secret@h/db".into();
     let text = failure(nonsense).await;
     assert!(text.contains("postgres://") && !text.contains("secret"), "{text}");
 
     let mut without = good.clone();
-    without.redis_url = None;
+    without.app.redis_url = None;
     assert!(failure(without).await.contains("no Redis URL"));
 
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -83,7 +83,7 @@ async fn a_stop_while_it_starts_ends_it_at_once_and_cleanly() {
     let postgres = Postgres::start().await;
     let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let mut args = args(&postgres, None, "none");
-    args.database_url = format!("postgres://u@{}/db", hanging.local_addr().expect("an address"));
+    args.app.database_url = format!("postgres://u@{}/db", hanging.local_addr().expect("an address"));
     args.listen.set_port(free_port());
     // Told to stop as soon as it waits for a Postgres that accepts and says nothing.
     let served = serve(args, async move {

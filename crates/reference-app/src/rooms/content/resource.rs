@@ -2,6 +2,7 @@
 
 use cache_layer::Service;
 use cache_layer::key::{COURSES, POSTS, PRODUCTS, PROFILES};
+use sqlx::AssertSqlSafe;
 use std::sync::LazyLock;
 
 /// Items on one page of a list.
@@ -47,15 +48,15 @@ pub(crate) struct Filter {
 #[derive(Debug)]
 pub(crate) struct Statements {
     /// $1 id. One row, one text: the body of the answer.
-    pub(crate) item: String,
+    item: String,
     /// By filter. $1 page. One row, one text: the body of the answer.
-    pub(crate) lists: [String; FILTERS.len()],
+    lists: [String; FILTERS.len()],
     /// $1 short text, $2 long text. Like the next two: id, version, version of the lists, posts that show this item.
-    pub(crate) create: String,
+    create: String,
     /// $1 id, $2 short text or null, $3 long text or null.
-    pub(crate) update: String,
+    update: String,
     /// $1 id.
-    pub(crate) delete: String,
+    delete: String,
 }
 
 static STATEMENTS: LazyLock<[Statements; 4]> =
@@ -77,6 +78,26 @@ impl Resource {
 }
 
 impl Statements {
+    pub(crate) fn item(&'static self) -> AssertSqlSafe<&'static str> {
+        AssertSqlSafe(&self.item)
+    }
+
+    pub(crate) fn list(&'static self, filter: usize) -> AssertSqlSafe<&'static str> {
+        AssertSqlSafe(&self.lists[filter])
+    }
+
+    pub(crate) fn create(&'static self) -> AssertSqlSafe<&'static str> {
+        AssertSqlSafe(&self.create)
+    }
+
+    pub(crate) fn update(&'static self) -> AssertSqlSafe<&'static str> {
+        AssertSqlSafe(&self.update)
+    }
+
+    pub(crate) fn delete(&'static self) -> AssertSqlSafe<&'static str> {
+        AssertSqlSafe(&self.delete)
+    }
+
     fn of(resource: &Resource) -> Self {
         Self {
             item: item(resource),
@@ -132,8 +153,8 @@ fn list(resource: &Resource, filter: &Filter) -> String {
 
 fn create(resource: &Resource) -> String {
     let Resource { title, text, .. } = resource;
-    let change = format!("INSERT INTO {} ({title}, {text}) VALUES ($1, $2) RETURNING id, version", resource.name());
-    counted(resource, &change, NOBODY)
+    let change = format!("INSERT INTO {} ({title}, {text}) VALUES ($1, $2) RETURNING id, version", resource.name(),);
+    counted(resource, "", &change, NOBODY)
 }
 
 fn update(resource: &Resource) -> String {
@@ -141,35 +162,35 @@ fn update(resource: &Resource) -> String {
     let change = format!(
         "UPDATE {} SET {title} = coalesce($2, {title}), {text} = coalesce($3, {text}), version = version + 1,
                        updated_at = now() WHERE id = $1 RETURNING id, version",
-        resource.name()
+        resource.name(),
     );
-    counted(resource, &change, NOBODY)
+    counted(resource, "", &change, NOBODY)
 }
 
 fn delete(resource: &Resource) -> String {
     // Not by a foreign key: checking one for each row would double the time of loading.
-    let change = format!(
+    let mut change = format!(
         "DELETE FROM {} WHERE id = $1 RETURNING id, version),
               orphans AS (DELETE FROM {} WHERE parent_id = $1",
         resource.name(),
         resource.children
     );
-    let shown_in = if resource.service == PROFILES {
-        "(SELECT coalesce(array_agg(p.id), '{}') FROM posts p WHERE p.author_id = changed.id)"
-    } else {
-        NOBODY
-    };
-    counted(resource, &change, shown_in)
+    if resource.service != PROFILES {
+        return counted(resource, "", &change, NOBODY);
+    }
+    // Posts outlive who wrote them.
+    change += "), anonymous AS (UPDATE posts SET author_id = 0 WHERE author_id = $1 RETURNING id";
+    counted(resource, "", &change, "(SELECT coalesce(array_agg(id), '{}') FROM anonymous)")
 }
 
 const NOBODY: &str = "'{}'::bigint[]";
 
-/// A change and the count of changes, in one statement. The change comes first (the count asks for it), so all
-/// writers take their locks in the same order.
-fn counted(resource: &Resource, change: &str, shown_in: &str) -> String {
+/// A change with what must happen before it, and the count of changes, in one statement. The change comes first (the count asks for
+/// it), so all writers take their locks in the same order.
+pub(crate) fn counted(resource: &Resource, before: &str, change: &str, shown_in: &str) -> String {
     let table = resource.name();
     format!(
-        "WITH changed AS ({change}),
+        "WITH {before} changed AS ({change}),
               revised AS (UPDATE revisions SET n = n + 1
                            WHERE service = '{table}' AND EXISTS (SELECT FROM changed) RETURNING n)
          SELECT changed.id, changed.version, revised.n, {shown_in} AS shown_in FROM changed, revised"

@@ -1,0 +1,77 @@
+//! Reading through the cache.
+
+use crate::app::App;
+use crate::database::DatabaseError;
+use crate::respond::{Problem, looked_up, parse_id, wants_no_cache};
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::routing::get;
+use bytes::Bytes;
+use cache_layer::{Key, LoadError, Lookup, Ttl};
+
+/// A value out of the cache, or else from `load`; `Cache-Control: no-store` goes past the cache.
+pub(crate) async fn read<L, F>(
+    app: &App,
+    key: &Key,
+    headers: &HeaderMap,
+    load: L,
+) -> Result<Lookup, LoadError<DatabaseError>>
+where
+    L: FnOnce() -> F,
+    F: Future<Output = Result<Option<Bytes>, DatabaseError>>,
+{
+    if wants_no_cache(headers) {
+        app.cache().bypass(load).await
+    } else {
+        app.cache().get_or_load(key, Ttl::Class, load).await
+    }
+}
+
+/// [`read`] of values that are loaded in the background, too: before their TTL ends, past it, or when a request will not wait. As
+/// their key's class says.
+pub(crate) async fn read_lively<L, F>(
+    app: &App,
+    key: &Key,
+    headers: &HeaderMap,
+    load: L,
+) -> Result<Lookup, LoadError<DatabaseError>>
+where
+    L: Fn(App) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<Option<Bytes>, DatabaseError>> + Send + 'static,
+{
+    if wants_no_cache(headers) {
+        app.cache().bypass(|| load(app.clone())).await
+    } else {
+        let its = app.clone();
+        app.cache().get_or_refresh(key, Ttl::Class, move || load(its.clone())).await
+    }
+}
+
+/// What one statement says of one thing, cached under one key.
+#[derive(Debug)]
+pub(crate) struct View {
+    /// `/users/{id}` for instance.
+    pub(crate) path: &'static str,
+    pub(crate) key: fn(i64) -> Key,
+    /// $1 id. One row, one text, the body of the answer; or no row.
+    pub(crate) sql: &'static str,
+}
+
+/// The routes of views.
+pub(crate) fn routes(views: &'static [View]) -> Router<App> {
+    views.iter().fold(Router::new(), |router, view| {
+        let answer = async |State(app): State<App>, Path(id): Path<String>, headers: HeaderMap| {
+            show(&app, view, &id, &headers).await
+        };
+        router.route(view.path, get(answer))
+    })
+}
+
+async fn show(app: &App, view: &'static View, id: &str, headers: &HeaderMap) -> Result<Response, Problem> {
+    let id = parse_id(id)?;
+    let load = move |app: App| async move { app.database().read(sqlx::query_scalar(view.sql).bind(id)).await };
+    let lookup = read_lively(app, &(view.key)(id), headers, load).await?;
+    Ok(looked_up(lookup, view.path.trim_start_matches('/').split('/').next().unwrap_or_default(), id))
+}
