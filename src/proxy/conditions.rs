@@ -1,0 +1,111 @@
+//! What one direction of a connection is under, and how its bytes are timed by it.
+
+use std::time::{Duration, Instant};
+
+use rand::Rng as _;
+use rand_chacha::ChaCha8Rng;
+
+use super::faults::FaultId;
+
+/// The faults of one direction, added up.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Conditions {
+    /// Delay and jitter of each.
+    pub(super) delays: Vec<(Duration, Duration)>,
+    /// Nothing passes.
+    pub(super) hole: bool,
+    /// Those with a bandwidth, kept with the fault because connections share it.
+    pub(super) bandwidths: Vec<FaultId>,
+    /// Bytes a piece, and the gap after it.
+    pub(super) slice: Option<(usize, Duration)>,
+}
+
+impl Conditions {
+    /// Whether bytes pass as they come.
+    pub(super) fn are_clear(&self) -> bool {
+        self.delays.is_empty() && !self.hole && self.bandwidths.is_empty() && self.slice.is_none()
+    }
+
+    /// The delay of one chunk.
+    pub(super) fn draw_delay(&self, rng: &mut ChaCha8Rng) -> Duration {
+        self.delays.iter().map(|(delay, jitter)| jittered(*delay, *jitter, rng)).sum()
+    }
+}
+
+/// Uniform in `delay` − `jitter` to `delay` + `jitter`, and never below nothing.
+fn jittered(delay: Duration, jitter: Duration, rng: &mut ChaCha8Rng) -> Duration {
+    if jitter.is_zero() {
+        return delay;
+    }
+    let moved = rng.random_range(Duration::ZERO..=jitter * 2);
+    (delay + moved).saturating_sub(jitter)
+}
+
+/// What a link with a bandwidth lets pass, shared by all who use it: each reserves the time for some bytes, and waits for its turn.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    rate: u64,
+    free: Option<Instant>,
+}
+
+/// What may be caught up with after a time in which less was sent: timers are late, and a link must not be slower for it.
+const BURST: Duration = Duration::from_millis(10);
+/// Time on the link that one reservation takes: so long at most does one connection keep the others waiting.
+const TURN: Duration = Duration::from_millis(4);
+
+impl Bucket {
+    /// `rate` is in bytes a second.
+    pub(super) fn new(rate: u64) -> Self {
+        Self { rate: rate.max(1), free: None }
+    }
+
+    /// The most that can be reserved at once.
+    pub(super) fn turn(&self) -> usize {
+        let bytes = u128::from(self.rate) * TURN.as_micros() / 1_000_000;
+        usize::try_from(bytes).unwrap_or(usize::MAX).max(1)
+    }
+
+    /// When `bytes` may be sent.
+    pub(super) fn reserve(&mut self, bytes: usize, now: Instant) -> Instant {
+        let earliest = now.checked_sub(BURST).unwrap_or(now);
+        let start = self.free.map_or(now, |free| free.max(earliest));
+        #[expect(clippy::cast_precision_loss, reason = "a turn's bytes")]
+        let takes = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
+        self.free = Some(start + takes);
+        start
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+
+    use super::*;
+
+    #[test]
+    fn a_jitter_above_the_delay_does_not_underflow_and_stays_in_its_range() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let ms = Duration::from_millis;
+        let drawn: Vec<_> = (0..1000).map(|_| jittered(ms(5), ms(20), &mut rng)).collect();
+        assert!(drawn.iter().all(|delay| *delay <= ms(25)));
+        assert!(drawn.iter().any(Duration::is_zero) && drawn.iter().any(|delay| *delay > ms(20)));
+        assert_eq!(jittered(ms(5), Duration::ZERO, &mut rng), ms(5));
+    }
+
+    #[test]
+    fn a_bucket_gives_its_rate_to_those_who_come_late_and_no_more_after_a_pause() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(1_000_000);
+        // Each comes 1 ms after its turn, as by a timer that is late.
+        let mut now = start;
+        let mut sent = 0;
+        while now < start + Duration::from_secs(1) {
+            sent += 4_000;
+            now = now.max(bucket.reserve(4_000, now) + Duration::from_millis(1));
+        }
+        assert!((990_000..=1_012_000).contains(&sent), "{sent}");
+        let later = now + Duration::from_secs(60);
+        let turns = (0..100).filter(|_| bucket.reserve(4_000, later) <= later).count();
+        assert!(turns <= 4, "{turns} turns at once after a pause");
+    }
+}
