@@ -85,6 +85,12 @@ pub(super) async fn remove(docker: &Docker, id: &str) -> Result<(), BollardError
     }
 }
 
+/// Whether Docker answers. For a process that is nothing else; blocks.
+pub(super) fn is_here() -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.is_ok_and(|runtime| runtime.block_on(connect()).is_ok())
+}
+
 /// Containers of a run, by its label.
 async fn of_run(docker: &Docker, token: &str) -> Result<Vec<String>, BollardError> {
     let label = HashMap::from([("label", vec![format!("{RUN_LABEL}={token}")])]);

@@ -10,11 +10,20 @@ pub enum StackError {
     #[diagnostic(help("the guard cleans up after a crash; see `cacheproof doctor` for the temporary directory"))]
     Guard(String),
 
+    /// The guard could not clear everything away.
+    #[error("something of the run is left: {0}")]
+    #[diagnostic(help("`cacheproof recover` undoes what is left broken"))]
+    LeftBehind(String),
+
     /// A program is not installed.
     #[error("{program} is not installed: looked in {looked}")]
-    #[diagnostic(help("install it with `sh scripts/setup.sh`, or use provider = \"container\" or \"external\""))]
+    #[diagnostic(help("{}", if *program == "valkey-server" {
+        "install Valkey, or drop server = \"valkey\" from [stack.redis], or use provider = \"container\""
+    } else {
+        "install it with `sh scripts/setup.sh`, or use provider = \"container\" or \"external\""
+    }))]
     NotInstalled {
-        /// `redis-server` or `postgres`.
+        /// `redis-server`, `valkey-server` or `postgres`.
         program: &'static str,
         /// Where it was looked for.
         looked: String,
@@ -127,10 +136,53 @@ pub enum StackError {
         example: &'static str,
     },
 
-    /// An external server is never broken.
+    /// An external server is not broken without a word from the scenario.
     #[error("{0} is external, and cacheproof breaks only what it started itself")]
-    #[diagnostic(help("use provider = \"container\" or \"local\" to run faults, or drop the fault from the scenario"))]
+    #[diagnostic(help(
+        "use provider = \"container\" or \"local\" to run faults, name the server's container beside its url \
+         (container = \"name\"), or drop the fault from the scenario"
+    ))]
     External(&'static str),
+
+    /// A container that the scenario allows to break is not there, or not alone.
+    #[error("{} {named}", if *found == 0 { "Docker has no container" } else { "there is more than one container of" })]
+    #[diagnostic(help("`docker ps -a` shows their names; write one of them: container = \"name\""))]
+    NoSuchContainer {
+        /// What the scenario names.
+        named: String,
+        /// How many there are.
+        found: usize,
+    },
+
+    /// Its data are not cacheproof's to delete.
+    #[error("{0} can't be restarted without its data: cacheproof deletes only what a cache of its own kept")]
+    #[diagnostic(help("restart it with its data, or flush it"))]
+    KeepsData(String),
+
+    /// Several servers did not find each other.
+    #[error("the {topology} did not form within {waited} s: {why}")]
+    #[diagnostic(help("this machine may be too busy for so many servers; `cacheproof doctor` says what it lacks"))]
+    NotFormed {
+        /// `Sentinel deployment` or `Cluster`.
+        topology: &'static str,
+        /// For how long it was waited.
+        waited: u64,
+        /// What was still missing.
+        why: String,
+    },
+
+    /// The authority or the certificates of a TLS deployment could not be made.
+    #[error("can't make the certificates for TLS: {0}")]
+    #[diagnostic(help("drop tls = true from [stack.redis]"))]
+    Certificates(String),
+}
+
+/// Why a server did not come up.
+pub(super) enum NotUp {
+    /// Somebody else got the port first.
+    PortTaken,
+    /// Anything else.
+    Other(StackError),
 }
 
 impl StackError {

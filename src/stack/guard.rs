@@ -1,18 +1,22 @@
 //! The guard: a child process that cleans up when cacheproof dies, however it dies.
 //!
 //! It holds the reading end of a pipe. When the pipe closes without a word of release, cacheproof is dead, and
-//! the guard kills the processes, removes the containers and deletes the directory of the run. See
+//! the guard kills the processes, removes the containers and deletes the directory of the run, and takes back every
+//! fault that is open. See
 //! [`super::guard_duty`] for what runs on the other side.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use super::StackError;
 use super::process::Process;
+use super::take_back::Undo;
+use crate::scenario::mask_passwords;
 
 /// Environment variable of every child of a run; its value is the run's token.
 pub const RUN_VARIABLE: &str = "CACHEPROOF_RUN";
@@ -32,6 +36,12 @@ pub(super) enum Message {
     Containers,
     /// A container to remove.
     Container(String),
+    /// The run's undo ledger.
+    Ledger(PathBuf),
+    /// A fault is about to be injected: its number, and what takes it back.
+    Undo(u64, Undo),
+    /// It was taken back.
+    Undone(u64),
     /// Everything is down already.
     Release,
 }
@@ -42,29 +52,46 @@ impl Message {
             Self::Process(process) => format!("process {} {}\n", process.pid, process.started),
             Self::Containers => "containers\n".into(),
             Self::Container(id) => format!("container {id}\n"),
+            Self::Ledger(path) => format!("ledger {}\n", json(path)),
+            Self::Undo(id, undo) => format!("undo {id} {}\n", json(undo)),
+            Self::Undone(id) => format!("undone {id}\n"),
             Self::Release => "release\n".into(),
         }
     }
 
     /// `None` for a line that cacheproof does not write, or was cut off while writing.
     pub(super) fn parse(line: &str) -> Option<Self> {
-        let mut words = line.strip_suffix('\n')?.split(' ');
+        let line = line.strip_suffix('\n')?;
+        if let Some(path) = line.strip_prefix("ledger ") {
+            return serde_json::from_str(path).ok().map(Self::Ledger);
+        }
+        if let Some((id, undo)) = line.strip_prefix("undo ").and_then(|undo| undo.split_once(' ')) {
+            return Some(Self::Undo(id.parse().ok()?, serde_json::from_str(undo).ok()?));
+        }
+        let mut words = line.split(' ');
         match (words.next()?, words.next(), words.next()) {
             ("process", Some(pid), Some(started)) => {
                 Some(Self::Process(Process { pid: pid.parse().ok()?, started: started.into() }))
             }
             ("containers", None, None) => Some(Self::Containers),
             ("container", Some(id), None) => Some(Self::Container(id.into())),
+            ("undone", Some(id), None) => Some(Self::Undone(id.parse().ok()?)),
             ("release", None, None) => Some(Self::Release),
             _ => None,
         }
     }
 }
 
+/// In one line: JSON writes line breaks in other characters.
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
 /// A handle for telling the guard what to watch; cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Watch {
     pipe: Arc<Mutex<Option<ChildStdin>>>,
+    has_containers: Arc<AtomicBool>,
     token: String,
 }
 
@@ -73,7 +100,8 @@ impl Watch {
         let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
         let told = pipe.as_mut().map(|pipe| pipe.write_all(message.to_line().as_bytes()));
         if let Some(Err(error)) = told {
-            tracing::warn!("the guard is gone ({error}): a crash of cacheproof would leave {message:?} behind");
+            let what = mask_passwords(message.to_line().trim_end());
+            tracing::warn!("the guard is gone ({error}): a crash of cacheproof would leave this behind: {what}");
         }
     }
 
@@ -88,6 +116,7 @@ impl Watch {
     }
 
     pub(super) fn containers(&self) {
+        self.has_containers.store(true, Ordering::Relaxed);
         self.tell(&Message::Containers);
     }
 
@@ -138,7 +167,7 @@ impl Guard {
             Ok(Err(error)) => format!("error {error}"),
             Err(_) => "error it did not answer".into(),
         };
-        let watch = Watch { pipe: Arc::new(Mutex::new(pipe)), token };
+        let watch = Watch { pipe: Arc::new(Mutex::new(pipe)), has_containers: Arc::default(), token };
         match answer.trim_end().split_once(' ') {
             Some(("directory", directory)) => Ok(Self { child, watch, directory: directory.into() }),
             other => {
@@ -161,6 +190,11 @@ impl Guard {
         &self.watch.token
     }
 
+    /// Whether the run started containers, or tried to.
+    pub fn has_containers(&self) -> bool {
+        self.watch.has_containers.load(Ordering::Relaxed)
+    }
+
     /// Has a process killed when cacheproof dies. It is known by its number and its start time, so a process that
     /// gets the same number later is safe.
     pub fn watch_process(&self, pid: u32) {
@@ -173,22 +207,42 @@ impl Guard {
         self.watch.container(id);
     }
 
+    /// Names the run's undo ledger, in which the guard notes what it undoes.
+    pub fn watch_ledger(&self, path: &Path) {
+        self.watch.tell(&Message::Ledger(path.to_owned()));
+    }
+
+    /// Has a fault taken back when cacheproof dies. To be told before it is injected.
+    pub fn watch_fault(&self, id: u64, undo: &Undo) {
+        self.watch.tell(&Message::Undo(id, undo.clone()));
+    }
+
+    /// A fault that was watched was taken back.
+    pub fn fault_undone(&self, id: u64) {
+        self.watch.tell(&Message::Undone(id));
+    }
+
     pub(super) fn watch(&self) -> Watch {
         self.watch.clone()
     }
 
     /// The orderly end, when every server is down: the guard removes the directory (and whatever was left of the
-    /// run against expectation) and ends. Blocks for some milliseconds, in the worst case 15 s.
+    /// run against expectation), undoes what is still broken, and ends. Blocks for some milliseconds, in the worst
+    /// case 15 s.
     ///
     /// # Errors
-    /// [`StackError::Guard`] when it did not end in time or the directory is still there.
+    /// [`StackError::LeftBehind`] when it did not end in time, or something is left.
     pub fn release(mut self) -> Result<(), StackError> {
         self.watch.tell(&Message::Release);
         self.finish();
-        if self.directory.exists() {
-            return Err(StackError::Guard(format!("{} could not be removed", self.directory.display())));
-        }
-        Ok(())
+        let left = match self.child.try_wait() {
+            Ok(Some(status)) if status.success() && !self.directory.exists() => return Ok(()),
+            Ok(Some(_)) if self.directory.exists() => format!("{} could not be removed", self.directory.display()),
+            Ok(Some(status)) => format!("the guard could not remove or undo all of it ({status})"),
+            Ok(None) => format!("the guard is still at work after {} s", PATIENCE.as_secs()),
+            Err(error) => format!("the guard could not be waited for: {error}"),
+        };
+        Err(StackError::LeftBehind(left))
     }
 
     /// Closes the pipe and waits, bounded, for the guard's end.
@@ -214,7 +268,16 @@ mod tests {
     #[test]
     fn messages_survive_the_pipe_and_half_a_line_is_no_message() {
         let process = Message::Process(Process { pid: 4711, started: "815".into() });
-        for message in [process, Message::Containers, Message::Container("abc".into()), Message::Release] {
+        let undo = Undo::Command { run: "a\nb c".into(), directory: "/a b".into() };
+        for message in [
+            process,
+            Message::Containers,
+            Message::Container("abc".into()),
+            Message::Ledger("/a b/c".into()),
+            Message::Undo(7, undo),
+            Message::Undone(7),
+            Message::Release,
+        ] {
             let line = message.to_line();
             assert_eq!(Message::parse(&line).as_ref(), Some(&message));
             assert_eq!(Message::parse(line.trim_end()), None);

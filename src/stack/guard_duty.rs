@@ -1,8 +1,6 @@
 //! What the guard process does: waits for cacheproof's end, then leaves nothing of the run behind.
 
-use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read, Write};
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,8 +8,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::docker;
-use super::guard::{Message, RUN_VARIABLE};
+use super::guard::{Message, RUN_LABEL, RUN_VARIABLE};
+use super::ledger::{self, LedgerEntry, LeftRun};
 use super::process::{self, Process};
+use super::take_back::Undo;
 
 /// After this the guard gives up on what can't be removed.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -48,6 +48,13 @@ pub fn stand_guard(token: &str, input: impl Read, mut output: impl Write) -> std
             Some(Message::Process(process)) => ward.processes.push(process),
             Some(Message::Containers) => ward.has_containers = true,
             Some(Message::Container(id)) => ward.containers.push(id),
+            Some(Message::Ledger(path)) => {
+                // `recover` waits for it: two must not undo the same.
+                ward.hold = ledger::hold_ledger(&path);
+                ward.ledger = Some(path);
+            }
+            Some(Message::Undo(id, undo)) => ward.faults.push((id, undo)),
+            Some(Message::Undone(id)) => ward.faults.retain(|(open, _)| *open != id),
             Some(Message::Release) => ward.released = true,
             None => {}
         }
@@ -79,6 +86,38 @@ struct Ward {
     has_containers: bool,
     containers: Vec<String>,
     released: bool,
+    ledger: Option<PathBuf>,
+    hold: Option<ledger::Hold>,
+    /// Faults that are not taken back, in the order of their injection.
+    faults: Vec<(u64, Undo)>,
+}
+
+/// Clears away what is left of a run whose cacheproof and whose guard are gone.
+///
+/// # Errors
+/// In words, what is left.
+pub(super) fn clear_away(run: &LeftRun) -> Result<(), String> {
+    let token = &run.token;
+    let docker = run.containers && docker::is_here();
+    let ward = Ward {
+        token: token.clone(),
+        directory: run.directory.clone(),
+        has_containers: docker,
+        // Nobody is at work any more who could start something.
+        released: true,
+        ..Ward::default()
+    };
+    if !ward.clean_up() {
+        return Err(format!("something of the run {token} could not be cleared away"));
+    }
+    if run.containers && !docker {
+        // Never taken for gone only because nobody can look.
+        return Err(format!(
+            "Docker does not answer, so containers of the run may be left: start it, or look there with \
+             `docker ps --all --filter label={RUN_LABEL}={token}`"
+        ));
+    }
+    Ok(())
 }
 
 impl Ward {
@@ -90,8 +129,13 @@ impl Ward {
             let settle = if self.released { Duration::ZERO } else { CONTAINERS_MAY_APPEAR };
             std::thread::spawn(move || docker::remove_all(&token, &ids, settle, LIMIT))
         });
-        while self.kill_all() && begun.elapsed() < LIMIT {
+        // First, so that the user's command which broke something no longer runs when it is undone.
+        let mut some = self.kill_all();
+        let (faults, ledger) = (self.faults.clone(), self.ledger.clone());
+        let undoing = std::thread::spawn(move || undo_all(&faults, ledger.as_deref()));
+        while some && begun.elapsed() < LIMIT {
             std::thread::sleep(Duration::from_millis(20));
+            some = self.kill_all();
         }
         let containers_gone = containers.is_none_or(|thread| thread.join().unwrap_or(false));
         let mut directory_gone = self.remove_directory();
@@ -100,7 +144,12 @@ impl Ward {
             self.kill_all();
             directory_gone = self.remove_directory();
         }
-        containers_gone && directory_gone
+        let all_undone = undoing.join().unwrap_or(false);
+        let clean = containers_gone && directory_gone && all_undone;
+        if let Some(ledger) = self.ledger.as_deref().filter(|_| clean) {
+            ledger::append_to(ledger, [LedgerEntry::Over]);
+        }
+        clean
     }
 
     fn remove_directory(&self) -> bool {
@@ -146,12 +195,24 @@ impl Ward {
 
     fn owns(&self, pid: u32) -> bool {
         let here = std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&self.directory));
-        here || {
-            let wanted = format!("{RUN_VARIABLE}={}", self.token);
-            std::fs::read(format!("/proc/{pid}/environ"))
-                .is_ok_and(|all| all.split(|byte| *byte == 0).any(|one| OsStr::from_bytes(one) == OsStr::new(&wanted)))
+        here || process::is_marked(pid, &[(RUN_VARIABLE, &self.token)])
+    }
+}
+
+/// Takes back every fault, the last one first, and notes it. False when one could not be taken back.
+fn undo_all(faults: &[(u64, Undo)], ledger: Option<&Path>) -> bool {
+    let mut all = true;
+    for (id, undo) in faults.iter().rev() {
+        match undo.perform() {
+            Ok(how) => {
+                if let Some(ledger) = ledger {
+                    ledger::append_to(ledger, [LedgerEntry::Closed { id: *id, how: format!("by the guard: {how}") }]);
+                }
+            }
+            Err(_) => all = false,
         }
     }
+    all
 }
 
 /// Whether this is the first process of a Postgres: its parent is not one.

@@ -4,57 +4,82 @@
 //! is there already (external). `auto` takes the first of the first two that this machine can do, and says why.
 //! Whatever a run starts is known to its [`Guard`], a child process that cleans up when cacheproof dies, however
 //! it dies.
+//!
+//! A [`Deployment`] is one server, or several that belong together (Sentinel, Cluster). In front of every server
+//! stands a proxy of cacheproof's own, whose port never changes: the app is given the proxies' addresses, and what
+//! servers tell clients of each other (Sentinel's answers, the Cluster's map) are proxies' addresses too. Probes go
+//! straight to the servers.
 
 mod choose;
 mod container;
+mod deployment;
 mod docker;
 mod error;
 mod external;
+mod front;
 mod guard;
 mod guard_duty;
+mod ledger;
 mod local;
+mod postgres;
 mod probe;
 mod process;
+mod recover;
+mod redis;
 mod server;
 mod survey;
+mod take_back;
+mod undo;
 
+pub use deployment::{Deployment, Node, Role};
 pub use error::StackError;
 pub use guard::{Guard, RUN_LABEL, RUN_VARIABLE};
 pub use guard_duty::stand_guard;
+pub use ledger::{
+    Hold, LEDGER_FILE, Ledger, LedgerEntry, LedgerLine, LeftLedger, LeftRun, OpenFault, hold_ledger, read_ledger,
+};
 pub use local::free_port;
-pub use server::Server;
+pub use process::{kill_marked, process_lives, signal_group};
+pub use recover::{Recovered, ledgers, recover};
+pub use server::{Break, Server};
 pub use survey::{Check, Survey, survey};
+pub use take_back::Undo;
+pub use undo::{undo_container, undo_process};
 
 use crate::observe::StackReady;
-use crate::scenario::{PostgresSpec, RedisSpec, StackSpec};
-use choose::{Choice, choose};
-use probe::Kind;
-use server::Place;
+use crate::scenario::StackSpec;
+use error::NotUp;
 
 /// The servers of a run, up and answering.
 #[derive(Debug)]
 pub struct Stack {
     /// The cache server.
-    pub redis: Option<Server>,
+    pub redis: Option<Deployment>,
     /// The database, counting its statements (`pg_stat_statements`) where it can.
-    pub postgres: Option<Server>,
+    pub postgres: Option<Deployment>,
 }
 
 impl Stack {
-    /// Brings the servers up, both at a time. `tell` gets a line about whatever takes long or was decided.
+    /// Brings the servers up, both at a time. `seed`: the run's, from which the proxies draw which connections a
+    /// fault hits. `tell` gets a line about whatever takes long or was decided.
     ///
     /// # Errors
     /// The first server's that failed; the other is taken down again.
-    pub async fn up(spec: &StackSpec, guard: &Guard, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Self, StackError> {
+    pub async fn up(
+        spec: &StackSpec,
+        seed: u64,
+        guard: &Guard,
+        tell: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<Self, StackError> {
         let redis = async {
             match &spec.redis {
-                Some(spec) => redis_up(spec, guard, tell).await.map(Some),
+                Some(spec) => redis::up(spec, seed, guard, tell).await.map(Some),
                 None => Ok(None),
             }
         };
         let postgres = async {
             match &spec.postgres {
-                Some(spec) => postgres_up(spec, guard, tell).await.map(Some),
+                Some(spec) => postgres::up(spec, seed, guard, tell).await.map(Some),
                 None => Ok(None),
             }
         };
@@ -72,7 +97,7 @@ impl Stack {
 
     /// What the servers are, for the journal: versions asked from the servers, why this provider, no password.
     pub fn facts(&self) -> StackReady {
-        let facts = |server: &Option<Server>| server.as_ref().map(|server| server.facts().clone());
+        let facts = |servers: &Option<Deployment>| servers.as_ref().map(|servers| servers.facts().clone());
         StackReady { redis: facts(&self.redis), postgres: facts(&self.postgres) }
     }
 
@@ -81,65 +106,11 @@ impl Stack {
     /// # Errors
     /// [`StackError::Docker`] when a container could not be removed; the guard tries again when it is released.
     pub async fn down(self) -> Result<(), StackError> {
-        let down = async |server: Option<Server>| match server {
-            Some(server) => server.down().await,
+        let down = async |servers: Option<Deployment>| match servers {
+            Some(servers) => servers.down().await,
             None => Ok(()),
         };
         let (redis, postgres) = tokio::join!(down(self.redis), down(self.postgres));
         redis.and(postgres)
-    }
-}
-
-async fn redis_up(spec: &RedisSpec, guard: &Guard, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Server, StackError> {
-    match choose(Kind::Redis, spec.provider, &spec.image, tell).await? {
-        Choice::External { why } => {
-            let url = external::connect(Kind::Redis, spec.url.as_deref()).await?;
-            Server::introduce(Kind::Redis, Place::External, url, why, None).await
-        }
-        Choice::Local { installed, why } => {
-            let (server, url) = local::start_redis(spec, &installed, guard).await?;
-            Server::introduce(Kind::Redis, Place::Local(Box::new(server)), url, why, None).await
-        }
-        Choice::Container { docker, image, why } => {
-            let (server, url) = container::start_redis(docker, spec, &image, guard).await?;
-            Server::introduce(Kind::Redis, Place::Container(Box::new(server)), url, why, Some(image)).await
-        }
-    }
-}
-
-async fn postgres_up(
-    spec: &PostgresSpec,
-    guard: &Guard,
-    tell: &(dyn Fn(&str) + Send + Sync),
-) -> Result<Server, StackError> {
-    let server = match choose(Kind::Postgres, spec.provider, &spec.image, tell).await? {
-        Choice::External { why } => {
-            let url = external::connect(Kind::Postgres, spec.url.as_deref()).await?;
-            Server::introduce(Kind::Postgres, Place::External, url, why, None).await?
-        }
-        Choice::Local { installed, why } => {
-            let (server, url) = local::start_postgres(&installed, guard).await?;
-            Server::introduce(Kind::Postgres, Place::Local(Box::new(server)), url, why, None).await?
-        }
-        Choice::Container { docker, image, why } => {
-            let (server, url) = container::start_postgres(docker, &image, guard).await?;
-            Server::introduce(Kind::Postgres, Place::Container(Box::new(server)), url, why, Some(image)).await?
-        }
-    };
-    match probe::count_statements(server.url()).await {
-        Ok(()) => Ok(server),
-        // Somebody else's server may not allow it; the database's own counters then have to do.
-        Err(error) if server.facts().provider == "external" => {
-            tell(&format!("Postgres does not count statements ({error}): its transactions are counted instead"));
-            Ok(server)
-        }
-        Err(error) => {
-            let _ = server.down().await;
-            Err(StackError::NotUp {
-                what: Kind::Postgres.name().into(),
-                why: format!("it can't count statements: {error}"),
-                help: "use an image or installation that has the extension pg_stat_statements (contrib)".into(),
-            })
-        }
     }
 }

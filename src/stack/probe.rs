@@ -5,12 +5,23 @@ use std::time::Duration;
 use sqlx::{Connection as _, PgConnection};
 
 use super::StackError;
+use crate::scenario::CacheServer;
 
-/// Redis and Postgres, as far as they differ.
+/// The servers, as far as they differ. A Sentinel is its Redis or Valkey.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Redis,
+    Valkey,
     Postgres,
+}
+
+impl From<CacheServer> for Kind {
+    fn from(server: CacheServer) -> Self {
+        match server {
+            CacheServer::Redis => Self::Redis,
+            CacheServer::Valkey => Self::Valkey,
+        }
+    }
 }
 
 /// A server's version and the settings that matter for a result.
@@ -24,14 +35,24 @@ impl Kind {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Redis => "Redis",
+            Self::Valkey => "Valkey",
             Self::Postgres => "Postgres",
+        }
+    }
+
+    /// Its program.
+    pub(super) fn program(self) -> &'static str {
+        match self {
+            Self::Redis => "redis-server",
+            Self::Valkey => "valkey-server",
+            Self::Postgres => "postgres",
         }
     }
 
     /// As the scenario's table is called.
     pub(super) fn key(self) -> &'static str {
         match self {
-            Self::Redis => "redis",
+            Self::Redis | Self::Valkey => "redis",
             Self::Postgres => "postgres",
         }
     }
@@ -39,7 +60,7 @@ impl Kind {
     /// The least version that will do.
     pub(super) fn needed(self) -> &'static str {
         match self {
-            Self::Redis => "7.0",
+            Self::Redis | Self::Valkey => "7.0",
             Self::Postgres => "13",
         }
     }
@@ -56,7 +77,7 @@ impl Kind {
     pub(super) async fn ask(self, url: &str, patience: Duration) -> Result<(), String> {
         let asked = async {
             match self {
-                Self::Redis => {
+                Self::Redis | Self::Valkey => {
                     let mut connection = redis_connection(url).await.map_err(|error| error.to_string())?;
                     redis::cmd("PING").query_async::<()>(&mut connection).await.map_err(|error| error.to_string())
                 }
@@ -77,7 +98,7 @@ impl Kind {
     pub(super) async fn facts(self, url: &str) -> Result<Version, String> {
         let facts = async {
             match self {
-                Self::Redis => redis_facts(url).await.map_err(|error| error.to_string()),
+                Self::Redis | Self::Valkey => redis_facts(url).await.map_err(|error| error.to_string()),
                 Self::Postgres => postgres_facts(url).await.map_err(|error| error.to_string()),
             }
         };
@@ -94,10 +115,26 @@ async fn redis_connection(url: &str) -> redis::RedisResult<redis::aio::Multiplex
     redis::Client::open(url)?.get_multiplexed_async_connection().await
 }
 
+/// What a Redis (or Sentinel) answers to one command, within a second.
+pub(super) async fn redis_says<T: redis::FromRedisValue>(url: &str, command: &[&str]) -> Result<T, String> {
+    let asked = async {
+        let mut connection = redis_connection(url).await?;
+        let mut question = redis::Cmd::new();
+        question.arg(command);
+        question.query_async(&mut connection).await
+    };
+    match tokio::time::timeout(Duration::from_secs(1), asked).await {
+        Ok(answer) => answer.map_err(|error: redis::RedisError| error.to_string()),
+        Err(_) => Err("no answer within 1 s".into()),
+    }
+}
+
 async fn redis_facts(url: &str) -> redis::RedisResult<Version> {
     let mut connection = redis_connection(url).await?;
     let info: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
-    let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or_default();
+    // Valkey names the Redis that it is compatible with, too.
+    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name));
+    let version = field("valkey_version:").or_else(|| field("redis_version:")).unwrap_or_default();
     let mut settings = Vec::new();
     for name in ["maxmemory", "maxmemory-policy", "appendonly", "appendfsync"] {
         // A hosted server may have renamed CONFIG away; its settings then stay unknown.

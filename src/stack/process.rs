@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 /// A process with the time it was started, so that another process with the same number is not taken for it.
@@ -40,6 +40,14 @@ fn raw_signal(pid: u32, signal: Signal) -> bool {
     i32::try_from(pid).is_ok_and(|pid| pid > 1 && kill(Pid::from_raw(pid), signal).is_ok())
 }
 
+/// Signals the process group that this process leads. Only while its leader was not waited for: then the number is still its own.
+///
+/// # Errors
+/// The system's, also when there is no such group.
+pub fn signal_group(leader: u32, signal: Signal) -> nix::Result<()> {
+    i32::try_from(leader).map_or(Err(nix::Error::ESRCH), |leader| killpg(Pid::from_raw(leader), signal))
+}
+
 /// Whether the system has a /proc as Linux does.
 pub(super) fn has_proc() -> bool {
     Path::new("/proc/self/stat").exists()
@@ -64,6 +72,28 @@ fn start_time(pid: u32) -> Option<String> {
     (!state.starts_with('Z')).then(|| started.split_whitespace().collect::<Vec<_>>().join("_"))
 }
 
+/// Whether a process lives. One that has ended and was not waited for does not, and keeps its number.
+pub fn process_lives(pid: u32) -> bool {
+    start_time(pid).is_some()
+}
+
+/// Whether a process was started with all of these variables in its environment. False where there is no /proc.
+pub(super) fn is_marked(pid: u32, variables: &[(&str, &str)]) -> bool {
+    let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { return false };
+    let there: Vec<&[u8]> = environment.split(|byte| *byte == 0).collect();
+    variables.iter().all(|(name, value)| there.contains(&format!("{name}={value}").as_bytes()))
+}
+
+/// Kills every process that was started with all of these variables in its environment, this one excepted.
+pub fn kill_marked(variables: &[(&str, &str)]) {
+    // Found first and looked at then: a number that is given to another in between is not signalled.
+    for process in all().into_iter().filter(|pid| *pid != std::process::id()).filter_map(Process::find) {
+        if !variables.is_empty() && is_marked(process.pid, variables) {
+            process.signal(Signal::SIGKILL);
+        }
+    }
+}
+
 /// Every process number there is. Empty where there is no /proc.
 pub(super) fn all() -> Vec<u32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
@@ -84,6 +114,8 @@ fn children(pid: u32) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
     use super::*;
 
     #[test]
@@ -100,6 +132,21 @@ mod tests {
         }
         assert!(Process::find(child.id()).is_none(), "a zombie is not alive");
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn only_what_bears_every_mark_is_killed() {
+        let value = format!("{:032x}", rand::random::<u128>());
+        let start = |port: &str| {
+            Command::new("sleep").arg("60").env("CACHEPROOF_TEST", &value).env("PORT", port).spawn().unwrap()
+        };
+        let (mut ours, mut other) = (start("15001"), start("15002"));
+        kill_marked(&[]);
+        kill_marked(&[("CACHEPROOF_TEST", &value), ("PORT", "15001")]);
+        assert_eq!(ours.wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
+        assert!(other.try_wait().unwrap().is_none(), "it bears only one of the marks");
+        other.kill().unwrap();
+        other.wait().unwrap();
     }
 
     #[test]

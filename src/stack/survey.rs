@@ -59,6 +59,7 @@ pub async fn survey(program: &Path) -> Survey {
     let here = [guard(program), temporary_directory(), port()];
     let ready = here.iter().all(|check| check.good);
     let local = ready && checks.iter().all(|check| check.good);
+    checks.push(valkey_server());
     let (docker_checks, images) = docker_and_images().await;
     checks.extend(docker_checks);
     checks.extend(here);
@@ -70,6 +71,17 @@ fn redis_server() -> Check {
     match local::installed(Kind::Redis) {
         Ok(found) => good(format!("redis-server {} ({})", found.version, found.program.display())),
         Err(error) => bad(error.to_string(), "sh scripts/setup.sh installs it"),
+    }
+}
+
+/// Nobody needs it who does not ask for it.
+fn valkey_server() -> Check {
+    match local::installed(Kind::Valkey) {
+        Ok(found) => good(format!("valkey-server {} ({})", found.version, found.program.display())),
+        Err(StackError::NotInstalled { .. }) => {
+            good("no valkey-server: server = \"valkey\" needs it installed, or a container")
+        }
+        Err(error) => bad(error.to_string(), "install a newer one, or leave server = \"valkey\" alone"),
     }
 }
 

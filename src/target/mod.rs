@@ -2,11 +2,18 @@
 //!
 //! To the harness every app is a black box behind HTTP, the reference app too.
 
+mod app;
+mod client;
 mod error;
 mod fields;
-mod launch;
+mod instance;
+mod process;
 mod reading;
+mod token;
 
+pub use app::*;
+pub use client::*;
 pub use error::*;
-pub use launch::*;
+pub use instance::Instance;
 pub use reading::*;
+pub use token::*;

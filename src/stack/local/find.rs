@@ -11,7 +11,7 @@ use super::super::probe::Kind;
 /// A server program that is new enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Installed {
-    /// `redis-server` or `postgres`.
+    /// `redis-server`, `valkey-server` or `postgres`.
     pub(crate) program: PathBuf,
     /// Its version.
     pub(crate) version: String,
@@ -30,10 +30,7 @@ pub(crate) struct Owner {
 /// # Errors
 /// [`StackError::NotInstalled`] or [`StackError::TooOld`].
 pub(crate) fn installed(kind: Kind) -> Result<Installed, StackError> {
-    let program = match kind {
-        Kind::Redis => "redis-server",
-        Kind::Postgres => "postgres",
-    };
+    let program = kind.program();
     let mut too_old = None;
     for place in places(kind) {
         let mut path = place.join(program);
@@ -57,7 +54,7 @@ pub(crate) fn installed(kind: Kind) -> Result<Installed, StackError> {
     Err(too_old.unwrap_or(StackError::NotInstalled {
         program,
         looked: match kind {
-            Kind::Redis => "PATH and the usual places".into(),
+            Kind::Redis | Kind::Valkey => "PATH and the usual places".into(),
             Kind::Postgres => "PATH, /usr/lib/postgresql and the usual places (initdb must be beside it)".into(),
         },
     }))

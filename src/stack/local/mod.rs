@@ -17,20 +17,23 @@ use nix::sys::signal::Signal;
 use rand::Rng as _;
 use tokio::process::{Child, Command};
 
-use super::StackError;
 use super::guard::{RUN_VARIABLE, Watch};
 use super::probe::Kind;
 use super::process::Process;
+use super::{NotUp, StackError};
 
 pub(super) use find::{Installed, Owner, installed, owner};
 pub(super) use postgres::start as start_postgres;
-pub(super) use redis::start as start_redis;
+pub(super) use redis::{Wanted, start as start_redis};
 
 /// How long a server may take to come up: initdb and crash recovery on a slow disk belong to it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many ports are tried.
 const PORTS: usize = 10;
+
+/// How long a server may take to stop in order before it is killed.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// A server process and all it takes to start it again.
 #[derive(Debug)]
@@ -51,14 +54,6 @@ struct Launch {
     owner: Option<Owner>,
     url: String,
     watch: Watch,
-}
-
-/// Why a server did not come up.
-enum NotUp {
-    /// Somebody else got the port first.
-    PortTaken,
-    /// Anything else.
-    Other(StackError),
 }
 
 impl Launch {
@@ -177,6 +172,39 @@ impl LocalServer {
         format!("SIGKILL to {}", self.named(&all))
     }
 
+    /// The orderly end: SIGTERM, for Postgres SIGINT (its fast shutdown: the slow one waits for every client to
+    /// leave). SIGKILL after 10 s.
+    pub(super) async fn end(&mut self) -> String {
+        let (signal, name) = match self.kind {
+            Kind::Redis | Kind::Valkey => (Signal::SIGTERM, "SIGTERM"),
+            Kind::Postgres => (Signal::SIGINT, "SIGINT"),
+        };
+        self.resume();
+        let named = self.named(&[]);
+        if let Some(process) = &self.process {
+            process.signal(signal);
+        }
+        if tokio::time::timeout(STOP_LIMIT, self.child.wait()).await.is_err() {
+            return format!(
+                "{name} to {named}, which did not end within {} s: {}",
+                STOP_LIMIT.as_secs(),
+                self.kill().await
+            );
+        }
+        format!("{name} to {named}")
+    }
+
+    /// Deletes what a Redis that is down kept on its disk.
+    pub(super) fn forget_data(&self) -> Result<(), StackError> {
+        let gone = |path: &Path, done: std::io::Result<()>| match done {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StackError::path("delete", path)(error)),
+            _ => Ok(()),
+        };
+        let (file, directory) = (self.launch.directory.join("dump.rdb"), self.launch.directory.join("appendonlydir"));
+        gone(&file, std::fs::remove_file(&file))?;
+        gone(&directory, std::fs::remove_dir_all(&directory))
+    }
+
     /// SIGSTOP to every process of the server.
     pub(super) fn pause(&self) -> String {
         let all = self.freeze();
@@ -234,7 +262,7 @@ impl LocalServer {
     pub(super) async fn stop(&mut self) {
         self.resume();
         let polite = match self.kind {
-            Kind::Redis => Signal::SIGTERM,
+            Kind::Redis | Kind::Valkey => Signal::SIGTERM,
             // Immediate shutdown: no checkpoint for data that nobody will read again, shared memory given back.
             Kind::Postgres => Signal::SIGQUIT,
         };
@@ -247,6 +275,11 @@ impl LocalServer {
         if let Err(error) = std::fs::remove_dir_all(&self.launch.directory) {
             tracing::debug!("{}: {error}", self.launch.directory.display());
         }
+    }
+
+    /// Its first process and when that was started.
+    pub(super) fn process(&self) -> Option<(u32, String)> {
+        self.process.as_ref().map(|process| (process.pid, process.started.clone()))
     }
 
     pub(super) fn pid(&self) -> Option<u32> {

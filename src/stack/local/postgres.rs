@@ -5,12 +5,10 @@ use std::path::Path;
 use sqlx::{Connection as _, PgConnection};
 use tokio::process::Command;
 
-use super::super::StackError;
 use super::super::guard::Guard;
 use super::super::probe::Kind;
-use super::{
-    Installed, Launch, LocalServer, NotUp, Owner, PORTS, free_port, make_directory, owner, password, prepare, tail,
-};
+use super::super::{NotUp, StackError};
+use super::{Installed, Launch, LocalServer, Owner, PORTS, free_port, make_directory, owner, password, prepare, tail};
 
 /// User and database of the private server.
 const NAME: &str = "cacheproof";

@@ -1,66 +1,59 @@
-//! A private `redis-server`.
+//! A private `redis-server` or `valkey-server`, also as a Sentinel.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use super::super::StackError;
 use super::super::guard::Guard;
 use super::super::probe::Kind;
-use super::{Installed, Launch, LocalServer, NotUp, PORTS, free_port, make_directory, password};
-use crate::scenario::RedisSpec;
+use super::super::{NotUp, StackError};
+use super::{Installed, Launch, LocalServer, make_directory};
 
-/// Starts one; gives it with its URL.
-pub(crate) async fn start(
-    spec: &RedisSpec,
-    installed: &Installed,
-    guard: &Guard,
-) -> Result<(LocalServer, String), StackError> {
-    let directory = make_directory(guard.directory(), "redis", None)?;
-    let password = password();
-    let conf = directory.join("redis.conf");
-    for _ in 0..PORTS {
-        let port = free_port().map_err(StackError::system("find a free port"))?;
-        let url = format!("redis://:{password}@127.0.0.1:{port}/");
-        // A file of our own: on the command line everybody could read the password.
-        write_private(&conf, &configuration(spec, port, &password, &directory))
-            .map_err(StackError::path("write", &conf))?;
-        let launch = Launch {
-            program: installed.program.clone(),
-            arguments: vec![conf.clone().into()],
-            log: directory.join("redis.log"),
-            directory: directory.clone(),
-            owner: None,
-            url: url.clone(),
-            watch: guard.watch(),
-        };
-        match LocalServer::start(Kind::Redis, launch).await {
-            Ok(server) => return Ok((server, url)),
-            Err(NotUp::PortTaken) => {
-                // The failed server took its directory with it.
-                make_directory(guard.directory(), "redis", None)?;
-            }
-            Err(NotUp::Other(error)) => return Err(error),
-        }
-    }
-    Err(StackError::NoPort(Kind::Redis.name()))
+/// A server to start.
+pub(in super::super) struct Wanted<'a> {
+    pub(in super::super) kind: Kind,
+    /// Of its directory in the run's.
+    pub(in super::super) name: &'a str,
+    /// Its configuration, given its directory.
+    pub(in super::super) configuration: &'a (dyn Fn(&str) -> String + Send + Sync),
+    /// Files beside it, by name.
+    pub(in super::super) files: &'a [(&'static str, String)],
+    pub(in super::super) is_sentinel: bool,
+    /// Where it answers.
+    pub(in super::super) url: String,
 }
 
-fn configuration(spec: &RedisSpec, port: u16, password: &str, directory: &Path) -> String {
-    let mut text = format!(
-        "bind 127.0.0.1\nport {port}\nprotected-mode yes\nrequirepass {password}\ndir \"{}\"\nsave \"\"\n\
-         appendonly {}\nappendfsync everysec\n",
-        directory.display(),
-        if spec.appendonly { "yes" } else { "no" },
-    );
-    if let Some(bytes) = spec.maxmemory {
-        let _ = writeln!(text, "maxmemory {bytes}");
+/// Starts one and waits until it answers.
+pub(in super::super) async fn start(
+    wanted: &Wanted<'_>,
+    installed: &Installed,
+    guard: &Guard,
+) -> Result<LocalServer, NotUp> {
+    let directory = make_directory(guard.directory(), wanted.name, None).map_err(NotUp::Other)?;
+    let conf = directory.join("server.conf");
+    let write = |path: &Path, text: &str| {
+        write_private(path, text).map_err(StackError::path("write", path)).map_err(NotUp::Other)
+    };
+    // A file of our own: on the command line everybody could read the password.
+    write(&conf, &(wanted.configuration)(&directory.display().to_string()))?;
+    for (name, text) in wanted.files {
+        write(&directory.join(name), text)?;
     }
-    if let Some(policy) = &spec.policy {
-        let _ = writeln!(text, "maxmemory-policy {policy}");
+    let mut arguments = vec![conf.into_os_string()];
+    if wanted.is_sentinel {
+        arguments.push("--sentinel".into());
     }
-    text
+    let launch = Launch {
+        program: installed.program.clone(),
+        arguments,
+        log: directory.join(format!("{}.log", wanted.name)),
+        directory,
+        owner: None,
+        url: wanted.url.clone(),
+        watch: guard.watch(),
+    };
+    // A server that fails takes its directory with it.
+    LocalServer::start(wanted.kind, launch).await
 }
 
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {

@@ -1,0 +1,92 @@
+//! A Cluster: three masters that share the slots, each with its replicas.
+
+use super::super::StackError;
+use super::super::deployment::{Node, Role};
+use super::super::probe::redis_says;
+use super::settings::Duty;
+use super::yard::Yard;
+use super::{all_down, all_up, formed, sentinel};
+
+/// How many masters share the slots.
+const MASTERS: usize = 3;
+
+/// How many slots there are.
+const SLOTS: usize = 16_384;
+
+/// In messages.
+const WHAT: &str = "Cluster";
+
+/// The masters first, then a replica of each in turn.
+pub(super) async fn up(yard: &Yard<'_>) -> Result<Vec<Node>, StackError> {
+    let count = MASTERS * (1 + usize::try_from(yard.spec.replicas).unwrap_or(0));
+    let mut nodes =
+        all_up(yard, (1..=count).map(|number| (format!("redis-{number}"), Duty::Cluster)).collect()).await?;
+    match join(&mut nodes).await {
+        Ok(()) => Ok(nodes),
+        Err(error) => {
+            all_down(nodes).await;
+            Err(error)
+        }
+    }
+}
+
+async fn join(nodes: &mut [Node]) -> Result<(), StackError> {
+    for (index, node) in nodes.iter().enumerate() {
+        ok(node, &["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]).await?;
+        if index < MASTERS {
+            let (from, to) = (index * SLOTS / MASTERS, (index + 1) * SLOTS / MASTERS - 1);
+            ok(node, &["CLUSTER", "ADDSLOTSRANGE", &from.to_string(), &to.to_string()]).await?;
+        }
+    }
+    for node in &nodes[1..] {
+        let (port, bus) = (node.front_port().to_string(), node.bus.unwrap_or_default().to_string());
+        ok(&nodes[0], &["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await?;
+    }
+    for node in nodes.iter() {
+        formed(WHAT, || shows(node, format!("cluster_known_nodes:{}", nodes.len()))).await?;
+    }
+    for index in MASTERS..nodes.len() {
+        let (node, master) = (&nodes[index], &nodes[(index - MASTERS) % MASTERS]);
+        // A replica learns of its master by gossip.
+        formed(WHAT, async || {
+            let id: String = redis_says(master.server.url(), &["CLUSTER", "MYID"]).await?;
+            redis_says::<()>(node.server.url(), &["CLUSTER", "REPLICATE", &id]).await
+        })
+        .await?;
+    }
+    for (index, node) in nodes.iter().enumerate() {
+        formed(WHAT, || shows(node, "cluster_state:ok".into())).await?;
+        if index >= MASTERS {
+            formed(WHAT, || sentinel::in_step(node)).await?;
+        }
+    }
+    // Every node must know whose replicas the others are: clients may ask any of them.
+    let replicas = nodes.len() - MASTERS;
+    for node in nodes.iter() {
+        formed(WHAT, async || {
+            let known: String = redis_says(node.server.url(), &["CLUSTER", "NODES"]).await?;
+            match known.lines().filter(|line| line.contains("slave")).count() {
+                seen if seen == replicas => Ok(()),
+                seen => Err(format!("{} knows {seen} of {replicas} replicas", node.name)),
+            }
+        })
+        .await?;
+    }
+    for node in &mut nodes[MASTERS..] {
+        node.role = Role::Replica;
+    }
+    Ok(())
+}
+
+async fn shows(node: &Node, wanted: String) -> Result<(), String> {
+    let info: String = redis_says(node.server.url(), &["CLUSTER", "INFO"]).await?;
+    if info.lines().any(|line| line == wanted) { Ok(()) } else { Err(format!("{} does not say {wanted}", node.name)) }
+}
+
+async fn ok(node: &Node, command: &[&str]) -> Result<(), StackError> {
+    redis_says::<()>(node.server.url(), command).await.map_err(|why| StackError::NotUp {
+        what: format!("{} as a node of a Cluster", node.name),
+        why: format!("{}: {why}", command.join(" ")),
+        help: "look at the message above".into(),
+    })
+}

@@ -1,0 +1,56 @@
+//! The token of a write: a word that says which run, which item and which write a value is from, so that a value
+//! that is another item's, was never written, or is put together from two writes gives itself away.
+
+use std::fmt;
+
+const MARK: &str = "cp-";
+
+/// `cp-RUN-ID-NUMBER`, as it stands in a body for `{token}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// The run, in hexadecimal.
+    pub run: u32,
+    /// Id of the item; 0 for one whose id was not known yet.
+    pub id: u64,
+    /// Which write of the item, from 1.
+    pub number: u64,
+}
+
+impl Token {
+    /// The first token in a text.
+    pub fn find(text: &str) -> Option<Self> {
+        text.match_indices(MARK).find_map(|(at, _)| {
+            let mut parts = text[at + MARK.len()..].splitn(3, '-');
+            let run = parts.next().filter(|run| run.len() == 8)?;
+            let (id, rest) = (parts.next()?, parts.next()?);
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            Some(Self {
+                run: u32::from_str_radix(run, 16).ok()?,
+                id: id.parse().ok()?,
+                number: rest[..digits].parse().ok()?,
+            })
+        })
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{MARK}{:08x}-{}-{}", self.run, self.id, self.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_found_again_wherever_the_app_put_it() {
+        let token = Token { run: 0xBEEF, id: 17, number: 4 };
+        for text in [format!("{token}"), format!("title {token} (edited)"), format!("cp-x {token}")] {
+            assert_eq!(Token::find(&text), Some(token.clone()), "{text}");
+        }
+        for none in ["", "cp-", "cp-0000beef-17", "cp-0000beef-x-4", "cp-beef-17-4", "a title"] {
+            assert_eq!(Token::find(none), None, "{none}");
+        }
+    }
+}
