@@ -4,7 +4,7 @@
 //! [`target`], drives [`load`], injects each [`fault`] and lets [`observe`] write what was measured to the
 //! journal. Everything after the journal is a pure function of it: the [`verdict`] and the [`report`].
 //!
-//! `scenario` and `observe` stand on the ground; `load`, `fault`, `stack` and `target` stand on them; `run`
+//! `scenario` and `observe` stand on the ground, and the [`proxy`] beside them; `load`, `fault`, `stack` and `target` stand on them; `run`
 //! stands on those. `verdict` and `report` read only `scenario` and `observe`. [`cli`] stands on top and is
 //! the only room that prints.
 
@@ -12,6 +12,7 @@ pub mod cli;
 pub mod fault;
 pub mod load;
 pub mod observe;
+pub mod proxy;
 pub mod report;
 pub mod run;
 pub mod scenario;

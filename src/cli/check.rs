@@ -11,8 +11,8 @@ use crate::scenario::{Drive, Loaded, Phase, Quantity, Scenario, check_proofs, lo
 pub struct CheckArgs {
     /// The scenario file
     pub file: PathBuf,
-    /// Overrides one value of the file, e.g. --set traffic.rate=800/s or --set 'phase."redis down".lasts=5s'
-    #[arg(long = "set", value_name = "PATH=VALUE")]
+    /// Override one value: --set traffic.rate=800/s (may be given several times)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }
 
@@ -94,12 +94,7 @@ fn details(scenario: &Scenario, phase: &Phase) -> String {
     if phase.warm_up {
         parts.push("not judged, ends when the hit rate is level".to_owned());
     }
-    if let Some(fault) = &phase.fault {
-        let held =
-            fault.lasts.map_or_else(|| "to its end".to_owned(), |lasts| format!("for {}", Quantity::Time(lasts)));
-        let after = Quantity::Time(fault.after);
-        parts.push(format!("{} {} after {after}, {held}", fault.action.as_str(), fault.victim.as_str()));
-    }
+    parts.extend(phase.faults.iter().map(|fault| fault.written()));
     parts.join(", ")
 }
 
@@ -116,13 +111,13 @@ mod tests {
         let sample = file("../src/scenario/tests/app.toml");
         let mut loaded = load(&sample, &["phase.steady.rate=800/s".to_owned()]).unwrap();
         loaded.name = "app.toml".to_owned();
-        insta::assert_snapshot!(summary(&loaded), @r"
+        insta::assert_snapshot!(summary(&loaded), @r#"
         app.toml is right: 4 phases, at most 41 s, 2 kinds of request, 1 criterion with 1 rule
           uncached    uncached   5s  50/s
           warm-up     cached     6s  50/s, not judged, ends when the hit rate is level
           steady      cached    20s  800/s
-          redis down  cached    10s  50/s, kill redis after 2s, for 5s
-        ");
+          redis down  cached    10s  50/s, { kill = "redis", after = "2s", lasts = "5s" }
+        "#);
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub fn doctor() -> CommandResult {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cant)?;
     let survey = runtime.block_on(survey(&program));
     print!("{}", shown(&survey));
+    if let Some(open) = super::recover::mention() {
+        println!("\n! {open}");
+    }
     Ok(if survey.local || survey.container { Exit::Pass } else { Exit::Environment })
 }
 

@@ -12,7 +12,7 @@ pub enum Exit {
     Usage = 2,
     /// Servers or app did not come up, or died unasked; or the report could not be written.
     Environment = 3,
-    /// Nothing was proved either way: too few samples, a saturated generator.
+    /// Nothing was proved either way: too few samples, a saturated generator, not steady before the first fault, given up.
     Inconclusive = 4,
     /// Stopped by the user, after undo and clean-up.
     Interrupted = 130,

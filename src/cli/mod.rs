@@ -10,12 +10,14 @@ mod logging;
 mod probe;
 mod progress;
 mod quiet;
+mod recover;
 mod report;
 mod run;
 mod serve;
 mod starter;
 mod stop;
 mod verdict_text;
+mod warm;
 
 use clap::{Parser, Subcommand};
 
@@ -41,10 +43,14 @@ enum Command {
     Doctor,
     /// Render a run's report again from its journal, also after a crash
     Report(report::ReportArgs),
+    /// Undo what runs left broken when cacheproof and its guard both died
+    Recover(recover::RecoverArgs),
     /// Write a run's result into a Markdown story and tick the boxes of what was proved
     Attach(attach::AttachArgs),
     /// Start the reference app that scenarios test by default
     Serve(reference_app::ServeArgs),
+    /// Put what will be read into the reference app's cache
+    Warm(reference_app::WarmArgs),
     /// Cleans up when cacheproof dies; started by cacheproof itself
     #[command(hide = true)]
     Guard {
@@ -65,8 +71,9 @@ pub fn main() -> std::process::ExitCode {
         }
     };
     // Whole lines: a URL or a command that is broken in two can't be copied.
-    let _set_once = miette::set_hook(Box::new(|_| {
-        Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).break_words(false).build())
+    let _set_once = miette::set_hook(Box::new(|error| {
+        let options = miette::MietteHandlerOpts::new().wrap_lines(false).break_words(false);
+        Box::new(if says_its_causes(error) { options.without_cause_chain() } else { options }.build())
     }));
     logging::start();
     let result = match arguments.command {
@@ -75,8 +82,10 @@ pub fn main() -> std::process::ExitCode {
         Command::Init(arguments) => init::run(arguments),
         Command::Doctor => doctor::doctor(),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Recover(arguments) => recover::run(&arguments),
         Command::Attach(arguments) => attach::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Warm(arguments) => warm::run(arguments),
         Command::Guard { token } => guard::guard(&token),
     };
     match result {
@@ -86,6 +95,12 @@ pub fn main() -> std::process::ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// Whether an error's message holds those of its causes, which then need no lines of their own.
+fn says_its_causes(error: &(dyn miette::Diagnostic + 'static)) -> bool {
+    let message = error.to_string();
+    std::iter::successors(error.source(), |cause| cause.source()).all(|cause| message.contains(&cause.to_string()))
 }
 
 /// A runtime for a command that waits for the network.

@@ -40,8 +40,11 @@ pub async fn show(scenario: Scenario, mut lines: mpsc::UnboundedReceiver<Line>) 
             Event::PhaseEnded { reason, .. } if reason != "its time was up" => {
                 screen.line(&format!("{at:>5.0} s  ended early: {reason}"));
             }
+            // Most are done at once: one line says so.
+            Event::Fault(fault) if fault.stage == FaultStage::Begun => {}
             Event::Fault(fault) => {
                 let stage = match fault.stage {
+                    FaultStage::Begun => "begun",
                     FaultStage::Injected => "injected",
                     FaultStage::Seen => "seen",
                     FaultStage::Undone => "undone",

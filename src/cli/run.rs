@@ -9,6 +9,7 @@ use super::{CommandResult, Exit, Failure, progress, runtime, stop};
 use crate::observe::{Ending, Hub, JOURNAL_FILE, JournalWriter, Measurements, read_journal};
 use crate::run::{Finished, Plan, execute};
 use crate::scenario;
+use crate::stack::{LEDGER_FILE, read_ledger};
 use crate::verdict::Ruling;
 
 /// Arguments of `run`.
@@ -41,6 +42,7 @@ pub fn run(arguments: RunArgs) -> CommandResult {
         cacheproof: std::env::current_exe().into_diagnostic().map_err(Failure::environment)?,
         command: command(&arguments),
         run_id,
+        directory: directory.clone(),
         started_at: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     };
     let quiet = Quiet::stdout();
@@ -75,6 +77,10 @@ fn conclude(reports: &Path, directory: &Path, finished: Finished) -> CommandResu
             let why = finished.why.unwrap_or_default();
             Err(Failure::environment(miette::miette!("the run broke off: {why}")))
         }
+        Ending::NotSteady | Ending::Aborted => {
+            eprintln!("{}", finished.why.unwrap_or_default());
+            Ok(Exit::Inconclusive)
+        }
         Ending::Completed => Ok(match judged.verdict.ruling {
             Ruling::Pass => Exit::Pass,
             Ruling::Fail => Exit::RulesFailed,
@@ -107,9 +113,13 @@ fn make_directory(reports: &Path, now: &jiff::Timestamp, stem: &str) -> Result<(
 
 /// A run that measured nothing leaves no directory behind.
 fn forget_if_nothing_was_measured(directory: &Path) {
+    // A fault that could not be undone is still to be found by `recover`.
+    let ledger = directory.join(LEDGER_FILE);
+    let broken = ledger.exists() && !read_ledger(&ledger).is_ok_and(|left| left.over);
     let measured = read_journal(directory).is_ok_and(|lines| !Measurements::of(&lines).phases.is_empty());
-    if !measured {
+    if !measured && !broken {
         let _still_there = std::fs::remove_file(directory.join(JOURNAL_FILE));
+        let _never_there = std::fs::remove_file(ledger);
         let _still_there = std::fs::remove_dir(directory);
     }
 }

@@ -4,10 +4,13 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::Path;
 
-use crate::report::{HTML_FILE, Judged, one_line, sides};
+use crate::report::{HTML_FILE, Judged, fault_lines, one_line, sides};
 use crate::verdict::Ruling;
 
 const WIDTH: usize = 100;
+/// More faults and hints than these are in the report only.
+const MOST_FAULTS: usize = 12;
+const MOST_HINTS: usize = 2;
 
 /// The verdict block of a run, coloured where standard output is a terminal that wants it.
 pub fn verdict_lines(judged: &Judged, directory: &Path) -> String {
@@ -54,6 +57,20 @@ fn block(judged: &Judged, directory: &Path, colour: bool) -> String {
         let of = [of("uncached", &sides.uncached_phases), of("cached", &sides.cached_phases)];
         let of = one_line(&of.into_iter().flatten().collect::<Vec<_>>().join(" · "), WIDTH - 4);
         put(&mut text, &format!("  {}", paint.dim(&format!("({of})"))));
+    }
+
+    let faults = fault_lines(&judged.scenario, &judged.seen, verdict);
+    if !faults.is_empty() {
+        text.push('\n');
+    }
+    for (line, hints) in faults.iter().take(MOST_FAULTS) {
+        wrapped(&mut text, &format!("  {} ", paint.bold("▼")), "    ", line);
+        for hint in hints.iter().take(MOST_HINTS) {
+            wrapped(&mut text, "    · ", "      ", hint);
+        }
+    }
+    if faults.len() > MOST_FAULTS {
+        put(&mut text, &format!("    and {} faults more, in the report", faults.len() - MOST_FAULTS));
     }
 
     if !verdict.validity.is_empty() {

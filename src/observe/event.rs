@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Histogram;
+use super::{AtRest, FreshCell, Histogram, Pulse, StaleRead, StaleSorted};
 use crate::scenario::Path;
 
 /// Version of the journal's format. Raised when an older reader would misread a newer journal.
@@ -26,6 +26,8 @@ pub enum Event {
     RunStarted(RunStarted),
     /// The servers are up.
     StackReady(StackReady),
+    /// What the proxy in front of Redis costs, measured before the load.
+    ProxyCost(ProxyCost),
     /// The app answers.
     TargetReady(TargetReady),
     /// A phase of the timeline begins.
@@ -42,12 +44,20 @@ pub enum Event {
     },
     /// The answers of one second.
     Window(Window),
+    /// The answers of 100 ms, counts only.
+    Pulse(Pulse),
     /// The state of servers and processes, once a second and at every phase boundary.
     Sample(Sample),
     /// A fault moves on in its life.
     Fault(FaultEvent),
     /// An answer worth showing: the first few of each kind of trouble.
     Example(Example),
+    /// A stale answer worth showing, with the history around it.
+    StaleRead(StaleRead),
+    /// What became of stale answers of one item.
+    StaleSorted(StaleSorted),
+    /// Cached and uncached answers compared while nothing was written.
+    AtRest(AtRest),
     /// Something the user should know; shown in the report's validity box.
     Note {
         /// A whole sentence, with what to do where there is something.
@@ -119,6 +129,36 @@ pub struct ServerFacts {
     pub image: Option<String>,
     /// Settings that matter for the result, name and value: `maxmemory`, `maxmemory-policy`, `shared_buffers`…
     pub settings: Vec<(String, String)>,
+    /// `standalone`, `sentinel` or `cluster`; empty where a journal does not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub topology: String,
+    /// Every server of the deployment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeFacts>,
+}
+
+/// One server of a deployment, as it came up.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeFacts {
+    /// `redis`, `redis-2`, `sentinel-1`, `postgres`.
+    pub name: String,
+    /// `master`, `replica` or `sentinel`.
+    pub role: String,
+    /// Where it listens itself, `host:port`.
+    pub address: String,
+    /// Where the app reaches it, `host:port` of cacheproof's proxy; `None` where the app goes straight.
+    pub proxy: Option<String>,
+}
+
+/// Round trips to a server, straight and through cacheproof's proxy in turn, nothing else going on. Nanoseconds, medians.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyCost {
+    /// How many each way.
+    pub round_trips: u64,
+    /// Straight.
+    pub direct: u64,
+    /// What the proxy adds: of the differences between neighbours.
+    pub added: u64,
 }
 
 /// The app under test.
@@ -133,7 +173,7 @@ pub struct TargetReady {
 }
 
 /// What became of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Answered from the cache.
@@ -147,6 +187,7 @@ pub enum Outcome {
     /// Past the cache because it could not be reached.
     Fallback,
     /// Answered; says nothing about the cache (a write, or an app without cache headers).
+    #[default]
     Plain,
     /// Not answered, or with a status that is no success, or with a body that cannot be read.
     Error,
@@ -185,6 +226,9 @@ pub struct Window {
     pub send_lag: Option<Lag>,
     /// What came in.
     pub cells: Vec<Cell>,
+    /// What was judged beside it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freshness: Vec<FreshCell>,
 }
 
 /// Lateness of the generator, in nanoseconds.
@@ -261,9 +305,28 @@ pub struct RedisSample {
     pub clients: u64,
     /// Keys in all databases.
     pub keys: u64,
+    /// Every server that answered, where there are several; the counters above are then sums over all that was ever
+    /// seen to grow on any of them, the rest sums over the masters, and `run_id` never changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<RedisNodeSample>,
     /// How long before the line's time it answered, seconds: the sample waits for the slowest server.
     #[serde(default)]
     pub age: f64,
+}
+
+/// One of several servers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RedisNodeSample {
+    /// Its name in [`ServerFacts::nodes`].
+    pub name: String,
+    /// Changes with every start of the server.
+    pub run_id: String,
+    /// `master` or `slave`.
+    pub role: String,
+    /// `used_memory`, bytes.
+    pub memory: u64,
+    /// Keys in all databases.
+    pub keys: u64,
 }
 
 /// From Postgres' statistics. Counters run since the statistics began.
@@ -294,25 +357,51 @@ pub struct ProcessSample {
     pub memory: u64,
     /// Open file descriptors.
     pub files: u64,
+    /// Size of its log so far, bytes, where cacheproof keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<u64>,
+}
+
+impl ProcessSample {
+    /// Both together.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu + other.cpu,
+            memory: self.memory + other.memory,
+            files: self.files + other.files,
+            log: self.log.zip(other.log).map(|(log, more)| log + more),
+        }
+    }
 }
 
 /// A step in the life of a fault.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FaultEvent {
-    /// The phase it belongs to; a phase has at most one fault.
+    /// The phase it belongs to.
     pub phase: usize,
+    /// Which of the phase's faults.
+    #[serde(default)]
+    pub fault: usize,
+    /// How often this fault was injected before: 0 for the first time.
+    #[serde(default)]
+    pub round: u32,
     /// What it is: `kill redis`.
     pub what: String,
     /// How far it is.
     pub stage: FaultStage,
     /// What was done or seen, in words.
     pub detail: String,
+    /// How many open connections it touched, where it is done to connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u64>,
 }
 
 /// How far a fault is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultStage {
+    /// It is being done: from here on it may bite, though a restart or a command of the user's own takes its time.
+    Begun,
     /// It was done.
     Injected,
     /// A probe saw it work.
@@ -359,4 +448,8 @@ pub enum Ending {
     Interrupted,
     /// A server or the app died unasked, or did not come up.
     EnvironmentFailed,
+    /// The system was not well before the first fault, so nothing was broken.
+    NotSteady,
+    /// A condition of the scenario's `[safety]` was met, and everything was undone.
+    Aborted,
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Cell, Ending, Event, Example, FaultEvent, FaultStage, Histogram, Lag, Line, Outcome, RedisSample, RunEnded,
-    RunStarted, Sample, StackReady, TargetReady, Window,
+    AtRest, Cell, Ending, Event, Example, FaultEvent, FaultStage, FreshCounts, FreshKey, Histogram, Lag, Line, Outcome,
+    ProxyCost, Pulse, RedisSample, RunEnded, RunStarted, Sample, StackReady, StaleRead, StaleSorted, TargetReady,
+    Window,
 };
 use crate::scenario::Path;
 
@@ -19,6 +20,8 @@ pub struct Measurements {
     pub start: Option<RunStarted>,
     /// The servers, once up.
     pub stack: Option<StackReady>,
+    /// What the proxy costs, where that was measured.
+    pub proxy: Option<ProxyCost>,
     /// The app, once up.
     pub target: Option<TargetReady>,
     /// The phases that began, by index into the scenario's phases.
@@ -27,12 +30,22 @@ pub struct Measurements {
     pub cells: BTreeMap<CellKey, Totals>,
     /// The answers second by second, with the window's end in seconds since the start.
     pub windows: Vec<(f64, Second)>,
+    /// The answers pulse by pulse, with the pulse's end; see [`Self::beats`].
+    pub pulses: Vec<(f64, Pulse)>,
     /// Server and process states, with their time.
     pub samples: Vec<(f64, Sample)>,
     /// Faults step by step, with their time.
     pub faults: Vec<(f64, FaultEvent)>,
     /// Answers worth showing.
     pub examples: Vec<Example>,
+    /// What was judged of freshness, summed over time.
+    pub fresh: BTreeMap<FreshKey, FreshCounts>,
+    /// Stale answers worth showing, with the time at which they were told.
+    pub stale_reads: Vec<(f64, StaleRead)>,
+    /// What became of stale answers.
+    pub stale_sorted: Vec<StaleSorted>,
+    /// Comparisons at rest.
+    pub at_rest: Vec<AtRest>,
     /// What the user should know.
     pub notes: Vec<String>,
     /// The last line; `None` while running, or when cacheproof died.
@@ -54,6 +67,8 @@ pub struct Second {
     pub counts: Vec<(CellKey, u64)>,
     /// Response times of each path.
     pub response: BTreeMap<Path, Percentiles>,
+    /// How many answers of each path were stale, where any were.
+    pub stale: BTreeMap<Path, u64>,
 }
 
 /// Percentiles in nanoseconds.
@@ -72,8 +87,12 @@ pub struct Percentiles {
 impl Second {
     fn of(window: &Window) -> Self {
         let mut response: BTreeMap<Path, Histogram> = BTreeMap::new();
+        let mut stale: BTreeMap<Path, u64> = BTreeMap::new();
         for cell in &window.cells {
             response.entry(cell.path).or_default().merge(&cell.response);
+            if cell.stale > 0 {
+                *stale.entry(cell.path).or_default() += cell.stale;
+            }
         }
         let percentiles = |histogram: Histogram| {
             let at = |q| histogram.quantile(q).unwrap_or(0);
@@ -85,6 +104,7 @@ impl Second {
             send_lag: window.send_lag,
             counts: window.cells.iter().map(|cell| (CellKey::of(cell), cell.response.count())).collect(),
             response: response.into_iter().map(|(path, histogram)| (path, percentiles(histogram))).collect(),
+            stale,
         }
     }
 }
@@ -179,16 +199,47 @@ fn add_over(sum: &mut Vec<u64>, more: &[u64]) {
 pub struct FaultWindow {
     /// Phase it belongs to.
     pub phase: usize,
+    /// Which of the phase's faults.
+    pub fault: usize,
+    /// How often it was injected before.
+    pub round: u32,
     /// `kill redis`.
     pub what: String,
-    /// When it was injected, seconds.
+    /// What was done, in words.
+    pub done: String,
+    /// How many open connections it touched, where it is done to connections.
+    pub connections: Option<u64>,
+    /// What a probe saw of it, in words.
+    pub sight: Option<String>,
+    /// When its injection began, seconds.
     pub from: f64,
+    /// When it was injected; `None`: that was broken off.
+    pub injected: Option<f64>,
     /// When it was seen to work.
     pub seen: Option<f64>,
     /// When it was undone.
     pub undone: Option<f64>,
     /// When the victim was seen to work again.
     pub back: Option<f64>,
+}
+
+impl FaultWindow {
+    fn begun(event: &FaultEvent, at: f64) -> Self {
+        Self {
+            phase: event.phase,
+            fault: event.fault,
+            round: event.round,
+            what: event.what.clone(),
+            done: "its injection was broken off".to_owned(),
+            connections: None,
+            sight: None,
+            from: at,
+            injected: None,
+            seen: None,
+            undone: None,
+            back: None,
+        }
+    }
 }
 
 impl Measurements {
@@ -208,6 +259,7 @@ impl Measurements {
         match &line.event {
             Event::RunStarted(start) => self.start = Some(start.clone()),
             Event::StackReady(stack) => self.stack = Some(stack.clone()),
+            Event::ProxyCost(cost) => self.proxy = Some(*cost),
             Event::TargetReady(target) => self.target = Some(target.clone()),
             Event::PhaseStarted { phase } => {
                 self.phases.insert(*phase, PhaseSpan { from: at, ..PhaseSpan::default() });
@@ -221,11 +273,18 @@ impl Measurements {
                 for cell in &window.cells {
                     self.cells.entry(CellKey::of(cell)).or_default().add_cell(cell);
                 }
+                for cell in &window.freshness {
+                    self.fresh.entry(cell.of).or_default().add(&cell.counts);
+                }
                 self.windows.push((at, Second::of(window)));
             }
+            Event::Pulse(pulse) => self.pulses.push((at, pulse.clone())),
             Event::Sample(sample) => self.samples.push((at, sample.clone())),
             Event::Fault(fault) => self.faults.push((at, fault.clone())),
             Event::Example(example) => self.examples.push(example.clone()),
+            Event::StaleRead(read) => self.stale_reads.push((at, read.clone())),
+            Event::StaleSorted(sorted) => self.stale_sorted.push(sorted.clone()),
+            Event::AtRest(at_rest) => self.at_rest.push(at_rest.clone()),
             Event::Note { text } => self.notes.push(text.clone()),
             Event::RunEnded(end) => self.end = Some(end.clone()),
         }
@@ -234,6 +293,11 @@ impl Measurements {
     /// Whether the whole timeline was run.
     pub fn complete(&self) -> bool {
         self.end.as_ref().is_some_and(|end| end.how == Ending::Completed)
+    }
+
+    /// Whether the run was given up before its end because nothing would have been proved by going on.
+    pub fn given_up(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| matches!(end.how, Ending::NotSteady | Ending::Aborted))
     }
 
     /// All answers whose key passes, put together.
@@ -336,12 +400,21 @@ impl Measurements {
         })
     }
 
+    /// Bytes by which the app's log grew in a phase. `None` where cacheproof does not keep it, or somebody cut it.
+    pub fn log_bytes(&self, phase: usize) -> Option<u64> {
+        self.growth(phase, |sample| {
+            let value = sample.app.as_ref()?.log?;
+            Some(Reading { value, server: "", counts: true, survives: true, age: 0.0 })
+        })
+    }
+
     /// Keys that Redis evicted in a phase.
     pub fn evictions(&self, phase: usize) -> Option<u64> {
         self.redis_growth(phase, |redis| redis.evicted)
     }
 
-    /// Hits and misses that Redis itself counted in a phase, all its clients together.
+    /// Look-ups of keys that found one, and that found none, as Redis itself counted them in a phase: all its clients and all kinds of
+    /// keys together, so not the number of cached answers.
     pub fn redis_lookups(&self, phase: usize) -> Option<(u64, u64)> {
         Some((self.redis_growth(phase, |redis| redis.hits)?, self.redis_growth(phase, |redis| redis.misses)?))
     }
@@ -350,21 +423,31 @@ impl Measurements {
     pub fn fault_windows(&self) -> Vec<FaultWindow> {
         let mut windows: Vec<FaultWindow> = Vec::new();
         for (at, event) in &self.faults {
-            if event.stage == FaultStage::Injected {
-                windows.push(FaultWindow {
-                    phase: event.phase,
-                    what: event.what.clone(),
-                    from: *at,
-                    seen: None,
-                    undone: None,
-                    back: None,
-                });
-                continue;
-            }
-            let Some(window) = windows.iter_mut().rev().find(|window| window.phase == event.phase) else { continue };
+            let same = |window: &&mut FaultWindow| {
+                (window.phase, window.fault, window.round) == (event.phase, event.fault, event.round)
+            };
+            let known = windows.iter_mut().rev().find(same);
+            let window = match (event.stage, known) {
+                (FaultStage::Injected, Some(window)) => window,
+                // Journals of old say only when it was done.
+                (FaultStage::Begun | FaultStage::Injected, _) => {
+                    windows.push(FaultWindow::begun(event, *at));
+                    windows.last_mut().expect("just pushed")
+                }
+                (_, Some(window)) => window,
+                (_, None) => continue,
+            };
             match event.stage {
-                FaultStage::Injected => {}
-                FaultStage::Seen => window.seen = Some(*at),
+                FaultStage::Begun => {}
+                FaultStage::Injected => {
+                    window.injected = Some(*at);
+                    window.done = event.detail.clone();
+                    window.connections = event.connections;
+                }
+                FaultStage::Seen => {
+                    window.seen = Some(*at);
+                    window.sight = Some(event.detail.clone());
+                }
                 FaultStage::Undone => window.undone = Some(*at),
                 FaultStage::SeenUndone => window.back = Some(*at),
             }

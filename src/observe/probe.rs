@@ -9,21 +9,17 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection, Row as _};
 use tokio::time::timeout;
 
+use super::probe_redis::RedisProbes;
 use super::{PostgresSample, ProcessSample, RedisSample, Sample};
 
 /// How long one server may take to answer one probe.
-const PATIENCE: Duration = Duration::from_millis(700);
+pub(super) const PATIENCE: Duration = Duration::from_millis(700);
 
 /// Asks the servers and processes of one run.
 #[derive(Default)]
 pub struct Prober {
-    redis: Option<RedisProbe>,
+    redis: Option<RedisProbes>,
     postgres: Option<PostgresProbe>,
-}
-
-struct RedisProbe {
-    client: redis::Client,
-    connection: Option<redis::aio::MultiplexedConnection>,
 }
 
 struct PostgresProbe {
@@ -33,12 +29,11 @@ struct PostgresProbe {
 }
 
 impl Prober {
-    /// For the servers with these URLs. A URL that cannot be read gives no samples, as a dead server does.
-    pub fn new(redis: Option<&str>, postgres: Option<&str>) -> Self {
+    /// For the servers with these names and URLs: every Redis that keeps data, and the Postgres. A URL that cannot be
+    /// read gives no samples, as a dead server does.
+    pub fn new(redis: &[(String, String)], postgres: Option<&str>) -> Self {
         Self {
-            redis: redis
-                .and_then(|url| redis::Client::open(url).ok())
-                .map(|client| RedisProbe { client, connection: None }),
+            redis: RedisProbes::new(redis),
             postgres: postgres.and_then(|url| url.parse::<PgConnectOptions>().ok()).map(|options| PostgresProbe {
                 options: options.application_name("cacheproof"),
                 connection: None,
@@ -47,15 +42,12 @@ impl Prober {
         }
     }
 
-    /// One look at everything. `app`: the pid of the app, where cacheproof started it.
-    pub async fn sample(&mut self, app: Option<u32>) -> Sample {
+    /// One look at everything. `app`: the pids of the app's instances, where cacheproof started them; their figures
+    /// are added up, of those that live.
+    pub async fn sample(&mut self, app: &[u32]) -> Sample {
         let redis = async {
-            let probe = self.redis.as_mut()?;
-            let sample = timeout(PATIENCE, probe.ask()).await.ok().flatten();
-            if sample.is_none() {
-                probe.connection = None;
-            }
-            Some((sample?, Instant::now()))
+            let sample = self.redis.as_mut()?.ask().await?;
+            Some((sample, Instant::now()))
         };
         let postgres = async {
             let probe = self.postgres.as_mut()?;
@@ -68,47 +60,11 @@ impl Prober {
         let (redis, postgres) = tokio::join!(redis, postgres);
         // A server that hangs holds the sample up; what the other said is then that much older.
         Sample {
-            app: app.and_then(process_sample),
+            app: app.iter().filter_map(|pid| process_sample(*pid)).reduce(ProcessSample::and),
             harness: process_sample(std::process::id()),
             redis: redis.map(|(sample, at)| RedisSample { age: at.elapsed().as_secs_f64(), ..sample }),
             postgres: postgres.map(|(sample, at)| PostgresSample { age: at.elapsed().as_secs_f64(), ..sample }),
         }
-    }
-}
-
-impl RedisProbe {
-    async fn ask(&mut self) -> Option<RedisSample> {
-        if self.connection.is_none() {
-            self.connection = Some(self.client.get_multiplexed_async_connection().await.ok()?);
-        }
-        let info: String = redis::cmd("INFO").query_async(self.connection.as_mut()?).await.ok()?;
-        Some(read_info(&info))
-    }
-}
-
-/// Reads the fields that matter out of an INFO reply; a field that is missing counts as 0.
-fn read_info(info: &str) -> RedisSample {
-    let field = |name: &str| {
-        info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().trim()
-    };
-    let number = |name: &str| field(name).parse().unwrap_or(0);
-    let keys = info
-        .lines()
-        .filter(|line| line.starts_with("db"))
-        .filter_map(|line| line.split_once("keys=")?.1.split(',').next()?.parse::<u64>().ok())
-        .sum();
-    RedisSample {
-        run_id: field("run_id").into(),
-        role: field("role").into(),
-        hits: number("keyspace_hits"),
-        misses: number("keyspace_misses"),
-        evicted: number("evicted_keys"),
-        expired: number("expired_keys"),
-        memory: number("used_memory"),
-        max_memory: number("maxmemory"),
-        clients: number("connected_clients"),
-        keys,
-        age: 0.0,
     }
 }
 
@@ -179,24 +135,12 @@ pub fn process_sample(pid: u32) -> Option<ProcessSample> {
     let files = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count() as u64);
     // Linux reports both in fixed units to user space on every architecture Rust's std supports: 100 Hz and,
     // where it matters, 4 KiB pages.
-    Some(ProcessSample { cpu: ticks as f64 / 100.0, memory: pages * 4096, files })
+    Some(ProcessSample { cpu: ticks as f64 / 100.0, memory: pages * 4096, files, log: None })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn info_is_read_by_field_name() {
-        let sample = read_info(
-            "# Server\r\nrun_id:abc\r\nrole:master\r\nused_memory:1048576\r\nused_memory_rss:9\r\nmaxmemory:67108864\r\n\
-             connected_clients:3\r\nkeyspace_hits:90\r\nkeyspace_misses:10\r\nevicted_keys:1\r\nexpired_keys:2\r\n\
-             db0:keys=5,expires=5,avg_ttl=1\r\ndb1:keys=2,expires=0,avg_ttl=0\r\n",
-        );
-        assert_eq!(sample.run_id, "abc");
-        assert_eq!((sample.memory, sample.max_memory), (1_048_576, 67_108_864));
-        assert_eq!((sample.hits, sample.misses, sample.keys), (90, 10, 7));
-    }
 
     #[test]
     fn only_a_missing_extension_ends_the_exact_count() {
@@ -212,7 +156,7 @@ mod tests {
         let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let answering = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = |scheme, listener: &TcpListener| format!("{scheme}://{}/", listener.local_addr().unwrap());
-        let mut prober = Prober::new(Some(&url("redis", &answering)), Some(&url("postgres", &hanging)));
+        let mut prober = Prober::new(&[("redis".into(), url("redis", &answering))], Some(&url("postgres", &hanging)));
         // Speaks just enough: an error to what the client says of itself, then INFO.
         let server = tokio::spawn(async move {
             let (mut stream, _) = answering.accept().await.unwrap();
@@ -227,7 +171,7 @@ mod tests {
                 }
             }
         });
-        let sample = prober.sample(None).await;
+        let sample = prober.sample(&[]).await;
         server.abort();
         assert_eq!(sample.postgres, None);
         let redis = sample.redis.expect("it answered");

@@ -1,13 +1,14 @@
-//! The recorder: takes every answer, gives out a [`Window`] a second.
+//! The recorder: takes every answer, gives out a [`Window`] a second and a [`Pulse`] every 100 ms.
 //!
 //! Workers push answers into shards, so that they do not wait for each other; [`Recorder::drain`] folds what
-//! came in since the last call into histograms. Memory is bounded by the answers of one window, not by those
-//! of the run.
+//! came in since the last call into histograms, [`Recorder::pulse`] counts what came in since its own last call.
+//! Memory is bounded by the answers of one window, not by those of the run.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Cell, CellKey, Histogram, Lag, Outcome, Window};
+use super::pulse::Tally;
+use super::{Cell, CellKey, Histogram, Lag, Outcome, Pulse, Window};
 use crate::scenario::Path;
 
 /// One answer, as a worker hands it over.
@@ -38,14 +39,33 @@ pub struct Answer {
 #[derive(Debug)]
 pub struct Recorder {
     shards: Vec<Mutex<Vec<Answer>>>,
+    /// What was taken out of the shards.
+    taken: Mutex<Taken>,
     limits: Vec<u64>,
+    /// By request: whether the hit rate of pulses counts it. A request beyond the end counts.
+    cacheable: Vec<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    /// Waits for the next window.
+    answers: Vec<Vec<Answer>>,
+    /// Waits for the next pulse.
+    tally: Tally,
 }
 
 impl Recorder {
     /// `limits`: sorted nanoseconds above which response times are counted exactly. `shards`: about as many as
     /// there are threads that record.
     pub fn new(limits: Vec<u64>, shards: usize) -> Self {
-        Self { shards: (0..shards.max(1)).map(|_| Mutex::default()).collect(), limits }
+        let shards = (0..shards.max(1)).map(|_| Mutex::default()).collect();
+        Self { shards, taken: Mutex::default(), limits, cacheable: Vec::new() }
+    }
+
+    /// Says of each request, by index, whether the hit rate counts it. Without this all of them count.
+    #[must_use]
+    pub fn with_cacheable(self, cacheable: Vec<bool>) -> Self {
+        Self { cacheable, ..self }
     }
 
     /// Takes one answer. `worker` spreads the workers over the shards.
@@ -57,16 +77,14 @@ impl Recorder {
     pub fn drain(&self, seconds: f64, backlog: u64) -> Window {
         let mut cells: BTreeMap<CellKey, Cell> = BTreeMap::new();
         let mut lags = Histogram::new();
-        for shard in &self.shards {
-            let mut answers = lock(shard);
-            let fresh = Vec::with_capacity(answers.len());
-            let answers_now = std::mem::replace(&mut *answers, fresh);
-            drop(answers);
-            for answer in &answers_now {
-                self.fold(&mut cells, answer);
-                if let Some(lag) = answer.lag {
-                    lags.record(lag);
-                }
+        let mut taken = lock(&self.taken);
+        self.collect(&mut taken);
+        let answers = std::mem::take(&mut taken.answers);
+        drop(taken);
+        for answer in answers.iter().flatten() {
+            self.fold(&mut cells, answer);
+            if let Some(lag) = answer.lag {
+                lags.record(lag);
             }
         }
         let send_lag = lags.quantile(0.5).map(|p50| Lag {
@@ -74,7 +92,32 @@ impl Recorder {
             p99: lags.quantile(0.99).unwrap_or(p50),
             max: lags.max().unwrap_or(p50),
         });
-        Window { seconds, backlog, send_lag, cells: cells.into_values().collect() }
+        Window { seconds, backlog, send_lag, cells: cells.into_values().collect(), freshness: Vec::new() }
+    }
+
+    /// Counts of everything recorded since the last call; the answers stay for the next window. `seconds`: how
+    /// long that was.
+    pub fn pulse(&self, seconds: f64) -> Pulse {
+        let mut taken = lock(&self.taken);
+        self.collect(&mut taken);
+        taken.tally.take(seconds)
+    }
+
+    /// Empties the shards, so that each answer is counted for one pulse and kept for one window.
+    fn collect(&self, taken: &mut Taken) {
+        for shard in &self.shards {
+            let mut answers = lock(shard);
+            let fresh = Vec::with_capacity(answers.len());
+            let answers_now = std::mem::replace(&mut *answers, fresh);
+            drop(answers);
+            for answer in &answers_now {
+                let cacheable = self.cacheable.get(usize::from(answer.request)).copied().unwrap_or(true);
+                taken.tally.add(answer, cacheable);
+            }
+            if !answers_now.is_empty() {
+                taken.answers.push(answers_now);
+            }
+        }
     }
 
     fn fold(&self, cells: &mut BTreeMap<CellKey, Cell>, answer: &Answer) {
@@ -164,6 +207,23 @@ mod tests {
         let first: u64 = recorder.drain(1.0, 7).cells.iter().map(|cell| cell.response.count()).sum();
         assert_eq!(first, 10);
         assert!(recorder.drain(1.0, 0).cells.is_empty());
+    }
+
+    #[test]
+    fn a_window_and_a_pulse_each_count_an_answer_once_whichever_comes_first() {
+        let recorder = Recorder::new(Vec::new(), 2).with_cacheable(vec![true, false]);
+        let pulsed = |recorder: &Recorder| -> u64 { recorder.pulse(0.1).cells.iter().map(|cell| cell.answered).sum() };
+        let windowed = |recorder: &Recorder| -> u64 {
+            recorder.drain(1.0, 0).cells.iter().map(|cell| cell.response.count()).sum()
+        };
+        recorder.record(0, answer(Outcome::Hit, MS));
+        recorder.record(1, Answer { request: 1, ..answer(Outcome::Hit, MS) });
+        assert_eq!(windowed(&recorder), 2, "a window before the pulse");
+        recorder.record(1, answer(Outcome::Miss, MS));
+        let pulse = recorder.pulse(0.1);
+        assert_eq!((pulse.cells[0].answered, pulse.cells[0].hits), (3, 1), "the pulse has those of the window too");
+        assert_eq!(pulsed(&recorder), 0);
+        assert_eq!(windowed(&recorder), 1, "the window still has what the pulse counted");
     }
 
     #[test]

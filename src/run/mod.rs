@@ -1,7 +1,10 @@
 //! The timeline that ties the rooms together: servers up, app up, phases in order, everything down again.
 
+mod abort;
 mod host;
 mod preflight;
+mod proxy_cost;
+mod steady;
 mod timeline;
 mod warm_up;
 mod watch_over;
@@ -12,10 +15,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::fault::{Engine, FaultError, Ground};
 use crate::load::{Driver, Exchange, LoadError};
 use crate::observe::{Ending, Event, Hub, Prober, Recorder, RunEnded, RunStarted, TargetReady};
 use crate::scenario::{Scenario, TargetKind, mask_passwords};
-use crate::stack::{Guard, Stack, StackError};
+use crate::stack::{Deployment, Guard, LEDGER_FILE, Ledger, Stack, StackError};
 use crate::target::{App, Surroundings, TargetError};
 
 pub use host::{git_commit, host};
@@ -35,6 +39,8 @@ pub struct Plan {
     pub command: String,
     /// Name of the run's directory.
     pub run_id: String,
+    /// The run's directory: where the undo ledger is written.
+    pub directory: PathBuf,
     /// UTC, RFC 3339, whole seconds.
     pub started_at: String,
 }
@@ -54,6 +60,10 @@ pub enum RunError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Load(#[from] LoadError),
+    /// The undo ledger.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Fault(#[from] FaultError),
 }
 
 /// How a run ended. The journal says so too, unless it is the journal that could not be written.
@@ -94,7 +104,7 @@ pub async fn execute(
     let guard = Guard::start(&plan.cacheproof)?;
     // A stop during bring-up drops what is half started; the guard clears it away.
     let up = tokio::select! {
-        up = Stack::up(&plan.scenario.stack, &guard, tell) => Some(up?),
+        up = Stack::up(&plan.scenario.stack, plan.scenario.seed, &guard, tell) => Some(up?),
         Ok(_) = stop.wait_for(|stop| *stop) => None,
     };
     let Some(stack) = up else {
@@ -107,7 +117,9 @@ pub async fn execute(
         tell(&format!("a server did not stop as it should: {error}"));
     }
     if let Err(error) = guard.release() {
-        tell(&format!("clean-up was not complete: {error}"));
+        let broken = plan.directory.join(LEDGER_FILE).exists();
+        let hint = format!("; undo what is left with `cacheproof recover {}`", plan.directory.display());
+        tell(&format!("clean-up was not complete: {error}{}", if broken { &hint } else { "" }));
     }
     result
 }
@@ -121,12 +133,16 @@ async fn on_stack(
     stack: &Stack,
 ) -> Result<Finished, RunError> {
     hub.emit(Event::StackReady(stack.facts()));
+    if let Some(cost) = proxy_cost::measure(stack).await {
+        hub.emit(Event::ProxyCost(cost));
+    }
     let watch_process = |pid| guard.watch_process(pid);
     let around = Surroundings {
         cacheproof: &plan.cacheproof,
         directory: guard.directory(),
-        redis_url: stack.redis.as_ref().map(|server| server.url()),
-        database_url: stack.postgres.as_ref().map(|server| server.url()),
+        redis_url: stack.redis.as_ref().map(|redis| redis.app_url()),
+        redis_ca: stack.redis.as_ref().and_then(|redis| redis.ca_file()),
+        database_url: stack.postgres.as_ref().map(|postgres| postgres.app_url()),
         token: guard.token(),
         watch: &watch_process,
     };
@@ -140,7 +156,7 @@ async fn on_stack(
         app = App::up(&plan.scenario, &around) => app?,
         Ok(_) = stop.wait_for(|stop| *stop) => return Ok(interrupted_early(hub)),
     };
-    let result = on_app(plan, hub, stop, stack, &app, &around).await;
+    let result = on_app(plan, hub, stop, guard, stack, &app, &around).await;
     app.down().await;
     result
 }
@@ -149,34 +165,60 @@ async fn on_app(
     plan: &Plan,
     hub: &Hub,
     mut stop: watch::Receiver<bool>,
+    guard: &Guard,
     stack: &Stack,
     app: &App,
     around: &Surroundings<'_>,
 ) -> Result<Finished, RunError> {
     let scenario = &plan.scenario;
     let url = mask_passwords(app.url());
-    hub.emit(Event::TargetReady(TargetReady { what: app.what().into(), url, pid: app.pid() }));
-    let exchange = Exchange::new(scenario.clone(), app.url());
+    hub.emit(Event::TargetReady(TargetReady { what: app.what(), url, pid: app.pids().first().copied() }));
+    let exchange = Exchange::new(scenario.clone(), app.urls());
     tokio::select! {
         fits = preflight::preflight(scenario, &exchange.plan, app.url()) => fits?,
         Ok(_) = stop.wait_for(|stop| *stop) => return Ok(interrupted_early(hub)),
     }
     let shards = std::thread::available_parallelism().map_or(2, usize::from);
-    let recorder = Arc::new(Recorder::new(scenario.latency_limits(), shards));
+    let cacheable = scenario.traffic.requests.iter().map(|request| request.cacheable).collect();
+    let recorder = Arc::new(Recorder::new(scenario.latency_limits(), shards).with_cacheable(cacheable));
     let driver = Driver::start(exchange, app.url(), Arc::clone(&recorder)).await?;
-    let prober = Prober::new(around.redis_url, around.database_url);
+    let redis = stack.redis.as_ref().map(Deployment::probes).unwrap_or_default();
+    let prober = Prober::new(&redis, stack.postgres.as_ref().map(|postgres| postgres.first().url()));
 
-    let scene = timeline::Scene { scenario, hub, stack, app, around, driver: &driver, recorder: &recorder };
-    let timeline::Played { how, why, since } = timeline::play(&scene, prober, stop).await;
+    let breaks = scenario.phases.iter().any(|phase| !phase.faults.is_empty());
+    let ledger = breaks.then(|| Ledger::create(&plan.directory, guard));
+    let ledger = ledger.transpose().map_err(FaultError::Ledger)?;
+    let engine =
+        ledger.as_ref().map(|ledger| Engine::new(Ground { scenario, stack, app: Some((app, around)), guard, ledger }));
+    let scene = timeline::Scene {
+        scenario,
+        hub,
+        stack,
+        app,
+        engine: engine.as_ref(),
+        directory: &plan.directory,
+        driver: &driver,
+        recorder: &recorder,
+    };
+    let timeline::Played { how, why, since, pulsed } = timeline::play(&scene, prober, stop).await;
 
     let patience = match how {
         Ending::Completed => scenario.traffic.timeout + Duration::from_secs(1),
-        Ending::Interrupted | Ending::EnvironmentFailed => INTERRUPTED_PATIENCE,
+        _ => INTERRUPTED_PATIENCE,
     };
     let backlog = driver.backlog();
+    let freshness = driver.freshness();
     let stopped = driver.stop(patience, how == Ending::Completed).await;
     // The last answers: those of requests that were in flight when the timeline ended.
-    hub.emit(Event::Window(recorder.drain(since.elapsed().as_secs_f64(), backlog)));
+    let pulse = recorder.pulse(pulsed.elapsed().as_secs_f64());
+    if !pulse.cells.is_empty() {
+        hub.emit(Event::Pulse(pulse));
+    }
+    let mut window = recorder.drain(since.elapsed().as_secs_f64(), backlog);
+    freshness.finish(how == Ending::Completed).await;
+    freshness.take_events().into_iter().for_each(|event| hub.emit(event));
+    window.freshness = freshness.drain();
+    hub.emit(Event::Window(window));
     let (how, why) = match hub.failure() {
         Some(failure) if how == Ending::Completed => (Ending::EnvironmentFailed, Some(failure)),
         _ => (how, why),

@@ -16,7 +16,7 @@ pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url:
         if !request.method.is_read() {
             continue;
         }
-        let Call { path, item, .. } = plan.first_call(index);
+        let Call { path, asked, headers, .. } = plan.first_call(index);
         let unfit = |problem: String, help: &str| TargetError::Unfit {
             request: format!("GET {path}"),
             problem,
@@ -24,6 +24,9 @@ pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url:
         };
         let url = with_bypass(&format!("{base_url}{path}"), scenario.target.bypass.as_ref());
         let mut builder = client.get(&url);
+        for (name, value) in &headers {
+            builder = builder.header(name, value);
+        }
         if let Some(BypassSpec::Header(name, value)) = &scenario.target.bypass {
             builder = builder.header(name, value);
         }
@@ -33,14 +36,15 @@ pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url:
                 "is the path right, and does the app answer it in time?",
             )
         })?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
+        let (status, answered) = (answer.status(), answer.headers().clone());
         let body = answer.bytes().await.map_err(|error| {
             unfit(format!("the body broke off: {}", root_cause(&error)), "does the app answer this path by hand?")
         })?;
-        let reading = reader.read(request, item, status, &headers, &body);
+        let reading = reader.read(request, asked, status, &answered, &body);
         match reading.outcome {
             Outcome::Error if status.is_success() => {
-                let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or("no content-type");
+                let kind =
+                    answered.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or("no content-type");
                 return Err(unfit(
                     format!("{} ({kind})", reading.trouble.unwrap_or_default()),
                     "target.identity must name a field of a JSON body; leave it out for an app without JSON bodies \

@@ -1,17 +1,19 @@
 //! Plays the phases in order: load, fault, labels. Ends early when the user stops or the environment fails.
 
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::steady::Steady;
 use super::watch_over;
-use crate::fault::{self, Patient};
-use crate::load::Driver;
+use crate::fault::{Engine, Step, Times};
+use crate::load::{Driver, Restless};
 use crate::observe::{Ending, Event, FaultEvent, Hub, Prober, Recorder};
-use crate::scenario::{Scenario, Victim};
+use crate::scenario::Scenario;
 use crate::stack::Stack;
-use crate::target::{App, Surroundings};
+use crate::target::App;
 
 /// Everything on stage.
 #[derive(Clone, Copy)]
@@ -20,22 +22,27 @@ pub(super) struct Scene<'run> {
     pub hub: &'run Hub,
     pub stack: &'run Stack,
     pub app: &'run App,
-    pub around: &'run Surroundings<'run>,
+    /// Breaks things; `None` where the scenario breaks nothing.
+    pub engine: Option<&'run Engine<'run>>,
+    /// The run's directory.
+    pub directory: &'run Path,
     pub driver: &'run Driver,
     pub recorder: &'run Recorder,
 }
 
 /// What the timeline and those who watch over it tell each other.
-pub(super) struct Control {
+pub(super) struct Control<'run> {
     /// The phase being played, and the way to end it, with the reason.
     phase: Mutex<Option<(usize, watch::Sender<bool>)>>,
     reason: Mutex<Option<String>>,
     ending: Mutex<Option<(Ending, String)>>,
     /// Asks for a sample of the servers now.
     pub sample: Notify,
+    /// Looked at before anything is broken.
+    pub steady: Steady<'run>,
 }
 
-impl Control {
+impl Control<'_> {
     /// The phase being played.
     pub fn current(&self) -> Option<usize> {
         lock(&self.phase).as_ref().map(|(phase, _)| *phase)
@@ -71,12 +78,19 @@ pub(super) struct Played {
     pub why: Option<String>,
     /// When the last window ended; answers since then are still in the recorder.
     pub since: std::time::Instant,
+    /// When the last pulse ended.
+    pub pulsed: std::time::Instant,
 }
 
 /// Plays the whole timeline.
 pub(super) async fn play(scene: &Scene<'_>, prober: Prober, stop: watch::Receiver<bool>) -> Played {
-    let control =
-        Control { phase: Mutex::new(None), reason: Mutex::new(None), ending: Mutex::new(None), sample: Notify::new() };
+    let control = Control {
+        phase: Mutex::new(None),
+        reason: Mutex::new(None),
+        ending: Mutex::new(None),
+        sample: Notify::new(),
+        steady: Steady::new(scene.scenario),
+    };
     let (over, is_over) = watch::channel(false);
     let phases = async {
         for index in 0..scene.scenario.phases.len() {
@@ -87,20 +101,21 @@ pub(super) async fn play(scene: &Scene<'_>, prober: Prober, stop: watch::Receive
         }
         over.send_replace(true);
     };
-    let ((), since, (), ()) = tokio::join!(
+    let ((), since, pulsed, (), ()) = tokio::join!(
         phases,
         watch_over::windows(scene, &control, is_over.clone()),
+        watch_over::pulses(scene, is_over.clone()),
         watch_over::samples(scene, &control, prober, is_over.clone()),
         watch_over::stop(&control, stop, is_over),
     );
     let ending = lock(&control.ending).take();
     match ending {
-        None => Played { how: Ending::Completed, why: None, since },
-        Some((how, why)) => Played { how, why: Some(why), since },
+        None => Played { how: Ending::Completed, why: None, since, pulsed },
+        Some((how, why)) => Played { how, why: Some(why), since, pulsed },
     }
 }
 
-async fn play_phase(scene: &Scene<'_>, control: &Control, index: usize) {
+async fn play_phase(scene: &Scene<'_>, control: &Control<'_>, index: usize) {
     let phase = &scene.scenario.phases[index];
     let (end, ended) = watch::channel(false);
     *lock(&control.phase) = Some((index, end));
@@ -112,30 +127,51 @@ async fn play_phase(scene: &Scene<'_>, control: &Control, index: usize) {
         control.end_phase("the run was stopped".into());
     }
     let from = Instant::now();
-    // Traffic goes on until the fault is undone, however long that takes.
-    let (fault_over, may_end) = watch::channel(phase.fault.is_none());
-    let fault = async {
-        let Some(spec) = &phase.fault else { return };
-        let what = format!("{} {}", spec.action.as_str(), spec.victim.as_str());
-        let tell = |stage, detail| {
-            scene.hub.emit(Event::Fault(FaultEvent { phase: index, what: what.clone(), stage, detail }));
-        };
-        let patient = match spec.victim {
-            Victim::Redis => scene.stack.redis.as_ref().map(Patient::Server),
-            Victim::Postgres => scene.stack.postgres.as_ref().map(Patient::Server),
-            Victim::App => Some(Patient::App(scene.app, scene.around)),
-        };
-        let Some(patient) = patient else { return };
-        if let Err(error) = fault::live(spec, patient, from, phase.lasts, ended.clone(), &tell).await {
-            control.end_run(Ending::EnvironmentFailed, format!("the fault '{what}' failed: {error}"));
+    // Traffic goes on until every fault is undone, however long that takes.
+    let (faults_over, may_end) = watch::channel(phase.faults.is_empty());
+    let faults = phase.faults.iter().enumerate().map(|(number, spec)| {
+        let ended = ended.clone();
+        async move {
+            let Some(engine) = scene.engine else { return };
+            let what = spec.what();
+            let tell = |Step { round, stage, detail, connections }| {
+                let what = what.clone();
+                let event = FaultEvent { phase: index, fault: number, round, what, stage, detail, connections };
+                scene.hub.emit(Event::Fault(event));
+            };
+            let gate = || {
+                let steady = control.steady.judge(index);
+                if let Err(why) = &steady {
+                    let why = format!("the system was not steady, so nothing was broken: {why}");
+                    control.end_run(Ending::NotSteady, why);
+                }
+                steady.is_ok()
+            };
+            let times = Times { from, lasts: phase.lasts };
+            if let Err(error) = engine.live(spec, times, ended, &gate, &tell).await {
+                control.end_run(Ending::EnvironmentFailed, format!("the fault '{what}' failed: {error}"));
+            }
         }
-    };
+    });
     tokio::join!(scene.driver.phase(index, phase.lasts, may_end, ended.clone()), async {
-        fault.await;
-        fault_over.send_replace(true);
+        futures_util::future::join_all(faults).await;
+        faults_over.send_replace(true);
     });
     *lock(&control.phase) = None;
     let reason = lock(&control.reason).take().unwrap_or_else(|| "its time was up".into());
     scene.hub.emit(Event::PhaseEnded { phase: index, reason });
     control.sample.notify_one();
+    if control.ended() {
+        return;
+    }
+    match scene.driver.compare_at_rest(index).await {
+        Ok(Some(at_rest)) => scene.hub.emit(Event::AtRest(at_rest)),
+        Ok(None) => {}
+        Err(Restless { waiting, patience }) => scene.hub.note(format!(
+            "After '{}' nothing was compared at rest: {waiting} requests still waited to be sent or answered after {} s. \
+             Lower traffic.rate until the app keeps up.",
+            phase.name,
+            patience.as_secs_f64()
+        )),
+    }
 }

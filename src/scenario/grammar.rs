@@ -280,15 +280,16 @@ fn metric(word: &str) -> Result<Metric, String> {
     if let Some((_, metric)) = METRICS.iter().find(|(name, _)| *name == word) {
         return Ok(*metric);
     }
-    let (service, percentile) = match word.strip_prefix("service.") {
-        Some(rest) => (true, rest),
-        None => (false, word),
+    let (of_share, percentile): (fn(f64) -> Metric, &str) = if let Some(rest) = word.strip_prefix("service.") {
+        (Metric::ServicePercentile, rest)
+    } else if let Some(rest) = word.strip_prefix("stale_age.") {
+        (Metric::StaleAge, rest)
+    } else {
+        (Metric::ResponsePercentile, word)
     };
     if let Some(digits) = percentile.strip_prefix('p').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {
         return match format!("{digits}%").parse() {
-            Ok(Quantity::Share(share)) if share > 0.0 && share < 1.0 => {
-                Ok(if service { Metric::ServicePercentile(share) } else { Metric::ResponsePercentile(share) })
-            }
+            Ok(Quantity::Share(share)) if share > 0.0 && share < 1.0 => Ok(of_share(share)),
             Ok(Quantity::Share(1.0)) => Err("write max for the longest time".to_owned()),
             _ => Err("percentiles lie between 0 and 100: p50, p95, p99.9".to_owned()),
         };
@@ -301,11 +302,16 @@ fn metric(word: &str) -> Result<Metric, String> {
         "error_rate" | "failures" => Some("errors"),
         "hitrate" | "hit_ratio" | "hits_rate" => Some("hit_rate"),
         "wrong" => Some("wrong_answers"),
+        "stale_age" | "staleness" => Some("stale_age.p99 or stale_age.max"),
         "queries" | "db_load" => Some("db_queries or db_queries_per_request"),
         "memory" => Some("redis_memory or app_memory"),
+        "recovery_time" | "mttr" | "time_to_recover" => Some("recovery"),
+        "log_bytes" | "log_size" => Some("log_bytes_per_request"),
+        "leak" | "memory_growth" => Some("app_memory_growth"),
+        "connections" => Some("redis_clients, db_connections or app_files"),
         _ => nearest(word, METRICS.iter().map(|(name, _)| *name)),
     };
     let all = METRICS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-    let all = format!("metrics: p50 … p99.99, service.p50 …, {all}");
+    let all = format!("metrics: p50 … p99.99, service.p50 …, stale_age.p50 …, {all}");
     Err(meant.map_or_else(|| all.clone(), |meant| format!("did you mean {meant}? {all}")))
 }

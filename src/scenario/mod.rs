@@ -4,11 +4,17 @@
 //! names). [`parse`] turns text into a [`Scenario`] in which everything is already checked: names resolve,
 //! units are right, every rule speaks of something the scenario does. docs/scenario.md is the reference.
 
+mod fault;
+mod fault_text;
+mod freshness;
 mod grammar;
 mod load;
 mod model;
 mod overrides;
 mod parse;
+mod parse_fault;
+mod parse_freshness;
+mod parse_safety;
 mod parse_servers;
 mod parse_target;
 mod parse_timeline;
@@ -19,12 +25,15 @@ mod quantity;
 mod reader;
 mod resolve;
 mod rule;
+mod safety;
 mod schema;
 mod secrets;
 mod show;
 #[cfg(test)]
 mod tests;
 
+pub use fault::*;
+pub use freshness::*;
 pub use load::{Loaded, load};
 pub use model::*;
 pub use parse::parse;
@@ -33,4 +42,5 @@ pub use problem::{Problem, ScenarioErrors};
 pub use proofs::check_proofs;
 pub use quantity::*;
 pub use rule::*;
+pub use safety::*;
 pub use secrets::{MissingVariables, mask_passwords, resolve_env};

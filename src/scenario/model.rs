@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Quantity, Rule};
+use super::{FaultSpec, FreshnessSpec, ListSpec, Quantity, Rule, SafetySpec, Victim};
 
 /// A scenario: what to bring up, what to send, what to break, what must hold.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,8 +20,12 @@ pub struct Scenario {
     pub data: BTreeMap<String, u64>,
     /// What is sent.
     pub traffic: Traffic,
+    /// How stale answers are looked into.
+    pub freshness: FreshnessSpec,
     /// The timeline, in order.
     pub phases: Vec<Phase>,
+    /// What keeps faults in bounds.
+    pub safety: SafetySpec,
     /// The story's criteria.
     pub criteria: Vec<Criterion>,
 }
@@ -45,8 +49,82 @@ pub enum Provider {
     Container,
     /// A private process in a temporary directory.
     Local,
-    /// A server that is there already, by its URL. cacheproof never breaks it.
+    /// A server that is there already, by its URL. cacheproof breaks it only where a [`Permission`] names its container.
     External,
+}
+
+/// Which program serves the cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheServer {
+    /// Redis.
+    #[default]
+    Redis,
+    /// Valkey, which speaks Redis' protocol.
+    Valkey,
+}
+
+impl CacheServer {
+    /// Its name for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Redis => "Redis",
+            Self::Valkey => "Valkey",
+        }
+    }
+
+    /// The image where the scenario names none.
+    pub fn image(self) -> &'static str {
+        match self {
+            Self::Redis => "redis:7",
+            Self::Valkey => "valkey/valkey:8",
+        }
+    }
+}
+
+/// How the cache server is deployed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Topology {
+    /// One server.
+    #[default]
+    Standalone,
+    /// A master, its replicas, and three Sentinels that watch them under the name `mymaster`.
+    Sentinel,
+    /// Three masters that share the slots, each with its replicas.
+    Cluster,
+}
+
+impl Topology {
+    /// The scenario's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Standalone => "standalone",
+            Self::Sentinel => "sentinel",
+            Self::Cluster => "cluster",
+        }
+    }
+
+    /// Replicas of each master where the scenario does not say.
+    pub fn replicas(self) -> u32 {
+        match self {
+            Self::Standalone => 0,
+            Self::Sentinel => 2,
+            Self::Cluster => 1,
+        }
+    }
+}
+
+/// The scenario's word that an external server may be paused, killed, stopped and started: the one container in which it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// By its name or id.
+    Container(String),
+    /// A service of a Docker Compose project; it must have one container.
+    Compose {
+        /// The project.
+        project: String,
+        /// The service.
+        service: String,
+    },
 }
 
 /// The Redis to test with.
@@ -64,6 +142,68 @@ pub struct RedisSpec {
     pub policy: Option<String>,
     /// Keeps its data in an append-only file (`appendfsync everysec`).
     pub appendonly: bool,
+    /// Which program.
+    pub server: CacheServer,
+    /// How many of it, and how they hang together.
+    pub topology: Topology,
+    /// Replicas of each master.
+    pub replicas: u32,
+    /// Whether the app speaks TLS to it, with a certificate of the run's own authority.
+    pub tls: bool,
+    /// Whether the app is a user of its own that may do no more than a cache needs.
+    pub acl: bool,
+    /// Of an external server: the container that may be broken.
+    pub permission: Option<Permission>,
+}
+
+impl Default for RedisSpec {
+    /// One Redis, wherever it can be had, as it comes.
+    fn default() -> Self {
+        Self {
+            provider: Provider::Auto,
+            url: None,
+            image: CacheServer::Redis.image().to_owned(),
+            maxmemory: None,
+            policy: None,
+            appendonly: false,
+            server: CacheServer::Redis,
+            topology: Topology::Standalone,
+            replicas: 0,
+            tls: false,
+            acl: false,
+            permission: None,
+        }
+    }
+}
+
+impl StackSpec {
+    /// Whether the cache server has a replica.
+    pub fn has_replica(&self) -> bool {
+        self.redis.as_ref().is_some_and(|redis| redis.replicas > 0)
+    }
+
+    /// Whether this server's process may be broken: it is cacheproof's own, or the scenario names its container.
+    pub fn is_breakable(&self, victim: Victim) -> bool {
+        match victim {
+            Victim::Redis | Victim::RedisReplica | Victim::Sentinels => {
+                self.redis.as_ref().is_some_and(RedisSpec::is_breakable)
+            }
+            Victim::Postgres => self.postgres.as_ref().is_some_and(PostgresSpec::is_breakable),
+            Victim::App(_) | Victim::Own => false,
+        }
+    }
+
+    /// Whether Sentinels watch the cache server.
+    pub fn has_sentinels(&self) -> bool {
+        self.redis.as_ref().is_some_and(|redis| redis.topology == Topology::Sentinel)
+    }
+}
+
+impl RedisSpec {
+    /// Whether faults may be done to the server itself.
+    pub fn is_breakable(&self) -> bool {
+        self.provider != Provider::External || self.permission.is_some()
+    }
 }
 
 /// The Postgres to test with.
@@ -75,6 +215,22 @@ pub struct PostgresSpec {
     pub url: Option<String>,
     /// Container image with its tag.
     pub image: String,
+    /// Of an external server: the container that may be broken.
+    pub permission: Option<Permission>,
+}
+
+impl Default for PostgresSpec {
+    /// A Postgres wherever it can be had.
+    fn default() -> Self {
+        Self { provider: Provider::Auto, url: None, image: "postgres:17".to_owned(), permission: None }
+    }
+}
+
+impl PostgresSpec {
+    /// Whether faults may be done to the server itself.
+    pub fn is_breakable(&self) -> bool {
+        self.provider != Provider::External || self.permission.is_some()
+    }
 }
 
 /// The app under test.
@@ -87,8 +243,12 @@ pub struct TargetSpec {
     /// Command that starts the app; see [`crate::target`] for the placeholders. Empty: cacheproof's own
     /// `serve` for the reference app, nothing for an HTTP app.
     pub start: Vec<String>,
+    /// Further arguments for the reference app's `serve`.
+    pub args: Vec<String>,
     /// Path that answers 2xx once the app is ready.
     pub ready: String,
+    /// How many of it run side by side on the same servers; requests are dealt to them in turn.
+    pub instances: usize,
     /// How the reference app caches.
     pub cache: CacheKind,
     /// How a response says that it came from the cache.
@@ -99,6 +259,9 @@ pub struct TargetSpec {
     pub identity: Option<String>,
     /// Where the version of an item stands.
     pub version: Option<VersionSpec>,
+    /// JSON fields that hold the `{token}` of the write that they are from: it must be this item's, and the same in
+    /// all of them.
+    pub tokens: Vec<String>,
 }
 
 /// What kind of app is tested.
@@ -118,6 +281,8 @@ pub enum CacheKind {
     Redis,
     /// In the app's own memory.
     Memory,
+    /// In the app's own memory and in Redis behind it.
+    TwoTier,
     /// Not at all.
     None,
 }
@@ -226,6 +391,12 @@ pub struct Request {
     pub cacheable: bool,
     /// Statuses that are right beside 2xx.
     pub expect: Vec<u16>,
+    /// Request headers, name and value with placeholders: who asks, for example.
+    pub headers: Vec<(String, String)>,
+    /// JSON field that must equal the key in [`Self::headers`]: whose answer it is.
+    pub owner: Option<String>,
+    /// Reads a list whose items are judged.
+    pub list: Option<ListSpec>,
 }
 
 impl Request {
@@ -246,6 +417,15 @@ impl Request {
     /// and is answered with it.
     pub fn has_identity(&self) -> bool {
         self.method != Method::Delete && self.item_key().is_some()
+    }
+
+    /// The placeholder of the user in [`Self::headers`] that an answer's owner is held against.
+    pub fn owner_key(&self) -> Option<&str> {
+        self.headers.iter().find_map(|(_, value)| {
+            let places = super::placeholders(value);
+            let mut names = places.iter().map(|place| &value[place.start + 1..place.end - 1]);
+            names.find(|name| *name != "random")
+        })
     }
 
     /// Whether it writes an item and is answered with the item's new version.
@@ -320,62 +500,8 @@ pub struct Phase {
     pub warm_up: bool,
     /// Arrival rate of this phase, where it differs (open loop only).
     pub rate: Option<f64>,
-    /// What is broken in it.
-    pub fault: Option<FaultSpec>,
-}
-
-/// Something broken on purpose.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FaultSpec {
-    /// What is done.
-    pub action: FaultAction,
-    /// To whom.
-    pub victim: Victim,
-    /// How long after the phase's start.
-    pub after: Duration,
-    /// How long it is held. `None`: to the phase's end.
-    pub lasts: Option<Duration>,
-}
-
-/// What is done to the victim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultAction {
-    /// SIGKILL; undone by starting it again.
-    Kill,
-    /// SIGSTOP (a container: pause); undone by SIGCONT.
-    Pause,
-}
-
-impl FaultAction {
-    /// `kill` or `pause`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Kill => "kill",
-            Self::Pause => "pause",
-        }
-    }
-}
-
-/// Whom a fault hits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Victim {
-    /// The cache server.
-    Redis,
-    /// The database.
-    Postgres,
-    /// The app under test. Only an app that cacheproof started.
-    App,
-}
-
-impl Victim {
-    /// `redis`, `postgres` or `app`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Redis => "redis",
-            Self::Postgres => "postgres",
-            Self::App => "app",
-        }
-    }
+    /// What is broken in it, each on its own schedule.
+    pub faults: Vec<FaultSpec>,
 }
 
 /// One acceptance criterion of the story.
@@ -396,6 +522,7 @@ impl Scenario {
             .criteria
             .iter()
             .flat_map(|criterion| &criterion.rules)
+            .filter(|rule| !rule.term.metric.is_of_faults())
             .filter_map(|rule| match rule.limit {
                 super::Limit::Value(Quantity::Time(limit)) => u64::try_from(limit.as_nanos()).ok(),
                 _ => None,

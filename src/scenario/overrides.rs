@@ -192,7 +192,9 @@ fn write(table: &mut dyn TableLike, key: &str, value: Value) {
         table.remove(other);
     }
     if key == "provider" && value.as_str() != Some("external") {
-        table.remove("url");
+        for other in ["url", "container", "compose"] {
+            table.remove(other);
+        }
     }
     replace(table, key, value);
 }

@@ -7,8 +7,10 @@ use toml::de::{DeTable, DeValue};
 use super::problem::{Problem, Problems};
 use super::reader::{At, Section, inside};
 use super::resolve::{Context, resolve};
-use super::{Criterion, Phase, Rule, Scenario, ScenarioErrors, StackSpec, TargetSpec, Traffic};
-use super::{grammar, parse_servers, parse_target, parse_timeline, parse_traffic, schema};
+use super::{Criterion, Rule, Scenario, ScenarioErrors};
+use super::{
+    grammar, parse_freshness, parse_safety, parse_servers, parse_target, parse_timeline, parse_traffic, schema,
+};
 
 /// Reads a scenario. Environment variables in URLs are left as they stand, see [`super::resolve_env`].
 ///
@@ -59,9 +61,14 @@ fn read(root: &Section<'_>, text: &str) -> Scenario {
     let target = parse_target::target(root);
     let stack = parse_servers::stack(root, &target);
     let traffic = parse_traffic::traffic(root, &data, text);
-    let phases = parse_timeline::phases(root, &stack, &target, &traffic);
-    let criteria = criteria(root, text, &stack, &target, &traffic, &phases);
-    Scenario { title, seed, stack, target, data, traffic, phases, criteria }
+    let freshness = parse_freshness::freshness(root);
+    let mut safety = parse_safety::safety(root);
+    let phases = parse_timeline::phases(root, &stack, &target, &traffic, &safety);
+    let requests = &traffic.requests;
+    let context = Context { stack: &stack, target: &target, requests, freshness: &freshness, phases: &phases };
+    safety.steady = parse_safety::steady(root, text, &context, &phases);
+    let criteria = criteria(root, text, &context);
+    Scenario { title, seed, stack, target, data, traffic, freshness, phases, safety, criteria }
 }
 
 /// `[data]`: key spaces by name and size.
@@ -77,8 +84,11 @@ fn data(root: &Section<'_>) -> BTreeMap<String, u64> {
     for (name, size) in section.names() {
         let problem = if !is_identifier(name.value) {
             Some(("has other characters than letters, digits and _", "a path says {post} for the key space posts"))
-        } else if name.value == "random" {
-            Some(("has a meaning already", "{random} is a random word; take another name"))
+        } else if parse_traffic::WORDS.contains(&name.value) {
+            Some((
+                "has a meaning already",
+                "{random} is a random word, {version} and {token} tell writes apart; take another name",
+            ))
         } else {
             None
         };
@@ -126,15 +136,7 @@ pub(super) fn name(section: &Section<'_>, example: &str, taken: &mut Vec<String>
     name.value.to_owned()
 }
 
-fn criteria(
-    root: &Section<'_>,
-    text: &str,
-    stack: &StackSpec,
-    target: &TargetSpec,
-    traffic: &Traffic,
-    phases: &[Phase],
-) -> Vec<Criterion> {
-    let context = Context { stack, target, requests: &traffic.requests, phases };
+fn criteria(root: &Section<'_>, text: &str, context: &Context<'_>) -> Vec<Criterion> {
     let mut criteria = Vec::new();
     for section in root.sections("criterion", "criterion", schema::CRITERION) {
         let says = section.string("says");
@@ -153,7 +155,7 @@ fn criteria(
         }
         let mut rules = Vec::new();
         for rule in section.strings("rules").unwrap_or_default() {
-            rules.extend(read_rule(&section, text, &rule, &context));
+            rules.extend(read_rule(&section, text, &rule, context));
         }
         let proved_by = section.string("proved_by").and_then(|proof| checked_proof(&section, &proof));
         let empty = section
@@ -171,7 +173,7 @@ fn criteria(
     criteria
 }
 
-fn read_rule(section: &Section<'_>, text: &str, rule: &At<&str>, context: &Context<'_>) -> Option<Rule> {
+pub(super) fn read_rule(section: &Section<'_>, text: &str, rule: &At<&str>, context: &Context<'_>) -> Option<Rule> {
     let tree = match grammar::parse(rule.value) {
         Ok(tree) => tree,
         Err(error) => {

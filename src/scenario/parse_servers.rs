@@ -2,10 +2,13 @@
 
 use super::problem::{Problem, known_names};
 use super::reader::Section;
-use super::{CacheKind, PostgresSpec, Provider, RedisSpec, StackSpec, TargetKind, TargetSpec, schema};
+use super::{
+    CacheKind, CacheServer, Permission, PostgresSpec, Provider, RedisSpec, StackSpec, TargetKind, TargetSpec, Topology,
+    schema,
+};
 
-const REDIS_IMAGE: &str = "redis:7";
-const POSTGRES_IMAGE: &str = "postgres:17";
+/// More replicas of a master than this prove nothing more.
+const REPLICAS: u64 = 5;
 
 const POLICIES: [&str; 8] = [
     "noeviction",
@@ -24,20 +27,12 @@ pub(super) fn stack(root: &Section<'_>, target: &TargetSpec) -> StackSpec {
     let section = root.section("stack", "[stack]", schema::STACK);
     let table = |key: &str, place: &str, keys| section.as_ref().and_then(|stack| stack.section(key, place, keys));
     let own = target.kind == TargetKind::Reference && target.url.is_none();
-    let redis = table("redis", "[stack.redis]", schema::REDIS).map(|section| redis(&section)).or_else(|| {
-        (own && target.cache == CacheKind::Redis).then(|| RedisSpec {
-            provider: Provider::Auto,
-            url: None,
-            image: REDIS_IMAGE.to_owned(),
-            maxmemory: None,
-            policy: None,
-            appendonly: false,
-        })
-    });
-    let postgres =
-        table("postgres", "[stack.postgres]", schema::POSTGRES).map(|section| postgres(&section)).or_else(|| {
-            own.then(|| PostgresSpec { provider: Provider::Auto, url: None, image: POSTGRES_IMAGE.to_owned() })
-        });
+    let redis = table("redis", "[stack.redis]", schema::REDIS)
+        .map(|section| redis(&section))
+        .or_else(|| (own && matches!(target.cache, CacheKind::Redis | CacheKind::TwoTier)).then(RedisSpec::default));
+    let postgres = table("postgres", "[stack.postgres]", schema::POSTGRES)
+        .map(|section| postgres(&section))
+        .or_else(|| own.then(PostgresSpec::default));
     StackSpec { redis, postgres }
 }
 
@@ -52,19 +47,89 @@ fn redis(section: &Section<'_>) -> RedisSpec {
         }
         known.then(|| policy.value.to_owned())
     });
-    RedisSpec {
+    let servers = [("redis", CacheServer::Redis), ("valkey", CacheServer::Valkey)];
+    let server = section.one_of("server", &servers).map_or(CacheServer::Redis, |server| server.value);
+    let topologies =
+        [Topology::Standalone, Topology::Sentinel, Topology::Cluster].map(|topology| (topology.as_str(), topology));
+    let topology = section.one_of("topology", &topologies).map_or(Topology::Standalone, |topology| topology.value);
+    let spec = RedisSpec {
         provider,
         url,
-        image: image(section, REDIS_IMAGE),
+        image: image(section, server.image()),
         maxmemory: section.bytes("maxmemory", "maxmemory = \"64mb\""),
         policy,
         appendonly: section.boolean("appendonly").unwrap_or(false),
+        server,
+        topology,
+        replicas: replicas(section, topology),
+        tls: section.boolean("tls").unwrap_or(false),
+        acl: section.boolean("acl").unwrap_or(false),
+        permission: permission(section, provider),
+    };
+    if provider == Provider::External {
+        for key in ["server", "topology", "replicas", "tls", "acl"] {
+            let Some(span) = section.key_span(key) else { continue };
+            let help = "leave it out, or let cacheproof start the server: provider = \"auto\" without a url";
+            let message = format!("\"{key}\" is only for servers that cacheproof starts");
+            section.problems.add(Problem::new(message).at(span).label("not used by this provider").help(help));
+        }
     }
+    spec
+}
+
+/// Replicas of each master, as many as the topology is worth having with.
+fn replicas(section: &Section<'_>, topology: Topology) -> u32 {
+    let least = u64::from(topology == Topology::Sentinel);
+    let example = format!("replicas = {}", topology.replicas().max(1));
+    if let (Topology::Standalone, Some(span)) = (topology, section.key_span("replicas")) {
+        let help = "add topology = \"sentinel\" or topology = \"cluster\", or leave it out";
+        let message = "one standalone server has no replicas";
+        section.problems.add(Problem::new(message).at(span).help(help));
+        return 0;
+    }
+    let given = section.integer("replicas", least..=REPLICAS, &example);
+    given.and_then(|given| u32::try_from(given.value).ok()).unwrap_or_else(|| topology.replicas())
+}
+
+/// The container of an external server that the scenario allows to break.
+fn permission(section: &Section<'_>, provider: Provider) -> Option<Permission> {
+    let container = section.string("container").map(|name| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        if name.value.is_empty() || !name.value.chars().all(plain) {
+            let help = "write it as `docker ps` shows it: container = \"shop-redis-1\"";
+            section.problems.add(Problem::new("this is no name of a container").at(name.span).help(help));
+        }
+        Permission::Container(name.value.to_owned())
+    });
+    let compose = section.section("compose", "compose", schema::COMPOSE).and_then(|compose| {
+        let part = |key: &str, example: &str| {
+            let part = compose.string(key);
+            if part.is_none() && !compose.has(key) {
+                compose.missing(key, example);
+            }
+            part.map(|part| part.value.to_owned())
+        };
+        let (project, service) = (part("project", "project = \"shop\""), part("service", "service = \"redis\""));
+        Some(Permission::Compose { project: project?, service: service? })
+    });
+    let refuse = |key: &str, message: &str, help: &str| {
+        let span = section.key_span(key).unwrap_or_default();
+        section.problems.add(Problem::new(message).at(span).help(help));
+    };
+    let key = if section.has("container") { "container" } else { "compose" };
+    if section.has("container") && section.has("compose") {
+        refuse("compose", "a server runs in one container", "keep one of container and compose");
+    } else if section.has(key) && provider != Provider::External {
+        let help = "leave it out: what cacheproof starts it may break anyway";
+        refuse(key, &format!("\"{key}\" is only for a server that is there already"), help);
+    }
+    container.or(compose)
 }
 
 fn postgres(section: &Section<'_>) -> PostgresSpec {
     let (provider, url) = origin(section, &["postgres://", "postgresql://"], "postgres://user@host:5432/app");
-    PostgresSpec { provider, url, image: image(section, POSTGRES_IMAGE) }
+    let image = image(section, &PostgresSpec::default().image);
+    PostgresSpec { provider, url, image, permission: permission(section, provider) }
 }
 
 fn image(section: &Section<'_>, default: &str) -> String {

@@ -4,6 +4,9 @@ use super::problem::Problem;
 use super::reader::Section;
 use super::{BypassSpec, CacheKind, HitSpec, TargetKind, TargetSpec, VersionSpec, parse_servers, schema};
 
+/// More instances than this measure the machine and not the app.
+const MOST_INSTANCES: u64 = 16;
+
 impl TargetSpec {
     /// Whether cacheproof starts the app, so that it may also measure and break its process.
     pub fn is_started(&self) -> bool {
@@ -51,7 +54,18 @@ pub(super) fn target(root: &Section<'_>) -> TargetSpec {
     if section.get("start").is_some_and(|start| start.inner.get_ref().as_array().is_some_and(|list| list.is_empty())) {
         refuse("start", "\"start\" is empty", "write start = [\"program\", \"argument\"], or leave it out");
     }
-    let caches = [("redis", CacheKind::Redis), ("memory", CacheKind::Memory), ("none", CacheKind::None)];
+    let args: Vec<String> =
+        section.strings("args").unwrap_or_default().into_iter().map(|part| part.value.to_owned()).collect();
+    if kind == TargetKind::Http || !start.is_empty() || url.is_some() {
+        let help = "write the whole command as start = [\"program\", \"argument\"]";
+        refuse("args", "\"args\" are for the reference app that cacheproof starts by itself", help);
+    }
+    let caches = [
+        ("redis", CacheKind::Redis),
+        ("memory", CacheKind::Memory),
+        ("two-tier", CacheKind::TwoTier),
+        ("none", CacheKind::None),
+    ];
     let cache = section.one_of("cache", &caches).map_or(defaults.cache, |cache| cache.value);
     let ready = section.string("ready").map_or(defaults.ready, |ready| {
         if !ready.value.starts_with('/') || ready.value.contains(char::is_whitespace) {
@@ -60,6 +74,7 @@ pub(super) fn target(root: &Section<'_>) -> TargetSpec {
         }
         ready.value.to_owned()
     });
+    let instances = instances(&section, url.as_deref(), &start, kind);
     let identity = match field(&section, "identity") {
         None => defaults.identity,
         found => found,
@@ -68,13 +83,31 @@ pub(super) fn target(root: &Section<'_>) -> TargetSpec {
         kind,
         url,
         start,
+        args,
         ready,
+        instances,
         cache,
         hit: hit(&section),
         bypass: bypass(&section).or(defaults.bypass),
         identity,
         version: version(&section).or(defaults.version),
+        tokens: tokens(&section),
     }
+}
+
+/// How many of the app run side by side. Each needs a port of its own.
+fn instances(section: &Section<'_>, url: Option<&str>, start: &[String], kind: TargetKind) -> usize {
+    let Some(instances) = section.integer("instances", 1..=MOST_INSTANCES, "instances = 2") else { return 1 };
+    let started = !start.is_empty() || (kind == TargetKind::Reference && url.is_none());
+    let refuse = |message: &str, help: &str| {
+        section.problems.add(Problem::new(message).at(instances.span.clone()).help(help));
+    };
+    if instances.value > 1 && !started {
+        refuse("only an app that cacheproof starts has several instances", "add start = [\"program\", \"argument\"]");
+    } else if instances.value > 1 && url.is_some_and(|url| !url.contains("{port}")) {
+        refuse("several instances can't share one port", "write url = \"http://127.0.0.1:{port}\", or leave url out");
+    }
+    usize::try_from(instances.value).unwrap_or(1)
 }
 
 fn of_reference() -> TargetSpec {
@@ -82,26 +115,45 @@ fn of_reference() -> TargetSpec {
         kind: TargetKind::Reference,
         url: None,
         start: Vec::new(),
+        args: Vec::new(),
         ready: "/health".to_owned(),
+        instances: 1,
         cache: CacheKind::Redis,
         hit: HitSpec::default(),
         bypass: Some(BypassSpec::Header("Cache-Control".to_owned(), "no-store".to_owned())),
         identity: Some("id".to_owned()),
         version: Some(VersionSpec::Json("version".to_owned())),
+        tokens: Vec::new(),
     }
 }
 
+/// The fields that hold a write's token.
+fn tokens(section: &Section<'_>) -> Vec<String> {
+    let fields = section.strings("tokens").unwrap_or_default();
+    for field in fields.iter().filter(|field| !is_field(field.value)) {
+        let help = "write the fields' names, dots for depth: tokens = [\"title\", \"data.body\"]";
+        let message = "\"tokens\" holds what is no JSON field";
+        section.problems.add(Problem::new(message).at(field.span.clone()).help(help));
+    }
+    fields.into_iter().map(|field| field.value.to_owned()).collect()
+}
+
+/// Whether a text names a JSON field, dots for depth.
+pub(super) fn is_field(text: &str) -> bool {
+    !text.is_empty() && !text.split('.').any(str::is_empty)
+}
+
 /// A JSON field, dots for depth.
-fn field(section: &Section<'_>, key: &str) -> Option<String> {
+pub(super) fn field(section: &Section<'_>, key: &str) -> Option<String> {
     let field = section.string(key)?;
-    if field.value.is_empty() || field.value.split('.').any(str::is_empty) {
+    if !is_field(field.value) {
         let help = format!("write the field's name, dots for depth: {key} = \"data.{key}\"");
         section.problems.add(Problem::new(format!("\"{key}\" is no JSON field")).at(field.span).help(help));
     }
     Some(field.value.to_owned())
 }
 
-fn is_header_name(text: &str) -> bool {
+pub(super) fn is_header_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 

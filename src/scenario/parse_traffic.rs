@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::parse::{is_identifier, name};
 use super::problem::{Problem, known_names};
 use super::reader::{At, Section, inside};
-use super::{Arrivals, Drive, Method, Popularity, Request, Scenario, Traffic, schema};
+use super::{Arrivals, Drive, Method, Popularity, Request, Scenario, Traffic, parse_freshness, schema};
 
 impl Scenario {
     /// The key space that a placeholder without its braces stands for, with its size: `post` is `posts`, or
@@ -37,6 +37,9 @@ pub fn placeholders(text: &str) -> Vec<Range<usize>> {
     found
 }
 
+/// Placeholders that are no key spaces.
+pub(super) const WORDS: [&str; 3] = ["random", "version", "token"];
+
 pub(super) fn traffic(root: &Section<'_>, data: &BTreeMap<String, u64>, text: &str) -> Traffic {
     let mut traffic = Traffic {
         drive: Drive::Open { rate: 1.0, arrivals: Arrivals::Poisson, connections: 64 },
@@ -56,8 +59,12 @@ pub(super) fn traffic(root: &Section<'_>, data: &BTreeMap<String, u64>, text: &s
         traffic.timeout = timeout.value;
     }
     let mut taken = Vec::new();
-    for one in section.sections("request", "traffic.request", schema::REQUEST) {
-        traffic.requests.push(request(&one, data, text, &mut taken));
+    let requests = section.sections("request", "traffic.request", schema::REQUEST);
+    for one in &requests {
+        traffic.requests.push(request(one, data, text, &mut taken));
+    }
+    for (one, section) in traffic.requests.iter().zip(&requests) {
+        parse_freshness::check_list(section, one, &traffic.requests);
     }
     if !section.has("request") {
         section.missing("request", "[[traffic.request]] with name = \"read post\" and get = \"/posts/{post}\"");
@@ -171,6 +178,9 @@ fn request(section: &Section<'_>, data: &BTreeMap<String, u64>, text: &str, take
         weight: weight(section),
         cacheable: cacheable.unwrap_or(method.is_read()) && method.is_read(),
         expect: expect(section),
+        headers: parse_freshness::headers(section, data, text),
+        owner: parse_freshness::owner(section),
+        list: parse_freshness::list(section, method),
     }
 }
 
@@ -217,7 +227,7 @@ fn check_path(section: &Section<'_>, path: &At<&str>, data: &BTreeMap<String, u6
     if let Some(at) = path.value.find(|c: char| c.is_whitespace() || c.is_control() || c == '#') {
         refuse(at..at + 1, "this character cannot stand in a path", "write it percent-encoded, a space as %20");
     }
-    check_placeholders(section, path, data, text);
+    check_placeholders(section, path, data, text, &[]);
     let known = placeholders(path.value);
     let stray =
         path.value.match_indices(['{', '}']).map(|(at, _)| at).find(|at| !known.iter().any(|one| one.contains(at)));
@@ -226,10 +236,22 @@ fn check_path(section: &Section<'_>, path: &At<&str>, data: &BTreeMap<String, u6
     }
 }
 
-fn check_placeholders(section: &Section<'_>, within: &At<&str>, data: &BTreeMap<String, u64>, text: &str) {
+pub(super) fn check_placeholders(
+    section: &Section<'_>,
+    within: &At<&str>,
+    data: &BTreeMap<String, u64>,
+    text: &str,
+    allowed: &[&str],
+) {
     for part in placeholders(within.value) {
         let placeholder = &within.value[part.start + 1..part.end - 1];
-        if placeholder == "random" || key_space(data, placeholder).is_some() {
+        if placeholder == "random" || key_space(data, placeholder).is_some() || allowed.contains(&placeholder) {
+            continue;
+        }
+        if WORDS.contains(&placeholder) {
+            let message = format!("{{{placeholder}}} has no meaning here");
+            let help = format!("{{{placeholder}}} stands in the body of a put, a patch or a post");
+            section.problems.add(Problem::new(message).at(inside(text, within, part)).help(help));
             continue;
         }
         let known = data.keys().map(|name| name.strip_suffix('s').unwrap_or(name)).chain(["random"]);
@@ -247,13 +269,13 @@ fn check_body(section: &Section<'_>, body: &At<&str>, method: Method, data: &BTr
         section.problems.add(Problem::new(message).at(body.span.clone()).help(help));
         return;
     }
-    check_placeholders(section, body, data, text);
+    check_placeholders(section, body, data, text, &WORDS);
     // As it will be sent: numbers for keys, a word for {random}.
     let mut sample = String::new();
     let mut at = 0;
     for part in placeholders(body.value) {
         sample.push_str(&body.value[at..part.start]);
-        sample.push_str(if &body.value[part.clone()] == "{random}" { "x" } else { "1" });
+        sample.push_str(if matches!(&body.value[part.clone()], "{random}" | "{token}") { "x" } else { "1" });
         at = part.end;
     }
     sample.push_str(&body.value[at..]);

@@ -66,9 +66,12 @@ impl FromStr for Quantity {
             "" => Ok(Self::Count(number.float(0))),
             "%" => Ok(Self::Share(number.float(-2))),
             "/s" => Ok(Self::Rate(number.float(0))),
-            _ if unit.starts_with(char::is_whitespace) => Err(QuantityError {
-                message: format!("\"{text}\" has a space before its unit"),
-                help: format!("write {compact}"),
+            // Not told to write what would be refused next.
+            _ if unit.starts_with(char::is_whitespace) => compact.parse().and_then(|_: Self| {
+                Err(QuantityError {
+                    message: format!("\"{text}\" has a space before its unit"),
+                    help: format!("write {compact}"),
+                })
             }),
             _ => number.times_or_bytes(text, unit),
         }
@@ -199,6 +202,14 @@ mod tests {
 
     fn parsed(text: &str) -> Quantity {
         text.parse().unwrap_or_else(|error: QuantityError| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn nobody_is_told_to_write_what_would_be_refused_next() {
+        let help = |text: &str| text.parse::<Quantity>().unwrap_err().help;
+        assert_eq!(help("15 s"), "write 15s");
+        assert_eq!(help("15 seconds"), "write 15s");
+        assert!(help("3 parsecs").starts_with("units are "), "{}", help("3 parsecs"));
     }
 
     #[test]

@@ -184,6 +184,23 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A share of the whole, above 0 and up to 100 %.
+    pub(super) fn share(&self, key: &str, example: &str) -> Option<f64> {
+        let value = self.get(key)?;
+        match value.quantity("a percentage", example, |digits| format!("{digits}%"))?.value {
+            Quantity::Share(share) if share > 0.0 && share <= 1.0 => Some(share),
+            Quantity::Share(_) => {
+                let message = format!("\"{key}\" must be more than 0% and at most 100%");
+                value.refuse(message, "out of range", &format!("write {example}"));
+                None
+            }
+            other => {
+                value.wrong_kind("a percentage", other, example);
+                None
+            }
+        }
+    }
+
     /// One of a few words.
     pub(super) fn one_of<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Option<At<T>> {
         let text = self.string(key)?;

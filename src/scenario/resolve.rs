@@ -4,10 +4,12 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use super::freshness::can_be_wrong;
 use super::grammar::{LimitTree, RuleTree, TermTree};
 use super::problem::known_names;
 use super::{
-    CacheKind, Limit, Metric, Op, Path, Phase, Quantity, Request, Rule, StackSpec, TargetKind, TargetSpec, Term,
+    CacheKind, FreshnessSpec, Limit, Metric, Op, Path, Phase, Quantity, Request, Rule, StackSpec, StaleKind,
+    TargetKind, TargetSpec, Term, WrongKind,
 };
 
 /// What a rule is checked against.
@@ -15,6 +17,7 @@ pub(super) struct Context<'a> {
     pub(super) stack: &'a StackSpec,
     pub(super) target: &'a TargetSpec,
     pub(super) requests: &'a [Request],
+    pub(super) freshness: &'a FreshnessSpec,
     pub(super) phases: &'a [Phase],
 }
 
@@ -44,33 +47,47 @@ enum Dimension {
     Bytes,
     /// Bytes, or a share of what is allotted.
     BytesOrShare,
+    /// Bytes, or a share of where it began.
+    Growth,
 }
 
 impl Dimension {
     fn of(metric: Metric) -> Self {
         match metric {
             Metric::ResponsePercentile(_) | Metric::ServicePercentile(_) | Metric::Mean | Metric::Max => Self::Time,
+            Metric::StaleAge(_) | Metric::StaleAgeMax => Self::Time,
+            Metric::Recovery | Metric::Notice | Metric::HitRateRecovery | Metric::Refill => Self::Time,
             Metric::Throughput => Self::Rate,
             Metric::Availability | Metric::HitRate => Self::Share,
-            Metric::Errors | Metric::Fallbacks | Metric::Stale => Self::CountOrShare,
+            Metric::Errors | Metric::Fallbacks | Metric::Stale | Metric::StaleOf(_) | Metric::NonMonotonic => {
+                Self::CountOrShare
+            }
             Metric::RedisMemory => Self::BytesOrShare,
-            Metric::AppMemory => Self::Bytes,
+            Metric::AppMemory | Metric::LogBytesPerRequest => Self::Bytes,
+            Metric::AppMemoryGrowth => Self::Growth,
             Metric::Requests
             | Metric::Hits
             | Metric::Misses
             | Metric::WrongAnswers
+            | Metric::WrongOf(_)
             | Metric::DbQueries
             | Metric::DbQueriesPerRequest
-            | Metric::Evictions => Self::Count,
+            | Metric::Evictions
+            | Metric::AppFiles
+            | Metric::AppFilesGrowth
+            | Metric::RedisClients
+            | Metric::RedisClientsGrowth
+            | Metric::DbConnections
+            | Metric::DbConnectionsGrowth => Self::Count,
         }
     }
 
     fn takes(self, value: Quantity) -> bool {
         match value {
             Quantity::Time(_) => self == Self::Time,
-            Quantity::Share(_) => matches!(self, Self::Share | Self::CountOrShare | Self::BytesOrShare),
+            Quantity::Share(_) => matches!(self, Self::Share | Self::CountOrShare | Self::BytesOrShare | Self::Growth),
             Quantity::Count(_) => matches!(self, Self::Count | Self::CountOrShare),
-            Quantity::Bytes(_) => matches!(self, Self::Bytes | Self::BytesOrShare),
+            Quantity::Bytes(_) => matches!(self, Self::Bytes | Self::BytesOrShare | Self::Growth),
             Quantity::Rate(_) => self == Self::Rate,
         }
     }
@@ -79,7 +96,7 @@ impl Dimension {
     fn compares(self, other: Self) -> bool {
         let plain = |dimension| match dimension {
             Self::CountOrShare => Self::Count,
-            Self::BytesOrShare => Self::Bytes,
+            Self::BytesOrShare | Self::Growth => Self::Bytes,
             plain => plain,
         };
         plain(self) == plain(other)
@@ -94,6 +111,7 @@ impl Dimension {
             Self::Rate => "a rate, e.g. 400/s",
             Self::Bytes => "a size, e.g. 64mb",
             Self::BytesOrShare => "a size or a percentage of maxmemory, e.g. 64mb or 80%",
+            Self::Growth => "a size or a percentage of where it began, e.g. 20mb or 20%",
         }
     }
 }
@@ -149,7 +167,9 @@ fn check_value(
     let (number, most) = match value {
         Quantity::Time(time) => (time.as_secs_f64(), None),
         // Memory may go beyond its limit, parts of a whole may not.
-        Quantity::Share(share) => (share, (metric != Metric::RedisMemory).then_some(1.0)),
+        Quantity::Share(share) => {
+            (share, (!matches!(metric, Metric::RedisMemory | Metric::AppMemoryGrowth)).then_some(1.0))
+        }
         Quantity::Count(number) | Quantity::Rate(number) => (number, None),
         Quantity::Bytes(bytes) => (bytes as f64, None),
     };
@@ -187,11 +207,27 @@ fn stays_a_count(metric: Metric) -> bool {
 fn becomes_a_share(metric: Metric) -> bool {
     matches!(
         metric,
-        Metric::Errors | Metric::Hits | Metric::Misses | Metric::Fallbacks | Metric::WrongAnswers | Metric::Stale
+        Metric::Errors
+            | Metric::Hits
+            | Metric::Misses
+            | Metric::Fallbacks
+            | Metric::WrongAnswers
+            | Metric::WrongOf(_)
+            | Metric::Stale
+            | Metric::StaleOf(_)
+            | Metric::NonMonotonic
     )
 }
 
+/// How long after the TTL of a stale answer it is looked at again.
+const LOOK: Duration = Duration::from_secs(1);
+
 impl Context<'_> {
+    /// How long the timeline is at most.
+    fn whole(&self) -> Duration {
+        self.phases.iter().map(|phase| phase.lasts).sum()
+    }
+
     /// How long the phases of a term last.
     fn length(&self, term: &Term) -> Duration {
         let all = |phase: &&Phase| !phase.warm_up && term.path.is_none_or(|path| path == phase.path);
@@ -225,8 +261,15 @@ impl Context<'_> {
 
     /// Whether an item that the request reads is also written, so that its answers can be stale.
     fn is_written(&self, read: &Request) -> bool {
-        read.method.is_read()
-            && self.requests.iter().any(|write| write.writes_item() && write.template() == read.template())
+        let reads =
+            |template: &str| read.template() == template || read.list.as_ref().is_some_and(|list| list.of == template);
+        read.method.is_read() && self.requests.iter().any(|write| write.changes_item() && reads(write.template()))
+    }
+
+    /// Whether answers to any request, or to this one, can be told to be wrong in this way.
+    fn can_be_wrong(&self, request: Option<&Request>, kind: WrongKind) -> bool {
+        let can = |request: &Request| can_be_wrong(self.target, self.requests, request, kind);
+        request.map_or_else(|| self.requests.iter().any(can), can)
     }
 
     fn term(&self, tree: &TermTree, refusals: &mut Vec<Refusal>) -> Term {
@@ -283,6 +326,44 @@ impl Context<'_> {
         if judged.is_empty() { "there is none yet".to_owned() } else { judged.join(", ") }
     }
 
+    /// Whether there is a fault to measure it on, and a quiet phase before that says what is normal.
+    fn check_fault_metric(&self, term: &Term) -> Vec<(String, String)> {
+        let broken = |phase: &&Phase| !phase.faults.is_empty() && !phase.warm_up;
+        let names: Vec<&str> = self.phases.iter().filter(broken).map(|phase| phase.name.as_str()).collect();
+        let mut refusals = Vec::new();
+        match term.phase.and_then(|index| self.phases.get(index)) {
+            _ if names.is_empty() => {
+                let help = "add fault = { kill = \"redis\", after = \"2s\" } to a [[phase]], or leave the rule out";
+                refusals.push(("nothing is ever broken".to_owned(), help.to_owned()));
+            }
+            Some(phase) if phase.faults.is_empty() => {
+                let help = format!("phases with a fault: {}", names.join(", "));
+                refusals.push((format!("nothing is broken in \"{}\"", phase.name), help));
+            }
+            _ => {}
+        }
+        let first_fault = self.phases.iter().position(|phase| !phase.faults.is_empty());
+        let measured = |phase: &&Phase| {
+            broken(phase)
+                && term.phase.and_then(|index| self.phases.get(index)).is_none_or(|one| one.name == phase.name)
+        };
+        for path in [Path::Cached, Path::Uncached] {
+            let wanted = self.phases.iter().any(|phase| measured(&phase) && phase.path == path);
+            let quiet = |phase: &Phase| phase.path == path && !phase.warm_up;
+            let before = self.phases.iter().take(first_fault.unwrap_or(0)).any(quiet);
+            if wanted && !before && term.path.is_none_or(|only| only == path) {
+                refusals.push((
+                    "what is normal is measured before the first fault, and nothing is measured there".to_owned(),
+                    format!(
+                        "add a judged [[phase]] with path = \"{}\" and without a fault before the first fault",
+                        path.as_str()
+                    ),
+                ));
+            }
+        }
+        refusals
+    }
+
     /// Whether the scenario does what the metric counts.
     fn check_metric(&self, tree: &TermTree, term: &Term, refusals: &mut Vec<Refusal>) {
         let metric = term.metric;
@@ -293,7 +374,23 @@ impl Context<'_> {
         let reads_cache = |request: &Request| request.cacheable;
         let uncached = term.path == Some(Path::Uncached)
             || term.phase.and_then(|index| self.phases.get(index)).is_some_and(|phase| phase.path == Path::Uncached);
+        if metric.is_of_faults() {
+            for (message, help) in self.check_fault_metric(term) {
+                refuse(&message, &help);
+            }
+        }
         match metric {
+            Metric::DbConnections | Metric::DbConnectionsGrowth if self.stack.postgres.is_none() => {
+                refuse("there is no database to ask", "add [stack.postgres]");
+            }
+            Metric::RedisClients | Metric::RedisClientsGrowth if self.stack.redis.is_none() => {
+                refuse("there is no Redis to ask", "add [stack.redis]");
+            }
+            Metric::AppMemoryGrowth | Metric::AppFiles | Metric::AppFilesGrowth | Metric::LogBytesPerRequest
+                if !self.target.is_started() =>
+            {
+                refuse("the app is not started by cacheproof", "add start = [\"…\"] to [target] or leave the rule out");
+            }
             Metric::DbQueries | Metric::DbQueriesPerRequest if self.stack.postgres.is_none() => {
                 refuse("there is no database to count at", "add [stack.postgres]");
             }
@@ -303,10 +400,40 @@ impl Context<'_> {
             Metric::AppMemory if !self.target.is_started() => {
                 refuse("the app is not started by cacheproof", "add start = [\"…\"] to [target] or leave the rule out");
             }
-            Metric::Stale if self.target.version.is_none() => {
+            // Without a version, answers are compared at rest, which takes a way past the cache.
+            Metric::Stale if self.target.version.is_none() && self.target.bypass.is_none() => {
                 refuse("answers carry no version", "say where it stands: version = \"version\" in [target]");
             }
-            Metric::Stale
+            Metric::StaleOf(_) | Metric::NonMonotonic | Metric::StaleAge(_) | Metric::StaleAgeMax
+                if self.target.version.is_none() =>
+            {
+                refuse(
+                    "answers carry no version, so stale ones can be counted (\"stale\") but not told apart",
+                    "say where it stands: version = \"version\" in [target]",
+                );
+            }
+            Metric::StaleOf(StaleKind::BeyondTtl) if self.freshness.ttl.is_none() => {
+                refuse("how long the app keeps an answer is not known", "say so: ttl = \"60s\" in [freshness]");
+            }
+            Metric::StaleOf(StaleKind::BeyondTtl)
+                if self.freshness.ttl.is_some_and(|ttl| !self.phases.is_empty() && self.whole() < ttl + LOOK) =>
+            {
+                let (whole, ttl) = (self.whole().as_secs_f64(), self.freshness.ttl.unwrap_or_default().as_secs_f64());
+                refuse(
+                    &format!(
+                        "the timeline is {whole} s long, and whether an answer outlives its TTL of {ttl} s shows a second \
+                         later: this could never fail"
+                    ),
+                    "let the phases together last longer than that, or run the app with a shorter TTL",
+                );
+            }
+            Metric::StaleOf(StaleKind::SourceRegressed) if self.target.bypass.is_none() => {
+                refuse(
+                    "there is no way to look past the cache",
+                    "say how in [target]: bypass = { header = \"Cache-Control: no-store\" }",
+                );
+            }
+            Metric::Stale | Metric::StaleOf(_) | Metric::NonMonotonic | Metric::StaleAge(_) | Metric::StaleAgeMax
                 if !self.requests.is_empty() && self.requests.iter().all(|request| request.method.is_read()) =>
             {
                 refuse(
@@ -314,7 +441,9 @@ impl Context<'_> {
                     "add a [[traffic.request]] with put or patch",
                 );
             }
-            Metric::Stale if !self.requests.is_empty() && !self.requests.iter().any(|one| self.is_written(one)) => {
+            Metric::Stale | Metric::StaleOf(_) | Metric::NonMonotonic | Metric::StaleAge(_) | Metric::StaleAgeMax
+                if !self.requests.is_empty() && !self.requests.iter().any(|one| self.is_written(one)) =>
+            {
                 let read = self.requests.iter().find(|one| one.method.is_read() && one.item_key().is_some());
                 let path = read.map_or("/posts/{post}", Request::template);
                 refuse(
@@ -322,19 +451,40 @@ impl Context<'_> {
                     &format!("write and read by the same path: get = \"{path}\" and put = \"{path}\" (or patch)"),
                 );
             }
-            Metric::WrongAnswers if self.target.identity.is_none() => {
+            Metric::WrongOf(kind) if !self.requests.is_empty() && !self.can_be_wrong(None, kind) => {
+                let help = match kind {
+                    WrongKind::OtherItem => "say where an item's key stands: identity = \"id\" in [target]",
+                    WrongKind::OtherUser => {
+                        "say who asks and whose the answer is: headers = { \"X-User\" = \"{user}\" } and owner = \"user\""
+                    }
+                    WrongKind::NeverWritten | WrongKind::Torn => {
+                        "write {token} into two fields of a body, and name them: tokens = [\"title\", \"body\"] in [target]"
+                    }
+                    WrongKind::Lost => "write and read an item by the same path, with put (or patch) and get",
+                };
+                refuse("no answer can be told to be wrong in this way", help);
+            }
+            Metric::WrongAnswers
+                if self.target.identity.is_none() && !self.can_be_wrong(None, WrongKind::OtherUser) =>
+            {
                 refuse("answers cannot be told apart", "say where an item's key stands: identity = \"id\" in [target]");
             }
-            Metric::WrongAnswers if !self.requests.is_empty() && !self.requests.iter().any(Request::has_identity) => {
+            Metric::WrongAnswers
+                if !self.requests.is_empty()
+                    && !self.requests.iter().any(Request::has_identity)
+                    && !self.can_be_wrong(None, WrongKind::OtherUser) =>
+            {
                 refuse(
                     "no request names an item, so no answer can be another's",
                     "add a [[traffic.request]] whose path ends in a key, e.g. get = \"/posts/{post}\"",
                 );
             }
-            Metric::HitRate if uncached => {
+            Metric::HitRate | Metric::HitRateRecovery | Metric::Refill if uncached => {
                 refuse("requests past the cache are neither hits nor misses", "measure it on cached");
             }
-            Metric::HitRate | Metric::Hits | Metric::Misses if !self.requests.iter().any(reads_cache) => {
+            Metric::HitRate | Metric::Hits | Metric::Misses | Metric::HitRateRecovery | Metric::Refill
+                if !self.requests.iter().any(reads_cache) =>
+            {
                 refuse("no request is cacheable", "add a [[traffic.request]] with get");
             }
             Metric::Fallbacks if self.target.cache == CacheKind::None && !http => {
@@ -348,11 +498,11 @@ impl Context<'_> {
             return;
         };
         let refusal = match metric {
-            Metric::DbQueries
-            | Metric::DbQueriesPerRequest
-            | Metric::RedisMemory
-            | Metric::Evictions
-            | Metric::AppMemory => {
+            metric
+                if metric.is_of_faults()
+                    || metric.is_of_resources()
+                    || matches!(metric, Metric::DbQueries | Metric::DbQueriesPerRequest) =>
+            {
                 Some((format!("{metric} cannot be told apart by request"), "leave \"for\" out".to_owned()))
             }
             Metric::HitRate | Metric::Hits | Metric::Misses if !request.cacheable => {
@@ -360,15 +510,25 @@ impl Context<'_> {
                 let help = format!("cacheable requests: {}", cacheable.collect::<Vec<_>>().join(", "));
                 Some((format!("{metric} does not count \"{name}\", which is not cacheable"), help))
             }
-            Metric::WrongAnswers if !request.has_identity() => Some((
-                format!("\"{name}\" names no item, so its answers cannot be another's"),
-                "name a request with get, put or patch whose path ends in a key".to_owned(),
+            Metric::WrongOf(kind) if !self.can_be_wrong(Some(request), kind) => Some((
+                format!("no answer to \"{name}\" can be told to be wrong in this way"),
+                "leave \"for\" out".into(),
             )),
-            Metric::Stale if !request.method.is_read() => {
+            Metric::WrongAnswers if !WrongKind::ALL.into_iter().any(|kind| self.can_be_wrong(Some(request), kind)) => {
+                Some((
+                    format!("\"{name}\" names no item, so its answers cannot be another's"),
+                    "name a request with get, put or patch whose path ends in a key".to_owned(),
+                ))
+            }
+            Metric::Stale | Metric::StaleOf(_) | Metric::NonMonotonic | Metric::StaleAge(_) | Metric::StaleAgeMax
+                if !request.method.is_read() =>
+            {
                 Some((format!("\"{name}\" is no read, so it cannot be stale"), "name a request with get".to_owned()))
             }
             // Where nothing at all is written, that has been said.
-            Metric::Stale if !self.is_written(request) && self.requests.iter().any(|one| self.is_written(one)) => {
+            Metric::Stale | Metric::StaleOf(_) | Metric::NonMonotonic | Metric::StaleAge(_) | Metric::StaleAgeMax
+                if !self.is_written(request) && self.requests.iter().any(|one| self.is_written(one)) =>
+            {
                 Some((
                     format!(
                         "what \"{name}\" reads is never written by the same path, so it cannot be seen to be stale"

@@ -1,7 +1,7 @@
 //! Rules: `METRIC [on PATH] [for REQUEST] [in PHASE] OP VALUE`, or two metrics compared:
 //! `p95 on cached in steady <= 40% of p95 on uncached in uncached`.
 
-use super::{Path, Quantity};
+use super::{Path, Quantity, StaleKind, WrongKind};
 
 /// What a rule measures.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,10 +30,20 @@ pub enum Metric {
     Misses,
     /// Reads answered past a cache that could not be reached: `fallbacks`, a count or a share.
     Fallbacks,
-    /// Answers for another item: `wrong_answers`.
+    /// Answers that are not what was asked for: `wrong_answers`.
     WrongAnswers,
+    /// The same, of one kind: `wrong_answers.lost`.
+    WrongOf(WrongKind),
     /// Answers older than the last write acknowledged before the read was sent: `stale`, a count or a share.
     Stale,
+    /// The same, of one kind: `stale.stuck`.
+    StaleOf(StaleKind),
+    /// Answers older than an earlier one, though not older than an acknowledged write: `non_monotonic`, a count or a share.
+    NonMonotonic,
+    /// A percentile of how old stale answers were at least: `stale_age.p99`.
+    StaleAge(f64),
+    /// How old the oldest of them was at least: `stale_age.max`.
+    StaleAgeMax,
     /// Queries that the database executed for the app: `db_queries`.
     DbQueries,
     /// The same for each request: `db_queries_per_request`.
@@ -44,6 +54,55 @@ pub enum Metric {
     Evictions,
     /// Largest resident memory of the app's process: `app_memory`, bytes.
     AppMemory,
+    /// Time until the service was back after a fault, the longest: `recovery`.
+    Recovery,
+    /// Time from a fault's injection to its first sign in the answers, the longest: `notice`.
+    Notice,
+    /// Time until the hit rate was back after a fault, the longest: `hit_rate_recovery`.
+    HitRateRecovery,
+    /// Time that an emptied cache needs at least until the hit rate can be back: `refill`.
+    Refill,
+    /// How much the app's log grew for each request: `log_bytes_per_request`, bytes.
+    LogBytesPerRequest,
+    /// How much the app's memory grew over a phase: `app_memory_growth`, bytes, or a share of where it began.
+    AppMemoryGrowth,
+    /// Most open files (and connections) of the app's process: `app_files`.
+    AppFiles,
+    /// How many more it had at a phase's end than at its start: `app_files_growth`.
+    AppFilesGrowth,
+    /// Most clients of Redis: `redis_clients`.
+    RedisClients,
+    /// How many more it had at a phase's end than at its start: `redis_clients_growth`.
+    RedisClientsGrowth,
+    /// Most connections to the database: `db_connections`.
+    DbConnections,
+    /// How many more it had at a phase's end than at its start: `db_connections_growth`.
+    DbConnectionsGrowth,
+}
+
+impl Metric {
+    /// Whether it is measured on faults, so that it needs a phase with one.
+    pub(crate) fn is_of_faults(self) -> bool {
+        matches!(self, Self::Recovery | Self::Notice | Self::HitRateRecovery | Self::Refill)
+    }
+
+    /// Whether it is measured on the servers and processes, which serve all requests together.
+    pub(crate) fn is_of_resources(self) -> bool {
+        matches!(
+            self,
+            Self::RedisMemory
+                | Self::Evictions
+                | Self::AppMemory
+                | Self::LogBytesPerRequest
+                | Self::AppMemoryGrowth
+                | Self::AppFiles
+                | Self::AppFilesGrowth
+                | Self::RedisClients
+                | Self::RedisClientsGrowth
+                | Self::DbConnections
+                | Self::DbConnectionsGrowth
+        )
+    }
 }
 
 /// A metric and what it is taken over. `None` means "all".

@@ -35,25 +35,46 @@ pub(super) const ROOT: &[Key] = &[
     table("target", TARGET),
     Key { name: "data", kind: Kind::Names },
     table("traffic", TRAFFIC),
+    table("freshness", FRESHNESS),
     Key { name: "phase", kind: Kind::Tables("name", PHASE) },
+    table("safety", SAFETY),
     Key { name: "criterion", kind: Kind::Tables("says", CRITERION) },
 ];
 
 pub(super) const STACK: &[Key] = &[table("redis", REDIS), table("postgres", POSTGRES)];
 
-pub(super) const REDIS: &[Key] =
-    &[value("provider"), value("url"), value("image"), value("maxmemory"), value("policy"), value("appendonly")];
+pub(super) const REDIS: &[Key] = &[
+    value("provider"),
+    value("url"),
+    value("image"),
+    value("maxmemory"),
+    value("policy"),
+    value("appendonly"),
+    value("server"),
+    value("topology"),
+    value("replicas"),
+    value("tls"),
+    value("acl"),
+    value("container"),
+    table("compose", COMPOSE),
+];
 
-pub(super) const POSTGRES: &[Key] = &[value("provider"), value("url"), value("image")];
+pub(super) const POSTGRES: &[Key] =
+    &[value("provider"), value("url"), value("image"), value("container"), table("compose", COMPOSE)];
+
+pub(super) const COMPOSE: &[Key] = &[value("project"), value("service")];
 
 pub(super) const TARGET: &[Key] = &[
     value("kind"),
     value("url"),
     value("start"),
+    value("args"),
     value("ready"),
+    value("instances"),
     value("cache"),
     value("identity"),
     table("version", VERSION),
+    value("tokens"),
     table("hit", HIT),
     table("bypass", BYPASS),
 ];
@@ -75,6 +96,8 @@ pub(super) const TRAFFIC: &[Key] = &[
     Key { name: "request", kind: Kind::Tables("name", REQUEST) },
 ];
 
+pub(super) const FRESHNESS: &[Key] = &[value("settle"), value("ttl"), value("probes")];
+
 pub(super) const POPULARITY: &[Key] = &[value("zipf")];
 
 pub(super) const REQUEST: &[Key] = &[
@@ -88,11 +111,58 @@ pub(super) const REQUEST: &[Key] = &[
     value("weight"),
     value("cacheable"),
     value("expect"),
+    Key { name: "headers", kind: Kind::Names },
+    value("owner"),
+    table("list", LIST),
 ];
 
-pub(super) const PHASE: &[Key] =
-    &[value("name"), value("path"), value("lasts"), value("warm_up"), value("rate"), table("fault", FAULT)];
+pub(super) const LIST: &[Key] = &[value("of"), value("items"), value("id"), value("version")];
 
-pub(super) const FAULT: &[Key] = &[value("kill"), value("pause"), value("after"), value("lasts")];
+pub(super) const PHASE: &[Key] = &[
+    value("name"),
+    value("path"),
+    value("lasts"),
+    value("warm_up"),
+    value("rate"),
+    table("fault", FAULT),
+    Key { name: "faults", kind: Kind::Tables("kill", FAULT) },
+];
+
+/// One of the first words says what is done and to whom; the rest says how and when.
+pub(super) const FAULT: &[Key] = &[
+    value("kill"),
+    value("stop"),
+    value("pause"),
+    value("restart"),
+    value("flush"),
+    value("fill_memory"),
+    value("fill_clients"),
+    value("latency"),
+    value("bandwidth"),
+    value("refuse"),
+    value("reset"),
+    value("black_hole"),
+    value("slice"),
+    value("half_open"),
+    value("partition"),
+    value("failover"),
+    value("run"),
+    value("data"),
+    value("delay"),
+    value("jitter"),
+    value("rate"),
+    value("size"),
+    value("gap"),
+    value("direction"),
+    value("share"),
+    value("connections"),
+    value("to"),
+    value("undo"),
+    value("after"),
+    value("lasts"),
+    value("every"),
+];
+
+pub(super) const SAFETY: &[Key] = &[value("max_fault"), value("abort"), value("steady"), value("allow")];
 
 pub(super) const CRITERION: &[Key] = &[value("says"), value("rules"), value("proved_by")];

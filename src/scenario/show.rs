@@ -3,10 +3,10 @@
 use std::fmt;
 
 use super::quantity::shifted;
-use super::{Limit, Metric, Op, Rule, Scenario, Term};
+use super::{Limit, Metric, Op, Rule, Scenario, StaleKind, Term, WrongKind};
 
 /// Every metric but the percentiles, by name.
-pub(super) const METRICS: [(&str, Metric); 17] = [
+pub(super) const METRICS: &[(&str, Metric)] = &[
     ("mean", Metric::Mean),
     ("max", Metric::Max),
     ("requests", Metric::Requests),
@@ -18,12 +18,35 @@ pub(super) const METRICS: [(&str, Metric); 17] = [
     ("misses", Metric::Misses),
     ("fallbacks", Metric::Fallbacks),
     ("wrong_answers", Metric::WrongAnswers),
+    ("wrong_answers.other_item", Metric::WrongOf(WrongKind::OtherItem)),
+    ("wrong_answers.other_user", Metric::WrongOf(WrongKind::OtherUser)),
+    ("wrong_answers.never_written", Metric::WrongOf(WrongKind::NeverWritten)),
+    ("wrong_answers.torn", Metric::WrongOf(WrongKind::Torn)),
+    ("wrong_answers.lost", Metric::WrongOf(WrongKind::Lost)),
     ("stale", Metric::Stale),
+    ("non_monotonic", Metric::NonMonotonic),
+    ("stale.transient", Metric::StaleOf(StaleKind::Transient)),
+    ("stale.stuck", Metric::StaleOf(StaleKind::Stuck)),
+    ("stale.beyond_ttl", Metric::StaleOf(StaleKind::BeyondTtl)),
+    ("stale.source", Metric::StaleOf(StaleKind::SourceRegressed)),
+    ("stale_age.max", Metric::StaleAgeMax),
     ("db_queries", Metric::DbQueries),
     ("db_queries_per_request", Metric::DbQueriesPerRequest),
     ("redis_memory", Metric::RedisMemory),
     ("evictions", Metric::Evictions),
     ("app_memory", Metric::AppMemory),
+    ("recovery", Metric::Recovery),
+    ("notice", Metric::Notice),
+    ("hit_rate_recovery", Metric::HitRateRecovery),
+    ("refill", Metric::Refill),
+    ("log_bytes_per_request", Metric::LogBytesPerRequest),
+    ("app_memory_growth", Metric::AppMemoryGrowth),
+    ("app_files", Metric::AppFiles),
+    ("app_files_growth", Metric::AppFilesGrowth),
+    ("redis_clients", Metric::RedisClients),
+    ("redis_clients_growth", Metric::RedisClientsGrowth),
+    ("db_connections", Metric::DbConnections),
+    ("db_connections_growth", Metric::DbConnectionsGrowth),
 ];
 
 impl fmt::Display for Metric {
@@ -31,6 +54,9 @@ impl fmt::Display for Metric {
         match self {
             Self::ResponsePercentile(share) => write!(f, "p{}", shifted(*share)),
             Self::ServicePercentile(share) => write!(f, "service.p{}", shifted(*share)),
+            Self::StaleAge(share) => write!(f, "stale_age.p{}", shifted(*share)),
+            // No rule speaks of it.
+            Self::StaleOf(StaleKind::Unsorted) => f.write_str("stale.unsorted"),
             named => {
                 let name = METRICS.iter().find(|(_, metric)| metric == named).map_or("", |(name, _)| name);
                 f.write_str(name)

@@ -40,7 +40,7 @@ fn every_scenario_of_the_repository_is_right() {
 fn the_story_is_read_as_it_is_meant() {
     let story = story();
     assert!(story.planned_length() <= Duration::from_secs(88));
-    assert_eq!(story.phases[3].fault.as_ref().unwrap().after, Duration::from_secs(2));
+    assert_eq!(story.phases[3].faults[0].after, Duration::from_secs(2));
     assert_eq!(story.key_space("post"), Some(("posts", 10_000)));
     assert_eq!(story.target.bypass, Some(BypassSpec::Header("Cache-Control".into(), "no-store".into())));
     let mut rules = String::new();
@@ -53,6 +53,7 @@ fn the_story_is_read_as_it_is_meant() {
 
 const APP: &str = include_str!("tests/app.toml");
 
+mod freshness;
 mod properties;
 mod refusals;
 
@@ -80,7 +81,7 @@ fn overrides_reach_every_kind_of_value() {
     .scenario;
     assert!(matches!(scenario.traffic.drive, Drive::Open { rate: 800.0, .. }));
     assert_eq!(scenario.phases[2].lasts, Duration::from_secs(5));
-    assert_eq!(scenario.phases[3].fault.as_ref().unwrap().after, Duration::from_secs(1));
+    assert_eq!(scenario.phases[3].faults[0].after, Duration::from_secs(1));
     assert_eq!(scenario.phases[0].lasts, Duration::from_secs(2));
     assert_eq!(scenario.data["pages"], 20);
     assert_eq!(scenario.stack.redis.as_ref().unwrap().provider, Provider::Container);
@@ -96,7 +97,7 @@ fn overrides_reach_every_kind_of_value() {
 fn an_override_takes_the_place_of_what_it_excludes() {
     let scenario = with(&["traffic.users=5", "phase.3.fault.pause=redis", "target.bypass.query=nocache=1"]).scenario;
     assert_eq!(scenario.traffic.drive, Drive::Closed { users: 5 });
-    assert_eq!(scenario.phases[3].fault.as_ref().unwrap().action, FaultAction::Pause);
+    assert_eq!(scenario.phases[3].faults[0].action, FaultAction::Pause);
     assert_eq!(scenario.target.bypass, Some(BypassSpec::Query("nocache=1".into())));
     let external = ["stack.redis.url=redis://h", "stack.redis.provider=external", "phase.3.fault.kill=app"];
     assert_eq!(with(&external).scenario.stack.redis.unwrap().provider, Provider::External);
@@ -194,6 +195,25 @@ fn the_reference_app_comes_with_its_defaults() {
     assert_eq!((memory.stack.redis, memory.stack.postgres.is_some()), (None, true));
     let running = parse("t", &text.replace("kind =", "url = 'http://h'\nkind =")).unwrap();
     assert_eq!(running.stack, StackSpec::default(), "an app that runs already brought its servers");
+}
+
+#[test]
+fn a_deployment_has_as_many_replicas_as_it_is_worth_having_with() {
+    let text = "title = 't'\n[target]\nkind = 'reference'\n[traffic]\nusers = 2\n\
+        [[traffic.request]]\nname = 'r'\nget = '/'\n[[phase]]\nname = 'p'\nlasts = '1s'\n[stack.redis]\n";
+    let redis = |more: &str| parse("t", &format!("{text}{more}")).unwrap().stack.redis.unwrap();
+    let shape = |more: &str| (redis(more).topology, redis(more).replicas);
+    assert_eq!(shape(""), (Topology::Standalone, 0));
+    assert_eq!(shape("topology = 'sentinel'"), (Topology::Sentinel, 2));
+    assert_eq!(shape("topology = 'cluster'"), (Topology::Cluster, 1));
+    assert_eq!(shape("topology = 'cluster'\nreplicas = 0"), (Topology::Cluster, 0));
+    let valkey = redis("server = 'valkey'\ntls = true\nacl = true");
+    assert_eq!((valkey.image.as_str(), valkey.tls, valkey.acl), ("valkey/valkey:8", true, true));
+    assert!(!redis("url = 'redis://h'").is_breakable());
+    let named = redis("url = 'redis://h'\ncompose = { project = 'shop', service = 'redis' }");
+    assert!(named.is_breakable());
+    let compose = Permission::Compose { project: "shop".into(), service: "redis".into() };
+    assert_eq!(named.permission, Some(compose));
 }
 
 /// docs/scenario.md is the reference: it names every key and metric, and its examples work.

@@ -9,7 +9,7 @@ fn metric() -> impl Strategy<Value = Metric> {
     prop_oneof![
         percentile.clone().prop_map(Metric::ResponsePercentile),
         percentile.prop_map(Metric::ServicePercentile),
-        proptest::sample::select(show::METRICS.map(|(_, metric)| metric).to_vec()),
+        proptest::sample::select(show::METRICS.iter().map(|(_, metric)| *metric).collect::<Vec<_>>()),
     ]
 }
 
@@ -49,7 +49,68 @@ fn bound(text: &str, names: &[String]) -> Rule {
     Rule { text: text.to_owned(), term: term(tree.term), op: tree.op, limit }
 }
 
+/// Every fault that the sample's deployment can have.
+fn fault() -> impl Strategy<Value = FaultSpec> {
+    let time = || (1_u64..1_000_000_000).prop_map(Duration::from_nanos);
+    let kind = prop_oneof![
+        (time(), time()).prop_map(|(a, b)| LinkFaultKind::Latency { delay: a.max(b), jitter: a.min(b) }),
+        (1_u64..1 << 40).prop_map(|bytes| LinkFaultKind::Bandwidth { bytes }),
+        Just(LinkFaultKind::Reset),
+        Just(LinkFaultKind::BlackHole),
+        (1_u64..1 << 20, time()).prop_map(|(size, gap)| LinkFaultKind::Slice { size, gap }),
+        Just(LinkFaultKind::HalfOpen),
+    ];
+    let direction = proptest::sample::select(vec![Direction::Both, Direction::ToServer, Direction::ToClient]);
+    let reach = proptest::sample::select(vec![Reach::All, Reach::Live, Reach::New]);
+    let link = (kind, direction, 1_u32..=1_000_000, reach).prop_map(|(kind, direction, share, reach)| {
+        let one_way = matches!(kind, LinkFaultKind::Reset | LinkFaultKind::HalfOpen);
+        let direction = if one_way { Direction::Both } else { direction };
+        FaultAction::Link(LinkFault { kind, direction, share: f64::from(share) / 1e6, reach })
+    });
+    let process = proptest::sample::select(vec![FaultAction::Kill, FaultAction::Stop, FaultAction::Pause]);
+    let process_victim =
+        proptest::sample::select(vec![Victim::Redis, Victim::Postgres, Victim::App(None), Victim::App(Some(1))]);
+    let server = proptest::sample::select(vec![Victim::Redis, Victim::Postgres]);
+    let refuse = LinkFault { kind: LinkFaultKind::Refuse, direction: Direction::Both, share: 1.0, reach: Reach::All };
+    let on_redis = proptest::sample::select(vec![
+        FaultAction::Restart { keep_data: true },
+        FaultAction::Restart { keep_data: false },
+        FaultAction::Flush,
+        FaultAction::FillMemory,
+        FaultAction::FillClients,
+        FaultAction::Link(refuse),
+    ]);
+    let word = "[^\\p{Cc}]*[a-z][^\\p{Cc}]*";
+    let command = (word, prop::option::of(word)).prop_map(|(run, undo)| FaultAction::Command { run, undo });
+    let action = prop_oneof![
+        (process, process_victim),
+        (link, server),
+        (on_redis, Just(Victim::Redis)),
+        (Just(FaultAction::Partition), Just(Victim::App(Some(1)))),
+        (command, Just(Victim::Own)),
+    ];
+    (action, time(), prop::option::of(time()), any::<bool>()).prop_map(|((action, victim), after, lasts, repeated)| {
+        let at_once = action.is_over_at_once();
+        let lasts = lasts.filter(|_| !at_once);
+        let every = (repeated && (at_once || lasts.is_some())).then_some(Duration::from_secs(2));
+        FaultSpec { action, victim, after, lasts, every }
+    })
+}
+
 proptest! {
+    #[test]
+    fn a_fault_survives_being_written_and_read(faults in proptest::collection::vec(fault(), 1..4)) {
+        let written: Vec<String> = faults.iter().map(FaultSpec::written).collect();
+        let sample = "fault = { kill = \"redis\", after = \"2s\", lasts = \"5s\" }";
+        let postgres = "[stack.postgres]\nprovider = \"local\"\n[target]";
+        let text = APP.replace(sample, &format!("faults = [{}]", written.join(", "))).replace("[target]", postgres);
+        let scenario = parse("app", &text).unwrap_or_else(|errors| panic!("{}", shown(&errors)));
+        prop_assert_eq!(&scenario.phases[3].faults, &faults);
+        for fault in &faults {
+            prop_assert!(fault.what().starts_with(fault.action.as_str()));
+        }
+    }
+
     #[test]
     fn a_rule_survives_being_written_and_read(
         term in term(6),

@@ -122,6 +122,23 @@ fn stack_and_target() {
 }
 
 #[test]
+fn deployments() {
+    let local = "provider = \"local\"";
+    snapshot!(each([
+        (local, "topology = \"sentinal\""),
+        (local, "replicas = 2"),
+        (local, "topology = \"sentinel\"\nreplicas = 0"),
+        (local, "topology = \"cluster\"\nreplicas = 6"),
+        (local, "server = \"memcached\""),
+        (local, "url = \"redis://h\"\ntopology = \"cluster\"\ntls = true"),
+        (local, "provider = \"local\"\ncontainer = \"shop-redis-1\""),
+        (local, "url = \"redis://h\"\ncontainer = \"a\"\ncompose = { project = \"shop\", service = \"redis\" }"),
+        (local, "url = \"redis://h\"\ncompose = { project = \"shop\" }"),
+        (local, "url = \"redis://h\"\ncontainer = \"\""),
+    ]));
+}
+
+#[test]
 fn traffic() {
     snapshot!(each([
         ("rate = \"50/s\"", "rate = \"50/s\"\nusers = 5"),
@@ -152,14 +169,13 @@ fn traffic() {
 
 #[test]
 fn phases() {
-    let cases: [&[(&str, &str)]; 15] = [
+    let cases: [&[(&str, &str)]; 14] = [
         &[("name = \"steady\"", "name = \"redis down\"")],
         &[("lasts = \"20s\"", "")],
         &[("path = \"uncached\"", "path = \"past\"")],
         &[("warm_up = true", "warm_up = 1")],
         &[("fault = { kill = \"redis\"", "fault = { kill = \"reddis\"")],
         &[("fault = { kill = \"redis\"", "fault = { kill = \"postgres\"")],
-        &[("fault = { kill = \"redis\"", "fault = { kill = \"redis\", pause = \"redis\"")],
         &[("fault = { kill = \"redis\", ", "fault = { ")],
         &[("provider = \"local\"", "url = \"redis://host\"")],
         &[("start = [\"./app\"]\n", ""), ("kill = \"redis\"", "kill = \"app\"")],
@@ -169,6 +185,69 @@ fn phases() {
         &[("warm_up = true", "warm_up = true\nfault = { kill = \"redis\" }")],
         &[("rate = \"50/s\"", "users = 5"), ("lasts = \"20s\"", "lasts = \"20s\"\nrate = \"9/s\"")],
     ];
+    snapshot!(all(cases));
+}
+
+/// Puts a fault in the place of the sample's.
+const FAULT: &str = "fault = { kill = \"redis\", after = \"2s\", lasts = \"5s\" }";
+
+fn each_fault<const N: usize>(faults: [&str; N]) -> String {
+    faults.iter().fold(String::new(), |mut text, fault| {
+        writeln!(text, "──── {fault}\n{}", refused(&[(FAULT, fault)])).unwrap();
+        text
+    })
+}
+
+#[test]
+fn faults() {
+    snapshot!(each_fault([
+        "fault = { kil = \"redis\" }",
+        "fault = { after = \"2s\" }",
+        "fault = { kill = \"redis\", pause = \"redis\" }",
+        "fault = { kill = \"app 2\" }",
+        "fault = { stop = \"redis replica\" }",
+        "fault = { stop = \"sentinels\" }",
+        "fault = { kill = \"redis\", delay = \"5ms\" }",
+        "fault = { restart = \"app\", data = \"lose\" }",
+        "fault = { flush = \"postgres\" }",
+        "fault = { flush = \"redis\", lasts = \"2s\" }",
+        "fault = { latency = \"redis\" }",
+        "fault = { latency = \"redis\", delay = 50 }",
+        "fault = { latency = \"redis\", delay = \"50ms\", jitter = \"60ms\" }",
+        "fault = { latency = \"app\", delay = \"50ms\" }",
+        "fault = { bandwidth = \"redis\", rate = \"64kb/s\" }",
+        "fault = { bandwidth = \"redis\", rate = \"64kb\", direction = \"upstream\" }",
+        "fault = { black_hole = \"redis\", share = \"150%\" }",
+        "fault = { black_hole = \"redis\", share = 50 }",
+        "fault = { refuse = \"redis\", connections = \"live\" }",
+        "fault = { slice = \"redis\", size = \"10b\" }",
+        "fault = { partition = \"redis\" }",
+        "fault = { failover = \"redis\" }",
+        "fault = { run = \"\" }",
+        "fault = { run = \"true\", lasts = \"2s\" }",
+        "fault = { kill = \"redis\", lasts = \"2s\", every = \"2s\" }",
+        "fault = { kill = \"redis\", every = \"2s\" }",
+        "fault = { kill = \"redis\" }\nfaults = [{ flush = \"redis\" }]",
+        "faults = { kill = \"redis\" }",
+        "faults = [{ kill = \"redis\", lasts = \"2s\" }, { pause = \"reddis\" }]",
+    ]));
+}
+
+#[test]
+fn safety() {
+    let safety = |line: &'static str| [("[[criterion]]\n", line)];
+    let cases = [
+        safety("[safety]\nmax_fault = 60\n[[criterion]]\n"),
+        safety("[safety]\nmax_fault = \"1s\"\n[[criterion]]\n"),
+        safety("[safety]\nabort = [\"errors > 50%\"]\n[[criterion]]\n"),
+        safety("[safety]\nabort = [\"errors > 50 for 5s\", \"disk < 5parsec\", \"cpu > 5%\"]\n[[criterion]]\n"),
+        safety("[safety]\nallow = [\"redi\"]\n[[criterion]]\n"),
+        safety("[safety]\nsteady = [\"errors < 1%\", \"throughput > 5/s\", \"p95 in steady < 5ms\"]\n[[criterion]]\n"),
+    ];
+    let external = [("provider = \"local\"", "url = \"redis://host\"")];
+    let flush = [external[0], (FAULT, "fault = { flush = \"redis\", after = \"2s\" }")];
+    let mut cases: Vec<&[(&str, &str)]> = cases.iter().map(<[_; 1]>::as_slice).collect();
+    cases.extend([external.as_slice(), flush.as_slice()]);
     snapshot!(all(cases));
 }
 
@@ -261,7 +340,7 @@ const ITEM_LIST: (&str, &str) = ("get = \"/items/{item}\"", "get = \"/items?like
 fn rules_on_what_the_scenario_never_does() {
     let cases: [&[(&str, &str)]; 15] = [
         &[("identity = \"id\"\nversion = \"version\"\n", ""), ("errors < 1%", "wrong_answers == 0")],
-        &[("version = \"version\"\n", ""), ("errors < 1%", "stale == 0")],
+        &[("version = \"version\"\n", ""), ("errors < 1%", "stale.stuck == 0")],
         &[("identity = \"id\"\n", ""), ("errors < 1%", "wrong_answers == 0")],
         &[
             ("put = \"/items/{item}\"", "delete = \"/items/{item}\""),
@@ -298,6 +377,24 @@ fn rules_on_what_the_scenario_never_does() {
     snapshot!(all(cases));
 }
 
+/// Faults that never happen, or of which nobody can say what was normal before.
+#[test]
+fn rules_on_faults_that_never_happen() {
+    let fault = ("fault = ", "# fault = ");
+    let cases: [&[(&str, &str)]; 9] = [
+        &[("errors < 1%", "recovery in steady <= 5s")],
+        &[fault, ("errors < 1%", "recovery <= 5s")],
+        &[fault, ("errors < 1%", "notice in steady <= 5s")],
+        &[("lasts = \"20s\"", "lasts = \"20s\"\nwarm_up = true"), ("errors < 1%", "recovery <= 5s")],
+        &[("errors < 1%", "recovery for 'read item' in 'redis down' <= 5s")],
+        &[("errors < 1%", "recovery in 'redis down' < 5%")],
+        &[("errors < 1%", "hit_rate_recovery on uncached <= 5s")],
+        &[("start = [\"./app\"]\n", ""), ("errors < 1%", "log_bytes_per_request <= 1kb")],
+        &[("errors < 1%", "redis_clients_growth for 'read item' == 0")],
+    ];
+    snapshot!(all(cases));
+}
+
 #[test]
 fn database_work_of_unlike_phases() {
     let database: (&str, &str) = ("[target]\n", "[stack.postgres]\nprovider = \"local\"\n\n[target]\n");
@@ -325,6 +422,10 @@ fn rules_on_what_the_scenario_does() {
         ("seed = 7", "seed = 8", "wrong_answers for 'write item' == 0"),
         ("seed = 7", "seed = 8", "errors in steady <= 2x errors in 'redis down'"),
         ("seed = 7", "seed = 8", "hits in steady >= 2x misses in uncached"),
+        ("seed = 7", "seed = 8", "recovery in 'redis down' <= 5s"),
+        ("seed = 7", "seed = 8", "hit_rate_recovery in 'redis down' <= 1.5x refill in 'redis down'"),
+        ("seed = 7", "seed = 8", "app_memory_growth < 150%"),
+        ("seed = 7", "seed = 8", "log_bytes_per_request in 'redis down' <= 2x log_bytes_per_request in steady"),
     ] {
         let text = APP.replace(from, to).replace("errors < 1%", rule);
         if let Err(errors) = parse("app.toml", &text) {

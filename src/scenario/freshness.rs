@@ -1,0 +1,169 @@
+//! What a scenario says about freshness, and the kinds that stale and wrong answers are sorted into.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Path, Request, Scenario, TargetSpec};
+
+/// How stale answers are looked into.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FreshnessSpec {
+    /// How long an app may take until a write shows everywhere: what is stale no longer than this is transient.
+    pub settle: Duration,
+    /// How long the app keeps an answer at most, where the scenario says so.
+    pub ttl: Option<Duration>,
+    /// Most probe reads, as a share of the requests sent.
+    pub probes: f64,
+}
+
+impl Default for FreshnessSpec {
+    fn default() -> Self {
+        Self { settle: Duration::from_secs(1), ttl: None, probes: 0.01 }
+    }
+}
+
+/// How a list's items are held against the writes of these items.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListSpec {
+    /// Path template of its items, as in the requests that write them: `/posts/{post}`.
+    pub of: String,
+    /// JSON field of the array; `None`: the body itself is the array.
+    pub items: Option<String>,
+    /// Field of an item that holds its key.
+    pub id: String,
+    /// Field of an item that holds its version. `None`: only deleted items are looked for.
+    pub version: Option<String>,
+}
+
+/// What became of a stale answer when it was looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StaleKind {
+    /// Gone within [`FreshnessSpec::settle`].
+    Transient,
+    /// Still there after it: an invalidation was lost, or an old value was stored behind it.
+    Stuck,
+    /// Still there a second after [`FreshnessSpec::ttl`]: the entry has no TTL.
+    BeyondTtl,
+    /// The answer past the cache is as old: not the cache's doing.
+    SourceRegressed,
+    /// The run ended before it could be told, or too many others were being looked at.
+    Unsorted,
+}
+
+impl StaleKind {
+    /// Every kind, in the order in which reports list them.
+    pub const ALL: [Self; 5] = [Self::Transient, Self::Stuck, Self::BeyondTtl, Self::SourceRegressed, Self::Unsorted];
+
+    /// In words, for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Stuck => "stuck",
+            Self::BeyondTtl => "beyond its TTL",
+            Self::SourceRegressed => "the source regressed",
+            Self::Unsorted => "unsorted",
+        }
+    }
+}
+
+/// How an answer was wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WrongKind {
+    /// Another item's.
+    OtherItem,
+    /// Another user's.
+    OtherUser,
+    /// A value that nobody wrote.
+    NeverWritten,
+    /// Put together from two values.
+    Torn,
+    /// "Not found" for an item that is there.
+    Lost,
+}
+
+impl WrongKind {
+    /// Every kind, in the order in which reports list them.
+    pub const ALL: [Self; 5] = [Self::OtherItem, Self::OtherUser, Self::NeverWritten, Self::Torn, Self::Lost];
+
+    /// In words, for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OtherItem => "another item's",
+            Self::OtherUser => "another user's",
+            Self::NeverWritten => "never written",
+            Self::Torn => "torn",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+impl Request {
+    /// Whether its body holds `{version}`, so that cacheproof and not the app numbers the versions.
+    pub fn assigns_version(&self) -> bool {
+        self.body.as_ref().is_some_and(|body| body.contains("{version}"))
+    }
+
+    /// Whether it changes an item whose later reads can be held against it.
+    pub fn changes_item(&self) -> bool {
+        !self.method.is_read() && self.item_key().is_some()
+    }
+}
+
+impl Scenario {
+    /// Whether freshness is judged by versions; without, only by comparing answers at rest.
+    pub fn has_versions(&self) -> bool {
+        self.target.version.is_some()
+    }
+
+    /// Whether cached and uncached answers are compared at the end of each cached phase: answers carry no version,
+    /// something is written, and there is a way past the cache.
+    pub fn compares_at_rest(&self) -> bool {
+        !self.has_versions()
+            && self.target.bypass.is_some()
+            && self.traffic.requests.iter().any(|read| {
+                self.traffic
+                    .requests
+                    .iter()
+                    .any(|write| read.method.is_read() && write.changes_item() && read.template() == write.template())
+            })
+    }
+
+    /// Whether they are compared after this phase: it goes through the cache, and is judged.
+    pub fn compares_after(&self, phase: usize) -> bool {
+        self.compares_at_rest()
+            && self.phases.get(phase).is_some_and(|phase| phase.path == Path::Cached && !phase.warm_up)
+    }
+
+    /// Path templates of the items that something writes, each once.
+    pub fn written_templates(&self) -> BTreeSet<&str> {
+        self.traffic.requests.iter().filter(|request| request.changes_item()).map(Request::template).collect()
+    }
+
+    /// Whether an answer to this request can be told to be wrong in this way; `None`: in any.
+    pub fn can_be_wrong(&self, request: &Request, kind: Option<WrongKind>) -> bool {
+        let can = |kind| can_be_wrong(&self.target, &self.traffic.requests, request, kind);
+        kind.map_or_else(|| WrongKind::ALL.into_iter().any(can), can)
+    }
+}
+
+/// Whether answers to `request` can be told to be wrong in this way.
+pub(super) fn can_be_wrong(target: &TargetSpec, requests: &[Request], request: &Request, kind: WrongKind) -> bool {
+    let tokens = !target.tokens.is_empty() && request.has_identity();
+    let is_written = |write: &Request| write.changes_item() && write.template() == request.template();
+    match kind {
+        WrongKind::OtherItem => tokens || (target.identity.is_some() && request.has_identity()),
+        WrongKind::OtherUser => request.owner.is_some(),
+        WrongKind::Torn => tokens && target.tokens.len() > 1,
+        WrongKind::NeverWritten => {
+            let assigned = |write: &Request| is_written(write) && write.assigns_version();
+            tokens || (target.version.is_some() && request.method.is_read() && requests.iter().any(assigned))
+        }
+        WrongKind::Lost => {
+            request.method.is_read() && requests.iter().any(|write| write.writes_item() && is_written(write))
+        }
+    }
+}

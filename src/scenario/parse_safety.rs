@@ -1,0 +1,80 @@
+//! `[safety]`: what keeps faults in bounds.
+
+use super::parse::read_rule;
+use super::problem::Problem;
+use super::reader::Section;
+use super::resolve::Context;
+use super::{Abort, Limit, MAX_FAULT, Metric, Phase, Rule, SafetySpec, Victim, schema};
+
+/// Everything but the steady state, whose rules speak of the phases.
+pub(super) fn safety(root: &Section<'_>) -> SafetySpec {
+    let Some(section) = root.section("safety", "[safety]", schema::SAFETY) else { return SafetySpec::default() };
+    let mut abort = Vec::new();
+    for text in section.strings("abort").unwrap_or_default() {
+        match Abort::parse(text.value) {
+            Ok(one) => abort.push(one),
+            Err((message, help)) => section.problems.add(Problem::new(message).at(text.span).help(help)),
+        }
+    }
+    let mut allow = Vec::new();
+    for name in section.strings("allow").unwrap_or_default() {
+        match name.value {
+            "redis" => allow.push(Victim::Redis),
+            "postgres" => allow.push(Victim::Postgres),
+            other => {
+                let message = format!("\"{other}\" is no external server");
+                let help = "write \"redis\" or \"postgres\": what cacheproof started itself needs no word";
+                section.problems.add(Problem::new(message).at(name.span).help(help));
+            }
+        }
+    }
+    let max_fault = section.time("max_fault", false, "max_fault = \"60s\"").map_or(MAX_FAULT, |time| time.value);
+    SafetySpec { max_fault, abort, steady: None, allow }
+}
+
+/// The rules of the steady state.
+pub(super) fn steady(root: &Section<'_>, text: &str, context: &Context<'_>, phases: &[Phase]) -> Option<Vec<Rule>> {
+    // Its keys were checked the first time.
+    let section = root.get("safety")?.inner.get_ref().as_table()?;
+    let section = Section::any(root, section, root.get("safety")?.span(), "[safety]");
+    let texts = section.strings("steady")?;
+    let refuse = |span, message: String, help: &str| {
+        section.problems.add(Problem::new(message).at(span).help(help));
+    };
+    if phases.first().is_some_and(|phase| !phase.faults.is_empty()) {
+        let span = section.key_span("steady").unwrap_or_default();
+        let message = "nothing is measured before the first fault, which is in the first phase";
+        refuse(span, message.to_owned(), "add a [[phase]] without a fault in front, or leave \"steady\" out");
+    }
+    let mut rules = Vec::new();
+    for rule in texts {
+        let Some(read) = read_rule(&section, text, &rule, context) else { continue };
+        let help = "errors, availability, hit_rate, fallbacks, stale, wrong_answers, mean, max and percentiles can be \
+                    held against a value; \"on\" and \"for\" may narrow them";
+        if !can_be_steady(read.term.metric) || !matches!(read.limit, Limit::Value(_)) {
+            refuse(rule.span, "this can't be told before the first fault".to_owned(), help);
+        } else if read.term.phase.is_some() {
+            refuse(rule.span, "the steady state is that before the first fault".to_owned(), "leave \"in …\" out");
+        } else {
+            rules.push(read);
+        }
+    }
+    Some(rules)
+}
+
+/// What the windows of a run so far can tell.
+fn can_be_steady(metric: Metric) -> bool {
+    matches!(
+        metric,
+        Metric::ResponsePercentile(_)
+            | Metric::ServicePercentile(_)
+            | Metric::Mean
+            | Metric::Max
+            | Metric::Errors
+            | Metric::Availability
+            | Metric::HitRate
+            | Metric::Fallbacks
+            | Metric::WrongAnswers
+            | Metric::Stale
+    )
+}
