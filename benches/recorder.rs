@@ -38,6 +38,9 @@ fn recorder(criterion: &mut Criterion) {
     group.bench_function("drain 40 000 answers into a window", |bencher| {
         bencher.iter_batched(filled, |recorder| recorder.drain(1.0, 0), BatchSize::LargeInput);
     });
+    group.bench_function("count 40 000 answers for a pulse", |bencher| {
+        bencher.iter_batched(filled, |recorder| (recorder.pulse(0.1), recorder), BatchSize::LargeInput);
+    });
     group.finish();
 }
 

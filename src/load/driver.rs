@@ -14,8 +14,8 @@ use goose::{GooseAttack, GooseError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{ArrivalTimes, Exchange};
-use crate::observe::{Answer, Recorder};
+use super::{ArrivalTimes, Exchange, Freshness};
+use crate::observe::{Answer, AtRest, Recorder};
 use crate::scenario::Drive;
 use crate::target::client_builder;
 
@@ -38,6 +38,15 @@ pub enum LoadError {
         "this is a defect of cacheproof or of its surroundings (open files? `cacheproof doctor` tells)"
     ))]
     Engine(String),
+}
+
+/// The app did not come to rest after a phase.
+#[derive(Clone, Copy, Debug)]
+pub struct Restless {
+    /// Requests that wait to be sent, or for their answer.
+    pub waiting: u64,
+    /// For how long that was waited for.
+    pub patience: Duration,
 }
 
 /// One request that is due.
@@ -169,6 +178,38 @@ impl Driver {
     /// Arrivals that are due and wait for a free connection.
     pub fn backlog(&self) -> u64 {
         self.shared.queue.len() as u64
+    }
+
+    /// What judges the answers; it outlives the load.
+    pub fn freshness(&self) -> Arc<Freshness> {
+        Arc::clone(&self.shared.exchange.freshness)
+    }
+
+    /// Compares cached with uncached answers after a phase, where the answers carry no version. Nothing is sent
+    /// meanwhile. `Ok(None)`: there is nothing to compare.
+    ///
+    /// # Errors
+    /// [`Restless`]: requests of the phase were on their way still; what they write between two looks would count as
+    /// stale.
+    pub async fn compare_at_rest(&self, phase: usize) -> Result<Option<AtRest>, Restless> {
+        let scenario = &self.shared.exchange.scenario;
+        if !scenario.compares_after(phase) {
+            return Ok(None);
+        }
+        self.shared.phase.store(NO_PHASE, Ordering::SeqCst);
+        let patience = scenario.traffic.timeout + Duration::from_secs(1);
+        let deadline = Instant::now() + patience;
+        // Twice in a row: between taking an arrival and sending it, a user shows nowhere.
+        let mut quiet = 0;
+        while quiet < 2 {
+            let waiting = self.backlog() + self.shared.in_flight.load(Ordering::SeqCst) as u64;
+            quiet = if waiting == 0 { quiet + 1 } else { 0 };
+            if waiting > 0 && Instant::now() >= deadline {
+                return Err(Restless { waiting, patience });
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(self.shared.exchange.freshness.compare_at_rest(phase).await)
     }
 
     /// The examples of trouble kept since the last call.

@@ -6,13 +6,14 @@
 mod arrivals;
 mod driver;
 mod exchange;
+mod freshness;
 mod keys;
 mod plan;
-mod versions;
+mod request;
 
 pub use arrivals::*;
 pub use driver::*;
 pub use exchange::*;
+pub use freshness::*;
 pub use keys::*;
 pub use plan::*;
-pub use versions::*;

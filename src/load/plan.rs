@@ -6,7 +6,8 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::Keys;
-use crate::scenario::{Method, Request, Scenario, placeholders};
+use crate::scenario::{Request, Scenario, placeholders};
+use crate::target::Asked;
 
 /// Turns (phase, index) into a request, always the same one for the same seed.
 #[derive(Debug)]
@@ -23,6 +24,9 @@ pub struct TrafficPlan {
 struct PlannedRequest {
     path: Template,
     body: Option<Template>,
+    headers: Vec<(String, Template)>,
+    /// Key space of the user in the headers that answers are held against.
+    owner: Option<String>,
     /// Key space of the item that the path names, where it names one.
     item: Option<String>,
     template: String,
@@ -37,8 +41,10 @@ pub struct Call {
     pub path: String,
     /// JSON body.
     pub body: Option<String>,
-    /// Id of the item that the path names: what the answer's identity must be. `None` for lists and creates.
-    pub item: Option<u64>,
+    /// Headers with their values.
+    pub headers: Vec<(String, String)>,
+    /// Id of the item that the path names (`None` for lists and creates), and the user it is sent as.
+    pub asked: Asked,
 }
 
 /// Streams of the seed: arrivals use the phase's number, these lie beyond any.
@@ -77,38 +83,49 @@ impl TrafficPlan {
         let total = self.weights.last().copied().unwrap_or(0.0);
         let point = random.random_range(0.0..total.max(f64::MIN_POSITIVE));
         let request = self.weights.partition_point(|weight| *weight <= point).min(self.requests.len() - 1);
+        self.fill(request, BTreeMap::new(), &mut random)
+    }
+
+    /// The same request for another item: the `shift`th behind its own, the first behind the last.
+    pub fn shifted(&self, phase: usize, index: u64, shift: u64) -> Call {
+        let call = self.call(phase, index);
+        let Some((item, keys)) = call.asked.item.zip(self.items(call.request)) else { return call };
+        self.of_item(call.request, (item - 1 + shift) % keys + 1)
+    }
+
+    /// A request of this kind for this item.
+    pub fn of_item(&self, request: usize, id: u64) -> Call {
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed ^ id.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let item = self.requests[request].item.iter().map(|space| (space.clone(), id)).collect();
+        self.fill(request, item, &mut random)
+    }
+
+    /// How many items the path of this kind of request can name.
+    pub fn items(&self, request: usize) -> Option<u64> {
+        Some(self.keys.get(self.requests[request].item.as_ref()?)?.size())
+    }
+
+    fn fill(&self, request: usize, mut drawn: BTreeMap<String, u64>, random: &mut ChaCha8Rng) -> Call {
         let planned = &self.requests[request];
-        let mut drawn = BTreeMap::new();
-        let path = planned.path.fill(&self.keys, &mut drawn, &mut random);
-        let body = planned.body.as_ref().map(|body| body.fill(&self.keys, &mut drawn, &mut random));
-        let item = planned.item.as_ref().and_then(|space| drawn.get(space).copied());
-        Call { request, path, body, item }
+        let path = planned.path.fill(&self.keys, &mut drawn, random);
+        let body = planned.body.as_ref().map(|body| body.fill(&self.keys, &mut drawn, random));
+        let mut header =
+            |(name, value): &(String, Template)| (name.clone(), value.fill(&self.keys, &mut drawn, random));
+        let headers = planned.headers.iter().map(&mut header).collect();
+        let id = |space: &Option<String>| drawn.get(space.as_ref()?).copied();
+        let asked = Asked { item: id(&planned.item), owner: id(&planned.owner) };
+        Call { request, path, body, headers, asked }
     }
 
     /// One request of this kind for item 1 of every key space: to look at the app before the load begins.
     pub fn first_call(&self, request: usize) -> Call {
-        let planned = &self.requests[request];
-        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
-        let mut drawn = self.keys.keys().map(|space| (space.clone(), 1)).collect();
-        let path = planned.path.fill(&self.keys, &mut drawn, &mut random);
-        let body = planned.body.as_ref().map(|body| body.fill(&self.keys, &mut drawn, &mut random));
-        let item = planned.item.as_ref().map(|_| 1);
-        Call { request, path, body, item }
+        let drawn = self.keys.keys().map(|space| (space.clone(), 1)).collect();
+        self.fill(request, drawn, &mut ChaCha8Rng::seed_from_u64(self.seed))
     }
 
     /// The path template, without its query, by which writes and reads of one item find each other.
     pub fn template(&self, request: usize) -> &str {
         &self.requests[request].template
-    }
-
-    /// Templates of the items that the traffic writes, with their number: what needs a freshness floor.
-    pub fn written_items(&self, requests: &[Request]) -> Vec<(String, u64)> {
-        requests
-            .iter()
-            .zip(&self.requests)
-            .filter(|(request, _)| matches!(request.method, Method::Put | Method::Patch))
-            .filter_map(|(_, planned)| Some((planned.template.clone(), self.keys.get(planned.item.as_ref()?)?.size())))
-            .collect()
     }
 }
 
@@ -116,7 +133,11 @@ fn plan_request(request: &Request, scenario: &Scenario) -> PlannedRequest {
     let path = Template::of(&request.path, scenario);
     let template = request.template().to_owned();
     let item = request.item_key().and_then(|name| Some(scenario.key_space(name)?.0.to_owned()));
-    PlannedRequest { path, body: request.body.as_ref().map(|body| Template::of(body, scenario)), item, template }
+    let headers = request.headers.iter().map(|(name, value)| (name.clone(), Template::of(value, scenario))).collect();
+    let owner = request.owner.as_ref().and_then(|_| request.owner_key());
+    let owner = owner.and_then(|key| Some(scenario.key_space(key)?.0.to_owned()));
+    let body = request.body.as_ref().map(|body| Template::of(body, scenario));
+    PlannedRequest { path, body, headers, owner, item, template }
 }
 
 /// Text with placeholders.
@@ -238,9 +259,9 @@ lasts = "1s"
             assert!((seen - share).abs() < 0.02, "request {request}: {seen}");
         }
         let list = calls.iter().find(|call| call.request == 1).unwrap();
-        assert_eq!(list.item, None, "a page is no item: {list:?}");
+        assert_eq!(list.asked.item, None, "a page is no item: {list:?}");
         let update = calls.iter().find(|call| call.request == 2).unwrap();
-        let id = update.item.unwrap();
+        let id = update.asked.item.unwrap();
         assert_eq!(update.path, format!("/posts/{id}?by={id}"));
         let body: serde_json::Value = serde_json::from_str(update.body.as_ref().unwrap()).unwrap();
         assert_eq!(body["post"], id);
@@ -248,8 +269,19 @@ lasts = "1s"
 
     #[test]
     fn a_write_and_a_read_of_one_item_find_each_other() {
-        let (scenario, plan) = plan();
-        assert_eq!(plan.written_items(&scenario.traffic.requests), [("/posts/{post}".to_owned(), 50)]);
+        let (_, plan) = plan();
         assert_eq!(plan.template(0), plan.template(2));
+    }
+
+    #[test]
+    fn a_write_that_has_to_go_elsewhere_goes_to_the_next_item_behind_the_last_to_the_first() {
+        let (_, plan) = plan();
+        let (index, update) =
+            (0..).map(|index| (index, plan.call(0, index))).find(|(_, call)| call.request == 2).unwrap();
+        let id = update.asked.item.unwrap();
+        let other = plan.shifted(0, index, 51 - id);
+        assert_eq!(other.path, "/posts/1?by=1", "from {id}");
+        assert_eq!(other, plan.shifted(0, index, 51 - id), "always the same");
+        assert_eq!(other.request, 2);
     }
 }

@@ -86,7 +86,7 @@ pub(crate) fn figures(
 /// The phases of a path that are fair to compare: judged, begun, before anything was broken; where there is
 /// none, those without a fault of their own; where there is none either, all judged.
 pub(crate) fn compared_phases(scenario: &Scenario, seen: &Measurements, path: Path) -> Vec<usize> {
-    let first_fault = scenario.phases.iter().position(|phase| phase.fault.is_some()).unwrap_or(usize::MAX);
+    let first_fault = scenario.phases.iter().position(|phase| !phase.faults.is_empty()).unwrap_or(usize::MAX);
     let of = |fair: &dyn Fn(usize) -> bool| -> Vec<usize> {
         scenario
             .phases
@@ -102,7 +102,7 @@ pub(crate) fn compared_phases(scenario: &Scenario, seen: &Measurements, path: Pa
     if !before.is_empty() {
         return before;
     }
-    let whole = of(&|index| scenario.phases[index].fault.is_none());
+    let whole = of(&|index| scenario.phases[index].faults.is_empty());
     if whole.is_empty() { of(&|_| true) } else { whole }
 }
 
@@ -187,7 +187,8 @@ impl Sides {
     }
 }
 
-/// What Redis itself counted in each judged cached phase, beside what the answers said; a sentence each.
+/// What Redis itself counted in each judged cached phase, beside what the answers said; a sentence each. Redis counts look-ups of keys,
+/// and a read may look up more than one: its value and the tags it is invalidated by.
 pub(crate) fn redis_lookups(scenario: &Scenario, seen: &Measurements) -> Vec<(usize, String)> {
     let judged = seen.phases.keys().filter_map(|index| Some((*index, scenario.phases.get(*index)?)));
     judged
@@ -196,11 +197,12 @@ pub(crate) fn redis_lookups(scenario: &Scenario, seen: &Measurements) -> Vec<(us
             let (hits, misses) = seen.redis_lookups(index)?;
             let said = |wanted| numbers::count(seen.count(|key| key.phase == index && key.outcome == wanted));
             let text = format!(
-                "Redis counted {} hits, {} misses (keyspace_hits, keyspace_misses); answers said {} hits, {} misses.",
-                numbers::count(hits),
-                numbers::count(misses),
+                "answers said {} hits, {} misses; Redis found {} keys and missed {} (keyspace_hits, keyspace_misses: of every \
+                 look-up, those for tags and for the cache's own upkeep among them).",
                 said(Outcome::Hit),
-                said(Outcome::Miss)
+                said(Outcome::Miss),
+                numbers::count(hits),
+                numbers::count(misses)
             );
             Some((index, text))
         })

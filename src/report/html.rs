@@ -5,6 +5,7 @@ use crate::verdict::{Ruling, numbers};
 use super::View;
 use super::charts::{Svg, style};
 use super::figures::Compared;
+use super::html_stale::stale;
 use super::html_tables::{examples, faults, outcomes, phases, requests, servers};
 use super::text::{escape, one_line, with_code};
 
@@ -36,19 +37,24 @@ pub(super) fn page(view: &View<'_>, charts: &[Svg]) -> String {
         section("Faults", &faults(view)),
         section("Phases", &phases(view)),
         section("Outcomes", &outcomes(view)),
+        section("Stale reads", &stale(view)),
         section("Examples of trouble", &examples(view)),
         section("Servers and machine", &servers(view)),
         details("Each kind of request", &requests(view)),
         details("How to reproduce", &reproduce(view)),
         footer(view),
     ];
+    document(&format!("{word}: {title}"), &sections.concat())
+}
+
+/// A whole page around a body.
+pub(super) fn document(title: &str, body: &str) -> String {
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{word}: {title}</title>\n<style>\n{CSS}{}</style>\n</head>\n<body>\n<main>\n{}</main>\n</body>\n</html>\n",
-        style(),
-        sections.concat()
+         <title>{title}</title>\n<style>\n{CSS}{}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
+        style()
     )
 }
 
@@ -82,7 +88,7 @@ fn is_unit(rest: &[char]) -> bool {
     ["ns", "µs", "ms", "s", "B", "KiB", "MiB", "GiB", "TiB"].contains(&word.as_str())
 }
 
-fn section(title: &str, body: &str) -> String {
+pub(super) fn section(title: &str, body: &str) -> String {
     if body.is_empty() { String::new() } else { format!("<section>\n<h2>{title}</h2>\n{body}\n</section>\n") }
 }
 
@@ -91,7 +97,7 @@ fn details(title: &str, body: &str) -> String {
 }
 
 /// Sign and word of a ruling.
-fn ruling(ruling: Ruling) -> String {
+pub(super) fn ruling(ruling: Ruling) -> String {
     format!("{}&nbsp;{}", ruling.sign(), ruling.as_str())
 }
 

@@ -2,26 +2,33 @@
 
 use std::collections::BTreeMap;
 
-use crate::observe::{Outcome, ServerFacts};
+use crate::observe::{NodeFacts, Outcome, ServerFacts};
 use crate::scenario::Path;
 use crate::verdict::numbers;
 
 use super::View;
+use super::faults::{limits, told};
 use super::figures::{Figures, errors, figures, or_dash, redis_lookups};
 use super::html::{name, sentence};
 use super::text::{escape, one_line};
 
 /// How many examples of trouble are shown.
 const EXAMPLES: usize = 30;
+/// How many steps of faults are shown.
+const STEPS: usize = 120;
 
 /// A table of a head and lines; cells are HTML. A head that begins with `#` is of numbers.
-fn table(head: &[&str], lines: &[Vec<String>]) -> String {
+pub(super) fn table(head: &[&str], lines: &[Vec<String>]) -> String {
     if lines.is_empty() {
         return String::new();
     }
-    let class = |column: usize| if head[column].starts_with('#') { " class=\"n\"" } else { "" };
+    let class =
+        |column: usize| if head[column].len() > 1 && head[column].starts_with('#') { " class=\"n\"" } else { "" };
     let heads: String = (0..head.len())
-        .map(|index| format!("<th{}>{}</th>", class(index), head[index].trim_start_matches('#')))
+        .map(|index| {
+            let words = if head[index].len() > 1 { head[index].trim_start_matches('#') } else { head[index] };
+            format!("<th{}>{words}</th>", class(index))
+        })
         .collect();
     let body: String = lines
         .iter()
@@ -157,30 +164,80 @@ pub(super) fn outcomes(view: &View<'_>) -> String {
     if present.is_empty() { String::new() } else { table(&head, &lines) + &redis }
 }
 
+/// What was done, what was promised about it, and what happened.
 pub(super) fn faults(view: &View<'_>) -> String {
-    let windows = view.seen.fault_windows();
-    let lines: Vec<Vec<String>> = windows
+    let told = told(view);
+    let lines: Vec<Vec<String>> = told
         .iter()
         .map(|fault| {
+            let promised: Vec<String> = fault
+                .promised
+                .iter()
+                .map(|(ruling, rule)| {
+                    let word = ruling.as_str();
+                    let rule = escape(&one_line(rule, 120));
+                    format!(
+                        "<p><span class=\"{word}\" title=\"{word}\">{}</span>&nbsp;<code>{rule}</code></p>",
+                        ruling.sign()
+                    )
+                })
+                .collect();
             vec![
-                name(&fault.what),
-                format!("<bdi>{}</bdi>", name(view.phase_name(fault.phase))),
-                numbers::moment(fault.from),
-                or_dash(fault.seen, |at| format!("after {}", numbers::time(at - fault.from))),
-                or_dash(fault.undone, numbers::moment),
-                or_dash(fault.back, |at| match fault.undone {
-                    Some(undone) => format!("after {}", numbers::time(at - undone)),
-                    None => numbers::moment(at),
-                }),
+                fault.number.to_string(),
+                format!(
+                    "<strong>{}</strong><br><span class=\"muted\">{}<br>Seen: {}</span>",
+                    name(&fault.outcome.window.what),
+                    sentence(&fault.done),
+                    sentence(&fault.seen)
+                ),
+                format!(
+                    "<bdi>{}</bdi><br>at {},<br>{}",
+                    name(fault.phase),
+                    sentence(&numbers::moment(fault.outcome.window.from)),
+                    sentence(&lasted(&fault.lasted))
+                ),
+                if promised.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    format!("<div class=\"promised\">{}</div>", promised.concat())
+                },
+                sentence(&fault.noticed),
+                fault.availability.clone(),
+                fault.trouble.clone(),
+                sentence(&fault.recovered),
+                sentence(&fault.hit_rate),
             ]
         })
         .collect();
-    let summary = table(&["Fault", "Phase", "#Injected at", "#Seen to work", "#Undone at", "#Back"], &lines);
+    if lines.is_empty() {
+        return String::new();
+    }
+    let head = [
+        "#",
+        "What was broken",
+        "Where, when",
+        "Promised",
+        "Noticed by users",
+        "#Available",
+        "#Trouble",
+        "Service back",
+        "Hit rate back",
+    ];
+    let hints: String = told
+        .iter()
+        .flat_map(|fault| fault.outcome.hints.iter().map(move |hint| (fault, hint)))
+        .map(|(fault, hint)| {
+            format!("<li>{} {}: {}</li>\n", fault.number, name(&fault.outcome.window.what), sentence(hint))
+        })
+        .collect();
+    let hints = if hints.is_empty() { hints } else { format!("<h3>What it looks like</h3>\n<ul>\n{hints}</ul>\n") };
+    let limits: String =
+        limits(view).iter().map(|text| format!("<p class=\"muted\">{}</p>\n", sentence(text))).collect();
     let steps: String = view
         .seen
         .faults
         .iter()
-        .take(60)
+        .take(STEPS)
         .map(|(at, event)| {
             format!(
                 "<li><span class=\"num\">{}</span> {}: {}</li>\n",
@@ -190,7 +247,15 @@ pub(super) fn faults(view: &View<'_>) -> String {
             )
         })
         .collect();
-    if lines.is_empty() { String::new() } else { format!("{summary}\n<ul>\n{steps}</ul>") }
+    let summary = table(&head, &lines).replacen("<th>#</th>", "<th title=\"as in the charts\">#</th>", 1);
+    format!(
+        "{summary}\n{limits}{hints}<details class=\"inner\">\n<summary>Step by step</summary>\n<ul>\n{steps}</ul>\n</details>"
+    )
+}
+
+/// `for 5 s`, `over at once`, `never undone`.
+fn lasted(lasted: &str) -> String {
+    if lasted.starts_with(|letter: char| letter.is_ascii_digit()) { format!("for {lasted}") } else { lasted.to_owned() }
 }
 
 pub(super) fn examples(view: &View<'_>) -> String {
@@ -214,6 +279,17 @@ pub(super) fn examples(view: &View<'_>) -> String {
     table(&["Kind", "Phase", "Request", "What was wrong"], &lines) + &more
 }
 
+/// Every server of a deployment and where the app finds it.
+fn nodes(server: &ServerFacts) -> String {
+    let node = |node: &NodeFacts| {
+        let proxy =
+            node.proxy.as_ref().map_or_else(String::new, |proxy| format!(", proxy <code>{}</code>", name(proxy)));
+        let what = format!("{} ({})", name(&node.name), name(&node.role));
+        format!("<br><span class=\"muted\">{what}: <code>{}</code>{proxy}</span>", name(&node.address))
+    };
+    server.nodes.iter().map(node).collect()
+}
+
 pub(super) fn servers(view: &View<'_>) -> String {
     let server = |what: &str, server: &ServerFacts| {
         let settings: Vec<String> = server
@@ -224,11 +300,15 @@ pub(super) fn servers(view: &View<'_>) -> String {
             })
             .collect();
         let image = server.image.as_ref().map_or_else(String::new, |image| format!(" <code>{}</code>", name(image)));
+        let topology = match server.topology.as_str() {
+            "" | "standalone" => String::new(),
+            several => format!("<br>{}", name(several)),
+        };
         vec![
             what.to_owned(),
-            format!("{}{image}", name(&server.version)),
+            format!("{}{image}{topology}", name(&server.version)),
             format!("{}<br><span class=\"muted\">{}</span>", name(&server.provider), sentence(&server.why)),
-            format!("<code>{}</code>", name(&server.url)),
+            format!("<code>{}</code>{}", name(&server.url), nodes(server)),
             settings.join("<br>"),
         ]
     };

@@ -3,11 +3,13 @@
 
 use serde::Serialize;
 
-use crate::observe::{FaultWindow, Outcome, RunEnded, StackReady, TargetReady};
+use crate::observe::{Outcome, ProxyCost, RunEnded, StackReady, TargetReady};
 use crate::scenario::Path;
 use crate::verdict::Verdict;
 
+use super::faults::{Fault, for_programs};
 use super::figures::{Figures, figures};
+use super::stale::{Told as Freshness, told as freshness};
 use super::{SUMMARY_VERSION, Sides, View};
 
 #[derive(Serialize)]
@@ -20,7 +22,9 @@ struct Summary<'a> {
     phases: Vec<PhaseFigures<'a>>,
     outcomes: Vec<OutcomeCount<'a>>,
     faults: Vec<Fault<'a>>,
+    freshness: Option<Freshness<'a>>,
     stack: Option<&'a StackReady>,
+    proxy: Option<&'a ProxyCost>,
     target: Option<&'a TargetReady>,
 }
 
@@ -59,28 +63,10 @@ struct OutcomeCount<'a> {
     count: u64,
 }
 
-#[derive(Serialize)]
-struct Fault<'a> {
-    phase: &'a str,
-    what: String,
-    injected: f64,
-    seen: Option<f64>,
-    undone: Option<f64>,
-    back: Option<f64>,
-}
-
 pub(super) fn summary(view: &View<'_>) -> Vec<u8> {
     let (scenario, seen) = (view.scenario, view.seen);
     let start = seen.start.as_ref();
     let text = |pick: fn(&crate::observe::RunStarted) -> &str| start.map_or("", pick);
-    let fault = |window: FaultWindow| Fault {
-        phase: view.phase_name(window.phase),
-        what: window.what,
-        injected: window.from,
-        seen: window.seen,
-        undone: window.undone,
-        back: window.back,
-    };
     let summary = Summary {
         schema: SUMMARY_VERSION,
         cacheproof: text(|start| &start.cacheproof),
@@ -126,8 +112,10 @@ pub(super) fn summary(view: &View<'_>) -> Vec<u8> {
                 count: totals.count(),
             })
             .collect(),
-        faults: seen.fault_windows().into_iter().map(fault).collect(),
+        faults: for_programs(view),
+        freshness: freshness(view),
         stack: seen.stack.as_ref(),
+        proxy: seen.proxy.as_ref(),
         target: seen.target.as_ref(),
     };
     let mut bytes = serde_json::to_vec_pretty(&summary).expect("a summary holds nothing that JSON cannot");

@@ -1,13 +1,19 @@
 //! report.md: for job summaries and pull-request comments, which allow 64 KiB and headings from h3 on.
 
+use crate::observe::ServerFacts;
 use crate::verdict::{Ruling, Verdict, numbers};
 
 use super::View;
+use super::faults::told;
 use super::figures::{Compared, errors, figures, or_dash, redis_lookups};
+use super::markdown_stale::stale;
 use super::text::{code, fence, lines, markdown, with_code};
 
 /// Room for a comment's 65 536 characters with something around it.
 pub(super) const MOST_BYTES: usize = 60_000;
+
+/// More faults than these are counted, not listed: a page that is cut loses the whole table.
+const MOST_FAULTS: usize = 40;
 
 /// The whole page in at most `most` bytes: sections that do not fit are left out whole, verdict first.
 pub(super) fn page(view: &View<'_>, most: usize) -> String {
@@ -18,6 +24,7 @@ pub(super) fn page(view: &View<'_>, most: usize) -> String {
         validity(view),
         phases(view),
         faults(view),
+        stale(view),
         examples(view),
         environment(view),
         reproduce(view),
@@ -155,26 +162,51 @@ fn phases(view: &View<'_>) -> String {
 }
 
 fn faults(view: &View<'_>) -> String {
-    let windows = view.seen.fault_windows();
-    if windows.is_empty() {
+    let told = told(view);
+    if told.is_empty() {
         return String::new();
     }
     let mut text =
-        "### Faults\n\n| Fault | Phase | Injected | Seen to work | Undone | Back |\n|---|---|---:|---:|---:|---:|\n"
+        "### Faults\n\n| # | What was broken | Where, when | Lasted | Promised | Noticed by users | Available | \
+                    Trouble | Service back | Hit rate back |\n|---:|---|---|---:|---|---|---:|---:|---|---|\n"
             .to_owned();
-    for fault in windows {
+    for fault in told.iter().take(MOST_FAULTS) {
+        let promised: Vec<String> = fault
+            .promised
+            .iter()
+            .map(|(ruling, rule)| {
+                let sign = sign(*ruling).split(' ').next().unwrap_or_default();
+                format!("{sign} {}", code(rule, 120))
+            })
+            .collect();
         text += &format!(
-            "| {} | {} | {} | {} | {} | {} |\n",
-            markdown(&fault.what, 60),
-            markdown(view.phase_name(fault.phase), 60),
-            numbers::moment(fault.from),
-            or_dash(fault.seen, |at| format!("+{}", numbers::time(at - fault.from))),
-            or_dash(fault.undone, numbers::moment),
-            or_dash(fault.back, |at| match fault.undone {
-                Some(undone) => format!("+{}", numbers::time(at - undone)),
-                None => numbers::moment(at),
-            }),
+            "| {} | {} | {}, {} | {} | {} | {} | {} | {} | {} | {} |\n",
+            fault.number,
+            markdown(&fault.outcome.window.what, 60),
+            markdown(fault.phase, 60),
+            numbers::moment(fault.outcome.window.from),
+            fault.lasted,
+            if promised.is_empty() { "nothing".to_owned() } else { promised.join("<br>") },
+            fault.noticed,
+            fault.availability,
+            fault.trouble,
+            fault.recovered,
+            fault.hit_rate
         );
+    }
+    if told.len() > MOST_FAULTS {
+        text += &format!("\n…and {} more.\n", told.len() - MOST_FAULTS);
+    }
+    let hints: Vec<String> = told
+        .iter()
+        .take(MOST_FAULTS)
+        .flat_map(|fault| fault.outcome.hints.iter().map(move |hint| (fault, hint)))
+        .map(|(fault, hint)| {
+            format!("- {} {}: {}\n", fault.number, markdown(&fault.outcome.window.what, 60), markdown(hint, 300))
+        })
+        .collect();
+    if !hints.is_empty() {
+        text += &format!("\n{}", hints.concat());
     }
     text
 }
@@ -196,6 +228,17 @@ fn examples(view: &View<'_>) -> String {
     text + "\n</details>\n"
 }
 
+/// How many servers there are of it, where it is not one.
+fn several(server: &ServerFacts) -> String {
+    let count = |role: &str| match server.nodes.iter().filter(|node| node.role == role).count() {
+        0 => None,
+        1 => Some(format!("1 {role}")),
+        many => Some(format!("{many} {role}s")),
+    };
+    let counts: Vec<String> = ["master", "replica", "sentinel"].into_iter().filter_map(count).collect();
+    if server.nodes.len() < 2 { String::new() } else { format!(" ({}: {})", server.topology, counts.join(", ")) }
+}
+
 fn environment(view: &View<'_>) -> String {
     let mut lines = Vec::new();
     if let Some(start) = &view.seen.start {
@@ -214,8 +257,9 @@ fn environment(view: &View<'_>) -> String {
             let settings: Vec<String> =
                 server.settings.iter().map(|(name, value)| code(&format!("{name} {value}"), 120)).collect();
             lines.push(format!(
-                "- {name} {}, {}: {}. {}",
+                "- {name} {}{}, {}: {}. {}",
                 markdown(&server.version, 60),
+                several(server),
                 markdown(&server.provider, 20),
                 markdown(server.why.trim_end_matches('.'), 200),
                 settings.join(", ")

@@ -4,15 +4,20 @@
 
 pub mod attach;
 mod charts;
+mod faults;
 mod figures;
 mod files;
 mod html;
+mod html_stale;
 mod html_tables;
 mod json;
 mod judged;
 mod junit;
 mod markdown;
+mod markdown_stale;
+mod stale;
 mod text;
+mod together;
 
 use std::path::PathBuf;
 
@@ -20,10 +25,12 @@ use crate::observe::{JournalError, Measurements};
 use crate::scenario::Scenario;
 use crate::verdict::Verdict;
 
+pub(crate) use faults::fault_lines;
 pub(crate) use figures::{Sides, sides};
 pub use files::write;
 pub use judged::{Judged, judge_run, render_run};
 pub(crate) use text::one_line;
+pub use together::together;
 
 /// Version of summary.json's schema; see docs/summary-schema.md.
 pub const SUMMARY_VERSION: u32 = 1;
@@ -63,7 +70,7 @@ pub fn render(
     seen: &Measurements,
     verdict: &Verdict,
 ) -> Result<Vec<(String, Vec<u8>)>, ReportError> {
-    let plots = charts::all(scenario, seen);
+    let plots = charts::all(scenario, seen, &verdict.faults);
     let svgs: Vec<charts::Svg> = plots.iter().map(charts::svg).collect::<Result<_, _>>()?;
     let view = View { scenario, seen, verdict, sides: sides(scenario, seen) };
     let mut files = vec![

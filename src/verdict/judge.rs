@@ -5,7 +5,7 @@ use crate::scenario::{Criterion, Scenario};
 
 use super::rule::judge_rule;
 use super::validity::{Doubts, examine};
-use super::{CriterionResult, Finding, Ruling, Verdict};
+use super::{CriterionResult, FaultOutcome, Finding, Ruling, Verdict, outcomes};
 
 /// Judges what was seen by the scenario's rules. Pure: the same journal always gives the same verdict.
 ///
@@ -15,25 +15,29 @@ use super::{CriterionResult, Finding, Ruling, Verdict};
 /// [`Finding`]) never passes.
 pub fn judge(scenario: &Scenario, seen: &Measurements) -> Verdict {
     let (validity, doubts) = examine(scenario, seen);
-    let criteria: Vec<CriterionResult> =
-        scenario.criteria.iter().map(|criterion| judge_criterion(scenario, seen, &doubts, criterion)).collect();
+    let faults = outcomes(scenario, seen);
+    let judge = |criterion| judge_criterion(scenario, seen, &faults, &doubts, criterion);
+    let criteria: Vec<CriterionResult> = scenario.criteria.iter().map(judge).collect();
     let worst = criteria.iter().map(|criterion| criterion.ruling).max();
     let valid = !validity.iter().any(|finding| finding.grave);
     let ruling = match worst {
         None => Ruling::Inconclusive,
+        // What came before the end may have failed: the run was not made for that.
+        _ if seen.given_up() => Ruling::Inconclusive,
         Some(Ruling::Pass) if !valid => Ruling::Inconclusive,
         Some(worst) => worst,
     };
-    Verdict { ruling, summary: summary(&criteria, &validity), criteria, validity }
+    Verdict { ruling, summary: summary(&criteria, &validity), criteria, validity, faults }
 }
 
 fn judge_criterion(
     scenario: &Scenario,
     seen: &Measurements,
+    faults: &[FaultOutcome],
     doubts: &Doubts,
     criterion: &Criterion,
 ) -> CriterionResult {
-    let rules: Vec<_> = criterion.rules.iter().map(|rule| judge_rule(scenario, seen, doubts, rule)).collect();
+    let rules: Vec<_> = criterion.rules.iter().map(|rule| judge_rule(scenario, seen, faults, doubts, rule)).collect();
     let ruling = match rules.iter().map(|rule| rule.ruling).max() {
         Some(worst) => worst,
         None if criterion.proved_by.is_some() => Ruling::Pass,

@@ -3,7 +3,9 @@
 use crate::observe::{CellKey, Measurements, Outcome, Sample, Totals};
 use crate::scenario::{Limit, Metric, Path, Quantity, Rule, Scenario, Term};
 
-use super::Unit;
+use super::measure_faults::of_faults;
+use super::measure_growth::{grown, log_per_request};
+use super::{FaultOutcome, Unit, freshness};
 
 /// A mean or a longest time of fewer answers says nothing.
 const FEWEST: u64 = 20;
@@ -26,13 +28,19 @@ pub(super) struct Measured {
     /// So many errors that no limit can hold.
     pub beyond: bool,
     /// Response times above a limit, exact. By [`Measured::above`].
-    totals: Option<Totals>,
+    pub(super) totals: Option<Totals>,
     /// Why there is no value, where that is not plain.
     pub why_not: Option<String>,
+    /// Why a limit that looks kept may not be.
+    pub unsure: Option<String>,
+    /// Something that was waited for so many seconds, at most, did not come; infinite where it never will.
+    pub not_within: Option<f64>,
+    /// What the value is of, where it is the worst of several.
+    pub which: Option<String>,
 }
 
 impl Measured {
-    fn of(value: Option<f64>, unit: Unit, samples: u64) -> Self {
+    pub(super) fn of(value: Option<f64>, unit: Unit, samples: u64) -> Self {
         Self { value, unit: Some(unit), samples, ..Self::default() }
     }
 
@@ -98,6 +106,7 @@ pub(super) fn silent_phases(scenario: &Scenario, seen: &Measurements) -> Vec<usi
 pub(super) fn measure(
     scenario: &Scenario,
     seen: &Measurements,
+    faults: &[FaultOutcome],
     rule: &Rule,
     term: &Term,
     errors_are: Errors,
@@ -109,8 +118,6 @@ pub(super) fn measure(
             && term.request.is_none_or(|request| request == key.request)
     };
     let cacheable = |key: &CellKey| scenario.traffic.requests.get(key.request).is_some_and(|request| request.cacheable);
-    let identified =
-        |key: &CellKey| scenario.traffic.requests.get(key.request).is_some_and(|request| request.has_identity());
     let outcome = |outcome: Outcome| seen.count(|key| selected(key) && key.outcome == outcome);
     let requests = || seen.count(selected);
     let events = |events: u64, of: u64| {
@@ -198,19 +205,41 @@ pub(super) fn measure(
             events(seen.count(|key| selected(key) && cacheable(key) && key.outcome == wanted), of)
         }
         Metric::Fallbacks => events(outcome(Outcome::Fallback), requests()),
-        // Of answers that could be told from another item's.
-        Metric::WrongAnswers => {
-            let answers = seen.count(|key| selected(key) && identified(key) && key.outcome != Outcome::Error);
-            let why_not = "no request that names an item was answered";
+        Metric::WrongAnswers | Metric::WrongOf(_) => {
+            let (wrong, answers) = freshness::wrong(scenario, seen, term, selected);
+            let why_not = "no request whose answers can be told to be wrong was answered";
             let why_not = (answers == 0 && requests() > 0).then(|| why_not.to_owned());
-            Measured { why_not, ..events(outcome(Outcome::Wrong), answers) }
+            Measured { why_not, ..events(wrong, answers) }
         }
-        // Of reads that had a write to be held against.
         Metric::Stale => {
-            let all = seen.total(selected);
-            let why_not = "no answer carried a version of an item that was written before";
-            let why_not = (all.judged_fresh == 0 && all.count() > 0).then(|| why_not.to_owned());
-            Measured { why_not, ..events(all.stale, all.judged_fresh) }
+            let (stale, judged) = freshness::stale(scenario, seen, &phases, selected);
+            let unsure = freshness::unsure_at_rest(scenario, seen, &phases);
+            let why_not = (judged == 0 && requests() > 0 && unsure.is_none()).then_some(freshness::why_not(scenario));
+            Measured { why_not: why_not.map(str::to_owned), unsure, ..events(stale, judged) }
+        }
+        Metric::NonMonotonic => {
+            let (_, judged) = freshness::stale(scenario, seen, &phases, selected);
+            let back = freshness::non_monotonic(seen, selected);
+            let why_not = freshness::why_not(scenario).to_owned();
+            Measured { why_not: (judged == 0 && requests() > 0).then_some(why_not), ..events(back, judged) }
+        }
+        Metric::StaleOf(kind) => {
+            let (stale, judged) = freshness::stale(scenario, seen, &phases, selected);
+            let (of_kind, unsorted) = freshness::of_kind(seen, kind, stale, selected);
+            let why_not = freshness::why_not(scenario).to_owned();
+            let unsure = freshness::unsure_of_kind(seen, kind, unsorted, selected);
+            Measured { why_not: (judged == 0 && requests() > 0).then_some(why_not), unsure, ..events(of_kind, judged) }
+        }
+        Metric::StaleAge(_) | Metric::StaleAgeMax => {
+            let (_, judged) = freshness::stale(scenario, seen, &phases, selected);
+            let q = if let Metric::StaleAge(q) = term.metric { q } else { 1.0 };
+            let (age, stale) = freshness::age(seen, q, selected);
+            // Nothing stale is as young as can be.
+            let value = if stale > 0 { age } else { (judged > 0).then_some(0.0) };
+            let why_not = freshness::why_not(scenario).to_owned();
+            let samples = if stale > 0 { stale } else { judged };
+            let counted = Measured::of(value, Unit::Seconds, samples);
+            Measured { why_not: (judged == 0 && requests() > 0).then_some(why_not), events: Some(stale), ..counted }
         }
         Metric::DbQueries | Metric::DbQueriesPerRequest => {
             // An error asks the database for nothing, or cannot be known to.
@@ -251,10 +280,45 @@ pub(super) fn measure(
         Metric::AppMemory => {
             let values = samples().filter_map(|(_, sample)| sample.app.as_ref()).map(|app| app.memory as f64);
             let largest = largest(values, Unit::Bytes);
-            let why_not = "the app's process is unknown: cacheproof did not start it";
-            let why_not = largest.value.is_none().then(|| why_not.to_owned());
+            let why_not = largest.value.is_none().then(|| UNKNOWN_APP.to_owned());
             Measured { why_not, ..largest }
         }
+        Metric::AppFiles | Metric::RedisClients | Metric::DbConnections => {
+            let (reading, why_not) = resource(term.metric);
+            let largest = largest(samples().filter_map(|(_, sample)| reading(sample)), Unit::Count);
+            Measured { why_not: largest.value.is_none().then(|| why_not.to_owned()), ..largest }
+        }
+        Metric::AppMemoryGrowth | Metric::AppFilesGrowth | Metric::RedisClientsGrowth | Metric::DbConnectionsGrowth => {
+            let (reading, why_not) = resource(term.metric);
+            let unit = match rule.limit {
+                _ if term.metric != Metric::AppMemoryGrowth => Unit::Count,
+                Limit::Value(Quantity::Share(_)) => Unit::Share,
+                _ => Unit::Bytes,
+            };
+            grown(scenario, seen, &phases, unit, reading, why_not)
+        }
+        Metric::LogBytesPerRequest => log_per_request(seen, &phases),
+        Metric::Recovery | Metric::Notice | Metric::HitRateRecovery | Metric::Refill => {
+            of_faults(term.metric, &phases, faults)
+        }
+    }
+}
+
+const UNKNOWN_APP: &str = "the app's process is unknown: cacheproof did not start it";
+
+type Read = fn(&Sample) -> Option<f64>;
+
+/// How a resource of a server or process is read, and why there may be no reading.
+fn resource(metric: Metric) -> (Read, &'static str) {
+    match metric {
+        Metric::RedisClients | Metric::RedisClientsGrowth => {
+            (|sample| Some(sample.redis.as_ref()?.clients as f64), "Redis gave no statistics")
+        }
+        Metric::DbConnections | Metric::DbConnectionsGrowth => {
+            (|sample| Some(sample.postgres.as_ref()?.connections as f64), "the database gave no statistics")
+        }
+        Metric::AppFiles | Metric::AppFilesGrowth => (|sample| Some(sample.app.as_ref()?.files as f64), UNKNOWN_APP),
+        _ => (|sample| Some(sample.app.as_ref()?.memory as f64), UNKNOWN_APP),
     }
 }
 

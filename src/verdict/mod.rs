@@ -2,14 +2,21 @@
 //! verdict for the same journal.
 //!
 //! [`judge`] looks first at what makes the run valid (`validity`), then measures each rule's terms
-//! (`measure`) and judges them (`rule`). [`numbers`] writes numbers for people, here and in every report.
+//! (`measure`) and judges them (`rule`). `recovery` times what each fault did, `growth` tells a leak from a wave. [`numbers`] writes numbers for people, here and in every report.
 
+mod freshness;
+mod growth;
 mod judge;
 mod measure;
+mod measure_faults;
+mod measure_growth;
 mod model;
 pub mod numbers;
+mod recovery;
 mod rule;
 mod validity;
 
+pub(crate) use freshness::{stale as stale_reads, upper_bound};
 pub use judge::judge;
 pub use model::*;
+pub use recovery::{FaultOutcome, HitRateRecovery, Recovery, Refill, SteadyLimits, Why, outcomes};

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::FaultOutcome;
+
 /// Pass, fail, or not to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -25,6 +27,9 @@ pub struct Verdict {
     pub criteria: Vec<CriterionResult>,
     /// What makes the run valid or not.
     pub validity: Vec<Finding>,
+    /// What each fault did, in the order in which they were injected.
+    #[serde(skip)]
+    pub faults: Vec<FaultOutcome>,
 }
 
 /// One criterion, judged.

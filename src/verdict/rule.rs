@@ -3,24 +3,30 @@
 use std::collections::BTreeSet;
 
 use crate::observe::Measurements;
-use crate::scenario::{Limit, Metric, Op, Quantity, Rule, Scenario, Term};
+use crate::scenario::{Limit, Metric, Op, Quantity, Rule, Scenario, StaleKind, Term, WrongKind};
 
 use super::measure::{Errors, Measured, measure, no_queries, phases_of};
 use super::validity::Doubts;
-use super::{RuleResult, Ruling, Unit, numbers};
+use super::{FaultOutcome, RuleResult, Ruling, Unit, numbers};
 
 /// Judges a rule, then weakens the ruling by what is doubtful about the phases it speaks of.
-pub(super) fn judge_rule(scenario: &Scenario, seen: &Measurements, doubts: &Doubts, rule: &Rule) -> RuleResult {
+pub(super) fn judge_rule(
+    scenario: &Scenario,
+    seen: &Measurements,
+    faults: &[FaultOutcome],
+    doubts: &Doubts,
+    rule: &Rule,
+) -> RuleResult {
     // Errors never help a rule, on neither side.
     let (errors, errors_of_other) = match rule.op {
         Op::More | Op::AtLeast => (Errors::LeftOut, Errors::Slowest),
         Op::Less | Op::AtMost | Op::Equal | Op::NotEqual => (Errors::Slowest, Errors::LeftOut),
     };
-    let observed = measure(scenario, seen, rule, &rule.term, errors);
+    let observed = measure(scenario, seen, faults, rule, &rule.term, errors);
     let mut result = match &rule.limit {
         Limit::Value(limit) => against_value(seen, rule, &observed, *limit),
         Limit::Of { factor, term } => {
-            let mut other = measure(scenario, seen, rule, term, errors_of_other);
+            let mut other = measure(scenario, seen, faults, rule, term, errors_of_other);
             if is_db(term.metric) && other.value == Some(0.0) {
                 other.value = None;
                 other.why_not = Some(no_queries(scenario, &phases_of(scenario, term)));
@@ -54,8 +60,15 @@ fn against_value(seen: &Measurements, rule: &Rule, observed: &Measured, limit: Q
         let limits = seen.start.as_ref().map_or(&[][..], |start| &start.limits);
         result.over = observed.above(limits, nanoseconds as u64);
     }
+    if let Some(watched) = observed.not_within {
+        not_within(&mut result, rule, observed, watched, limit);
+        return result;
+    }
     let Some(value) = observed.value else {
         result.evidence = no_value(rule.term.metric, unit, observed);
+        if decides_nothing(&mut result, observed) {
+            return result;
+        }
         if observed.beyond && !errors_are_proof(rule.term.metric, observed) {
             too_few(&mut result, observed.needs);
         }
@@ -83,7 +96,48 @@ fn against_value(seen: &Measurements, rule: &Rule, observed: &Measured, limit: Q
             too_few(&mut result, needs);
         }
     }
+    unsure(&mut result, observed);
     result
+}
+
+/// Nothing was measured because there was too little to measure it on: that breaks no rule.
+fn decides_nothing(result: &mut RuleResult, observed: &Measured) -> bool {
+    let Some(why) = observed.unsure.as_ref().filter(|_| observed.why_not.is_none()) else { return false };
+    result.ruling = Ruling::Inconclusive;
+    result.evidence.clone_from(why);
+    true
+}
+
+/// A limit that looks kept and may not be is not held to be.
+fn unsure(result: &mut RuleResult, observed: &Measured) {
+    if let Some(why) = observed.unsure.as_ref().filter(|_| result.ruling == Ruling::Pass) {
+        result.ruling = Ruling::Inconclusive;
+        result.evidence += &format!("; {why}");
+    }
+}
+
+/// Something was waited for and did not come: whether the limit is broken depends on how long was waited.
+fn not_within(result: &mut RuleResult, rule: &Rule, observed: &Measured, watched: f64, limit: f64) {
+    let over = observed.value.is_some_and(|value| value > limit);
+    let long_enough = watched >= limit || over;
+    result.observed = None;
+    result.ruling = match rule.op {
+        Op::Less | Op::AtMost | Op::Equal if long_enough => Ruling::Fail,
+        Op::More | Op::AtLeast | Op::NotEqual if long_enough => Ruling::Pass,
+        _ => Ruling::Inconclusive,
+    };
+    let what = match rule.term.metric {
+        Metric::Notice => "never noticed: the service stayed inside its limits".to_owned(),
+        Metric::HitRateRecovery => format!("the hit rate was not back within the {} watched", numbers::moment(watched)),
+        _ => format!("the service was not back within the {} watched", numbers::moment(watched)),
+    };
+    let which = observed.which.as_ref().map_or_else(String::new, |which| format!(" ({which})"));
+    let tail = match result.ruling {
+        Ruling::Inconclusive => format!(": too short to tell, {} are allowed", numbers::time(limit)),
+        Ruling::Fail if watched.is_finite() => format!(", limit {}", numbers::time(limit)),
+        _ => String::new(),
+    };
+    result.evidence = format!("{what}{tail}{which}");
 }
 
 fn too_few(result: &mut RuleResult, needs: u64) {
@@ -133,10 +187,23 @@ fn against_term(rule: &Rule, observed: &Measured, other: &Measured, factor: f64)
         over: None,
         evidence: String::new(),
     };
+    if let (Some(watched), Some(base)) = (observed.not_within, other.value.filter(|_| other.not_within.is_none())) {
+        not_within(&mut result, rule, observed, watched, base * factor);
+        return result;
+    }
+    if other.not_within.is_some() {
+        result.ruling = Ruling::Inconclusive;
+        result.limit = None;
+        result.evidence = "what it is compared with did not come back while it was watched".to_owned();
+        return result;
+    }
     let (Some(value), Some(base)) = (observed.value, other.value) else {
         let missing = if observed.value.is_none() { observed } else { other };
         let side = if observed.value.is_none() { "measured" } else { "compared with" };
         result.evidence = format!("{} for what is {side}", no_value(rule.term.metric, unit, missing));
+        if decides_nothing(&mut result, missing) {
+            return result;
+        }
         if missing.beyond && !errors_are_proof(rule.term.metric, missing) {
             too_few(&mut result, missing.needs);
         }
@@ -173,6 +240,8 @@ fn against_term(rule: &Rule, observed: &Measured, other: &Measured, factor: f64)
         let (n, needs) = (numbers::count(result.samples), numbers::count(needs));
         result.evidence += &format!("; n = {n}: too few to tell, {needs} are needed");
     }
+    unsure(&mut result, observed);
+    unsure(&mut result, other);
     result
 }
 
@@ -260,10 +329,13 @@ fn only_grows(rule: &Rule) -> bool {
         _ => false,
     };
     let grows = match metric {
-        Metric::Errors | Metric::Fallbacks | Metric::Stale => counted,
+        Metric::Errors | Metric::Fallbacks | Metric::Stale | Metric::StaleOf(_) | Metric::NonMonotonic => counted,
         Metric::Requests | Metric::Hits | Metric::Misses => counted,
-        Metric::WrongAnswers | Metric::DbQueries | Metric::Evictions => counted,
-        Metric::Max | Metric::RedisMemory | Metric::AppMemory => matches!(rule.limit, Limit::Value(_)),
+        Metric::WrongAnswers | Metric::WrongOf(_) | Metric::DbQueries | Metric::Evictions => counted,
+        Metric::Max | Metric::StaleAgeMax | Metric::RedisMemory | Metric::AppMemory => {
+            matches!(rule.limit, Limit::Value(_))
+        }
+        Metric::AppFiles | Metric::RedisClients | Metric::DbConnections => matches!(rule.limit, Limit::Value(_)),
         _ => false,
     };
     bounded && grows
@@ -273,7 +345,13 @@ fn only_grows(rule: &Rule) -> bool {
 fn is_timing(metric: Metric) -> bool {
     matches!(
         metric,
-        Metric::ResponsePercentile(_) | Metric::ServicePercentile(_) | Metric::Mean | Metric::Max | Metric::Throughput
+        Metric::ResponsePercentile(_)
+            | Metric::ServicePercentile(_)
+            | Metric::Mean
+            | Metric::Max
+            | Metric::Throughput
+            | Metric::Recovery
+            | Metric::Notice
     )
 }
 
@@ -306,11 +384,21 @@ fn name(metric: Metric, unit: Unit) -> String {
         Metric::ServicePercentile(q) => format!("service time P{}", numbers::plain_percentile(q)),
         Metric::Mean => "mean".to_owned(),
         Metric::Max => "longest".to_owned(),
+        Metric::StaleAge(q) => format!("age of stale reads at P{} at least", numbers::plain_percentile(q)),
+        Metric::StaleAgeMax => "the oldest stale read's age at least".to_owned(),
         Metric::Throughput => "throughput".to_owned(),
         Metric::Availability => "availability".to_owned(),
         Metric::HitRate => "hit rate".to_owned(),
         Metric::RedisMemory => "Redis memory at most".to_owned(),
         Metric::AppMemory => "the app's memory at most".to_owned(),
+        Metric::Recovery => "service back after".to_owned(),
+        Metric::Notice => "noticed after".to_owned(),
+        Metric::HitRateRecovery => "hit rate back after".to_owned(),
+        Metric::Refill => "a cold cache back after".to_owned(),
+        Metric::AppMemoryGrowth => "the app's memory grew by".to_owned(),
+        Metric::AppFilesGrowth => "the app's open files grew by".to_owned(),
+        Metric::RedisClientsGrowth => "Redis clients grew by".to_owned(),
+        Metric::DbConnectionsGrowth => "database connections grew by".to_owned(),
         _ if unit == Unit::Share => noun(metric).to_owned(),
         _ => String::new(),
     }
@@ -324,10 +412,25 @@ fn noun(metric: Metric) -> &'static str {
         Metric::Misses => "misses",
         Metric::Fallbacks => "fallbacks",
         Metric::WrongAnswers => "wrong answers",
+        Metric::WrongOf(WrongKind::OtherItem) => "answers of another item",
+        Metric::WrongOf(WrongKind::OtherUser) => "answers of another user",
+        Metric::WrongOf(WrongKind::NeverWritten) => "answers that were never written",
+        Metric::WrongOf(WrongKind::Torn) => "torn answers",
+        Metric::WrongOf(WrongKind::Lost) => "lost items",
         Metric::Stale => "stale",
+        Metric::NonMonotonic => "older than an answer before",
+        Metric::StaleOf(StaleKind::Transient) => "stale and gone again",
+        Metric::StaleOf(StaleKind::Stuck) => "stale and stuck",
+        Metric::StaleOf(StaleKind::BeyondTtl) => "stale beyond the TTL",
+        Metric::StaleOf(StaleKind::SourceRegressed) => "stale at the source",
+        Metric::StaleOf(StaleKind::Unsorted) => "stale and unsorted",
         Metric::DbQueries => "database queries",
         Metric::DbQueriesPerRequest => "queries a request",
         Metric::Evictions => "evictions",
+        Metric::LogBytesPerRequest => "of log a request",
+        Metric::AppFiles => "open files of the app at most",
+        Metric::RedisClients => "Redis clients at most",
+        Metric::DbConnections => "database connections at most",
         _ => "requests",
     }
 }
@@ -365,6 +468,37 @@ fn evidence(rule: &Rule, observed: &Measured, value: f64, limit: f64, unit: Unit
             };
         }
         Metric::RedisMemory | Metric::AppMemory | Metric::Evictions => text += &format!(" ({n} readings)"),
+        Metric::StaleAge(_) | Metric::StaleAgeMax => {
+            text += &match observed.events {
+                Some(0) | None => format!(" (none stale of n = {n})"),
+                Some(stale) => format!(" ({} stale)", numbers::count(stale)),
+            };
+        }
+        Metric::Stale if observed.events.is_some_and(|events| events > 0) => {
+            let events = observed.events.unwrap_or(0);
+            let bound = numbers::share(super::freshness::upper_bound(events, observed.samples));
+            let of = if unit == Unit::Share {
+                format!(" ({} of {n}", numbers::count(events))
+            } else {
+                format!(" of n = {n} (")
+            };
+            let comma = if unit == Unit::Share { ", " } else { "" };
+            text += &format!("{of}{comma}true share below {bound} with 95 % confidence)");
+        }
+        Metric::AppFiles | Metric::RedisClients | Metric::DbConnections => text += &format!(" ({n} readings)"),
+        _ if metric.is_of_faults() => {
+            let which = observed.which.as_deref().unwrap_or("?");
+            text += &format!(" ({which})");
+        }
+        Metric::LogBytesPerRequest => {
+            let bytes = numbers::bytes(observed.events.unwrap_or(0) as f64);
+            let failed = observed.which.as_ref().map_or_else(String::new, |which| format!(", {which}"));
+            text += &format!(" ({bytes}, {n} requests{failed})");
+        }
+        _ if metric.is_of_resources() => {
+            let place = observed.which.as_ref().map_or_else(String::new, |which| format!("{which}, "));
+            text += &format!(" from its first third to its last ({place}{n} readings)");
+        }
         _ if unit == Unit::Count && observed.events == Some(0) && limit == 0.0 => {
             // Rule of three: with none seen in n, the true share is below 3/n with 95 % confidence.
             let bound = numbers::share((3.0 / observed.samples as f64).min(1.0));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::observe::{Ending, FaultStage, Lag, Measurements, Outcome, Sample};
+use crate::observe::{AtRest, Ending, FaultStage, Lag, Measurements, Outcome, Sample};
 use crate::scenario::{Drive, Scenario};
 
 use super::measure::silent_phases;
@@ -47,6 +47,8 @@ pub(super) fn examine(scenario: &Scenario, seen: &Measurements) -> (Vec<Finding>
     faults(scenario, seen, &mut findings, &mut doubts);
     statistics(scenario, seen, &mut findings);
     silence(scenario, seen, &mut findings);
+    freshness(scenario, seen, &mut findings);
+    proxy(seen, &mut findings);
     for note in &seen.notes {
         findings.light(note.clone());
     }
@@ -235,25 +237,79 @@ fn counts(seen: &Measurements, findings: &mut Findings, doubts: &mut Doubts) {
 
 fn faults(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, doubts: &mut Doubts) {
     for (index, phase) in scenario.phases.iter().enumerate() {
-        let Some(fault) = &phase.fault else { continue };
-        let what = format!("{} {}", fault.action.as_str(), fault.victim.as_str());
-        let reached = |stage| seen.faults.iter().any(|(_, event)| event.phase == index && event.stage == stage);
-        let over = seen.phases.contains_key(&index) && !doubts.broken_off.contains(&index);
-        if !reached(FaultStage::Injected) {
-            if over {
+        for (number, fault) in phase.faults.iter().enumerate() {
+            let what = fault.what();
+            let rounds = |stage| -> BTreeSet<u32> {
+                seen.faults
+                    .iter()
+                    .filter(|(_, event)| event.phase == index && event.fault == number && event.stage == stage)
+                    .map(|(_, event)| event.round)
+                    .collect()
+            };
+            let injected = rounds(FaultStage::Injected);
+            // A round that did nothing proves nothing, whatever the others did.
+            let without = |stage| {
+                let missing = injected.difference(&rounds(stage)).count();
+                let which = match injected.len() {
+                    1 => String::new(),
+                    all => format!(" in {missing} of {all} rounds"),
+                };
+                (missing > 0).then_some(which)
+            };
+            let over = seen.phases.contains_key(&index) && !doubts.broken_off.contains(&index);
+            if injected.is_empty() {
+                if over {
+                    doubts.unbroken.insert(index);
+                    findings.grave(format!("The fault '{what}' in '{}' was never injected.", phase.name));
+                }
+            } else if let Some(which) = without(FaultStage::Seen) {
                 doubts.unbroken.insert(index);
-                findings.grave(format!("The fault '{what}' in '{}' was never injected.", phase.name));
+                findings.grave(format!(
+                    "The fault '{what}' in '{}' was injected but never seen to work{which}: nothing was proved about it.",
+                    phase.name
+                ));
+            } else if let Some(which) = without(FaultStage::SeenUndone).filter(|_| over) {
+                findings
+                    .light(format!("After '{what}' in '{}' the victim was not seen to work again{which}.", phase.name));
             }
-        } else if !reached(FaultStage::Seen) {
-            doubts.unbroken.insert(index);
-            findings.grave(format!(
-                "The fault '{what}' in '{}' was injected but never seen to work: nothing was proved about it.",
-                phase.name
-            ));
-        } else if over && !reached(FaultStage::SeenUndone) {
-            findings.light(format!("After '{what}' in '{}' the victim was not seen to work again.", phase.name));
         }
     }
+}
+
+/// How far what is said about freshness reaches.
+fn freshness(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) {
+    if !seen.at_rest.is_empty() {
+        let sum = |of: fn(&AtRest) -> u64| -> String { numbers::count(seen.at_rest.iter().map(of).sum()) };
+        findings.light(format!(
+            "Answers carry no version, so {} written items were compared on both paths at rest: {} differed, {} change \
+             with every answer and say nothing. What was stale only while the load ran is not seen this way: let \
+             answers carry a version (target.version).",
+            sum(|at_rest| at_rest.compared),
+            sum(|at_rest| at_rest.differ),
+            sum(|at_rest| at_rest.incomparable),
+        ));
+    }
+    let indeterminate = seen.freshness(|key| scenario.phases.get(key.phase).is_some_and(|phase| !phase.warm_up));
+    if indeterminate.indeterminate > 0 {
+        findings.light(format!(
+            "{} reads brought what a write of unknown outcome may have stored late: they count neither as fresh nor as \
+             stale.",
+            numbers::count(indeterminate.indeterminate)
+        ));
+    }
+}
+
+/// What the measuring itself costs the app.
+fn proxy(seen: &Measurements, findings: &mut Findings) {
+    let Some(cost) = seen.proxy else { return };
+    let time = |nanoseconds: u64| numbers::time(nanoseconds as f64 / 1e9);
+    findings.light(format!(
+        "The proxy before Redis adds {} to a round trip at the median ({} without it; {} PINGs each way, before the load). \
+         Both paths reach the servers through proxies.",
+        time(cost.added),
+        time(cost.direct),
+        numbers::count(cost.round_trips)
+    ));
 }
 
 /// A database that counts nothing while the app answers past its cache is not the app's, or does not count.

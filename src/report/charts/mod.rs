@@ -2,6 +2,7 @@
 
 mod axis;
 mod bitmap;
+mod freshness;
 mod hit_rate;
 mod ink;
 mod memory;
@@ -10,13 +11,16 @@ mod page;
 mod percentiles;
 mod plot;
 mod queries;
+mod recovery;
 mod response;
+mod shade;
 mod svg;
 mod throughput;
 mod timeline;
 
 use crate::observe::{Measurements, Outcome};
 use crate::scenario::{Path, Scenario};
+use crate::verdict::FaultOutcome;
 
 use ink::Role;
 pub(super) use page::page;
@@ -25,13 +29,15 @@ pub(super) use svg::{Svg, style, svg};
 use timeline::{Timeline, bins};
 
 /// Every figure that this run has data for, in the order in which reports show them.
-pub(super) fn all(scenario: &Scenario, seen: &Measurements) -> Vec<Plot> {
-    let Some(timeline) = Timeline::of(scenario, seen) else { return Vec::new() };
+pub(super) fn all(scenario: &Scenario, seen: &Measurements, faults: &[FaultOutcome]) -> Vec<Plot> {
+    let Some(timeline) = Timeline::of(scenario, seen, faults) else { return Vec::new() };
     let bins = bins(scenario, seen, &timeline);
     [
         percentiles::plot(scenario, seen),
         response::plot(&timeline, &bins),
-        hit_rate::plot(&timeline, &bins),
+        hit_rate::plot(&timeline, &bins, faults),
+        recovery::plot(scenario, seen, faults),
+        freshness::plot(scenario, seen),
         outcomes::plot(&timeline, &bins),
         throughput::plot(&timeline, &bins),
         queries::plot(seen, &timeline),

@@ -8,6 +8,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::axis::Axis;
 use super::ink::{FONT, Ink, Role};
+use super::shade::{LANE, marks, shade};
 use super::timeline::Timeline;
 
 /// A figure, ready to be drawn.
@@ -43,13 +44,23 @@ pub(crate) enum Shape {
     Line { dash: (i32, i32), runs: Vec<Vec<(f64, f64)>> },
     /// Steps filled from a low to a high value: (from, to, low, high).
     Steps { runs: Vec<Vec<(f64, f64, f64, f64)>> },
+    /// Short texts in a row above the horizontal axis.
+    Notes { along: Vec<(f64, String)> },
 }
 
-/// Size of a figure in SVG pixels.
+impl Plot {
+    /// Height as SVG: lanes beyond the first take nothing from the plot itself.
+    pub fn height(&self) -> u32 {
+        let lanes = self.timeline.as_ref().map_or(0, Timeline::lanes) as u32;
+        SIZE.1 + lanes.saturating_sub(1) * LANE as u32
+    }
+}
+
+/// Size of a figure in pixels.
 pub(crate) const SIZE: (u32, u32) = (640, 330);
 
-type Drawn<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
-type Area<DB> = DrawingArea<DB, Shift>;
+pub(super) type Drawn<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
+pub(super) type Area<DB> = DrawingArea<DB, Shift>;
 
 /// Text of a size in pixels (of its em) and a role.
 pub(crate) fn text_style<'a>(ink: Ink, em: f64, role: Role, bold: bool, anchor: (HPos, VPos)) -> TextStyle<'a> {
@@ -86,8 +97,8 @@ pub(crate) fn draw<DB: DrawingBackend>(area: &Area<DB>, plot: &Plot, ink: Ink) -
     area.draw_text(&fit(area, &plot.title, &title, width - 24), &title, (10, 8))?;
     legend(area, plot, ink, 34)?;
     let bands = plot.timeline.is_some();
-    let faults = plot.timeline.as_ref().is_some_and(|timeline| !timeline.faults.is_empty());
-    let top = 52 + if bands { 20 } else { 0 } + if faults { 16 } else { 0 };
+    let lanes = plot.timeline.as_ref().map_or(0, Timeline::lanes) as i32;
+    let top = 52 + if bands { 20 } else { 0 } + if lanes > 0 { lanes * LANE + 4 } else { 0 };
 
     let mut chart = ChartBuilder::on(area)
         .margin_top(top)
@@ -150,24 +161,37 @@ pub(crate) fn draw<DB: DrawingBackend>(area: &Area<DB>, plot: &Plot, ink: Ink) -
                     chart.draw_series([Polygon::new(outline, colour.filled())])?;
                 }
             }
+            Shape::Notes { along } => {
+                let note = text_style(ink, 8.0, layer.role, false, (HPos::Center, VPos::Bottom));
+                for (at, text) in along {
+                    area.draw_text(text, &note, (frame.x(*at), frame.bottom - 3))?;
+                }
+            }
         }
     }
-    let means = text_style(ink, 11.0, Role::Muted, false, (HPos::Center, VPos::Top));
-    area.draw_text(plot.x_means, &means, (i32::midpoint(frame.left, frame.right), height - 18))?;
-    Ok(())
+    if lanes > 0 {
+        // The marks are explained where there is room: left of what the axis means.
+        let means = text_style(ink, 11.0, Role::Muted, false, (HPos::Right, VPos::Top));
+        area.draw_text(plot.x_means, &means, (frame.right, height - 18))?;
+        marks(area, ink, (frame.left, height - 12))
+    } else {
+        let means = text_style(ink, 11.0, Role::Muted, false, (HPos::Center, VPos::Top));
+        area.draw_text(plot.x_means, &means, (i32::midpoint(frame.left, frame.right), height - 18))
+    }
 }
 
-struct Frame {
-    left: i32,
-    right: i32,
-    top: i32,
-    bottom: i32,
-    from: f64,
-    to: f64,
+/// Where the plot lies, in pixels, and what its width stands for.
+pub(super) struct Frame {
+    pub left: i32,
+    pub right: i32,
+    pub top: i32,
+    pub bottom: i32,
+    pub from: f64,
+    pub to: f64,
 }
 
 impl Frame {
-    fn x(&self, at: f64) -> i32 {
+    pub fn x(&self, at: f64) -> i32 {
         let share = ((at - self.from) / (self.to - self.from)).clamp(0.0, 1.0);
         self.left + (share * f64::from(self.right - self.left)).round() as i32
     }
@@ -193,48 +217,10 @@ fn legend<DB: DrawingBackend>(area: &Area<DB>, plot: &Plot, ink: Ink, y: i32) ->
                 area.draw(&Rectangle::new([(x, y - 5), (x + 11, y + 5)], colour.filled()))?;
                 x += 16;
             }
+            Shape::Notes { .. } => {}
         }
         area.draw_text(&layer.name, &style, (x, y))?;
         x += text_width(area, &layer.name, &style) + 16;
-    }
-    Ok(())
-}
-
-/// Phases as a strip above the plot and lines through it; faults as shades with their names.
-fn shade<DB: DrawingBackend>(area: &Area<DB>, timeline: &Timeline, ink: Ink, frame: &Frame) -> Drawn<DB> {
-    let faults = !timeline.faults.is_empty();
-    let strip = frame.top - if faults { 36 } else { 20 };
-    let style = text_style(ink, 10.5, Role::Text, false, (HPos::Center, VPos::Center));
-    for phase in &timeline.phases {
-        let (from, to) = (frame.x(phase.from), frame.x(phase.to));
-        area.draw(&Rectangle::new([(from + 1, strip), (to, strip + 16)], ink.colour(Role::Band).filled()))?;
-        let name = fit(area, &phase.name, &style, to - from - 6);
-        area.draw_text(&name, &style, (i32::midpoint(from, to), strip + 9))?;
-        let line = [(from, strip), (from, frame.bottom)];
-        area.draw(&DashedPathElement::new(line, 2, 4, ink.colour(Role::Muted).stroke_width(1)))?;
-    }
-    let style = text_style(ink, 10.5, Role::Fault, true, (HPos::Center, VPos::Center));
-    let mut free_from = frame.left;
-    for fault in &timeline.faults {
-        let (from, to) = (frame.x(fault.from), frame.x(fault.to).max(frame.x(fault.from) + 2));
-        area.draw(&Rectangle::new(
-            [(from, frame.top), (to, frame.bottom)],
-            ink.colour(Role::Fault).mix(0.13).filled(),
-        ))?;
-        let row = frame.top - 9;
-        for edge in [from, to] {
-            area.draw(&PathElement::new(
-                [(edge, frame.top), (edge, frame.bottom)],
-                ink.colour(Role::Fault).stroke_width(1),
-            ))?;
-        }
-        let half = text_width(area, &fault.what, &style) / 2 + 2;
-        let middle = i32::midpoint(from, to).min(frame.right - half).max(free_from + half);
-        // A label that finds no room beside its neighbour is left out; the table of faults has it.
-        if middle + half <= frame.right + 20 {
-            area.draw_text(&fault.what, &style, (middle, row))?;
-            free_from = middle + half + 4;
-        }
     }
     Ok(())
 }

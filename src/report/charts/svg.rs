@@ -22,7 +22,7 @@ pub(crate) fn svg(plot: &Plot) -> Result<Svg, ReportError> {
     let failed = |error: String| ReportError::Draw(format!("{}: {error}", plot.file));
     let mut drawn = String::new();
     {
-        let area = SVGBackend::with_string(&mut drawn, SIZE).into_drawing_area();
+        let area = SVGBackend::with_string(&mut drawn, (SIZE.0, plot.height())).into_drawing_area();
         draw(&area, plot, Ink::Sentinel).map_err(|error| failed(error.to_string()))?;
         area.present().map_err(|error| failed(error.to_string()))?;
     }
@@ -32,7 +32,7 @@ pub(crate) fn svg(plot: &Plot) -> Result<Svg, ReportError> {
         .and_then(|rest| rest.rfind("</svg>").map(|end| &rest[..end]))
         .ok_or_else(|| failed("plotters wrote no SVG".to_owned()))?;
     let body = themed(body);
-    let (width, height) = SIZE;
+    let (width, height) = (SIZE.0, plot.height());
     let id = plot.file;
     let head = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"cp-chart\" viewBox=\"0 0 {width} {height}\" role=\"img\" \

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::observe::{Measurements, Outcome};
 use crate::scenario::{Path, Scenario};
+use crate::verdict::FaultOutcome;
 
 use super::super::text::one_line;
 
@@ -24,16 +25,62 @@ pub(crate) struct Band {
     pub to: f64,
 }
 
+/// A fault on the timeline: its marks, and the lane above the plot that it stands in.
 #[derive(Clone, Debug)]
 pub(crate) struct Shade {
+    /// Its number in the table of faults, from 1.
+    pub number: usize,
     pub what: String,
+    /// When it was injected.
     pub from: f64,
+    pub seen: Option<f64>,
+    pub undone: Option<f64>,
+    /// When the service was back, where it had been gone.
+    pub recovered: Option<f64>,
+    /// Until when it is shaded: the undo, or the run's end.
     pub to: f64,
+    /// Which lane, from the top.
+    pub lane: usize,
+}
+
+impl Shade {
+    /// The last of its marks.
+    pub fn end(&self) -> f64 {
+        self.recovered.unwrap_or(self.to).max(self.to)
+    }
+}
+
+/// More faults at once than these share lanes.
+const LANES: usize = 6;
+/// Share of the timeline that two faults in one lane must be apart, so that their marks are told apart.
+const APART: f64 = 0.012;
+/// What a letter and the marks beside a label take of it, roughly.
+const LETTER: f64 = 0.0125;
+const MARKS: f64 = 0.033;
+/// Longer names get no more room than this, in letters.
+const ROOM: usize = 16;
+/// With more faults than these, their names would be cut to nothing: numbers alone stand in the lanes.
+const NAMED: usize = 8;
+
+/// Gives each fault the first lane that is free when it begins and leaves the label of the one before its room; or
+/// else one that leaves room for the marks, or the one that is free soonest.
+fn into_lanes(faults: &mut [Shade], length: f64) {
+    let mut ends = [(f64::NEG_INFINITY, 0.0); LANES];
+    let numbered = faults.len() > NAMED;
+    for fault in faults {
+        let free = |gap: fn(f64) -> f64| ends.iter().position(|(end, room)| *end + length * gap(*room) <= fault.from);
+        let soonest = || (0..LANES).min_by(|a, b| ends[*a].0.total_cmp(&ends[*b].0));
+        fault.lane = free(|room| room).or_else(|| free(|_| APART)).or_else(soonest).unwrap_or(0);
+        let number = fault.number.to_string().len();
+        let letters = if numbered { number } else { (number + 1 + fault.what.chars().count()).min(ROOM) };
+        let end = &mut ends[fault.lane];
+        *end = (end.0.max(fault.end()), MARKS + LETTER * letters as f64);
+    }
 }
 
 impl Timeline {
     /// `None` where no phase ever began.
-    pub fn of(scenario: &Scenario, seen: &Measurements) -> Option<Self> {
+    pub fn of(scenario: &Scenario, seen: &Measurements, outcomes: &[FaultOutcome]) -> Option<Self> {
         let phases: Vec<Band> = seen
             .phases
             .iter()
@@ -45,16 +92,41 @@ impl Timeline {
             .collect();
         let from = phases.iter().map(|phase| phase.from).reduce(f64::min)?;
         let to = phases.iter().map(|phase| phase.to).reduce(f64::max)?;
-        let faults = seen
-            .fault_windows()
-            .into_iter()
-            .map(|fault| Shade {
-                what: one_line(&fault.what, 40),
-                from: fault.from,
-                to: fault.back.or(fault.undone).unwrap_or(seen.last_at),
+        let mut faults: Vec<Shade> = outcomes
+            .iter()
+            .enumerate()
+            .map(|(index, outcome)| {
+                let window = &outcome.window;
+                let until = match window.undone {
+                    Some(undone) => undone,
+                    // Over as soon as it was done: it lasts until it was seen.
+                    None if outcome.over.is_some() => window.seen.unwrap_or(window.from),
+                    None => seen.last_at,
+                };
+                Shade {
+                    number: index + 1,
+                    what: one_line(&window.what, 40),
+                    from: window.from,
+                    seen: window.seen,
+                    undone: window.undone,
+                    recovered: outcome.recovered_at().filter(|_| outcome.noticed.is_some()),
+                    to: until.min(to),
+                    lane: 0,
+                }
             })
             .collect();
+        into_lanes(&mut faults, to - from);
         Some(Self { from, to, phases, faults })
+    }
+
+    /// Whether there are too many faults for their names to stand in the lanes.
+    pub fn numbered(&self) -> bool {
+        self.faults.len() > NAMED
+    }
+
+    /// How many lanes its faults take.
+    pub fn lanes(&self) -> usize {
+        self.faults.iter().map(|fault| fault.lane + 1).max().unwrap_or(0)
     }
 
     /// Seconds of a stretch of time that belong to phases of a path.
@@ -170,4 +242,31 @@ pub(crate) fn runs(bins: &[Bin], value: impl Fn(&Bin) -> Option<f64>) -> Vec<Vec
         }
     }
     runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_at_once_stand_in_lanes_of_their_own_and_later_ones_in_the_first_again() {
+        let fault = |from: f64, to: f64| Shade {
+            number: 1,
+            what: String::new(),
+            from,
+            seen: None,
+            undone: Some(to),
+            recovered: None,
+            to,
+            lane: 0,
+        };
+        let mut faults = [fault(10.0, 20.0), fault(12.0, 18.0), fault(15.0, 40.0), fault(27.0, 30.0)];
+        into_lanes(&mut faults, 100.0);
+        assert_eq!(faults.map(|fault| fault.lane), [0, 1, 2, 0]);
+        // Many, one after another: each is so far from the one before in its lane that its number fits between.
+        let mut many: Vec<Shade> = (0..40).map(|at| fault(f64::from(at) * 25.0, f64::from(at) * 25.0 + 10.0)).collect();
+        into_lanes(&mut many, 1_000.0);
+        assert!(many.iter().all(|fault| fault.lane < 3), "{many:?}");
+        assert!(many.windows(2).all(|pair| pair[0].lane != pair[1].lane), "{many:?}");
+    }
 }

@@ -1,0 +1,430 @@
+//! A simulated deployment whose truth is known, held against the judge: app, database, cache, clients, pauses,
+//! crashes, time-outs, writes that land late, and a cache that is stale in several ways.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use super::judge::{Before, Judge, Key, Moment, Seen, Verdict, Write, WriteEnd, WriteKind};
+
+const MS: u64 = 1_000_000;
+const KEYS: u64 = 400;
+const TIMEOUT: Moment = 2_000 * MS;
+const TTL: Moment = 5_000 * MS;
+
+/// How the cache is kept in step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coherence {
+    /// Every read goes to the database.
+    NoCache,
+    /// Deleted after the commit, before the answer; an old value may be stored behind it.
+    Delete,
+    /// Deleted some time after the answer.
+    Late,
+    /// One deletion in five is lost.
+    Lossy,
+    /// Never; entries live until their TTL.
+    Never,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct World {
+    coherence: Coherence,
+    /// Whether the harness numbers the versions (else the database does, from 1 in each life of an item).
+    assigns: bool,
+    deletes: bool,
+    /// Whether the database holds on to writes, the app repeats them, and crashes.
+    trouble: bool,
+}
+
+/// What the database holds of an item: a version, or nothing.
+type Stored = Option<u64>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Arrive,
+    Commit(usize),
+    Forget(u64),
+    Answer(usize),
+    Look(usize),
+    Load(usize),
+    Fill(usize),
+    Done(usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Writing {
+    ticket: Write,
+    commits: u32,
+    version: Option<u64>,
+    refused: bool,
+    over: bool,
+    acked: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    id: u64,
+    before: Before,
+    sent: Moment,
+    /// The latest acknowledgement before it was sent, as the simulation itself kept it.
+    acked: Option<Acked>,
+    observed: u64,
+    begun: u64,
+    got: Stored,
+}
+
+/// The last acknowledged write of an item.
+#[derive(Clone, Copy, Debug, Default)]
+struct Acked {
+    stored: Stored,
+    /// How many writes of the item had begun.
+    begun: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Commit {
+    at: Moment,
+    stored: Stored,
+    /// A write that had been acknowledged landed once more, behind newer ones: the database itself went back.
+    regress: bool,
+}
+
+#[derive(Default)]
+struct Truth {
+    /// Everything that the database held, with its time.
+    commits: Vec<Commit>,
+    acked: Option<Acked>,
+    /// Versions of writes whose outcome the client never knew.
+    unknown: Vec<u64>,
+    any_unknown: bool,
+    deleted: bool,
+    begun: u64,
+    in_flight: u32,
+    observed: u64,
+}
+
+impl Truth {
+    fn now(&self) -> Stored {
+        self.commits.last().and_then(|commit| commit.stored)
+    }
+
+    /// Whether the database rightly held it at any time between the two.
+    fn held(&self, stored: Stored, from: Moment, to: Moment) -> bool {
+        let first = self.commits.partition_point(|commit| commit.at <= from).saturating_sub(1);
+        let between = self.commits[first..].iter().take_while(|commit| commit.at <= to);
+        between.filter(|commit| !commit.regress).any(|commit| commit.stored == stored)
+    }
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    operations: u64,
+    judged: u64,
+    stale: u64,
+    really_stale: u64,
+    indeterminate: u64,
+    lost: u64,
+    unknown_writes: u64,
+}
+
+struct Simulation {
+    world: World,
+    judge: Judge,
+    random: ChaCha8Rng,
+    now: Moment,
+    order: u64,
+    queue: BinaryHeap<Reverse<(Moment, u64, Step)>>,
+    truth: Vec<Truth>,
+    cache: Vec<Option<(Stored, Moment)>>,
+    writes: Vec<Writing>,
+    reads: Vec<Reading>,
+    tally: Tally,
+}
+
+impl Simulation {
+    fn new(world: World, seed: u64) -> Self {
+        Self {
+            world,
+            judge: Judge::new([(KEYS, world.assigns)]),
+            random: ChaCha8Rng::seed_from_u64(seed),
+            now: 0,
+            order: 0,
+            queue: BinaryHeap::new(),
+            truth: (0..=KEYS)
+                .map(|_| Truth { commits: vec![Commit { at: 0, stored: Some(0), regress: false }], ..Truth::default() })
+                .collect(),
+            cache: vec![None; KEYS as usize + 1],
+            writes: Vec::new(),
+            reads: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    fn run(mut self, operations: u64) -> Tally {
+        self.after(0, Step::Arrive);
+        while let Some(Reverse((at, _, step))) = self.queue.pop() {
+            self.now = at;
+            match step {
+                Step::Arrive => {
+                    self.arrive();
+                    self.tally.operations += 1;
+                    if self.tally.operations < operations {
+                        let gap = self.random.random_range(1..MS);
+                        self.after(gap, Step::Arrive);
+                    }
+                }
+                Step::Commit(write) => self.commit(write),
+                Step::Forget(id) => self.cache[id as usize] = None,
+                Step::Answer(write) => self.answer(write),
+                Step::Look(read) => self.look(read),
+                Step::Load(read) => self.load(read),
+                Step::Fill(read) => self.fill(read),
+                Step::Done(read) => self.done(read),
+            }
+        }
+        self.tally
+    }
+
+    fn after(&mut self, delay: Moment, step: Step) {
+        self.order += 1;
+        self.queue.push(Reverse((self.now + delay, self.order, step)));
+    }
+
+    /// A latency: mostly short, now and then a pause.
+    fn latency(&mut self) -> Moment {
+        let short = self.random.random_range(MS / 10..3 * MS);
+        if self.random.random_ratio(1, 50) { short * 20 } else { short }
+    }
+
+    fn arrive(&mut self) {
+        // The square makes some keys hot.
+        let id = 1 + (self.random.random::<f64>().powi(2) * KEYS as f64) as u64;
+        let key = Key { space: 0, id: id.min(KEYS) };
+        match self.random.random_range(0..100) {
+            0..8 => self.write(key, WriteKind::Put),
+            8 if self.world.deletes => self.write(key, WriteKind::Delete),
+            _ => self.read(key),
+        }
+    }
+
+    fn write(&mut self, key: Key, kind: WriteKind) {
+        let truth = &mut self.truth[key.id as usize];
+        // One writer a key also where the database numbers the versions: then nothing but the exemptions is missed.
+        if truth.in_flight > 0 {
+            return;
+        }
+        let Some(ticket) = self.judge.begin_write(key, kind, self.now) else {
+            panic!("no write of {key:?} was in flight");
+        };
+        truth.begun += 1;
+        truth.in_flight += 1;
+        truth.deleted |= kind == WriteKind::Delete;
+        let trouble = self.world.trouble;
+        let refused = self.random.random_ratio(1, 100);
+        let index = self.writes.len();
+        self.writes.push(Writing { ticket, commits: 0, version: ticket.version, refused, over: false, acked: false });
+        let mut commit = self.latency();
+        // The database holds on to it: it may land long after the client gave up.
+        if trouble && self.random.random_ratio(1, 60) {
+            commit += self.random.random_range(0..3 * TIMEOUT);
+        }
+        // The app died on the way: before the commit or behind it, the client gets no answer.
+        let crashed = trouble && self.random.random_ratio(1, 100);
+        let never = crashed && self.random.random_bool(0.5);
+        if !refused && !never {
+            self.after(commit, Step::Commit(index));
+            // The app sends it twice.
+            if trouble && self.random.random_ratio(1, 100) {
+                let again = self.random.random_range(0..2 * TIMEOUT);
+                self.after(commit + again, Step::Commit(index));
+            }
+        }
+        let answer = commit + self.latency();
+        self.after(if crashed { TIMEOUT.min(answer) } else { answer.min(TIMEOUT) }, Step::Answer(index));
+        if crashed || answer >= TIMEOUT {
+            self.writes[index].over = true;
+        }
+    }
+
+    fn commit(&mut self, index: usize) {
+        let write = self.writes[index];
+        let truth = &mut self.truth[write.ticket.key.id as usize];
+        let stored = match (write.ticket.kind, write.ticket.version) {
+            (WriteKind::Delete, _) => None,
+            (WriteKind::Put, Some(version)) => Some(version),
+            (WriteKind::Put, None) => Some(truth.now().map_or(1, |version| version + 1)),
+        };
+        let regress = write.commits > 0 && truth.begun > write.ticket.number && write.acked;
+        truth.commits.push(Commit { at: self.now, stored, regress });
+        let id = write.ticket.key.id;
+        let write = &mut self.writes[index];
+        write.commits += 1;
+        // The answer carries what the first attempt made, or the last before the answer.
+        if !write.acked {
+            write.version = stored;
+        }
+        match self.world.coherence {
+            Coherence::NoCache | Coherence::Never => {}
+            Coherence::Delete => self.cache[id as usize] = None,
+            Coherence::Late => {
+                let late = self.random.random_range(0..200 * MS);
+                self.after(late, Step::Forget(id));
+            }
+            Coherence::Lossy if self.random.random_ratio(1, 5) => {}
+            Coherence::Lossy => self.cache[id as usize] = None,
+        }
+    }
+
+    fn answer(&mut self, index: usize) {
+        let write = self.writes[index];
+        let id = write.ticket.key.id;
+        let truth = &mut self.truth[id as usize];
+        truth.in_flight -= 1;
+        let end = if write.over {
+            self.tally.unknown_writes += 1;
+            truth.unknown.extend(write.ticket.version);
+            truth.any_unknown = true;
+            WriteEnd::Unknown
+        } else if write.refused {
+            WriteEnd::Refused
+        } else {
+            self.writes[index].acked = true;
+            truth.acked = Some(Acked { stored: write.version, begun: truth.begun });
+            WriteEnd::Acked { version: write.version }
+        };
+        self.judge.end_write(write.ticket, end, self.now);
+    }
+
+    fn read(&mut self, key: Key) {
+        let truth = &self.truth[key.id as usize];
+        let (acked, observed, begun) = (truth.acked, truth.observed, truth.begun);
+        let before = self.judge.begin_read(key);
+        self.reads.push(Reading { id: key.id, before, sent: self.now, acked, observed, begun, got: None });
+        let latency = self.latency();
+        self.after(latency, Step::Look(self.reads.len() - 1));
+    }
+
+    fn look(&mut self, index: usize) {
+        let id = self.reads[index].id as usize;
+        let cached = self.cache[id].filter(|(_, until)| *until > self.now);
+        let latency = self.latency();
+        match cached {
+            Some((stored, _)) => {
+                self.reads[index].got = stored;
+                self.after(latency, Step::Done(index));
+            }
+            None => self.after(latency, Step::Load(index)),
+        }
+    }
+
+    fn load(&mut self, index: usize) {
+        self.reads[index].got = self.truth[self.reads[index].id as usize].now();
+        let latency = self.latency();
+        self.after(
+            latency,
+            if self.world.coherence == Coherence::NoCache { Step::Done(index) } else { Step::Fill(index) },
+        );
+    }
+
+    fn fill(&mut self, index: usize) {
+        let Reading { id, got, .. } = self.reads[index];
+        self.cache[id as usize] = Some((got, self.now + TTL));
+        let latency = self.latency();
+        self.after(latency, Step::Done(index));
+    }
+
+    fn done(&mut self, index: usize) {
+        let read = self.reads[index];
+        let key = Key { space: 0, id: read.id };
+        let seen = match read.got {
+            Some(0) if self.world.assigns => Seen::Item { version: None },
+            Some(version) => Seen::Item { version: Some(version) },
+            None => Seen::Missing,
+        };
+        let verdict = self.judge.end_read(key, &read.before, seen, read.sent, self.now);
+        let truth = &self.truth[read.id as usize];
+        let held = truth.held(read.got, read.sent, self.now);
+        let context = || format!("{:?}, {read:?}, {verdict:?}, at {}", self.world, self.now);
+        match verdict {
+            Verdict::Stale(stale) => {
+                self.tally.stale += 1;
+                assert!(!held, "the database held what is called stale: {}", context());
+                let older = match (read.got, read.acked) {
+                    (Some(_), Some(Acked { stored: None, .. })) => true,
+                    (Some(got), Some(Acked { stored: Some(acked), .. })) => got < acked,
+                    _ => false,
+                };
+                assert!(older, "nothing newer had been acknowledged: {}", context());
+                assert!(stale.at_least <= stale.at_most, "{}", context());
+            }
+            Verdict::WentBack(_) => {
+                assert!(!held, "the database held what is called older than an earlier answer: {}", context());
+                assert!(read.got.is_some_and(|got| got < read.observed), "nothing newer had been seen: {}", context());
+            }
+            Verdict::Wrong(_) => {
+                self.tally.lost += 1;
+                assert!(!held, "the database held what is called wrong: {}", context());
+            }
+            Verdict::Indeterminate => self.tally.indeterminate += 1,
+            Verdict::Fresh { .. } | Verdict::NotJudged => {}
+        }
+        self.tally.judged += u64::from(!matches!(verdict, Verdict::NotJudged));
+        // Recall: older than a write that was acknowledged before it left.
+        let exempt = match read.got {
+            // A number is of one life only where the harness gives it out.
+            Some(got) if self.world.assigns => truth.unknown.contains(&got),
+            _ => truth.deleted,
+        };
+        // After a delete anything that was sent since may have made the item anew.
+        let untouched = truth.begun == read.acked.map_or(0, |acked| acked.begun) && truth.begun == read.begun;
+        let really = match (read.acked, read.got) {
+            (Some(Acked { stored: Some(acked), .. }), Some(got)) => got < acked,
+            (Some(Acked { stored: None, .. }), Some(_)) => untouched && !truth.any_unknown,
+            _ => false,
+        };
+        if really && (!exempt || matches!(read.acked, Some(Acked { stored: None, .. }))) {
+            self.tally.really_stale += 1;
+            assert!(matches!(verdict, Verdict::Stale(_)), "a stale read was missed: {}", context());
+        }
+        if let Some(version) = read.got {
+            let truth = &mut self.truth[read.id as usize];
+            truth.observed = truth.observed.max(version);
+        }
+    }
+}
+
+fn simulate(coherence: Coherence, assigns: bool, deletes: bool, trouble: bool, operations: u64) -> Tally {
+    let tally = Simulation::new(World { coherence, assigns, deletes, trouble }, 31).run(operations);
+    assert_eq!(tally.operations, operations);
+    assert!(tally.judged > operations / 4, "{tally:?}");
+    tally
+}
+
+#[test]
+fn an_app_without_a_cache_is_never_called_stale_whatever_breaks() {
+    for (assigns, deletes) in [(true, false), (true, true), (false, false), (false, true)] {
+        let tally = simulate(Coherence::NoCache, assigns, deletes, false, 100_000);
+        assert_eq!((tally.stale, tally.really_stale, tally.lost), (0, 0, 0), "{tally:?}");
+    }
+}
+
+#[test]
+fn a_million_operations_with_pauses_timeouts_and_retries_give_no_false_positive_and_miss_nothing() {
+    let mut all = Tally::default();
+    for coherence in [Coherence::NoCache, Coherence::Delete, Coherence::Late, Coherence::Lossy, Coherence::Never] {
+        for (assigns, deletes) in [(true, false), (true, true), (false, false), (false, true)] {
+            let tally = simulate(coherence, assigns, deletes, true, 50_000);
+            assert!(coherence == Coherence::NoCache || tally.really_stale > 0, "there is something to find: {tally:?}");
+            assert!(tally.unknown_writes > 20, "there was trouble: {tally:?}");
+            all.operations += tally.operations;
+            all.stale += tally.stale;
+            all.really_stale += tally.really_stale;
+            all.indeterminate += tally.indeterminate;
+        }
+    }
+    assert_eq!(all.operations, 1_000_000);
+    assert!(all.indeterminate > 0, "late writes were seen: {all:?}");
+}
