@@ -2,12 +2,10 @@
 //!
 //! `defective-app DEFECT [flags of cacheproof serve]`; `none` is the healthy app.
 
-mod defects;
-
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use clap::Parser;
-use defects::{DEFECTS, Defect};
+use defective_app::Defect;
 use reference_app::{App, AppError, ServeArgs, router, serve_on};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,10 +15,10 @@ use tower::ServiceExt as _;
 use tracing_subscriber::EnvFilter;
 
 #[derive(Parser)]
-#[command(version, about, after_help = defects::help())]
+#[command(version, about, after_help = defective_app::help())]
 struct Arguments {
     /// What to plant
-    #[arg(value_parser = defects::find)]
+    #[arg(value_parser = defective_app::find)]
     defect: &'static Defect,
     #[command(flatten)]
     serve: ServeArgs,
@@ -44,11 +42,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run(Arguments { defect, serve: mut args, metrics_file }: Arguments) -> Result<(), AppError> {
-    debug_assert!(DEFECTS.iter().any(|known| known.name == defect.name));
     let listen = |source| AppError::Listen { address: args.listen, source };
     let listener = TcpListener::bind(args.listen).await.map_err(listen)?;
-    let wrap = (defect.plant)(&mut args);
-    let app = App::build(&args).await?;
+    let wrap = defect.plant(&mut args);
+    let app = App::build(&args.app).await?;
     let routes = wrap(app.clone(), router(app.clone()));
     let served = serve_on(listener, routes, told_to_stop()).await;
     if let Some(file) = metrics_file {

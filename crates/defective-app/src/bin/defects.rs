@@ -1,0 +1,122 @@
+//! Proves the table of planted defects: each must be caught by its rule, and what is healthy must pass. `just defects`.
+
+use clap::Parser;
+use defective_app::prove::{Bench, Proof, ProofError};
+use defective_app::{Defect, HEALTHY, SCENARIOS, defects, find};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+#[derive(Parser)]
+#[command(version, about = "Proves the table of planted defects")]
+struct Arguments {
+    /// Defects to prove; all, and the healthy app, when none is named
+    #[arg(value_parser = find)]
+    names: Vec<&'static Defect>,
+    /// How often the healthy app is run, by turns through the scenarios; 0 when defects are named
+    #[arg(long)]
+    healthy_runs: Option<usize>,
+    /// Where to write the table as Markdown, too
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match prove(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn prove(arguments: &Arguments) -> Result<bool, ProofError> {
+    let program = std::env::current_exe().map_err(|source| ProofError::Run { program: "defects".into(), source })?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
+    let bench = Bench::find(program.parent().unwrap_or(Path::new(".")), root)?;
+    let all = arguments.names.is_empty();
+    let named: Vec<_> = if all { defects().collect() } else { arguments.names.clone() };
+    let (planted, healthy): (Vec<_>, Vec<_>) = named.into_iter().partition(|defect| !defect.caught_by.is_empty());
+    let begun = Instant::now();
+    let mut rows = Vec::new();
+    for defect in &planted {
+        rows.push(row(defect, &bench.run(defect, defect.scenario)?));
+    }
+    let missed = rows.iter().filter(|row| row.missed).count();
+    let mut passed = Runs::default();
+    let runs = arguments.healthy_runs.unwrap_or(if all { 20 } else { 0 });
+    for scenario in SCENARIOS.iter().cycle().take(runs) {
+        passed.count(&HEALTHY[0], scenario, &bench.run(&HEALTHY[0], scenario)?);
+    }
+    for scenario in SCENARIOS {
+        for control in healthy.iter().copied().chain(all.then_some(&HEALTHY[1])) {
+            passed.count(control, scenario, &bench.run(control, scenario)?);
+        }
+    }
+    let end = format!(
+        "{} of {} defects caught by their rule; healthy: {} of {} runs passed; {}",
+        rows.len() - missed,
+        rows.len(),
+        passed.passed,
+        passed.all,
+        minutes(begun.elapsed())
+    );
+    println!("\n{end}");
+    if let Some(file) = &arguments.markdown {
+        let lines: String = rows.iter().map(|row| format!("{}\n", row.markdown)).collect();
+        let head = "| defect | scenario | rule that caught it | measured |\n|---|---|---|---|\n";
+        if let Err(error) = std::fs::write(file, format!("{head}{lines}\n{end}.\n")) {
+            eprintln!("can't write {}: {error}", file.display());
+        }
+    }
+    Ok(missed == 0 && passed.passed == passed.all)
+}
+
+struct Row {
+    markdown: String,
+    missed: bool,
+}
+
+/// Prints a line of the table, and what is needed to see why where it was missed.
+fn row(defect: &Defect, proof: &Proof) -> Row {
+    let caught = proof.caught(defect);
+    let also = proof.failed.iter().filter(|other| other.criterion != defect.caught_by).count();
+    let (rule, number) = caught.map_or(("", ""), |caught| (caught.rule.as_str(), caught.number.as_str()));
+    let verdict = if caught.is_some() { "caught" } else { "MISSED" };
+    let also = if also > 0 { format!(" (+{also})") } else { String::new() };
+    println!(
+        "{verdict}  {:24} {:18} {rule} → {number}{also}  [{:.0} s]",
+        defect.name,
+        defect.scenario,
+        proof.took.as_secs_f64()
+    );
+    if caught.is_none() {
+        println!("  should have failed: '{}'\n  failed instead: {:?}\n{}", defect.caught_by, proof.failed, proof.said);
+    }
+    let markdown = format!("| `{}`: {} | {} | `{rule}` | {number} |", defect.name, defect.what, defect.scenario);
+    Row { markdown, missed: caught.is_none() }
+}
+
+#[derive(Default)]
+struct Runs {
+    passed: usize,
+    all: usize,
+}
+
+impl Runs {
+    fn count(&mut self, healthy: &Defect, scenario: &str, proof: &Proof) {
+        self.all += 1;
+        if proof.code == Some(0) {
+            self.passed += 1;
+            println!("passed  {:24} {scenario}  [{:.0} s]", healthy.name, proof.took.as_secs_f64());
+        } else {
+            println!("FAILED  {:24} {scenario}: {:?}\n{}", healthy.name, proof.failed, proof.said);
+        }
+    }
+}
+
+fn minutes(time: Duration) -> String {
+    format!("{} min {} s", time.as_secs() / 60, time.as_secs() % 60)
+}

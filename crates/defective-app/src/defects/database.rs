@@ -1,0 +1,35 @@
+//! While Postgres is away, and after it is back.
+
+use super::Defect;
+use crate::ask::is_cached_read;
+use crate::front::{self, Screws};
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use std::time::Duration;
+
+const SCENARIO: &str = "defects-database";
+
+pub(super) static TABLE: [Defect; 2] = [
+    Defect::new("caches-errors", "stores the 503 of a load that took too long, for the whole TTL", |args| {
+        let load_at_most = Duration::from_millis(400);
+        front::plant(args, Screws { stores: |_| true, load_at_most, ..Screws::default() })
+    })
+    .caught(SCENARIO, "Errors end with the outage of Postgres"),
+    Defect::new("hits-need-postgres", "asks the database before each read whether it may", |_| {
+        Box::new(|_, routes| routes.layer(middleware::from_fn(ask_first)))
+    })
+    .caught(SCENARIO, "Hits go on without Postgres"),
+];
+
+async fn ask_first(request: Request, next: Next) -> Response {
+    if is_cached_read(&request) {
+        let mut question = Request::get(request.uri().clone()).body(Body::empty()).unwrap_or_default();
+        question.headers_mut().insert("cache-control", HeaderValue::from_static("no-store"));
+        *question.extensions_mut() = request.extensions().clone();
+        next.clone().run(question).await;
+    }
+    next.run(request).await
+}

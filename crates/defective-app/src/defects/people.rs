@@ -1,0 +1,62 @@
+//! Whose answer it is, and lists.
+
+use super::Defect;
+use crate::Wrap;
+use crate::ask::Asked;
+use crate::front::{self, Local, Screws};
+use axum::Router;
+use axum::body::to_bytes;
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
+use std::time::Duration;
+
+const SCENARIO: &str = "defects-people";
+
+pub(super) static TABLE: [Defect; 3] = [
+    Defect::new("another-users-answer", "the page of the one who asks is cached without who that is", |_| {
+        kept("/mine")
+    })
+    .caught(SCENARIO, "Nobody gets another's page"),
+    Defect::new("session-after-logout", "who is logged in is cached for 10 s, and a logout does not delete it", |_| {
+        kept("/visits/")
+    })
+    .caught(SCENARIO, "Who logged out is out"),
+    Defect::new(
+        "list-after-delete",
+        "a delete removes the item from the cache, but not the lists that show it",
+        |args| {
+            let made_invalid = |asked: &Asked| {
+                if asked.deletes { vec![asked.key()] } else { asked.made_invalid() }
+            };
+            front::plant(args, Screws { made_invalid, ..Screws::default() })
+        },
+    )
+    .caught(SCENARIO, "Lists show no item that is deleted"),
+];
+
+/// Keeps good answers to paths that begin so for 10 s, by path, in the process, outside of all that knows who asks.
+fn kept(prefix: &'static str) -> Wrap {
+    Box::new(move |_, routes| {
+        let state = (prefix, Arc::new(Local::default()));
+        Router::new().fallback_service(routes).layer(middleware::from_fn_with_state(state, keep))
+    })
+}
+
+async fn keep(State((prefix, local)): State<(&'static str, Arc<Local>)>, request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    if request.method() != Method::GET || !path.starts_with(prefix) {
+        return next.run(request).await;
+    }
+    if let Some((status, body)) = local.get(&path) {
+        return (status, [("cache-status", "front; hit")], body).into_response();
+    }
+    let (head, body) = next.run(request).await.into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    if head.status == StatusCode::OK {
+        local.keep(&path, head.status, &body, Duration::from_secs(10));
+    }
+    Response::from_parts(head, body.into())
+}

@@ -1,0 +1,61 @@
+//! What a write makes invalid stays, or comes back.
+
+use super::Defect;
+use crate::behind;
+use crate::front::{self, Removes, Screws};
+use axum::http::StatusCode;
+use std::time::Duration;
+
+const SCENARIO: &str = "defects-freshness";
+const FRESH: &str = "No answer is older than a write";
+
+pub(super) static TABLE: [Defect; 8] = [
+    Defect::new("no-invalidation", "a write leaves the cached value as it is", |args| {
+        front::plant(args, Screws { removes: Removes::Never, ..Screws::default() })
+    })
+    .caught(SCENARIO, FRESH),
+    Defect::new(
+        "invalidates-before-commit",
+        "deletes the key, then writes: readers between store the old value",
+        |args| front::plant(args, Screws { removes: Removes::BeforeCommit, ..Screws::default() }),
+    )
+    .caught(SCENARIO, FRESH),
+    Defect::new(
+        "fill-after-invalidate",
+        "a load of 30 ms stores what it read before a write, after the write's delete",
+        |args| front::plant(args, Screws { leases: false, load_takes: Duration::from_millis(30), ..Screws::default() }),
+    )
+    .caught(SCENARIO, FRESH),
+    Defect::new(
+        "refresh-overwrites-newer",
+        "each hit is loaded anew in the background, and stored whatever was written since",
+        |args| {
+            let load_takes = Duration::from_millis(5);
+            front::plant(args, Screws { leases: false, refreshes: true, load_takes, ..Screws::default() })
+        },
+    )
+    .caught(SCENARIO, FRESH),
+    Defect::new("invalidates-everything", "each write flushes the whole cache", |args| {
+        front::plant(args, Screws { removes: Removes::Everything, ..Screws::default() })
+    })
+    .caught(SCENARIO, "Writes cost the hit rate little"),
+    Defect::new(
+        "404-outlives-create",
+        "caches that there is no such post, and a create does not delete that",
+        |args| {
+            let stores = |status| matches!(status, StatusCode::OK | StatusCode::NOT_FOUND);
+            front::plant(args, Screws { stores, ..Screws::default() })
+        },
+    )
+    .caught(SCENARIO, "What was created can be read"),
+    Defect::new(
+        "write-behind-drops",
+        "acknowledges a write from a queue of 4, and drops what does not fit",
+        behind::plant,
+    )
+    .caught(SCENARIO, "What was acknowledged is in the database"),
+    Defect::new("torn-value", "the text of a post is cached apart for 2 s, and a write does not reach it", |args| {
+        front::plant(args, Screws { text_apart: Some(Duration::from_secs(2)), ..Screws::default() })
+    })
+    .caught(SCENARIO, "Each value is of one write"),
+];
