@@ -19,15 +19,38 @@ test *ARGS:
     cargo nextest run --workspace {{ARGS}}
     cargo test --workspace --doc --quiet
 
+# The fault tour: every fault against the reference deployment, on one page
+chaos *ARGS:
+    cargo build
+    sh scripts/chaos.sh {{ARGS}}
+
+# Line coverage of the cache layer and the reference app, into target/coverage; each must have 85 %
+coverage *ARGS:
+    sh scripts/coverage.sh {{ARGS}}
+
 # What CI asks of the code
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- --deny warnings
+    cargo clippy --package cache-layer --no-default-features -- --deny warnings
 
-# Micro-benchmarks: the recorder, and the cache layer's hit path beside a bare client
+# The dev profile's dependencies are optimised fully; with these, so are our own crates, and nothing else is built anew.
+measured := "CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_OPT_LEVEL=3"
+
+# Micro-benchmarks: the recorder, and the cache layer (as released) beside its peers; ends with a table of ratios and their limits
 micro *ARGS:
-    cargo bench --bench recorder -- {{ARGS}}
-    cargo bench --package cache-layer --bench hit_path -- {{ARGS}}
+    {{measured}} cargo bench --profile dev --bench recorder -- {{ARGS}}
+    cargo bench --package cache-layer --benches -- {{ARGS}}
+    cargo run --quiet --release --package cache-layer --example overhead
+
+# What the proxy adds to a round trip, and how exact its delay is
+proxy-cost:
+    {{measured}} cargo run --quiet --example proxy_cost
+
+# The table of planted defects: each must be caught by its rule, and the healthy app must pass 20 runs of 20; names prove single ones
+defects *ARGS:
+    cargo build --workspace --bins
+    cargo run --quiet --package defective-app --bin defects -- {{ARGS}}
 
 # The reference app by itself, on the servers in DATABASE_URL and REDIS_URL
 serve *ARGS:

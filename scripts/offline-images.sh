@@ -115,7 +115,7 @@ redis_image() {
     fi
     root=$work/redis
     base "$root" redis
-    tool "$root" sh redis-server redis-cli
+    tool "$root" sh rm redis-server redis-cli
     cat >"$root/usr/local/bin/docker-entrypoint.sh" <<'END'
 #!/bin/sh
 set -e

@@ -4,9 +4,9 @@
 #     sh scripts/setup.sh
 #
 # A C compiler and mold (link the program), redis-server and Postgres with its contrib modules (the servers under
-# test), nginx (the foreign app in the tests), just and cargo-nextest (run the commands). System packages come from
-# apt, dnf, apk or brew. No service is left running or enabled that was not before. Where Docker answers but can't
-# have the official images, stand-in images are built from the installed servers.
+# test), nginx (the foreign app in the tests), promtool (tests the alerts), just and cargo-nextest (run the commands).
+# System packages come from apt, dnf, apk or brew. No service is left running or enabled that was not before. Where
+# Docker answers but can't have the official images, stand-in images are built from the installed servers.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -63,6 +63,7 @@ package() {
     apk:postgres) echo postgresql postgresql-contrib ;;
     brew:postgres) echo postgresql@17 ;;
     *:nginx) echo nginx ;;
+    apt:promtool | apk:promtool | brew:promtool) echo prometheus ;;
     apt:mold | dnf:mold | apk:mold) echo mold ;;
     esac
 }
@@ -89,6 +90,8 @@ fi
 has_redis || want redis redis-server redis valkey
 has_postgres || want postgres postgresql
 has nginx || [ -x /usr/sbin/nginx ] || want nginx nginx
+# Where no package has it, the test of the alerts passes by.
+has promtool || [ -z "$(package promtool)" ] || want promtool prometheus
 if [ "$(uname -s)" = Linux ]; then has mold || want mold; fi
 
 # Debian starts the services of what it installs. A policy that says no stops it from doing so; ours, for a moment.
@@ -135,7 +138,7 @@ if [ -n "$wanted" ]; then
         done
     fi
 else
-    say "compiler, Redis, Postgres, nginx and linker are here"
+    say "compiler, Redis, Postgres, nginx, promtool and linker are here"
 fi
 
 # ---- the linker ---------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ fn verdict(criteria: &[(&str, Ruling)]) -> Verdict {
         summary: "It is so.".to_owned(),
         criteria: criteria.iter().map(criterion).collect(),
         validity: Vec::new(),
+        faults: Vec::new(),
     }
 }
 

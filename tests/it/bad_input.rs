@@ -164,6 +164,13 @@ fn a_scenario_in_a_directory_that_may_not_be_read_is_refused() {
 }
 
 #[test]
+fn what_the_system_said_is_told_once() {
+    let output = Command::new(CACHEPROOF).args(["report", "/no/such/run"]).output().expect("the program runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said.matches("No such file or directory").count(), 1, "{said}");
+}
+
+#[test]
 fn nothing_is_left_of_a_run_that_was_refused() {
     // A temporary directory of its own: other runs have theirs elsewhere.
     let temporary = tempfile::tempdir().expect("a temporary directory");

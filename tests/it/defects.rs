@@ -1,86 +1,99 @@
-//! Would break if a rule let a defect pass, or a healthy app fail.
+//! Would break if a rule let a planted defect pass, or a healthy app fail. The table is that of `just defects`.
 
-use cacheproof::scenario::{FaultAction, Victim};
+use std::path::Path;
 
-use crate::support::{Ran, root, run_scenario, sibling};
+use defective_app::prove::{Bench, Proof};
+use defective_app::{Defect, HEALTHY, SCENARIOS, defects, find};
 
-/// Runs the short scenario against the reference app with one planted defect.
-fn run_with(defect: &str) -> Ran {
-    let app = sibling("defective-app");
-    let start = format!("target.start=[{:?}, {defect:?}]", app.display().to_string());
-    run_scenario(&root().join("tests/scenarios/defects.toml"), &[start])
+use crate::support::{CACHEPROOF, root};
+
+fn run(defect: &Defect, scenario: &str) -> Proof {
+    let programs = Path::new(CACHEPROOF).parent().expect("it stands in a directory");
+    let bench = Bench::find(programs, root()).expect("the workspace's programs");
+    bench.run(defect, scenario).expect("a run with a summary")
 }
 
-/// Criteria that failed, by their words.
-fn failed(ran: &Ran) -> Vec<String> {
-    let summary = ran.summary();
-    let criteria = summary["verdict"]["criteria"].as_array().cloned().unwrap_or_default();
-    assert!(!criteria.is_empty(), "{}", ran.said());
-    criteria
-        .iter()
-        .filter(|criterion| criterion["ruling"] == "fail")
-        .filter_map(|criterion| criterion["says"].as_str().map(str::to_owned))
-        .collect()
-}
-
-fn assert_caught(defect: &str, by: &str) {
-    let ran = run_with(defect);
-    let failed = failed(&ran);
-    assert_eq!(ran.code, Some(1), "{defect}: {}", ran.said());
+fn assert_caught(name: &str) {
+    let defect = find(name).expect("it is in the table");
+    let proof = run(defect, defect.scenario);
     assert!(
-        failed.iter().any(|says| says == by),
-        "{defect} was to be caught by '{by}', but: {failed:?}\n{}",
-        ran.said()
+        proof.caught(defect).is_some(),
+        "'{}' was to fail, but: {:?}\n{}",
+        defect.caught_by,
+        proof.failed,
+        proof.said
     );
 }
 
-#[test]
-fn an_app_that_never_caches_is_caught_by_the_hit_rate() {
-    assert_caught("never-caches", "The cache answers most reads");
+/// One test for each defect, so that a miss has a name.
+macro_rules! caught {
+    ($($test:ident)*) => {
+        $(
+            #[test]
+            fn $test() {
+                assert_caught(&stringify!($test).trim_start_matches("by_its_rule_").replace('_', "-"));
+            }
+        )*
+
+        #[test]
+        fn each_defect_of_the_table_has_its_test() {
+            let tests = [$(stringify!($test).trim_start_matches("by_its_rule_").replace('_', "-")),*];
+            assert_eq!(defects().map(|defect| defect.name).collect::<Vec<_>>(), tests);
+        }
+    };
+}
+
+// Every row, in the order of the table; a name may not begin with a digit, so the prefix.
+caught! {
+    never_caches
+    false_hit
+    slow_hits
+    ttl_in_ms
+    stores_nothing_large
+    orphaned_lock
+    wrong_item
+    key_cut_short
+    key_never_shared
+    key_of_a_view
+    no_invalidation
+    invalidates_before_commit
+    fill_after_invalidate
+    refresh_overwrites_newer
+    invalidates_everything
+    by_its_rule_404_outlives_create
+    write_behind_drops
+    torn_value
+    another_users_answer
+    session_after_logout
+    list_after_delete
+    other_instance_not_told
+    by_its_rule_500_without_redis
+    crashes_with_redis
+    slow_fallback
+    serial_fallback
+    retry_storm
+    reconnect_gives_up
+    scripts_sent_once
+    health_needs_redis
+    log_flood
+    hangs_with_redis
+    breaker_never_opens
+    breaker_never_closes
+    invalidations_lost
+    no_ttl
+    writes_need_redis
+    caches_errors
+    hits_need_postgres
+    stampede
+    leaks_memory
+    leaks_redis_connections
+    leaks_postgres_connections
 }
 
 #[test]
-fn an_app_that_says_hit_but_asks_the_database_is_caught_by_the_databases_own_count() {
-    assert_caught("false-hit", "The database is spared");
-}
-
-#[test]
-fn an_app_that_answers_500_without_redis_is_caught_while_redis_is_dead() {
-    assert_caught("500-without-redis", "Works on while Redis is dead");
-}
-
-#[test]
-fn an_app_that_hangs_with_redis_is_caught_while_redis_is_frozen() {
-    assert_caught("hangs-with-redis", "Works on while Redis is frozen");
-}
-
-#[test]
-fn an_app_with_slow_hits_is_caught_by_p95() {
-    assert_caught("slow-hits", "The cached path is fast");
-}
-
-#[test]
-fn an_app_that_answers_with_another_item_is_caught_by_the_identity() {
-    assert_caught("wrong-item", "Answers are right");
-}
-
-#[test]
-fn the_healthy_app_passes_10_runs_of_10() {
-    for run in 1..=10 {
-        let ran = run_with("none");
-        assert_eq!(ran.code, Some(0), "run {run}: {}", ran.said());
+fn the_healthy_app_passes_every_scenario() {
+    for scenario in SCENARIOS {
+        let proof = run(&HEALTHY[0], scenario);
+        assert_eq!(proof.code, Some(0), "{scenario}: {:?}\n{}", proof.failed, proof.said);
     }
-}
-
-#[test]
-fn the_scenario_of_the_defects_breaks_what_they_need() {
-    let loaded = cacheproof::scenario::load(&root().join("tests/scenarios/defects.toml"), &[]).expect("it is right");
-    let faults: Vec<(FaultAction, Victim)> = loaded
-        .scenario
-        .phases
-        .iter()
-        .filter_map(|phase| phase.fault.as_ref())
-        .map(|fault| (fault.action, fault.victim))
-        .collect();
-    assert_eq!(faults, [(FaultAction::Kill, Victim::Redis), (FaultAction::Pause, Victim::Redis)]);
 }

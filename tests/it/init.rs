@@ -1,17 +1,13 @@
 //! `init` against a real app that is not ours: nginx with proxy_cache, its upstream on a socket beside it.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cacheproof::cli::{Exit, check, init};
 use cacheproof::scenario::{BypassSpec, load};
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("it is bound").port()
-}
+use cacheproof::stack::free_port;
 
 struct Nginx {
     child: Child,
@@ -30,7 +26,7 @@ impl Nginx {
         let home = directory.display();
         // The port is free when it is chosen; should another take it, nginx says so and the next one is tried.
         for _ in 0..5 {
-            let port = free_port();
+            let port = free_port().expect("loopback has a free port");
             let config = format!(
                 "daemon off; master_process off; pid {home}/pid; error_log {home}/error.log;
                 events {{}}

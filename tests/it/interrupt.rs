@@ -15,7 +15,7 @@ use crate::support::{command, eventually, ran, root};
 /// Starts the short scenario and waits until Redis is frozen. Gives the run and its token.
 fn started(reports: &std::path::Path, provider: &str) -> (Child, String) {
     let sets = [format!("stack.redis.provider={provider:?}"), format!("stack.postgres.provider={provider:?}")];
-    let mut command = command(&root().join("tests/scenarios/defects.toml"), &sets, reports);
+    let mut command = command(&root().join("tests/scenarios/defects-frozen.toml"), &sets, reports);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     if provider == "container" {
         command.env("CACHEPROOF_REDIS_IMAGE", redis_image());
@@ -35,7 +35,7 @@ fn started(reports: &std::path::Path, provider: &str) -> (Child, String) {
 }
 
 /// The run's token, as its guard was given it: `cacheproof guard TOKEN` is the run's own child.
-fn token_of(run: u32) -> String {
+pub fn token_of(run: u32) -> String {
     processes()
         .filter_map(|(pid, path)| {
             let stat = std::fs::read_to_string(path.join("stat")).ok()?;
@@ -89,7 +89,11 @@ fn containers(token: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn assert_nothing_left(token: &str) {
+/// What a run that was killed leaves behind is gone after so long. The tests that hold it to that have the machine to
+/// themselves (.config/nextest.toml); on a quiet one it takes less than a second.
+pub const PROMISE: Duration = Duration::from_secs(5);
+
+pub fn assert_nothing_left(token: &str) {
     let begun = Instant::now();
     loop {
         let mut left = marked(token);
@@ -97,8 +101,7 @@ fn assert_nothing_left(token: &str) {
         if left.is_empty() {
             break;
         }
-        // 5 s is the promise; ten times that is the bound on a shared machine.
-        assert!(begun.elapsed() < Duration::from_secs(50), "still there: {left:#?}");
+        assert!(begun.elapsed() < PROMISE, "still there after {PROMISE:?}: {left:#?}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -110,7 +113,7 @@ fn ctrl_c_while_redis_is_frozen_leaves_nothing_and_reports_what_was_measured() {
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");
     let ran = ran(child.wait_with_output().expect("it ends"), reports);
     assert_eq!(ran.code, Some(130), "{}", ran.said());
-    assert!(ran.seen().count(|_| true) > 1000, "{}", ran.said());
+    assert!(ran.seen().count(|_| true) > 100, "{}", ran.said());
     let report = std::fs::read_to_string(ran.directory().join("report.md")).expect("there is a report");
     assert!(report.contains("incomplete"), "{report}");
     assert_nothing_left(&token);
@@ -136,5 +139,5 @@ fn kill_9_while_a_container_is_paused_leaves_no_container() {
     kill(Pid::from_raw(child.id() as i32), Signal::SIGKILL).expect("it runs");
     let _status = child.wait().expect("it ends");
     assert_nothing_left(&token);
-    eventually(Duration::from_secs(50), "no container is left", || containers(&token).is_empty());
+    eventually(PROMISE, "no container is left", || containers(&token).is_empty());
 }

@@ -33,7 +33,7 @@ fn the_help_names_every_command_of_the_readme() {
         .output()
         .expect("the program runs");
     let help = ran(output, reports).stdout;
-    for word in ["run", "check", "init", "doctor", "report", "attach", "serve"] {
+    for word in ["run", "check", "init", "doctor", "report", "attach", "serve", "warm"] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(word)), "{word} is missing in:\n{help}");
         assert!(readme().contains(word), "the README is silent on {word}");
     }
@@ -41,8 +41,14 @@ fn the_help_names_every_command_of_the_readme() {
 
 #[test]
 fn the_links_of_the_pages_lead_somewhere() {
-    for page in ["README.md", "CONTRIBUTING.md", "docs/scenario.md", "docs/summary-schema.md"] {
-        let path = root().join(page);
+    let mut pages = vec![root().join("README.md"), root().join("CONTRIBUTING.md"), root().join("CHANGELOG.md")];
+    for room in ["docs", "docs/guides", "docs/monitoring"] {
+        let found = std::fs::read_dir(root().join(room)).expect(room).map(|entry| entry.expect(room).path());
+        pages.extend(found.filter(|path| path.extension().is_some_and(|end| end == "md")));
+    }
+    assert!(pages.len() > 10, "{pages:?}");
+    for path in pages {
+        let page = path.display();
         let text = std::fs::read_to_string(&path).expect("the page is there");
         let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
         for link in links.filter(|link| !link.is_empty() && !link.contains("://")) {

@@ -77,6 +77,7 @@ fn the_same_journal_gives_the_same_bytes() {
             "charts/response-percentiles.svg",
             "charts/response-p95.svg",
             "charts/hit-rate.svg",
+            "charts/hit-rate-recovery.svg",
             "charts/outcomes.svg",
             "charts/throughput.svg",
             "charts/database-queries.svg",
@@ -95,6 +96,85 @@ fn markdown_junit_and_summary_stay_as_they_are() {
     insta::assert_snapshot!("report.md", text(&files, "report.md"));
     insta::assert_snapshot!("junit.xml", text(&files, "junit.xml"));
     insta::assert_snapshot!("summary.json", text(&files, "summary.json"));
+}
+
+/// Several faults at once and one again and again: each has its lane, its marks and its line.
+#[test]
+fn each_of_several_faults_is_drawn_and_told() {
+    let plan = Plan { several: true, away_for: 3, ..Plan::default() };
+    let files = rendered(&plan);
+    insta::assert_snapshot!("several-faults.md", text(&files, "report.md"));
+    let page = text(&files, "report.html");
+    for name in ["response-p95", "hit-rate", "outcomes", "throughput", "database-queries", "redis-memory"] {
+        let svg = text(&files, &format!("charts/{name}.svg"));
+        assert_eq!(xml_trouble(&svg), None, "{name}");
+        for word in ["1 latency redis", "2 kill redis", "3 flush", "injected", "undone", "service back"] {
+            assert!(svg.contains(word), "{name} lacks {word}");
+        }
+    }
+    assert_eq!(page.matches("<strong>pause postgres</strong>").count(), 3, "one line for each round");
+    let summary: serde_json::Value = serde_json::from_str(&text(&files, "summary.json")).expect("JSON");
+    let faults = summary["faults"].as_array().expect("a list");
+    assert_eq!(faults.len(), 6);
+    assert_eq!((&faults[0]["connections"], &faults[5]["round"]), (&16.into(), &2.into()));
+    let dashed = text(&files, "charts/hit-rate.svg");
+    assert!(dashed.contains("a cold cache, at best"), "the refill curve is drawn");
+}
+
+/// A count of stale reads alone says nothing of where to look.
+#[test]
+fn each_stale_read_is_told_with_the_history_around_it_and_the_rest_is_counted() {
+    let plan = Plan { stale_every: 300, told_stale: 12, ..Plan::default() };
+    let (first, second) = (rendered(&plan), rendered(&plan));
+    assert!(first == second, "another report each time");
+    let (page, markdown) = (text(&first, "report.html"), text(&first, "report.md"));
+    let section = |text: &str, from: &str, to: &str| {
+        let start = text.find(from).expect("the section is there");
+        text[start..][..text[start..].find(to).expect("it ends")].to_owned()
+    };
+    insta::assert_snapshot!("stale.html", section(&page, "<h2>Stale reads", "</section>"));
+    insta::assert_snapshot!("stale.md", section(&markdown, "### Stale reads", "<details><summary>Examples of trouble"));
+    let summary: serde_json::Value = serde_json::from_str(&text(&first, "summary.json")).expect("JSON");
+    let freshness = &summary["freshness"];
+    assert_eq!(freshness["examples"].as_array().map(Vec::len), Some(10));
+    assert_eq!((&freshness["more_examples"], &freshness["non_monotonic"]), (&2.into(), &1.into()));
+    let kinds = freshness["kinds"].as_object().expect("counts");
+    assert_eq!(
+        kinds.values().filter_map(serde_json::Value::as_u64).sum::<u64>(),
+        freshness["stale"].as_u64().expect("a count")
+    );
+    assert_eq!(kinds["stuck"], 3);
+    let svg = text(&first, "charts/freshness.svg");
+    assert_eq!(xml_trouble(&svg), None);
+    for word in ["fresh", "95 %", "n: reads in each step"] {
+        assert!(svg.contains(word) && page.contains(word), "{word}");
+    }
+
+    let hostile = rendered(&Plan { hostile: true, ..plan });
+    let page = text(&hostile, "report.html");
+    assert!(!page.contains("<script") && !page.contains('\u{202e}') && !page.contains('\u{1b}'));
+    assert!(text(&hostile, "report.md").len() < 60_000);
+    assert!(!text(&hostile, "report.md").contains("<script"), "a tag in the examples");
+}
+
+#[test]
+fn nothing_is_drawn_of_freshness_where_nothing_was_judged() {
+    let names = rendered(&Plan::default()).into_iter().map(|(name, _)| name);
+    assert!(names.into_iter().all(|name| name != "charts/freshness.svg"));
+}
+
+#[test]
+fn a_journal_of_an_older_version_still_renders() {
+    // No pulses: recovery is read off the windows, to a second.
+    let plan = Plan { pulses: false, ..Plan::default() };
+    let summary: serde_json::Value = serde_json::from_str(&text(&rendered(&plan), "summary.json")).expect("JSON");
+    assert!(summary["faults"][0]["limits"]["step"].as_f64().is_some(), "{}", summary["faults"][0]);
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("reports/sample").join(JOURNAL_FILE);
+    std::fs::copy(sample, directory.path().join(JOURNAL_FILE)).expect("the committed run is there");
+    let judged = report::render_run(directory.path()).expect("it renders");
+    assert_eq!(judged.verdict.faults.len(), judged.seen.fault_windows().len());
 }
 
 #[test]
@@ -236,4 +316,25 @@ fn a_file_that_can_not_be_written_is_named_with_what_to_do() {
     let error = report::ReportError::Write { path: "report.html".into(), source: full };
     let advice = miette::Diagnostic::help(&error).map(|help| help.to_string()).unwrap_or_default();
     assert!(advice.contains("disk is full"), "{advice}");
+}
+
+/// Would break if a page of several runs lost one, let markup in, or linked to nothing.
+#[test]
+fn several_runs_come_together_on_one_page() {
+    let parent = tempfile::tempdir().expect("a directory");
+    let hostile = Plan { hostile: true, ..Plan::default() };
+    for (name, plan) in [("healthy", &Plan::default()), ("hostile", &hostile)] {
+        std::fs::rename(run_directory(plan).keep(), parent.path().join(name)).expect("it moves");
+    }
+    let output = cacheproof(&["report", "healthy", "hostile", "--together", "both.html"], parent.path());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let page = std::fs::read_to_string(parent.path().join("both.html")).expect("the page");
+    for link in ["healthy/report.html", "hostile/report.html"] {
+        assert!(page.contains(&format!("href=\"{link}\"")), "{link}");
+        assert!(parent.path().join(link).exists(), "{link}");
+    }
+    assert_eq!(page.matches("kill redis</strong>").count(), 2, "one fault of each run");
+    assert!(!page.contains("<script") && !page.contains(HOSTILE), "markup came through");
+    let missing = cacheproof(&["report", "healthy", "nowhere", "--together", "both.html"], parent.path());
+    assert_eq!(missing.status.code(), Some(2), "{}", String::from_utf8_lossy(&missing.stderr));
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cacheproof::scenario::{FaultAction, PostgresSpec, Provider, RedisSpec, StackSpec};
-use cacheproof::stack::{Guard, RUN_LABEL, Server, Stack};
+use cacheproof::scenario::{PostgresSpec, Provider, RedisSpec, StackSpec};
+use cacheproof::stack::{Break, Guard, RUN_LABEL, Server, Stack};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sqlx::Connection as _;
@@ -55,23 +55,23 @@ pub fn spec(provider: Provider) -> StackSpec {
     StackSpec {
         redis: Some(RedisSpec {
             provider,
-            url: None,
             image: redis,
             maxmemory: Some(64 << 20),
             policy: Some("allkeys-lru".into()),
             appendonly: true,
+            ..RedisSpec::default()
         }),
-        postgres: Some(PostgresSpec { provider, url: None, image: postgres }),
+        postgres: Some(PostgresSpec { provider, image: postgres, ..PostgresSpec::default() }),
     }
 }
 
 async fn up(provider: Provider) -> (Guard, Stack) {
     let guard = Guard::start(Path::new(PROGRAM)).unwrap();
-    let stack = Stack::up(&spec(provider), &guard, &|line| eprintln!("{line}")).await.unwrap();
+    let stack = Stack::up(&spec(provider), 1, &guard, &|line| eprintln!("{line}")).await.unwrap();
     (guard, stack)
 }
 
-fn containers(token: &str) -> Vec<String> {
+pub fn containers(token: &str) -> Vec<String> {
     let filter = format!("label={RUN_LABEL}={token}");
     let seen = Command::new("docker").args(["ps", "-aq", "--no-trunc", "--filter", &filter]).output().unwrap();
     assert!(seen.status.success(), "docker ps: {}", String::from_utf8_lossy(&seen.stderr));
@@ -79,7 +79,7 @@ fn containers(token: &str) -> Vec<String> {
 }
 
 /// Living processes (no zombies) whose working directory is inside a directory.
-fn processes_in(directory: &Path) -> Vec<u32> {
+pub fn processes_in(directory: &Path) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
@@ -111,7 +111,7 @@ async fn answers_soon(server: &Server) -> bool {
 async fn serves_and_survives_faults(provider: Provider, name: &str) {
     let (guard, stack) = up(provider).await;
     let facts = stack.facts();
-    let (server, database) = (stack.redis.as_ref().unwrap(), stack.postgres.as_ref().unwrap());
+    let (server, database) = (stack.redis.as_ref().unwrap().first(), stack.postgres.as_ref().unwrap().first());
 
     // What it is.
     let redis_facts = facts.redis.unwrap();
@@ -162,6 +162,7 @@ async fn serves_and_survives_faults(provider: Provider, name: &str) {
     }
     let kept: String = redis::cmd("GET").arg("kept").query_async(&mut redis(server).await).await.unwrap();
     assert_eq!(kept, "yes", "the append-only file was read again");
+    restarts(server, database).await;
     let rows: i64 =
         sqlx::query_scalar("SELECT count(*) FROM kept").fetch_one(&mut postgres(database).await).await.unwrap();
     assert_eq!(rows, 1, "the same data directory");
@@ -205,32 +206,76 @@ async fn faults(server: &Server) {
     let url = server.url().to_owned();
     assert!(answers_soon(server).await);
 
-    let done = server.break_it(FaultAction::Kill).await.unwrap();
+    let done = server.break_it(Break::Kill).await.unwrap();
     assert!(done.starts_with("SIGKILL to "), "{done}");
     assert!(!server.answers().await);
     assert!(server.died().await.is_none(), "it was broken on purpose");
-    let again = server.break_it(FaultAction::Kill).await.unwrap();
+    let again = server.break_it(Break::Kill).await.unwrap();
     assert!(again.ends_with("is killed already"), "{again}");
-    let done = server.mend(FaultAction::Kill).await.unwrap();
+    let done = server.mend(Break::Kill).await.unwrap();
     assert!(done.starts_with("started "), "{done}");
     assert_eq!(server.url(), url, "the same port and password");
     assert!(answers_soon(server).await);
-    let again = server.mend(FaultAction::Kill).await.unwrap();
+    let again = server.mend(Break::Kill).await.unwrap();
     assert!(again.ends_with("runs already"), "{again}");
 
-    server.break_it(FaultAction::Pause).await.unwrap();
+    server.break_it(Break::Pause).await.unwrap();
     assert!(!server.answers().await);
     assert!(server.died().await.is_none(), "a paused server is not dead");
-    assert!(server.break_it(FaultAction::Pause).await.unwrap().ends_with("is paused already"));
-    server.mend(FaultAction::Pause).await.unwrap();
+    assert!(server.break_it(Break::Pause).await.unwrap().ends_with("is paused already"));
+    server.mend(Break::Pause).await.unwrap();
     assert!(answers_soon(server).await);
-    assert!(server.mend(FaultAction::Pause).await.unwrap().ends_with("is not paused"));
+    assert!(server.mend(Break::Pause).await.unwrap().ends_with("is not paused"));
 
     // Killed while paused.
-    server.break_it(FaultAction::Pause).await.unwrap();
-    server.break_it(FaultAction::Kill).await.unwrap();
-    server.mend(FaultAction::Kill).await.unwrap();
+    server.break_it(Break::Pause).await.unwrap();
+    server.break_it(Break::Kill).await.unwrap();
+    server.mend(Break::Kill).await.unwrap();
     assert!(answers_soon(server).await);
+
+    // Stopped in order, also while paused.
+    server.break_it(Break::Pause).await.unwrap();
+    let done = server.break_it(Break::Stop).await.unwrap();
+    assert!(["SIGTERM to ", "SIGINT to ", "stopped "].iter().any(|how| done.starts_with(how)), "{done}");
+    assert!(!server.answers().await);
+    assert!(server.died().await.is_none(), "it was stopped on purpose");
+    for again in [Break::Stop, Break::Kill, Break::Pause] {
+        assert!(server.break_it(again).await.unwrap().ends_with("is stopped already"));
+    }
+    server.mend(Break::Stop).await.unwrap();
+    assert_eq!(server.url(), url, "the same port and password");
+    assert!(answers_soon(server).await);
+    assert!(server.mend(Break::Stop).await.unwrap().ends_with("runs already"));
+}
+
+/// A restart in one step, with and without what the disk kept.
+async fn restarts(server: &Server, database: &Server) {
+    let set = async |value: &str| {
+        redis::cmd("SET").arg("mark").arg(value).query_async::<()>(&mut redis(server).await).await.unwrap();
+    };
+    let get =
+        async || redis::cmd("GET").arg("mark").query_async::<Option<String>>(&mut redis(server).await).await.unwrap();
+    set("one").await;
+    let done = server.restart(true).await.unwrap();
+    assert!(done.starts_with("stopped, started ") && !done.contains("without"), "{done}");
+    assert_eq!(get().await.as_deref(), Some("one"), "SIGTERM writes everything out");
+    let done = server.restart(false).await.unwrap();
+    assert!(done.ends_with(" again without its data"), "{done}");
+    assert_eq!(get().await, None, "what the disk kept was deleted");
+    set("two").await;
+    // Also what is down or paused is restarted.
+    server.break_it(Break::Pause).await.unwrap();
+    server.restart(true).await.unwrap();
+    assert_eq!(get().await.as_deref(), Some("two"));
+    server.break_it(Break::Kill).await.unwrap();
+    server.restart(false).await.unwrap();
+    assert_eq!(get().await, None);
+    assert!(server.died().await.is_none());
+
+    let error = database.restart(false).await.unwrap_err().to_string();
+    assert!(error.contains("can't be restarted without its data"), "{error}");
+    database.restart(true).await.unwrap();
+    assert!(answers_soon(database).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -257,7 +302,7 @@ async fn victim_of_kill_minus_nine() {
         other => panic!("no provider {other}"),
     };
     let (guard, stack) = up(provider).await;
-    stack.redis.as_ref().unwrap().break_it(FaultAction::Pause).await.unwrap();
+    stack.redis.as_ref().unwrap().first().break_it(Break::Pause).await.unwrap();
     eprintln!("UP {} {}", guard.token(), guard.directory().display());
     tokio::time::sleep(Duration::from_secs(600)).await;
 }
@@ -334,24 +379,26 @@ fn the_guard_outlives_ctrl_c_and_a_closed_terminal() {
 #[tokio::test]
 async fn an_external_server_is_used_but_never_broken() {
     let (guard, stack) = up(Provider::Local).await;
-    let (redis_url, postgres_url) =
-        (stack.redis.as_ref().unwrap().url().to_owned(), stack.postgres.as_ref().unwrap().url().to_owned());
+    let (redis_url, postgres_url) = (
+        stack.redis.as_ref().unwrap().first().url().to_owned(),
+        stack.postgres.as_ref().unwrap().first().url().to_owned(),
+    );
     let mut outside = spec(Provider::External);
     outside.redis.as_mut().unwrap().url = Some(redis_url);
     outside.postgres.as_mut().unwrap().url = Some(postgres_url);
     let second = Guard::start(Path::new(PROGRAM)).unwrap();
-    let external = Stack::up(&outside, &second, &|_| ()).await.unwrap();
-    for server in [external.redis.as_ref().unwrap(), external.postgres.as_ref().unwrap()] {
+    let external = Stack::up(&outside, 1, &second, &|_| ()).await.unwrap();
+    for server in [external.redis.as_ref().unwrap().first(), external.postgres.as_ref().unwrap().first()] {
         assert_eq!(server.facts().provider, "external");
-        let error = server.break_it(FaultAction::Kill).await.unwrap_err().to_string();
+        let error = server.break_it(Break::Kill).await.unwrap_err().to_string();
         assert!(error.contains("is external, and cacheproof breaks only what it started itself"), "{error}");
-        assert!(server.mend(FaultAction::Kill).await.is_err());
+        assert!(server.mend(Break::Kill).await.is_err());
         assert!(server.died().await.is_none());
     }
     external.down().await.unwrap();
     second.release().unwrap();
-    assert!(answers_soon(stack.redis.as_ref().unwrap()).await, "taken down with a stack it did not belong to");
-    assert!(answers_soon(stack.postgres.as_ref().unwrap()).await);
+    assert!(answers_soon(stack.redis.as_ref().unwrap().first()).await, "taken down with a stack it did not belong to");
+    assert!(answers_soon(stack.postgres.as_ref().unwrap().first()).await);
     stack.down().await.unwrap();
     guard.release().unwrap();
 }
@@ -360,8 +407,8 @@ async fn an_external_server_is_used_but_never_broken() {
 async fn a_restart_waits_for_its_port_where_somebody_sits_on_it() {
     let (guard, stack) = up(Provider::Local).await;
     for (server, log) in [(&stack.redis, "redis/redis.log"), (&stack.postgres, "postgres/postgres.log")] {
-        let server = server.as_ref().unwrap();
-        server.break_it(FaultAction::Kill).await.unwrap();
+        let server = server.as_ref().unwrap().first();
+        server.break_it(Break::Kill).await.unwrap();
         let port = server.url().rsplit(':').next().unwrap().split('/').next().unwrap();
         let squatter = std::net::TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
         let seen = async {
@@ -370,7 +417,7 @@ async fn a_restart_waits_for_its_port_where_somebody_sits_on_it() {
             }
             drop(squatter);
         };
-        let (mended, ()) = tokio::join!(server.mend(FaultAction::Kill), seen);
+        let (mended, ()) = tokio::join!(server.mend(Break::Kill), seen);
         mended.unwrap();
         assert!(answers_soon(server).await);
     }
@@ -384,7 +431,7 @@ async fn a_setting_that_redis_refuses_is_told_and_nothing_is_left() {
     let directory = guard.directory().to_owned();
     let mut bad = spec(Provider::Local);
     bad.redis.as_mut().unwrap().policy = Some("allkeys-lrv".into());
-    let error = Stack::up(&bad, &guard, &|_| ()).await.unwrap_err().to_string();
+    let error = Stack::up(&bad, 1, &guard, &|_| ()).await.unwrap_err().to_string();
     assert!(error.starts_with("Redis did not come up: redis-server ended"), "{error}");
     assert!(error.contains("maxmemory-policy"), "what Redis said: {error}");
     assert_eq!(processes_in(&directory), Vec::<u32>::new(), "the Postgres beside it was taken down");
@@ -396,11 +443,11 @@ async fn a_setting_that_redis_refuses_is_told_and_nothing_is_left() {
 #[tokio::test]
 async fn no_statement_of_ours_counts_as_the_apps() {
     let (guard, stack) = up(Provider::Local).await;
-    let server = stack.postgres.as_ref().unwrap();
+    let server = stack.postgres.as_ref().unwrap().first();
     assert!(answers_soon(server).await);
-    let mut prober = cacheproof::observe::Prober::new(None, Some(server.url()));
-    prober.sample(None).await;
-    let sample = prober.sample(None).await.postgres.expect("it answers");
+    let mut prober = cacheproof::observe::Prober::new(&[], Some(server.url()));
+    prober.sample(&[]).await;
+    let sample = prober.sample(&[]).await.postgres.expect("it answers");
     assert!(sample.exact && !sample.started.is_empty(), "{sample:?}");
     let mut connection = postgres(server).await;
     let ours: Vec<String> = sqlx::query_scalar(

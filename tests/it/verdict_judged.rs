@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use cacheproof::observe::{Cell, Event, Histogram, Line, Measurements, Outcome};
-use cacheproof::scenario::{Limit, Metric, Op, Path, Quantity, Rule, Term};
+use cacheproof::observe::{
+    Cell, Event, FreshKey, Histogram, Line, Look, Measurements, Outcome, StaleCount, StaleSorted,
+};
+use cacheproof::scenario::{Limit, Metric, Op, Path, Quantity, Rule, StaleKind, Term};
 use cacheproof::verdict::{RuleResult, Ruling};
 
 use crate::simulated::{Plan, journal};
@@ -57,6 +59,36 @@ fn freshness_is_judged_on_the_reads_that_had_a_write_to_be_held_against() {
         assert_eq!(vacuous.ruling, Ruling::Fail);
         assert!(vacuous.evidence.starts_with("no samples"), "{}", vacuous.evidence);
     }
+}
+
+#[test]
+fn a_kind_of_stale_answer_that_nobody_looked_for_is_not_ruled_out() {
+    let lines = journal(&Plan { stale_every: 50, ..Plan::default() });
+    let count = Measurements::of(&lines).total(|key| key.phase == 2).stale;
+    assert!(count > 0);
+    let of = FreshKey { phase: 2, path: Path::Cached, request: 0 };
+    let judged = |kind, looks: &[Look]| {
+        let reads = vec![StaleCount { of, count }];
+        let sorted = StaleSorted { id: 1, kind: StaleKind::Stuck, looks: looks.to_vec(), reads };
+        let mut lines = lines.clone();
+        let last = lines.len() - 1;
+        lines.insert(last, Line { at: lines[last].at, event: Event::StaleSorted(sorted) });
+        judge_in(&lines, Metric::StaleOf(kind), 2, Op::Equal, NONE)
+    };
+    let look = |after, past_cache, stale| Look { after, past_cache, version: None, stale: Some(stale) };
+    let (first, past) = (look(1.0, false, true), look(1.1, true, false));
+    let (beyond, source) = (StaleKind::BeyondTtl, StaleKind::SourceRegressed);
+
+    let early = judged(beyond, &[first, past]);
+    assert_eq!(early.ruling, Ruling::Inconclusive, "{}", early.evidence);
+    assert!(early.evidence.contains("not looked at again a second after the TTL"), "{}", early.evidence);
+    assert_eq!(judged(beyond, &[first, past, look(5.0, false, false)]).ruling, Ruling::Pass, "it was gone by then");
+
+    let unasked = judged(source, &[first]);
+    assert_eq!(unasked.ruling, Ruling::Inconclusive, "{}", unasked.evidence);
+    assert!(unasked.evidence.contains("not looked at again past the cache"), "{}", unasked.evidence);
+    assert_eq!(judged(source, &[first, past]).ruling, Ruling::Pass, "the source was right");
+    assert_eq!(judged(StaleKind::Transient, &[first]).ruling, Ruling::Pass);
 }
 
 #[test]

@@ -1,0 +1,86 @@
+//! Would break if the page over the fault tours showed other runs than those just made, or lost one that broke off.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::root;
+
+/// Stands in for cacheproof: each run leaves a directory with a report, unless it is told to measure nothing.
+const STAND_IN: &str = r#"#!/bin/sh
+if [ "$1" = report ]; then
+    shift
+    for argument in "$@"; do echo "$argument" >> "$STAGE/shown"; done
+    exit 0
+fi
+name=$(basename "$2" .toml)
+shift 2
+while [ $# -gt 0 ]; do
+    case $1 in
+        --reports) reports=$2; shift ;;
+        --reports=*) reports=${1#--reports=} ;;
+    esac
+    shift
+done
+code=$(cat "$STAGE/$name")
+if [ ! -e "$STAGE/nothing" ]; then
+    mkdir -p "$reports/20260102T000000Z-$name"
+    touch "$reports/20260102T000000Z-$name/report.html"
+fi
+exit "$code"
+"#;
+
+/// Runs the tours with these exit codes. Gives the script's own, and what it showed on one page.
+fn chaos(stage: &Path, codes: [i32; 2], arguments: &[&str]) -> (Option<i32>, Vec<String>) {
+    let program = stage.join("cacheproof");
+    std::fs::write(&program, STAND_IN).expect("written");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    for (name, code) in [("fault-tour", codes[0]), ("fault-tour-cluster", codes[1])] {
+        std::fs::write(stage.join(name), code.to_string()).expect("written");
+    }
+    let mut script = Command::new("sh");
+    script.arg(root().join("scripts/chaos.sh")).args(arguments).env("CACHEPROOF", &program).env("STAGE", stage);
+    let output = script.output().expect("there is a shell");
+    let shown = std::fs::read_to_string(stage.join("shown")).unwrap_or_default();
+    let _none = std::fs::remove_file(stage.join("shown"));
+    (output.status.code(), shown.lines().map(str::to_owned).collect())
+}
+
+/// An old run, newer than none, with the link that pointed at it.
+fn old_run(reports: &Path) {
+    let old = reports.join("20250101T000000Z-fault-tour");
+    std::fs::create_dir_all(&old).expect("made");
+    std::fs::write(old.join("report.html"), "").expect("written");
+    std::os::unix::fs::symlink("20250101T000000Z-fault-tour", reports.join("latest")).expect("linked");
+}
+
+#[test]
+fn the_page_is_of_the_runs_just_made_wherever_they_are_written() {
+    let stage = tempfile::tempdir().expect("a temporary directory");
+    let reports = stage.path().join("my reports");
+    old_run(&reports);
+    let text = reports.display().to_string();
+    let expected = vec![
+        format!("{text}/20260102T000000Z-fault-tour"),
+        format!("{text}/20260102T000000Z-fault-tour-cluster"),
+        "--together".to_owned(),
+        format!("{text}/fault-tour.html"),
+    ];
+    let (code, shown) = chaos(stage.path(), [0, 4], &["--set", "traffic.rate=1/s", "--reports", &text]);
+    assert_eq!((code, &shown), (Some(4), &expected));
+    // A run that broke off in the middle has a report, and what it found is worth showing.
+    let _gone = std::fs::remove_dir_all(&reports);
+    old_run(&reports);
+    let (code, shown) = chaos(stage.path(), [3, 0], &[&format!("--reports={text}")]);
+    assert_eq!((code, &shown), (Some(3), &expected));
+}
+
+#[test]
+fn a_tour_that_measured_nothing_shows_nothing_old_in_its_place() {
+    let stage = tempfile::tempdir().expect("a temporary directory");
+    let reports = stage.path().join("reports");
+    old_run(&reports);
+    std::fs::write(stage.path().join("nothing"), "").expect("written");
+    let (code, shown) = chaos(stage.path(), [3, 0], &["--reports", &reports.display().to_string()]);
+    assert_eq!((code, shown), (Some(3), Vec::new()));
+}

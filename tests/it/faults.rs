@@ -1,0 +1,468 @@
+//! Each word for a fault, on real servers and without load: injected, seen to work, undone, seen to be undone.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use cacheproof::fault::{Engine, FaultError, Ground, Step, Times};
+use cacheproof::observe::FaultStage;
+use cacheproof::scenario::{FaultSpec, Scenario, parse};
+use cacheproof::stack::{Break, Guard, LEDGER_FILE, Ledger, Stack, Undo, read_ledger};
+use cacheproof::target::{App, Surroundings};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::support::CACHEPROOF;
+
+/// A scenario with these tables, and these faults in its last phase.
+fn scenario(tables: &str, faults: &[&str]) -> Scenario {
+    let text = format!(
+        "title = 't'\n{tables}\n[traffic]\nusers = 2\n[[traffic.request]]\nname = 'r'\nget = '/posts/{{post}}'\n[data]\nposts = 20\n\
+         [[phase]]\nname = 'p'\nlasts = '60s'\nfaults = [{}]\n",
+        faults.join(", ")
+    );
+    parse("t", &text).unwrap_or_else(|errors| panic!("{text}\n{:?}", errors.problems()))
+}
+
+const REDIS: &str = "[target]\nkind = 'http'\nstart = ['true']\n\
+    [stack.redis]\nprovider = 'local'\nmaxmemory = '16mb'\npolicy = 'allkeys-lru'\nappendonly = true\n";
+const POSTGRES: &str = "[target]\nkind = 'http'\nstart = ['true']\n[stack.postgres]\nprovider = 'local'\n";
+
+/// Servers to break, and where it is written down.
+struct Bench {
+    guard: Guard,
+    stack: Stack,
+    scenario: Scenario,
+    reports: TempDir,
+    ledger: Ledger,
+}
+
+impl Bench {
+    async fn up(tables: &str, faults: &[&str]) -> Self {
+        let scenario = scenario(tables, faults);
+        let guard = Guard::start(Path::new(CACHEPROOF)).unwrap();
+        let tell = |line: &str| eprintln!("{line}");
+        let stack = Stack::up(&scenario.stack, scenario.seed, &guard, &tell).await.unwrap();
+        let reports = tempfile::tempdir().unwrap();
+        let ledger = Ledger::create(reports.path(), &guard).unwrap();
+        guard.watch_ledger(ledger.path());
+        Self { guard, stack, scenario, reports, ledger }
+    }
+
+    fn ground<'run>(&'run self, app: Option<(&'run App, &'run Surroundings<'run>)>) -> Ground<'run> {
+        Ground { scenario: &self.scenario, stack: &self.stack, app, guard: &self.guard, ledger: &self.ledger }
+    }
+
+    fn faults(&self) -> &[FaultSpec] {
+        &self.scenario.phases[0].faults
+    }
+
+    fn left(&self) -> cacheproof::stack::LeftLedger {
+        read_ledger(&self.reports.path().join(LEDGER_FILE)).unwrap()
+    }
+
+    /// Every fault of the scenario, one after another; each must go through its whole life.
+    async fn each(&self, app: Option<(&App, &Surroundings<'_>)>) {
+        let engine = Engine::new(self.ground(app));
+        for spec in self.faults() {
+            let steps = lived(&engine, spec).await.unwrap_or_else(|error| panic!("{}: {error}", spec.what()));
+            let stages: Vec<FaultStage> = steps.iter().map(|step| step.stage).collect();
+            let whole =
+                [FaultStage::Begun, FaultStage::Injected, FaultStage::Seen, FaultStage::Undone, FaultStage::SeenUndone];
+            assert_eq!(stages, whole, "{}: {steps:#?}", spec.what());
+            assert!(self.left().open.is_empty(), "{} is not closed in the ledger", spec.what());
+        }
+    }
+
+    async fn down(self) {
+        self.stack.down().await.unwrap();
+        self.guard.release().unwrap();
+        assert!(read_ledger(&self.reports.path().join(LEDGER_FILE)).unwrap().over, "the guard closes the ledger");
+    }
+}
+
+/// One fault, from the start of its phase to its end.
+async fn lived(engine: &Engine<'_>, spec: &FaultSpec) -> Result<Vec<Step>, FaultError> {
+    let steps = Mutex::new(Vec::new());
+    let (_never, end) = watch::channel(false);
+    let times = Times { from: Instant::now(), lasts: Duration::from_secs(60) };
+    engine.live(spec, times, end, &|| true, &|step| steps.lock().unwrap().push(step)).await?;
+    Ok(steps.into_inner().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_to_a_redis_itself_works_and_is_undone() {
+    let bench = Bench::up(
+        REDIS,
+        &[
+            "{ kill = 'redis', lasts = '1s' }",
+            "{ stop = 'redis', lasts = '1s' }",
+            "{ pause = 'redis', lasts = '1s' }",
+            "{ restart = 'redis' }",
+            "{ flush = 'redis' }",
+            "{ fill_memory = 'redis', lasts = '1s' }",
+            "{ fill_clients = 'redis', lasts = '1s' }",
+            "{ restart = 'redis', data = 'lose' }",
+        ],
+    )
+    .await;
+    bench.each(None).await;
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_to_a_postgres_itself_works_and_is_undone() {
+    let bench = Bench::up(
+        POSTGRES,
+        &[
+            "{ kill = 'postgres', lasts = '1s' }",
+            "{ stop = 'postgres', lasts = '1s' }",
+            "{ pause = 'postgres', lasts = '1s' }",
+            "{ restart = 'postgres' }",
+            "{ fill_clients = 'postgres', lasts = '1s' }",
+        ],
+    )
+    .await;
+    bench.each(None).await;
+    bench.down().await;
+}
+
+/// Every link fault on one server.
+fn links(server: &str) -> Vec<String> {
+    [
+        "latency = 'S', delay = '60ms', jitter = '10ms'",
+        "latency = 'S', delay = '80ms', direction = 'to_client'",
+        "bandwidth = 'S', rate = '20kb'",
+        "refuse = 'S'",
+        "reset = 'S'",
+        "reset = 'S', connections = 'new'",
+        "black_hole = 'S'",
+        "black_hole = 'S', connections = 'live', share = '50%'",
+        "black_hole = 'S', direction = 'to_server'",
+        "slice = 'S', size = '4b', gap = '20ms'",
+        "half_open = 'S'",
+    ]
+    .map(|fault| format!("{{ {}, lasts = '2s' }}", fault.replace('S', server)))
+    .to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_to_the_connections_of_a_redis_works_and_is_undone() {
+    let faults = links("redis");
+    let bench = Bench::up(REDIS, &faults.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    bench.each(None).await;
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_to_the_connections_of_a_postgres_works_and_is_undone() {
+    let faults = links("postgres");
+    let bench = Bench::up(POSTGRES, &faults.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    bench.each(None).await;
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_to_the_connections_of_a_redis_with_tls_is_seen_from_outside() {
+    let tables = "[target]\nkind = 'http'\nstart = ['true']\n[stack.redis]\nprovider = 'local'\ntls = true\n";
+    let faults = links("redis");
+    let bench = Bench::up(tables, &faults.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    bench.each(None).await;
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_to_the_app_works_and_a_partition_cuts_off_one_instance_alone() {
+    let tables = "[target]\nkind = 'reference'\ninstances = 2\n[stack.redis]\nprovider = 'local'\n\
+                  [stack.postgres]\nprovider = 'local'\n";
+    let bench = Bench::up(
+        tables,
+        &[
+            "{ partition = 'app 2', lasts = '5s' }",
+            "{ kill = 'app 2', lasts = '1s' }",
+            "{ pause = 'app', lasts = '1s' }",
+            "{ restart = 'app 1' }",
+        ],
+    )
+    .await;
+    let watch = |pid| bench.guard.watch_process(pid);
+    let (redis, postgres) = (bench.stack.redis.as_ref().unwrap(), bench.stack.postgres.as_ref().unwrap());
+    let around = Surroundings {
+        cacheproof: Path::new(CACHEPROOF),
+        directory: bench.guard.directory(),
+        redis_url: Some(redis.app_url()),
+        redis_ca: None,
+        database_url: Some(postgres.app_url()),
+        token: bench.guard.token(),
+        watch: &watch,
+    };
+    let app = App::up(&bench.scenario, &around).await.unwrap();
+    // Both have open connections to Redis.
+    for url in app.urls() {
+        let answer =
+            cacheproof::target::client(Duration::from_secs(5)).get(format!("{url}/posts/1")).send().await.unwrap();
+        assert!(answer.status().is_success());
+    }
+    let engine = Engine::new(bench.ground(Some((&app, &around))));
+    let open = redis.nodes()[0].proxy.as_ref().unwrap().stats().open;
+    let steps = lived(&engine, &bench.faults()[0]).await.unwrap();
+    let hit = steps[1].connections.unwrap();
+    assert!(hit > 0 && hit < open, "{hit} of {open} connections are app 2's: {steps:#?}");
+    assert_eq!(steps.len(), 5, "{steps:#?}");
+    bench.each(Some((&app, &around))).await;
+    let before = app.pids();
+    let done = app.instances(Some(1))[0].mend(Break::Stop, &around).await.unwrap();
+    assert!(done.contains("runs already"), "{done}");
+    assert_eq!(app.pids(), before, "what runs is never started a second time");
+    app.down().await;
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinels_fail_over_also_to_a_replica_that_lags() {
+    let tables = "[target]\nkind = 'http'\nstart = ['true']\n[stack.redis]\nprovider = 'local'\ntopology = 'sentinel'\nreplicas = 1\n";
+    let bench = Bench::up(
+        tables,
+        &[
+            "{ failover = 'redis' }",
+            "{ stop = 'redis replica', lasts = '1s' }",
+            "{ pause = 'sentinels', lasts = '1s' }",
+            "{ failover = 'redis', to = 'lagging' }",
+        ],
+    )
+    .await;
+    bench.each(None).await;
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_to_a_master_of_a_cluster_works_and_is_undone() {
+    let tables = "[target]\nkind = 'http'\nstart = ['true']\n\
+                  [stack.redis]\nprovider = 'local'\ntopology = 'cluster'\nmaxmemory = '16mb'\npolicy = 'allkeys-lru'\n";
+    let bench = Bench::up(
+        tables,
+        &[
+            "{ fill_memory = 'redis', lasts = '1s' }",
+            "{ flush = 'redis' }",
+            "{ pause = 'redis', lasts = '500ms' }",
+            "{ latency = 'redis', delay = '60ms', lasts = '1s' }",
+            "{ kill = 'redis', lasts = '6s' }",
+        ],
+    )
+    .await;
+    bench.each(None).await;
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_of_the_users_own_is_run_and_taken_back_and_its_failure_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let mark = directory.path().join("broken");
+    let fault = format!("{{ run = 'touch {0}', undo = 'rm {0}', lasts = '1s' }}", mark.display());
+    let fails = format!(
+        "{{ run = 'touch {0}; echo no such thing >&2; exit 7', undo = 'rm {0}', lasts = '1s' }}",
+        mark.display()
+    );
+    let bench = Bench::up("[target]\nkind = 'http'\nstart = ['true']\n", &[&fault, &fails]).await;
+    let engine = Engine::new(bench.ground(None));
+    let steps = lived(&engine, &bench.faults()[0]).await.unwrap();
+    assert_eq!(steps.len(), 5, "{steps:#?}");
+    assert!(!mark.exists());
+    let error = lived(&engine, &bench.faults()[1]).await.unwrap_err().to_string();
+    assert!(error.contains("ended with exit status: 7; it said last: no such thing"), "{error}");
+    assert!(!mark.exists(), "what was half done is taken back");
+    assert!(bench.left().open.is_empty());
+    drop(engine);
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_undoes_a_fault_is_on_the_disk_before_anything_is_broken() {
+    let directory = tempfile::tempdir().unwrap();
+    let seen = directory.path().join("seen");
+    let bench_directory = tempfile::tempdir().unwrap();
+    let ledger_path = bench_directory.path().join(LEDGER_FILE);
+    let run = format!("{{ run = 'cp {} {}', undo = 'true', lasts = '500ms' }}", ledger_path.display(), seen.display());
+    let scenario = scenario("[target]\nkind = 'http'\nstart = ['true']\n", &[&run]);
+    let guard = Guard::start(Path::new(CACHEPROOF)).unwrap();
+    let stack = Stack::up(&scenario.stack, scenario.seed, &guard, &|_| {}).await.unwrap();
+    let ledger = Ledger::create(bench_directory.path(), &guard).unwrap();
+    let engine = Engine::new(Ground { scenario: &scenario, stack: &stack, app: None, guard: &guard, ledger: &ledger });
+    lived(&engine, &scenario.phases[0].faults[0]).await.unwrap();
+    // The command itself took the picture.
+    let then = read_ledger(&seen).unwrap();
+    assert_eq!(then.open.len(), 1, "{then:?}");
+    assert!(matches!(&then.open[0].undo, Undo::Command { run, .. } if run == "true"), "{then:?}");
+    assert!(read_ledger(&ledger_path).unwrap().open.is_empty());
+    drop(engine);
+    stack.down().await.unwrap();
+    guard.release().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_fault_never_overlaps_itself_and_is_undone_each_time() {
+    let bench = Bench::up(REDIS, &["{ pause = 'redis', after = '200ms', lasts = '400ms', every = '900ms' }"]).await;
+    let engine = Engine::new(bench.ground(None));
+    let steps = Mutex::new(Vec::new());
+    let (_never, end) = watch::channel(false);
+    let times = Times { from: Instant::now(), lasts: Duration::from_secs(4) };
+    engine.live(&bench.faults()[0], times, end, &|| true, &|step| steps.lock().unwrap().push(step)).await.unwrap();
+    let steps = steps.into_inner().unwrap();
+    let rounds = steps.iter().filter(|step| step.stage == FaultStage::Injected).count();
+    assert!((2..=5).contains(&rounds), "{steps:#?}");
+    let mut injected = false;
+    for step in &steps {
+        match step.stage {
+            FaultStage::Injected => assert!(!std::mem::replace(&mut injected, true), "overlaps: {steps:#?}"),
+            FaultStage::Undone => assert!(std::mem::replace(&mut injected, false), "{steps:#?}"),
+            _ => {}
+        }
+    }
+    assert!(!injected);
+    drop(engine);
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_that_overlap_on_one_victim_leave_it_as_it_was() {
+    let bench = Bench::up(
+        REDIS,
+        &[
+            // Long after the others, however slowly the killed one starts.
+            "{ pause = 'redis', lasts = '15s' }",
+            "{ kill = 'redis', after = '500ms', lasts = '1s' }",
+            "{ black_hole = 'redis', after = '500ms', lasts = '3s' }",
+        ],
+    )
+    .await;
+    let engine = Engine::new(bench.ground(None));
+    let [pause, kill, hole] = bench.faults() else { panic!("three faults") };
+    let (pause, kill, hole) = tokio::join!(lived(&engine, pause), lived(&engine, kill), lived(&engine, hole));
+    let kill = kill.unwrap();
+    let undone = kill.iter().find(|step| step.stage == FaultStage::Undone).unwrap();
+    assert!(undone.detail.contains("as another fault has it"), "it is paused again: {kill:#?}");
+    assert_eq!(pause.unwrap().last().unwrap().stage, FaultStage::SeenUndone);
+    hole.unwrap();
+    assert!(bench.stack.redis.as_ref().unwrap().first().answers().await);
+    drop(engine);
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_is_held_no_longer_than_its_limit_and_not_at_all_where_the_gate_is_closed() {
+    let mut bench = Bench::up(REDIS, &["{ pause = 'redis' }"]).await;
+    bench.scenario.safety.max_fault = Duration::from_secs(1);
+    let engine = Engine::new(bench.ground(None));
+    let begun = Instant::now();
+    let steps = lived(&engine, &bench.faults()[0]).await.unwrap();
+    // The phase lasts a minute.
+    assert!(begun.elapsed() < Duration::from_secs(30), "{steps:#?}");
+    assert_eq!(steps.last().unwrap().stage, FaultStage::SeenUndone);
+
+    let (_never, end) = watch::channel(false);
+    let times = Times { from: Instant::now(), lasts: Duration::from_secs(60) };
+    engine.live(&bench.faults()[0], times, end, &|| false, &|step| panic!("{step:?}")).await.unwrap();
+    drop(engine);
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_that_gets_no_answer_does_not_hold_a_fault_longer_than_it_should_last() {
+    let bench = Bench::up(
+        REDIS,
+        &["{ latency = 'redis', delay = '20s', lasts = '1s' }", "{ black_hole = 'redis', lasts = '10s' }"],
+    )
+    .await;
+    let engine = Engine::new(bench.ground(None));
+    let [slow, hole] = bench.faults() else { panic!("two faults") };
+    let begun = Instant::now();
+    let (slow, hole) = tokio::join!(lived(&engine, slow), lived(&engine, hole));
+    assert!(begun.elapsed() < Duration::from_secs(30), "one answer takes 40 s");
+    let stages: Vec<_> = slow.unwrap().iter().map(|step| step.stage).collect();
+    assert!(!stages.contains(&FaultStage::Seen), "{stages:?}");
+    assert_eq!(hole.unwrap().last().unwrap().stage, FaultStage::SeenUndone);
+    drop(engine);
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_injection_under_way_is_broken_off_and_taken_back_with_all_that_it_started() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().display();
+    // It would go on breaking things, were only the shell killed.
+    let loops = format!("(while :; do date >> {at}/broken; sleep 0.05; done) & sleep 300");
+    let fault = format!("{{ run = '{loops}', undo = 'mv {at}/broken {at}/mended', lasts = '1s' }}");
+    let mut bench = Bench::up("[target]\nkind = 'http'\nstart = ['true']\n", &[&fault]).await;
+    let (stop, end) = watch::channel(false);
+    let broken = directory.path().join("broken");
+    for limit in [Duration::from_secs(300), Duration::from_secs(1)] {
+        bench.scenario.safety.max_fault = limit;
+        let engine = Engine::new(bench.ground(None));
+        let times = Times { from: Instant::now(), lasts: Duration::from_secs(600) };
+        let living = engine.live(&bench.faults()[0], times, end.clone(), &|| true, &|_| {});
+        let stopping = async {
+            if limit > Duration::from_secs(60) {
+                while !broken.exists() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                stop.send_replace(true);
+            }
+        };
+        let (lived, ()) = tokio::join!(living, stopping);
+        stop.send_replace(false);
+        match lived {
+            Ok(()) => assert!(limit > Duration::from_secs(60)),
+            Err(error) => assert!(error.to_string().contains("did not end within 1 s"), "{error}"),
+        }
+        assert!(directory.path().join("mended").exists(), "it is taken back");
+        assert!(bench.left().open.is_empty());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!broken.exists(), "nothing goes on breaking");
+        std::fs::remove_file(directory.path().join("mended")).unwrap();
+    }
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_somebody_elses_is_broken_only_where_the_scenario_allows_it() {
+    let owner = Bench::up(REDIS, &["{ flush = 'redis' }"]).await;
+    let url = owner.stack.redis.as_ref().unwrap().first().url().to_owned();
+    let external = |allow: &str| {
+        format!("[target]\nkind = 'http'\nstart = ['true']\n[stack.redis]\nurl = '{url}'\n[safety]\n{allow}\n")
+    };
+    let faults =
+        ["{ flush = 'redis' }", "{ fill_memory = 'redis', lasts = '1s' }", "{ fill_clients = 'redis', lasts = '1s' }"];
+    let mut bench = Bench::up(&external("allow = ['redis']"), &faults).await;
+    let mut connection = redis::Client::open(url.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    redis::cmd("SET").arg("kept").arg("yes").query_async::<()>(&mut connection).await.unwrap();
+
+    // As the parser would not let it through.
+    let allowed = std::mem::take(&mut bench.scenario.safety.allow);
+    let engine = Engine::new(bench.ground(None));
+    for spec in bench.faults() {
+        let error = lived(&engine, spec).await.unwrap_err();
+        assert!(matches!(error, FaultError::NotAllowed { .. }), "{error}");
+    }
+    for word in ["kill", "stop", "pause"] {
+        let mut spec = owner.faults()[0].clone();
+        spec.action = scenario(REDIS, &[&format!("{{ {word} = 'redis' }}")]).phases[0].faults[0].action.clone();
+        spec.lasts = Some(Duration::from_millis(100));
+        let error = lived(&engine, &spec).await.unwrap_err().to_string();
+        assert!(error.contains("external"), "{error}");
+    }
+    drop(engine);
+    let kept: String = redis::cmd("GET").arg("kept").query_async(&mut connection).await.unwrap();
+    assert_eq!(kept, "yes");
+    assert!(bench.left().open.is_empty());
+
+    bench.scenario.safety.allow = allowed;
+    let engine = Engine::new(bench.ground(None));
+    let steps = lived(&engine, &bench.faults()[0]).await.unwrap();
+    assert_eq!(steps.len(), 5, "{steps:#?}");
+    drop(engine);
+    bench.down().await;
+    owner.down().await;
+}

@@ -1,0 +1,133 @@
+//! Would break if `cacheproof recover` took for undone what is not, or undid what somebody else is undoing.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use cacheproof::stack::{Guard, LEDGER_FILE, LedgerEntry, LedgerLine, StackError, Undo, read_ledger};
+use tempfile::TempDir;
+
+use crate::support::{CACHEPROOF, eventually};
+
+/// A ledger of a run whose cacheproof is gone.
+struct Left {
+    reports: TempDir,
+    ledger: PathBuf,
+    token: String,
+}
+
+impl Left {
+    fn new(containers: bool, entries: &[LedgerEntry]) -> Self {
+        let reports = tempfile::tempdir().expect("a temporary directory");
+        let (ledger, token) = Self::add(reports.path(), containers, entries);
+        Self { reports, ledger, token }
+    }
+
+    /// One more run in a directory of reports.
+    fn add(reports: &Path, containers: bool, entries: &[LedgerEntry]) -> (PathBuf, String) {
+        let token = format!("{:012x}", rand::random::<u64>() >> 16);
+        let run = reports.join(format!("run-{token}"));
+        std::fs::create_dir(&run).expect("made");
+        let directory = std::env::temp_dir().join(format!("cacheproof-{token}"));
+        let first = LedgerEntry::Run {
+            token: token.clone(),
+            directory,
+            pid: std::process::id(),
+            started: "at another time".into(),
+            containers,
+        };
+        let lines = std::iter::once(&first).chain(entries).map(|entry| {
+            serde_json::to_string(&LedgerLine { at: 1, entry: entry.clone() }).expect("it is JSON") + "\n"
+        });
+        let ledger = run.join(LEDGER_FILE);
+        std::fs::write(&ledger, lines.collect::<String>()).expect("written");
+        (ledger, token)
+    }
+
+    fn recover(&self) -> Command {
+        let mut command = Command::new(CACHEPROOF);
+        command.arg("recover").arg(self.reports.path());
+        command
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn containers_are_not_taken_for_gone_where_docker_does_not_answer() {
+    for (containers, code, over) in [(true, 3, false), (false, 0, true)] {
+        let left = Left::new(containers, &[]);
+        let output = left.recover().env("DOCKER_HOST", "unix:///nowhere.sock").output().expect("it runs");
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert_eq!(said.contains("Docker does not answer"), containers, "{said}");
+        assert_eq!(said.contains(&format!("label=cacheproof.run={}", left.token)), containers, "{said}");
+        assert_eq!(read_ledger(&left.ledger).expect("it reads").over, over, "{said}");
+    }
+}
+
+#[test]
+fn what_a_guard_is_still_undoing_is_not_undone_a_second_time() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (log, go) = (directory.path().join("log"), directory.path().join("go"));
+    let run = format!("echo undone >> {}; until [ -e {} ]; do sleep 0.05; done", log.display(), go.display());
+    let undo = Undo::Command { run, directory: directory.path().into() };
+    let open = LedgerEntry::Open { id: 1, what: "run".into(), undo: undo.clone() };
+    let left = Left::new(false, &[open]);
+
+    let mut guard = Command::new(CACHEPROOF)
+        .args(["guard", &left.token])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut pipe = guard.stdin.take().expect("it is piped");
+    write!(
+        pipe,
+        "ledger {}\nundo 1 {}\n",
+        serde_json::to_string(&left.ledger).expect("JSON"),
+        serde_json::to_string(&undo).expect("JSON")
+    )
+    .expect("it listens");
+    // As when cacheproof is killed.
+    drop(pipe);
+    eventually(Duration::from_secs(50), "the guard is at work", || log.exists());
+
+    let mut recover = left.recover().stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut lines = BufReader::new(recover.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
+    let first = lines.next().unwrap_or_default();
+    assert!(first.contains("its guard is still at work; waiting for it"), "{first}");
+    std::fs::write(&go, "").expect("written");
+    let rest: Vec<String> = lines.collect();
+    assert!(rest.iter().any(|line| line.contains("its guard has undone what was left")), "{rest:?}");
+    assert_eq!(recover.wait().expect("it ends").code(), Some(0));
+    assert!(guard.wait().expect("it ends").success());
+    let undone = std::fs::read_to_string(&log).expect("it was undone");
+    assert_eq!(undone.lines().count(), 1, "undone once");
+}
+
+#[test]
+fn a_ledger_that_cannot_be_read_hides_no_other() {
+    let left = Left::new(false, &[]);
+    let (unreadable, _) = Left::add(left.reports.path(), false, &[]);
+    std::fs::remove_file(&unreadable).expect("it was there");
+    // Opens, and fails to read, for root too.
+    std::os::unix::fs::symlink("/proc/self/mem", &unreadable).expect("made");
+    let output = left.recover().output().expect("it runs");
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains(&format!("{}: it can't be read", unreadable.display())), "{said}");
+    assert!(read_ledger(&left.ledger).expect("it reads").over, "the other run is recovered: {said}");
+}
+
+#[test]
+fn a_guard_that_could_not_undo_something_says_so_at_the_end() {
+    let guard = Guard::start(Path::new(CACHEPROOF)).expect("it starts");
+    guard.watch_fault(1, &Undo::Command { run: "exit 7".into(), directory: "/".into() });
+    let error = guard.release().expect_err("it could not be undone");
+    assert!(matches!(error, StackError::LeftBehind(_)), "{error}");
+    assert!(error.to_string().contains("could not remove or undo all of it"), "{error}");
+}

@@ -1,0 +1,323 @@
+//! Redis as it is deployed: alone, under Sentinels, as a Cluster, with TLS and a user of its own; local and in
+//! containers. The reference app caches through it, and reaches it through cacheproof's proxies only.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::collections::HashSet;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cacheproof::observe::Prober;
+use cacheproof::scenario::{CacheServer, Provider, RedisSpec, StackSpec, Topology};
+use cacheproof::stack::{Break, Deployment, Guard, Node, Stack, free_port};
+
+use crate::stack::{PROGRAM, containers, docker_answers, processes_in, spec};
+use crate::support::CACHEPROOF;
+
+/// A Redis of this topology, beside a Postgres.
+fn deployment(provider: Provider, topology: Topology, tls: bool) -> StackSpec {
+    let mut spec = spec(provider);
+    let redis = spec.redis.take().unwrap();
+    // The whole of it with Valkey: CACHEPROOF_TEST_SERVER=valkey, with valkey-server in the PATH.
+    let valkey = std::env::var("CACHEPROOF_TEST_SERVER").is_ok_and(|server| server == "valkey");
+    let server = if valkey { CacheServer::Valkey } else { CacheServer::Redis };
+    spec.redis = Some(RedisSpec { server, topology, replicas: topology.replicas(), tls, acl: tls, ..redis });
+    spec
+}
+
+/// The reference app on a stack; dies with the value.
+struct App {
+    child: Child,
+    url: String,
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl App {
+    async fn start(stack: &Stack, directory: &Path) -> Self {
+        let redis = stack.redis.as_ref().unwrap();
+        let port = free_port().unwrap();
+        let log = std::fs::File::create(directory.join("app.log")).unwrap();
+        let mut command = Command::new(CACHEPROOF);
+        command.arg("serve").env("LISTEN", format!("127.0.0.1:{port}")).env("LOAD", "posts=50");
+        command.env("REDIS_URL", redis.app_url()).env("DATABASE_URL", stack.postgres.as_ref().unwrap().app_url());
+        command.env("CACHE", "redis").stdout(Stdio::null()).stderr(log);
+        if let Some(ca) = redis.ca_file() {
+            command.env("REDIS_CA_FILE", ca);
+        }
+        let app = Self { child: command.spawn().unwrap(), url: format!("http://127.0.0.1:{port}") };
+        let begun = Instant::now();
+        while app.ask("/health").await.is_none_or(|(status, _)| status != 200) {
+            let log = || std::fs::read_to_string(directory.join("app.log")).unwrap();
+            assert!(begun.elapsed() < Duration::from_secs(60), "the app did not come up: {}", log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        app
+    }
+
+    /// Status and `Cache-Status` of an answer.
+    async fn ask(&self, path: &str) -> Option<(u16, String)> {
+        let answer = reqwest::get(format!("{}{path}", self.url)).await.ok()?;
+        let source = answer.headers().get("cache-status").map(|value| value.to_str().unwrap().to_owned());
+        Some((answer.status().as_u16(), source.unwrap_or_default()))
+    }
+
+    /// Asks for posts until every one comes from the cache.
+    async fn serves_hits(&self) {
+        let begun = Instant::now();
+        loop {
+            let mut hits = 0;
+            for post in 1..=20 {
+                let (status, source) = self.ask(&format!("/posts/{post}")).await.unwrap();
+                assert_eq!(status, 200, "the cache's trouble is not the reader's");
+                hits += usize::from(source.contains("; hit"));
+            }
+            if hits == 20 {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "only {hits} of 20 came from the cache");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Ports of 127.0.0.1 to which the app has connections.
+    fn connected_to(&self) -> HashSet<u16> {
+        let sockets: HashSet<String> = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| {
+                let link = std::fs::read_link(entry.path()).ok()?;
+                Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
+            })
+            .collect();
+        std::fs::read_to_string("/proc/net/tcp")
+            .unwrap()
+            .lines()
+            .skip(1)
+            .filter_map(|line| {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                let port = u16::from_str_radix(words[2].rsplit(':').next()?, 16).ok()?;
+                // 01: established.
+                (words[3] == "01" && sockets.contains(words[9])).then_some(port)
+            })
+            .collect()
+    }
+}
+
+fn proxy_port(node: &Node) -> u16 {
+    node.proxy.as_ref().unwrap().address().port()
+}
+
+/// A port of a server itself.
+fn own_port(url: &str) -> u16 {
+    url.trim_end_matches('/').rsplit(':').next().unwrap().split('/').next().unwrap().parse().unwrap()
+}
+
+/// Every connection of the app to a server leads through a proxy.
+fn goes_through_proxies(app: &App, stack: &Stack) {
+    let nodes = || stack.redis.iter().chain(&stack.postgres).flat_map(Deployment::nodes);
+    let connected = app.connected_to();
+    let fronts: HashSet<u16> = nodes().map(proxy_port).collect();
+    for node in nodes() {
+        let behind = node.proxy.as_ref().unwrap().upstream().port();
+        assert!(!connected.contains(&behind), "{} is reached past its proxy", node.name);
+        assert!(!connected.contains(&own_port(node.server.url())), "{} is reached past its proxy", node.name);
+    }
+    let used = connected.intersection(&fronts).count();
+    assert!(used >= 2, "Redis and Postgres are reached through proxies: {connected:?} of {fronts:?}");
+}
+
+async fn eventually<F: Future<Output = bool>>(what: &str, mut is: impl FnMut() -> F) {
+    let begun = Instant::now();
+    while !is().await {
+        assert!(begun.elapsed() < Duration::from_secs(60), "after a minute still not: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn serves_and_fails_over(provider: Provider, topology: Topology, tls: bool) {
+    let guard = Guard::start(Path::new(PROGRAM)).unwrap();
+    let spec = deployment(provider, topology, tls);
+    let stack = Stack::up(&spec, 1, &guard, &|line| eprintln!("{line}")).await.unwrap();
+    let redis = stack.redis.as_ref().unwrap();
+
+    // What it is.
+    let facts = redis.facts().clone();
+    let roles = |role: &str| facts.nodes.iter().filter(|node| node.role == role).count();
+    let expected = match topology {
+        Topology::Standalone => (1, 0, 0),
+        Topology::Sentinel => (1, 2, 3),
+        Topology::Cluster => (3, 3, 0),
+    };
+    assert_eq!((roles("master"), roles("replica"), roles("sentinel")), expected, "{facts:?}");
+    assert_eq!(facts.topology, topology.as_str());
+    let now = (redis.masters().await.len(), redis.replicas().await.len(), redis.sentinels().len());
+    assert_eq!(now, expected, "what they say themselves");
+    let password = redis.app_url().split('@').next().unwrap().rsplit(':').next().unwrap().to_owned();
+    assert!(
+        password.len() >= 16 && !format!("{facts:?} {redis:?}").contains(&password) || redis.topology() == topology
+    );
+    assert!(!format!("{facts:?}").contains(&password), "no password is shown");
+
+    let mut prober = Prober::new(&redis.probes(), None);
+    prober.sample(&[]).await;
+    let app = App::start(&stack, guard.directory()).await;
+    app.serves_hits().await;
+    goes_through_proxies(&app, &stack);
+    let before = prober.sample(&[]).await.redis.unwrap();
+    assert!(before.hits >= 20, "{before:?}");
+    assert!(topology == Topology::Standalone || before.nodes.len() == expected.0 + expected.1, "{before:?}");
+
+    if topology == Topology::Standalone {
+        redis.first().break_it(Break::Kill).await.unwrap();
+        app.ask("/posts/1").await.unwrap();
+        redis.first().mend(Break::Kill).await.unwrap();
+    } else {
+        let master = redis.master().await.unwrap();
+        let was = master.name.clone();
+        master.server.break_it(Break::Kill).await.unwrap();
+        eventually("another has taken over", async || {
+            let masters = redis.masters().await;
+            masters.len() == expected.0 && masters.iter().all(|node| node.name != was)
+        })
+        .await;
+        app.serves_hits().await;
+        goes_through_proxies(&app, &stack);
+        let after = prober.sample(&[]).await.redis.unwrap();
+        assert!(after.hits >= before.hits && after.run_id == before.run_id, "the count goes on: {before:?} {after:?}");
+        master.server.mend(Break::Kill).await.unwrap();
+        eventually("the old master follows the new one", async || {
+            redis.replicas().await.len() == expected.1 && redis.masters().await.len() == expected.0
+        })
+        .await;
+    }
+    app.serves_hits().await;
+    goes_through_proxies(&app, &stack);
+    if tls {
+        plain_and_powerless(redis).await;
+    }
+    assert_eq!(redis.died().await, None);
+    drop(app);
+
+    // Down: nothing is left.
+    let (token, directory) = (guard.token().to_owned(), guard.directory().to_owned());
+    stack.down().await.unwrap();
+    assert_eq!(processes_in(&directory), Vec::<u32>::new());
+    if provider == Provider::Container {
+        assert_eq!(containers(&token), Vec::<String>::new());
+    }
+    guard.release().unwrap();
+    assert!(!directory.exists());
+}
+
+/// The app's way speaks TLS only, and its user can't do what a cache has no business with.
+async fn plain_and_powerless(redis: &Deployment) {
+    let master = redis.master().await.unwrap();
+    let user = redis.app_url().split_once("://").unwrap().1.split('@').next().unwrap();
+    let through = |address: String| format!("redis://{user}@{address}/");
+    let plain = redis::Client::open(through(master.proxy.as_ref().unwrap().address().to_string())).unwrap();
+    let connecting = tokio::time::timeout(Duration::from_secs(10), plain.get_multiplexed_async_connection());
+    assert!(!matches!(connecting.await, Ok(Ok(_))), "the proxy leads to the port that speaks TLS");
+    let own = redis::Client::open(through(format!("127.0.0.1:{}", own_port(master.server.url())))).unwrap();
+    let mut own = own.get_multiplexed_async_connection().await.unwrap();
+    redis::cmd("PING").query_async::<()>(&mut own).await.unwrap();
+    for forbidden in [&["FLUSHALL"][..], &["CONFIG", "GET", "*"], &["SHUTDOWN", "NOSAVE"], &["KEYS", "*"]] {
+        let refused = redis::cmd(forbidden[0]).arg(&forbidden[1..]).query_async::<()>(&mut own).await.unwrap_err();
+        assert_eq!(refused.code(), Some("NOPERM"), "{forbidden:?}: {refused}");
+    }
+}
+
+macro_rules! topology_tests {
+    ($($local:ident, $container:ident: $topology:ident, $tls:literal;)*) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $local() {
+            serves_and_fails_over(Provider::Local, Topology::$topology, $tls).await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $container() {
+            if docker_answers() {
+                serves_and_fails_over(Provider::Container, Topology::$topology, $tls).await;
+            }
+        }
+    )*};
+}
+
+topology_tests! {
+    one_local_server_is_reached_through_its_proxy, one_container_is_reached_through_its_proxy: Standalone, false;
+    local_sentinels_fail_over_and_the_app_follows, sentinels_in_containers_fail_over_and_the_app_follows: Sentinel, false;
+    a_local_cluster_loses_a_master_and_the_app_follows, a_cluster_in_containers_loses_a_master_and_the_app_follows: Cluster, false;
+    one_local_server_speaks_tls_to_a_user_with_few_rights, one_container_speaks_tls_to_a_user_with_few_rights: Standalone, true;
+    local_sentinels_speak_tls_and_fail_over, sentinels_in_containers_speak_tls_and_fail_over: Sentinel, true;
+    a_local_cluster_speaks_tls_and_loses_a_master, a_cluster_in_containers_speaks_tls_and_loses_a_master: Cluster, true;
+}
+
+/// Not a test of its own: the process that those below kill.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "started by the tests that kill it"]
+async fn victim_with_many_servers() {
+    let provider = match std::env::var("CACHEPROOF_TEST_PROVIDER").unwrap().as_str() {
+        "local" => Provider::Local,
+        _ => Provider::Container,
+    };
+    let guard = Guard::start(Path::new(PROGRAM)).unwrap();
+    let mut spec = deployment(provider, Topology::Sentinel, false);
+    spec.postgres = None;
+    let stack = Stack::up(&spec, 1, &guard, &|_| ()).await.unwrap();
+    let redis = stack.redis.as_ref().unwrap();
+    redis.nodes()[0].server.break_it(Break::Pause).await.unwrap();
+    redis.nodes()[1].server.break_it(Break::Stop).await.unwrap();
+    eprintln!("UP {} {}", guard.token(), guard.directory().display());
+    tokio::time::sleep(Duration::from_secs(600)).await;
+}
+
+fn nothing_outlives_kill_minus_nine(provider: &str) {
+    let mut victim = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "topologies::victim_with_many_servers", "--ignored", "--nocapture"])
+        .env("CACHEPROOF_TEST_PROVIDER", provider)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let up = BufReader::new(victim.stderr.take().unwrap()).lines().map_while(Result::ok).find_map(|line| {
+        said.push_str(&line);
+        let (token, directory) = line.split_once("UP ")?.1.split_once(' ')?;
+        Some((token.to_owned(), PathBuf::from(directory)))
+    });
+    let (token, directory) = up.unwrap_or_else(|| panic!("the victim did not come up: {said}"));
+    let local = provider == "local";
+    let there = if local { processes_in(&directory).len() } else { containers(&token).len() };
+    assert!(there >= 5, "six servers were up, one of them was stopped");
+    let begun = Instant::now();
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    let left = || {
+        let containers = if local { Vec::new() } else { containers(&token) };
+        (processes_in(&directory), containers, directory.exists())
+    };
+    while left() != (Vec::new(), Vec::new(), false) {
+        assert!(begun.elapsed() < Duration::from_secs(50), "left behind: {:?} of {token}", left());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    eprintln!("{provider}: clean after {:?}", begun.elapsed());
+}
+
+#[test]
+fn no_sentinel_and_no_replica_outlives_kill_minus_nine() {
+    nothing_outlives_kill_minus_nine("local");
+}
+
+#[test]
+fn no_sentinel_and_no_replica_in_a_container_outlives_kill_minus_nine() {
+    if docker_answers() {
+        nothing_outlives_kill_minus_nine("container");
+    }
+}
