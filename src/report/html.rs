@@ -139,15 +139,14 @@ fn criteria(view: &View<'_>) -> String {
             format!("<p>{sign}{}<br><code>{}</code></p>", sentence(&rule.evidence), escape(&one_line(&rule.text, 200)))
         });
         let test = criterion.evidence().split_off(criterion.rules.len());
-        let test = test.iter().map(|line| {
-            let code = |test: &str| format!("<code>{}</code>", escape(&one_line(test, 200)));
-            format!("<p>{}</p>", with_code(line, sentence, code))
-        });
+        let code = |test: &str| format!("<code>{}</code>", escape(&one_line(test, 200)));
+        let prose = |line: &str| with_code(&one_line(line, SENTENCE), sentence, code);
+        let test = test.iter().map(|line| format!("<p>{}</p>", prose(line)));
         html += &format!(
             "<li><span class=\"ruling {class}\">{}</span><div><div class=\"says\"><bdi>{}</bdi></div>\
              <div class=\"evidence\">{}</div></div></li>\n",
             ruling(criterion.ruling),
-            sentence(&criterion.says),
+            prose(&criterion.says),
             rules.chain(test).collect::<String>()
         );
     }

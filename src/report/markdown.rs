@@ -7,7 +7,7 @@ use super::View;
 use super::faults::told;
 use super::figures::{Compared, errors, figures, or_dash, redis_lookups};
 use super::markdown_stale::stale;
-use super::text::{code, fence, lines, markdown, with_code};
+use super::text::{code, fence, lines, markdown, one_line, with_code};
 
 /// Room for a comment's 65 536 characters with something around it.
 pub(super) const MOST_BYTES: usize = 60_000;
@@ -87,11 +87,9 @@ pub(super) fn criteria(verdict: &Verdict, most: usize) -> String {
             format!("{sign}{} — {}", code(&rule.text, 200), markdown(&rule.evidence, 300))
         });
         let test = criterion.evidence().split_off(criterion.rules.len());
-        let all: Vec<String> = rules
-            .chain(test.iter().map(|line| with_code(line, |text| markdown(text, 300), |test| code(test, 200))))
-            .collect();
-        text +=
-            &format!("| {} | {} | {} |\n", sign(criterion.ruling), markdown(&criterion.says, 300), all.join("<br>"));
+        let prose = |line: &str| with_code(&one_line(line, 600), |text| markdown(text, 300), |piece| code(piece, 200));
+        let all: Vec<String> = rules.chain(test.iter().map(|line| prose(line))).collect();
+        text += &format!("| {} | {} | {} |\n", sign(criterion.ruling), prose(&criterion.says), all.join("<br>"));
     }
     if verdict.criteria.len() > most {
         text += &format!("\n…and {} more.\n", verdict.criteria.len() - most);

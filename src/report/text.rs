@@ -100,17 +100,28 @@ pub(crate) fn code(text: &str, most: usize) -> String {
     if text.is_empty() { String::new() } else { format!("{ticks}{space}{text}{space}{ticks}") }
 }
 
-/// A line of ours that holds at most one piece of code between backticks: the piece is shown as code, the rest as
-/// text.
+/// A line that holds pieces of code between backticks: those are shown as code, the rest as text. Where one backtick has no other, or
+/// two have nothing between them, all stand for themselves: nothing may come together that was apart, such as the halves of a link.
 pub(crate) fn with_code(line: &str, show: impl Fn(&str) -> String, code: impl Fn(&str) -> String) -> String {
-    match line.split('`').collect::<Vec<_>>().as_slice() {
-        // Spaces beside the code are the line's own, which `show` would trim.
-        [before, piece, after] => {
-            let gap = if before.ends_with(' ') { " " } else { "" };
-            format!("{}{gap}{}{}", show(before), code(piece), show(after))
-        }
-        _ => show(line),
+    let pieces: Vec<_> = line.split('`').collect();
+    let empty = |(i, piece): (usize, &&str)| match i % 2 {
+        1 => piece.trim().is_empty(),
+        _ => piece.is_empty() && i > 0 && i + 1 < pieces.len(),
+    };
+    if pieces.len().is_multiple_of(2) || pieces.iter().enumerate().any(empty) {
+        return show(line);
     }
+    // Spaces beside the code are the line's own, which `show` would trim.
+    let text = |piece: &str| {
+        let gap = |there: bool| if there { " " } else { "" };
+        let trimmed = piece.trim();
+        if trimmed.is_empty() {
+            return gap(!piece.is_empty()).to_owned();
+        }
+        format!("{}{}{}", gap(piece.starts_with(' ')), show(trimmed), gap(piece.ends_with(' ')))
+    };
+    let show = |(i, piece): (usize, &&str)| if i % 2 == 1 { code(piece) } else { text(piece) };
+    pieces.iter().enumerate().map(show).collect()
 }
 
 /// A fence longer than any run of backticks inside.
@@ -134,5 +145,16 @@ mod tests {
         assert_eq!(code("<b>|`", 10), "<code>&lt;b&gt;&#124;\\`</code>");
         assert_eq!(one_line(&"x".repeat(10_000), 5), "xxxx…");
         assert_eq!(one_line("  two\n lines ", 20), "two lines");
+    }
+
+    #[test]
+    fn what_is_between_backticks_is_code() {
+        let shown = |line: &str| with_code(line, |text| text.trim().to_uppercase(), |code| format!("<{code}>"));
+        assert_eq!(shown("keys: `a:{id}`, `b` `c` and so on"), "KEYS: <a:{id}>, <b> <c> AND SO ON");
+        assert_eq!(shown("proved by the test `t`"), "PROVED BY THE TEST <t>");
+        for line in ["one ` alone, `two`", "http:``//x", "a` `b", "`a``b`"] {
+            assert_eq!(shown(line), line.to_uppercase(), "as it stands");
+        }
+        assert_eq!(shown("none"), "NONE");
     }
 }

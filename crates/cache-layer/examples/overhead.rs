@@ -10,7 +10,8 @@ use bytes::Bytes;
 use cache_layer::breaker::BreakerConfig;
 use cache_layer::key::POSTS;
 use cache_layer::{
-    Cache, CacheConfig, CacheStore, MemoryConfig, MemoryStore, Metrics, RedisConfig, RedisStore, TwoTier, TwoTierConfig,
+    Cache, CacheConfig, CacheStore, MemoryConfig, MemoryStore, Metrics, RedisConfig, RedisStore, Strategy, TwoTier,
+    TwoTierConfig,
 };
 use cache_layer::{Key, Ttl};
 use futures_util::future::join_all;
@@ -75,6 +76,7 @@ async fn main() {
     if std::env::args().any(|argument| argument == "local") {
         return;
     }
+    first_tier(&key).await;
     over_redis(&key).await;
     refused(&key).await;
     stampede(&key).await;
@@ -119,6 +121,41 @@ async fn local(key: &Key) {
     show("first tier: at hand, beside bare moka", tiers_at_hand, plain, Some(1.5));
     show("first tier: the whole layer, beside bare moka", in_tiers, plain, Some(1.5));
     show("first tier: the whole layer, beside moka with a TTL", in_tiers, with_ttl, None);
+}
+
+/// The first tier as it is in use: good until the news from Redis must be heard again; also of a key that bears a tag.
+async fn first_tier(key: &Key) {
+    let redis = support::Redis::start();
+    let mut config = CacheConfig::redis(redis.url());
+    config.strategy = Strategy::TwoTier;
+    let cache = config.open(Metrics::default()).expect("a cache");
+    assert!(cache.ready(Duration::from_secs(10)).await);
+    let plain = moka::sync::Cache::<String, Bytes>::new(1000);
+    plain.insert(key.name().into(), value());
+    let tagged = POSTS.list("top", 1);
+    let at_hand = |key: &Key| cache.store().at_hand(key).is_some();
+    let mut times: [Vec<f64>; 3] = std::array::from_fn(|_| Vec::new());
+    let load = || async { Ok::<_, Infallible>(Some(value())) };
+    while times[0].len() < ROUNDS {
+        // The news are heard meanwhile.
+        tokio::task::yield_now().await;
+        for key in [key, &tagged] {
+            support::eventually("it is in the first tier", async || hit(&cache, key).await.is_some() && at_hand(key))
+                .await;
+        }
+        let round = [
+            time(2_000, async || drop(black_box(plain.get(key.name())))).await,
+            time(2_000, async || drop(black_box(cache.get_or_load(key, Ttl::Class, load).await))).await,
+            time(2_000, async || drop(black_box(cache.get_or_load(&tagged, Ttl::Class, load).await))).await,
+        ];
+        // A round in which an entry ended is not one of hits in memory.
+        if at_hand(key) && at_hand(&tagged) {
+            times.iter_mut().zip(round).for_each(|(times, time)| times.push(time));
+        }
+    }
+    let [plain, untagged, tagged] = &times;
+    show("first tier over Redis: the whole layer", untagged, plain, Some(1.5));
+    show("first tier over Redis: the same, with a tag", tagged, plain, None);
 }
 
 /// Hits in Redis, beside the same commands on a connection of the same kind.

@@ -53,7 +53,7 @@ impl Inner {
     /// to be loaded anew before its end is served or not.
     ///
     /// In the metrics, this is no operation of the store's: nothing is sent or waited for, and two looks at the clock to time it would
-    /// cost a third of it. What is served is counted as ever.
+    /// cost a quarter of it. What is served is counted as ever.
     #[inline(always)] // into the caller's code: each function that a value is passed through copies it once more
     pub(super) fn begin(
         &self,
@@ -231,7 +231,7 @@ fn jittered(ttl: Duration, percent: u8, chance: impl FnOnce() -> f64) -> Duratio
         return ttl;
     }
     let share = f64::from(percent.min(100)) / 100.0 * chance();
-    ttl.mul_f64(1.0 - share).max(Duration::from_millis(1))
+    ttl.mul_f64(1.0 - share).max(Duration::from_millis(1).min(ttl))
 }
 
 #[cfg(test)]
@@ -245,5 +245,6 @@ mod tests {
         assert_eq!(jittered(ttl, 10, || 0.0), ttl);
         assert_eq!(jittered(ttl, 10, || 0.5), Duration::from_secs(95));
         assert!(jittered(ttl, 255, || 1.0) > Duration::ZERO, "never no life at all");
+        assert_eq!(jittered(Duration::ZERO, 10, || 0.5), Duration::ZERO, "but for what has none");
     }
 }

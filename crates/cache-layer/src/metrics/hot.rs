@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use thread_local::ThreadLocal;
 
 /// Each thread counts by itself, and reading adds up: an addition that all threads see costs as much as a tenth of a hit in memory, and
-/// many times that when two threads count at once.
+/// many times that when two threads count at once. Not to be raised by a destructor of a thread-local variable: the thread has no counter any
+/// more then.
 pub(super) type HotCounter = Counter<u64, PerThread>;
 
 #[derive(Debug, Default)]

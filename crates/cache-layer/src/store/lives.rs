@@ -1,7 +1,8 @@
 //! How long moka's entries live: each until it says itself.
 //!
-//! Also how long they still live when they are looked at. Moka reads the clock then, and tells whoever decides about lives what it knows:
-//! taken from there, a hit in memory costs one look at the clock and not two, each of which is an eighth of it.
+//! Also when they were looked at. Moka reads the clock then, and tells whoever decides about lives: taken from there, a hit in memory costs
+//! one look at the clock and not two, each of which is an eighth of it. How long an entry still lives, as moka says it in the same place,
+//! may be the life of the entry before or after it, since both share it: each must be asked itself.
 
 use ahash::RandomState;
 use moka::sync::Cache as Moka;
@@ -9,7 +10,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 thread_local! {
-    static LEFT: Cell<Option<Duration>> = const { Cell::new(None) };
+    static LOOKED_AT: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// What knows when its life ends.
@@ -33,25 +34,24 @@ impl<V: Living> moka::Expiry<String, V> for Lives {
         &self,
         _key: &String,
         _entry: &V,
-        _at: Instant,
+        at: Instant,
         left: Option<Duration>,
         _modified: Instant,
     ) -> Option<Duration> {
-        LEFT.set(left);
+        LOOKED_AT.set(Some(at));
         left
     }
 }
 
-/// What is there, and how long it still lives.
-pub(super) fn look<V>(entries: &Moka<String, V, RandomState>, key: &str) -> Option<(V, Duration)>
+/// What is there, and the moment at which moka looked: not before the call, and not after it.
+pub(super) fn look<V>(entries: &Moka<String, V, RandomState>, key: &str) -> Option<(V, Instant)>
 where
     V: Living + Clone + Send + Sync + 'static,
 {
-    // That of an earlier look is another's.
-    LEFT.set(None);
+    // That of an earlier look would be too old.
+    LOOKED_AT.set(None);
     let entry = entries.get(key)?;
-    let left = LEFT.take().unwrap_or_else(|| entry.until().saturating_duration_since(Instant::now()));
-    Some((entry, left))
+    Some((entry, LOOKED_AT.take().unwrap_or_else(Instant::now)))
 }
 
 #[cfg(test)]
@@ -68,15 +68,16 @@ mod tests {
     }
 
     #[test]
-    fn moka_says_how_long_an_entry_still_lives() {
+    fn moka_says_when_it_looked() {
         let entries = Moka::builder().expire_after(Lives).build_with_hasher(RandomState::new());
-        let until = Instant::now() + Duration::from_secs(3600);
-        entries.insert("a".to_owned(), Until(until));
-        let at_most = until - Instant::now();
+        let before = Instant::now();
+        entries.insert("a".to_owned(), Until(before + Duration::from_secs(3600)));
+        let began = Instant::now();
         assert!(entries.get("a").is_some());
-        let told = LEFT.take().expect("the release of moka in use tells");
-        assert!(told <= at_most && until - Instant::now() <= told);
-        LEFT.set(Some(Duration::from_secs(7200)));
-        assert!(look(&entries, "a").expect("it is there").1 <= told, "not that of an earlier look");
+        let told = LOOKED_AT.take().expect("the release of moka in use tells");
+        assert!(began <= told && told <= Instant::now());
+        LOOKED_AT.set(Some(before));
+        let began = Instant::now();
+        assert!(look(&entries, "a").expect("it is there").1 >= began, "not that of an earlier look");
     }
 }

@@ -24,7 +24,7 @@ const LEASES_AT_MOST: usize = 16;
 pub struct MemoryConfig {
     /// Keys and values together, in bytes.
     pub max_bytes: u64,
-    /// How long a loader may take before its lease ends and its value is not stored.
+    /// How long a loader may take at least before its lease ends and its value is not stored: beside a value that lives longer, the lease does too.
     pub lease_ttl: Duration,
     /// How long others wait for the holder of a lease before one of them may load as well. Its lease stays good.
     pub lease_hold: Duration,
@@ -49,11 +49,11 @@ pub struct MemoryStore {
     lease_hold: Duration,
 }
 
-/// Cloned on every hit: what is large, or seldom there, is behind a pointer.
+/// Cloned on every hit: what is large, or seldom there, is shared.
 #[derive(Clone, Debug)]
 struct Entry {
     kept: Option<Kept>,
-    loading: Option<Box<Loading>>,
+    loading: Option<Arc<Loading>>,
     /// Its end: that of what is kept, or of a lease that outlives it.
     until: Instant,
 }
@@ -100,8 +100,7 @@ impl Kept {
 impl Entry {
     /// An entry with this in it; the leases of the one before are void.
     fn of(what: What, ttl: Duration) -> Self {
-        let until = Instant::now() + bounded(ttl);
-        Self { kept: Some(Kept { what, until }), loading: None, until }
+        Self::kept(Kept { what, until: Instant::now() + bounded(ttl) })
     }
 
     fn alive(&self, now: Instant) -> Option<&Kept> {
@@ -112,12 +111,20 @@ impl Entry {
         self.loading.as_ref().is_some_and(|loading| loading.leases.contains(&token))
     }
 
-    /// With what is being loaded, and as long a life as that of the value and of a lease taken now: a lease close to the value's end
-    /// outlives it.
-    fn loading(kept: Option<Kept>, loading: Loading, now: Instant, lease_ttl: Duration) -> Self {
-        let lease = now + lease_ttl;
-        let until = kept.as_ref().map_or(lease, |kept| kept.until.max(lease));
-        Self { kept, loading: Some(Box::new(loading)), until }
+    fn kept(kept: Kept) -> Self {
+        Self { until: kept.until, kept: Some(kept), loading: None }
+    }
+
+    /// With what is being loaded, and a life as long as that of the value and of the leases: one close to the value's end outlives it.
+    fn loading(kept: Option<Kept>, loading: Loading, leased_until: Instant) -> Self {
+        let until = kept.as_ref().map_or(leased_until, |kept| kept.until.max(leased_until));
+        Self { kept, loading: Some(Arc::new(loading)), until }
+    }
+
+    /// What is kept and still alive, and what is being loaded.
+    fn parts(self, now: Instant) -> (Option<Kept>, Loading) {
+        let kept = self.kept.filter(|kept| !kept.left(now).is_zero());
+        (kept, self.loading.map(Arc::unwrap_or_clone).unwrap_or_default())
     }
 }
 
@@ -152,7 +159,8 @@ impl MemoryStore {
             .eviction_policy(EvictionPolicy::lru())
             .expire_after(Lives)
             .build_with_hasher(RandomState::new());
-        let (lease_ttl, lease_hold) = (config.lease_ttl, config.lease_hold.min(config.lease_ttl));
+        let lease_ttl = bounded(config.lease_ttl);
+        let lease_hold = config.lease_hold.min(lease_ttl);
         Self { entries, tags: Moka::new(TAGS_AT_MOST), lease_ttl, lease_hold }
     }
 
@@ -171,10 +179,9 @@ impl MemoryStore {
     }
 
     fn look(&self, key: &Key) -> Option<Cached> {
-        let (entry, left) = look(&self.entries, key.name())?;
+        let (entry, now) = look(&self.entries, key.name())?;
         let kept = entry.kept?;
-        // A lease may outlive the value.
-        let ttl = if entry.loading.is_none() { left } else { kept.left(Instant::now()) };
+        let ttl = kept.left(now);
         let What::Value(value, tags) = kept.what else { return None };
         let tags = tags.list();
         (!ttl.is_zero() && tags.len() == key.tags().len() && self.current(tags)).then_some(Cached { value, ttl })
@@ -184,19 +191,18 @@ impl MemoryStore {
         let token = rand::random();
         let mut wait = Duration::ZERO;
         let result = self.change(key.name(), |entry| {
-            let (kept, loading) = entry.map_or((None, None), |entry| (entry.kept, entry.loading));
-            let mut loading = loading.map_or_else(Loading::default, |loading| *loading);
             let now = Instant::now();
+            let (kept, mut loading) = entry.map(|entry| entry.parts(now)).unwrap_or_default();
             wait = loading.held_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
             if wait.is_zero() && loading.leases.len() >= LEASES_AT_MOST {
-                wait = self.lease_hold;
+                wait = self.lease_hold.max(Duration::from_millis(1));
             }
             if !wait.is_zero() {
                 return Op::Nop;
             }
             loading.held_until = Some(now + self.lease_hold);
             loading.leases.push(token);
-            Op::Put(Entry::loading(kept, loading, now, self.lease_ttl))
+            Op::Put(Entry::loading(kept, loading, now + self.lease_ttl))
         });
         if !put(&result) {
             return Leased::Held(wait);
@@ -272,14 +278,14 @@ impl CacheStore for MemoryStore {
     async fn release(&self, lease: Lease) {
         self.change(&lease.key, |entry| {
             let Some(entry) = entry.filter(|entry| entry.is_leased(lease.token)) else { return Op::Nop };
-            let now = Instant::now();
-            let gone = entry.alive(now).is_none();
-            let mut leases = entry.loading.map_or_else(Vec::new, |loading| loading.leases);
+            let until = entry.until;
+            let (kept, Loading { mut leases, .. }) = entry.parts(Instant::now());
             leases.retain(|token| *token != lease.token);
-            if leases.is_empty() && gone {
-                return Op::Remove;
+            match kept {
+                None if leases.is_empty() => Op::Remove,
+                Some(kept) if leases.is_empty() => Op::Put(Entry::kept(kept)),
+                kept => Op::Put(Entry::loading(kept, Loading { leases, held_until: None }, until)),
             }
-            Op::Put(Entry::loading(entry.kept, Loading { leases, held_until: None }, now, self.lease_ttl))
         });
     }
 
@@ -378,5 +384,38 @@ impl CacheStore for MemoryStore {
         let now = Instant::now();
         let alive = self.entries.iter().filter(|(_, entry)| entry.alive(now).is_some()).map(|(key, _)| (*key).clone());
         Ok(alive.filter(|key| glob::matches(pattern, key)).take(at_most).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::POSTS;
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn after_its_leases_an_entry_is_as_if_it_had_never_been_leased() {
+        let config = MemoryConfig { lease_ttl: Duration::MAX, lease_hold: Duration::ZERO, ..MemoryConfig::default() };
+        let (store, key) = (MemoryStore::new(&config), POSTS.item(1));
+        store.set(&key, &Bytes::from_static(b"v"), LONG).await.expect("memory does not fail");
+        let entry = || store.entries.get(key.name()).expect("it is there");
+        let before = entry().until;
+        let leases = [(); 2].map(|()| store.take_lease(&key).granted().expect("nobody is waited for"));
+        assert!(entry().until > before, "a lease outlives the value");
+        let [first, second] = leases;
+        let leased = entry().until;
+        store.release(first).await;
+        assert_eq!(entry().until, leased, "the other one lives no longer for that");
+        store.release(second).await;
+        assert!(entry().loading.is_none() && entry().until == before);
+    }
+
+    #[tokio::test]
+    async fn a_key_whose_loaders_keep_dying_does_not_grow_without_end_whatever_the_hold() {
+        let config = MemoryConfig { lease_hold: Duration::ZERO, ..MemoryConfig::default() };
+        let (store, key) = (MemoryStore::new(&config), POSTS.item(1));
+        let granted = (0..100).filter(|_| store.take_lease(&key).granted().is_some()).count();
+        assert_eq!(granted, LEASES_AT_MOST);
     }
 }

@@ -279,8 +279,8 @@ pub(super) fn joined(generations: impl Iterator<Item = u128>) -> Vec<u8> {
     generations.flat_map(u128::to_be_bytes).collect()
 }
 
-/// Milliseconds left until `end`, by this machine's clock. Redis ends values by its own; this is for showing, and for the rare value
-/// whose key a lease keeps past its end.
+/// Milliseconds left until `end`, by this machine's clock. Redis ends values by its own; this is for showing, for the rare value
+/// whose key a lease keeps past its end, and for how long a first tier keeps the value: not longer than its own TTL, however wrong this clock.
 pub(super) fn left(end: u64) -> Duration {
     Duration::from_millis(end.saturating_sub(now_ms()))
 }

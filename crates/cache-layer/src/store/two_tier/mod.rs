@@ -33,7 +33,9 @@ mod local;
 pub(super) use local::Local;
 pub(crate) use local::Seen;
 
-use super::{CacheError, CacheStore, Cached, Invalidation, Lease, Leased, Peeked, RedisStore, ServerInfo, StoreStatus};
+use super::{
+    CacheError, CacheStore, Cached, Invalidation, Lease, Leased, Peeked, RedisStore, ServerInfo, StoreStatus, bounded,
+};
 use crate::config::{Coherence, Strategy};
 use crate::key::Key;
 use crate::metrics::{Metrics, TierMetrics};
@@ -110,7 +112,7 @@ impl TwoTier {
     #[must_use]
     pub fn over_redis(redis: RedisStore, config: &TwoTierConfig, metrics: &Metrics) -> Self {
         let feed = if redis.coherence() == Coherence::Outbox { Feed::Relay } else { config.feed };
-        let config = TwoTierConfig { feed, ..config.clone() };
+        let config = TwoTierConfig { feed, news_good_for: bounded(config.news_good_for), ..config.clone() };
         let listener = redis.listener();
         let this = Self::new(Arc::new(redis), &config, metrics);
         let local = Arc::clone(&this.local);
@@ -121,7 +123,7 @@ impl TwoTier {
     /// In front of any cache. Until [`CacheStore::feed_alive`] is told so, or a promise runs, the first tier is not used.
     #[must_use]
     pub fn new(shared: Arc<dyn CacheStore>, config: &TwoTierConfig, metrics: &Metrics) -> Self {
-        let local = Arc::new(Local::new(config.max_bytes, config.ttl));
+        let local = Arc::new(Local::new(config.max_bytes, bounded(config.ttl)));
         Self { local, shared, metrics: metrics.tiers(), feed: config.feed, background: Mutex::default() }
     }
 
