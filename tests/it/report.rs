@@ -171,8 +171,8 @@ fn a_journal_of_an_older_version_still_renders() {
     assert!(summary["faults"][0]["limits"]["step"].as_f64().is_some(), "{}", summary["faults"][0]);
 
     let directory = tempfile::tempdir().expect("a directory");
-    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("reports/sample").join(JOURNAL_FILE);
-    std::fs::copy(sample, directory.path().join(JOURNAL_FILE)).expect("the committed run is there");
+    let older = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/journals/before-pulses.jsonl");
+    std::fs::copy(older, directory.path().join(JOURNAL_FILE)).expect("the committed run is there");
     let judged = report::render_run(directory.path()).expect("it renders");
     assert_eq!(judged.verdict.faults.len(), judged.seen.fault_windows().len());
 }
