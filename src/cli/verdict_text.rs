@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::Path;
 
-use crate::report::{HTML_FILE, Judged, fault_lines, one_line, sides};
+use crate::report::{HTML_FILE, Judged, fault_lines, joined, one_line, sides};
 use crate::verdict::Ruling;
 
 const WIDTH: usize = 100;
@@ -98,17 +98,17 @@ fn wrapped(text: &mut String, first: &str, next: &str, sentence: &str) {
     let room = WIDTH - next.chars().count();
     let mut line = String::new();
     let mut indent = first;
-    for word in one_line(sentence, 2_000).split(' ') {
+    for word in joined(&one_line(sentence, 2_000)).split(' ') {
         let mut word = word;
         if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
-            put(text, &format!("{indent}{line}"));
+            put(text, &format!("{indent}{}", shown(&line)));
             indent = next;
             line.clear();
         }
         // A word longer than a line is broken, or it would run past the edge.
         while word.chars().count() > room {
             let cut = word.char_indices().nth(room).map_or(word.len(), |(at, _)| at);
-            put(text, &format!("{indent}{}", &word[..cut]));
+            put(text, &format!("{indent}{}", shown(&word[..cut])));
             indent = next;
             word = &word[cut..];
         }
@@ -117,7 +117,12 @@ fn wrapped(text: &mut String, first: &str, next: &str, sentence: &str) {
         }
         line.push_str(word);
     }
-    put(text, &format!("{indent}{line}"));
+    put(text, &format!("{indent}{}", shown(&line)));
+}
+
+/// With ordinary spaces, which can be searched for and copied.
+fn shown(line: &str) -> String {
+    line.replace('\u{a0}', " ")
 }
 
 /// Colours, or none.

@@ -7,7 +7,7 @@ use super::charts::{Svg, style};
 use super::figures::Compared;
 use super::html_stale::stale;
 use super::html_tables::{examples, faults, outcomes, phases, requests, servers};
-use super::text::{escape, one_line, with_code};
+use super::text::{escape, joined, one_line, with_code};
 
 /// Nothing may be loaded, run or sent; the page's own style is all there is.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
@@ -65,27 +65,7 @@ pub(super) fn name(text: &str) -> String {
 
 /// A sentence from outside, in which no number is parted from its unit or its thousands by a line end.
 pub(super) fn sentence(text: &str) -> String {
-    let text = one_line(text, SENTENCE);
-    let letters: Vec<char> = text.chars().collect();
-    let joined: String = letters
-        .iter()
-        .enumerate()
-        .map(|(index, letter)| {
-            let before = index.checked_sub(1).and_then(|index| letters.get(index));
-            let joins = *letter == ' '
-                && before.is_some_and(char::is_ascii_digit)
-                && letters
-                    .get(index + 1)
-                    .is_some_and(|next| next.is_ascii_digit() || *next == '%' || is_unit(&letters[index + 1..]));
-            if joins { '\u{a0}' } else { *letter }
-        })
-        .collect();
-    escape(&joined)
-}
-
-fn is_unit(rest: &[char]) -> bool {
-    let word: String = rest.iter().take_while(|letter| letter.is_alphabetic()).take(4).collect();
-    ["ns", "µs", "ms", "s", "B", "KiB", "MiB", "GiB", "TiB"].contains(&word.as_str())
+    escape(&joined(&one_line(text, SENTENCE)))
 }
 
 pub(super) fn section(title: &str, body: &str) -> String {

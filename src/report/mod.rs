@@ -29,7 +29,7 @@ pub(crate) use faults::fault_lines;
 pub(crate) use figures::{Sides, sides};
 pub use files::write;
 pub use judged::{Judged, judge_run, render_run};
-pub(crate) use text::one_line;
+pub(crate) use text::{joined, one_line};
 pub use together::together;
 
 /// Version of summary.json's schema; see docs/summary-schema.md.

@@ -89,7 +89,7 @@ pub(super) struct Read<'a> {
 /// What is known of freshness; `None` where nothing was judged.
 pub(super) fn told<'a>(view: &'a View<'_>) -> Option<Told<'a>> {
     let (scenario, seen) = (view.scenario, view.seen);
-    let judged = |phase: usize| scenario.phases.get(phase).is_some_and(|phase| !phase.warm_up);
+    let judged = |phase: usize| scenario.judges(phase);
     let phases: Vec<usize> = (0..scenario.phases.len()).filter(|phase| judged(*phase)).collect();
     let (stale, reads) = stale_reads(scenario, seen, &phases, |key| judged(key.phase));
     if reads == 0 && seen.stale_reads.is_empty() {

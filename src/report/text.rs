@@ -100,6 +100,25 @@ pub(crate) fn code(text: &str, most: usize) -> String {
     if text.is_empty() { String::new() } else { format!("{ticks}{space}{text}{space}{ticks}") }
 }
 
+/// With a space that is no line end between a number and its unit, and between thousands.
+pub(crate) fn joined(text: &str) -> String {
+    let letters: Vec<char> = text.chars().collect();
+    let joins = |at: usize| {
+        let before = at.checked_sub(1).and_then(|before| letters.get(before));
+        letters[at] == ' '
+            && before.is_some_and(char::is_ascii_digit)
+            && letters
+                .get(at + 1)
+                .is_some_and(|next| next.is_ascii_digit() || *next == '%' || is_unit(&letters[at + 1..]))
+    };
+    (0..letters.len()).map(|at| if joins(at) { '\u{a0}' } else { letters[at] }).collect()
+}
+
+fn is_unit(rest: &[char]) -> bool {
+    let word: String = rest.iter().take_while(|letter| letter.is_alphabetic()).take(4).collect();
+    ["ns", "µs", "ms", "s", "B", "KiB", "MiB", "GiB", "TiB"].contains(&word.as_str())
+}
+
 /// A line that holds pieces of code between backticks: those are shown as code, the rest as text. Where one backtick has no other, or
 /// two have nothing between them, all stand for themselves: nothing may come together that was apart, such as the halves of a link.
 pub(crate) fn with_code(line: &str, show: impl Fn(&str) -> String, code: impl Fn(&str) -> String) -> String {
@@ -156,5 +175,10 @@ mod tests {
             assert_eq!(shown(line), line.to_uppercase(), "as it stands");
         }
         assert_eq!(shown("none"), "NONE");
+    }
+
+    #[test]
+    fn no_number_is_parted_from_its_unit() {
+        assert_eq!(joined("100 % of 1 234 in 5 ms, 3 times"), "100\u{a0}% of 1\u{a0}234 in 5\u{a0}ms, 3 times");
     }
 }

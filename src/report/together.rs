@@ -1,10 +1,11 @@
 //! Several runs on one page: what each proved, and every fault of all of them in one table a run.
 
-use crate::observe::Totals;
+use crate::observe::Outcome;
 use crate::verdict::{Ruling, numbers};
 
 use super::html::{document, name, ruling, section, sentence};
 use super::html_tables::faults;
+use super::stale::told;
 use super::text::escape;
 use super::{Judged, View, sides};
 
@@ -16,7 +17,7 @@ pub fn together(runs: &[(String, Judged)]) -> String {
     let table = format!(
         "<div class=\"scroll\"><table>\n<thead><tr><th>Run</th><th>Verdict</th><th class=\"n\">Faults</th><th class=\"n\">Requests</th>\
          <th class=\"n\">Answered</th><th class=\"n\">Judged reads</th><th class=\"n\">Stale</th><th class=\"n\">Wrong</th></tr></thead>\n\
-         <tbody>\n{lines}</tbody></table></div>"
+         <tbody>\n{lines}</tbody></table></div>\n<p class=\"muted\">Warm-up is left out; judged, stale and wrong: probe reads among them.</p>"
     );
     let each: String = runs.iter().map(|(_, judged)| run(judged)).collect();
     let head = format!(
@@ -29,22 +30,25 @@ pub fn together(runs: &[(String, Judged)]) -> String {
 }
 
 fn line(link: &str, judged: &Judged) -> String {
-    let totals: Totals = judged.seen.total(|_| true);
-    let errors = judged.seen.count(|key| key.outcome == crate::observe::Outcome::Error);
-    let wrong = judged.seen.count(|key| key.outcome == crate::observe::Outcome::Wrong);
-    let (requests, verdict) = (totals.count(), &judged.verdict);
+    let Judged { scenario, seen, verdict } = judged;
+    let count = |outcome: Outcome| seen.count(|key| scenario.judges(key.phase) && key.outcome == outcome);
+    let (errors, wrong) = (count(Outcome::Error), count(Outcome::Wrong));
+    let wrong = wrong + seen.freshness(|key| scenario.judges(key.phase)).probes_wrong;
+    let requests = seen.total(|key| scenario.judges(key.phase)).count();
+    let view = View { scenario, seen, verdict, sides: sides(scenario, seen) };
+    let (stale, reads) = told(&view).map_or((0, 0), |told| (told.stale, told.judged));
     let answered = if requests == 0 { "–".to_owned() } else { numbers::share(1.0 - errors as f64 / requests as f64) };
     format!(
         "<tr><th><a href=\"{}\"><bdi>{}</bdi></a></th><td class=\"{}\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
          <td class=\"n\">{answered}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
         escape(link),
-        name(&judged.scenario.title),
+        name(&scenario.title),
         verdict.ruling.as_str(),
         ruling(verdict.ruling),
         verdict.faults.len(),
         numbers::count(requests),
-        numbers::count(totals.judged_fresh),
-        numbers::count(totals.stale),
+        numbers::count(reads),
+        numbers::count(stale),
         numbers::count(wrong),
     )
 }

@@ -114,6 +114,11 @@ impl Request {
 }
 
 impl Scenario {
+    /// Whether what happens in a phase, by its index, is judged: in a warm-up it is not.
+    pub fn judges(&self, phase: usize) -> bool {
+        self.phases.get(phase).is_some_and(|phase| !phase.warm_up)
+    }
+
     /// Whether freshness is judged by versions; without, only by comparing answers at rest.
     pub fn has_versions(&self) -> bool {
         self.target.version.is_some()

@@ -68,7 +68,7 @@ impl Findings {
 }
 
 fn judged(scenario: &Scenario) -> impl Iterator<Item = usize> + '_ {
-    scenario.phases.iter().enumerate().filter(|(_, phase)| !phase.warm_up).map(|(index, _)| index)
+    (0..scenario.phases.len()).filter(|phase| scenario.judges(*phase))
 }
 
 fn name(scenario: &Scenario, phase: usize) -> &str {
@@ -289,7 +289,7 @@ fn freshness(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) 
             sum(|at_rest| at_rest.incomparable),
         ));
     }
-    let indeterminate = seen.freshness(|key| scenario.phases.get(key.phase).is_some_and(|phase| !phase.warm_up));
+    let indeterminate = seen.freshness(|key| scenario.judges(key.phase));
     if indeterminate.indeterminate > 0 {
         findings.light(format!(
             "{} reads brought what a write of unknown outcome may have stored late: they count neither as fresh nor as \

@@ -332,6 +332,14 @@ fn several_runs_come_together_on_one_page() {
     for link in ["healthy/report.html", "hostile/report.html"] {
         assert!(page.contains(&format!("href=\"{link}\"")), "{link}");
         assert!(parent.path().join(link).exists(), "{link}");
+        // The same figures as in the run's own report.
+        let row = page.split("<tr>").find(|row| row.contains(link)).expect("a row");
+        let cells = row.split("<td class=\"n\">").skip(1).map(|cell| cell.split('<').next().unwrap_or_default());
+        let cells: Vec<String> = cells.map(|cell| cell.chars().filter(char::is_ascii_digit).collect()).collect();
+        let summary = std::fs::read(parent.path().join(link).with_file_name("summary.json")).expect("it is there");
+        let summary: serde_json::Value = serde_json::from_slice(&summary).expect("JSON");
+        let freshness = |name: &str| summary["freshness"][name].as_u64().unwrap_or(0).to_string();
+        assert_eq!(cells[3..5], [freshness("judged"), freshness("stale")], "{row}");
     }
     assert_eq!(page.matches("kill redis</strong>").count(), 2, "one fault of each run");
     assert!(!page.contains("<script") && !page.contains(HOSTILE), "markup came through");
