@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{CommandResult, Exit, Failure};
 use crate::scenario::{Drive, Loaded, Phase, Quantity, Scenario, check_proofs, load};
+use crate::verdict::in_vain;
 
 /// Validates a scenario without starting anything
 #[derive(Clone, Debug, clap::Args)]
@@ -69,6 +70,9 @@ fn summary(loaded: &Loaded) -> String {
         text.push_str(line.trim_end());
         text.push('\n');
     }
+    for note in in_vain(scenario) {
+        let _ = writeln!(text, "  but {note}");
+    }
     text
 }
 
@@ -118,6 +122,21 @@ mod tests {
           steady      cached    20s  800/s
           redis down  cached    10s  50/s, { kill = "redis", after = "2s", lasts = "5s" }
         "#);
+    }
+
+    #[test]
+    fn what_a_run_could_not_decide_is_said_before() {
+        let text = std::fs::read_to_string(file("../src/scenario/tests/app.toml")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.toml");
+        std::fs::write(&path, text.replace("errors < 1%", "p95 in steady < 1s")).unwrap();
+        let loaded = |rate: &str| load(&path, &[format!("phase.steady.rate={rate}")]).unwrap();
+        let short = summary(&loaded("1/s"));
+        assert!(short.contains("will not be decided: about 20 requests are planned, 200 are needed"), "{short}");
+        assert!(!summary(&loaded("800/s")).contains("  but "));
+        let mut empty = loaded("800/s");
+        empty.scenario.criteria.clear();
+        assert!(summary(&empty).contains("  but there is no [[criterion]]"));
     }
 
     #[test]

@@ -89,8 +89,15 @@ fn said(args: &InitArgs, answers: &[Answer], criteria: usize) -> String {
     let out = args.out.display();
     let statuses: Vec<String> = answers.iter().map(|answer| answer.status.to_string()).collect();
     let asked = answers.len();
+    let criteria = if criteria == 1 { "1 criterion".to_owned() } else { format!("{criteria} criteria") };
+    let failed = answers.iter().any(|answer| answer.status >= 400);
+    let failed = if failed {
+        "That is an error: no run of it will pass before `path` names a page that answers with 2xx.\n"
+    } else {
+        ""
+    };
     format!(
-        "{out} is written, with {criteria} criteria to begin with ({asked} requests were answered with {}).\n\
+        "{out} is written, with {criteria} to begin with ({asked} requests were answered with {}).\n{failed}\
          Read its comments, then: cacheproof check {out} && cacheproof run {out}",
         statuses.join(", ")
     )

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::Path;
 
-use crate::report::{HTML_FILE, Judged, fault_lines, joined, one_line, sides};
+use crate::report::{HTML_FILE, Judged, fault_lines, joined, one_line, sides, stale_lines};
 use crate::verdict::Ruling;
 
 const WIDTH: usize = 100;
@@ -57,6 +57,14 @@ fn block(judged: &Judged, directory: &Path, colour: bool) -> String {
         let of = [of("uncached", &sides.uncached_phases), of("cached", &sides.cached_phases)];
         let of = one_line(&of.into_iter().flatten().collect::<Vec<_>>().join(" · "), WIDTH - 4);
         put(&mut text, &format!("  {}", paint.dim(&format!("({of})"))));
+    }
+
+    let stale = stale_lines(judged);
+    if !stale.is_empty() {
+        text.push('\n');
+    }
+    for line in &stale {
+        wrapped(&mut text, "  ", "    ", line);
     }
 
     let faults = fault_lines(&judged.scenario, &judged.seen, verdict);

@@ -25,7 +25,7 @@ pub(super) struct Told<'a> {
     pub hit_rate: String,
     pub availability: String,
     /// `3 errors`, `2 stale`, `0`.
-    pub trouble: String,
+    pub bad: String,
     /// Ruling and text of the rules that speak of its phase.
     pub promised: Vec<(Ruling, &'a str)>,
 }
@@ -54,7 +54,7 @@ fn tell<'a>(view: &'a View<'_>, number: usize, outcome: &'a FaultOutcome) -> Tol
         (None, None) => "never undone".to_owned(),
     };
     let suffered = &outcome.suffered;
-    let trouble: Vec<String> = [("error", suffered.errors), ("wrong", suffered.wrong), ("stale", suffered.stale)]
+    let bad: Vec<String> = [("error", suffered.errors), ("wrong", suffered.wrong), ("stale", suffered.stale)]
         .into_iter()
         .filter(|(_, count)| *count > 0)
         .map(|(what, count)| {
@@ -77,7 +77,7 @@ fn tell<'a>(view: &'a View<'_>, number: usize, outcome: &'a FaultOutcome) -> Tol
         recovered: recovery(&outcome.service, "never gone"),
         hit_rate: hit_rate(outcome),
         availability: outcome.availability().map_or_else(|| "–".to_owned(), numbers::share),
-        trouble: if trouble.is_empty() { "0".to_owned() } else { trouble.join(", ") },
+        bad: if bad.is_empty() { "0".to_owned() } else { bad.join(", ") },
         promised: promised(view, window.phase),
     }
 }
@@ -133,14 +133,14 @@ pub(crate) fn fault_lines(scenario: &Scenario, seen: &Measurements, verdict: &Ve
     let line = |fault: Told<'_>| {
         let window = &fault.outcome.window;
         let text = format!(
-            "{} in '{}' at {} ({}): noticed {}; {} available; trouble: {}; service back: {}; hit rate back: {}",
+            "{} in '{}' at {} ({}): noticed {}; {} available; bad answers: {}; service back: {}; hit rate back: {}",
             window.what,
             fault.phase,
             numbers::moment(window.from),
             fault.lasted,
             fault.noticed,
             fault.availability,
-            fault.trouble,
+            fault.bad,
             fault.recovered,
             fault.hit_rate
         );

@@ -203,7 +203,7 @@ pub(super) fn faults(view: &View<'_>) -> String {
                 },
                 sentence(&fault.noticed),
                 fault.availability.clone(),
-                fault.trouble.clone(),
+                fault.bad.clone(),
                 sentence(&fault.recovered),
                 sentence(&fault.hit_rate),
             ]
@@ -219,7 +219,7 @@ pub(super) fn faults(view: &View<'_>) -> String {
         "Promised",
         "Noticed by users",
         "#Available",
-        "#Trouble",
+        "#Bad answers",
         "Service back",
         "Hit rate back",
     ];

@@ -166,7 +166,7 @@ fn faults(view: &View<'_>) -> String {
     }
     let mut text =
         "### Faults\n\n| # | What was broken | Where, when | Lasted | Promised | Noticed by users | Available | \
-                    Trouble | Service back | Hit rate back |\n|---:|---|---|---:|---|---|---:|---:|---|---|\n"
+                    Bad answers | Service back | Hit rate back |\n|---:|---|---|---:|---|---|---:|---:|---|---|\n"
             .to_owned();
     for fault in told.iter().take(MOST_FAULTS) {
         let promised: Vec<String> = fault
@@ -187,7 +187,7 @@ fn faults(view: &View<'_>) -> String {
             if promised.is_empty() { "nothing".to_owned() } else { promised.join("<br>") },
             fault.noticed,
             fault.availability,
-            fault.trouble,
+            fault.bad,
             fault.recovered,
             fault.hit_rate
         );

@@ -29,6 +29,7 @@ pub(crate) use faults::fault_lines;
 pub(crate) use figures::{Sides, sides};
 pub use files::write;
 pub use judged::{Judged, judge_run, render_run};
+pub(crate) use stale::stale_lines;
 pub(crate) use text::{joined, one_line};
 pub use together::together;
 
@@ -56,7 +57,9 @@ pub enum ReportError {
     },
     /// The journal could not be read.
     #[error(transparent)]
-    #[diagnostic(help("name the directory of a run, reports/latest for example"))]
+    #[diagnostic(help(
+        "name the directory of a run, reports/latest for example; there is one after the first `cacheproof run FILE`"
+    ))]
     Journal(#[from] JournalError),
     /// The scenario inside the journal is not understood.
     #[error("the scenario inside the journal can't be read: {0}")]

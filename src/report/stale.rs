@@ -9,7 +9,7 @@ use crate::observe::{FreshPoint, Histogram, Look, PastEvent, StaleRead, StaleSor
 use crate::scenario::{Path, StaleKind};
 use crate::verdict::{numbers, stale_reads, upper_bound};
 
-use super::View;
+use super::{Judged, View, sides};
 
 /// How many examples are shown.
 const EXAMPLES: usize = 10;
@@ -122,6 +122,19 @@ pub(super) fn told<'a>(view: &'a View<'_>) -> Option<Told<'a>> {
         examples: seen.stale_reads.iter().take(EXAMPLES).map(|(at, read)| example(view, *at, read)).collect(),
         more_examples: seen.stale_reads.len().saturating_sub(EXAMPLES),
     })
+}
+
+/// Stale reads in two lines for the terminal: how many of which kind, and the first with what was wrong with it.
+pub(crate) fn stale_lines(judged: &Judged) -> Vec<String> {
+    let Judged { scenario, seen, verdict } = judged;
+    let view = View { scenario, seen, verdict, sides: sides(scenario, seen) };
+    let Some(told) = told(&view).filter(|told| told.stale > 0) else { return Vec::new() };
+    let mut lines = vec![told.sentences().join(" ")];
+    lines.extend(told.examples.first().map(|example| {
+        let (read, kind) = (&example.read, example.kind.as_str());
+        format!("For example {} in '{}': {kind} — {}; {}", read.call, example.phase, read.detail, example.age())
+    }));
+    lines
 }
 
 fn ages(histogram: &Histogram) -> Option<Ages> {

@@ -144,6 +144,17 @@ impl Parser {
         self.end..self.end
     }
 
+    /// What to do about a word behind a name: several words may have been meant as one.
+    fn unquoted(&self, word: &str, at: usize) -> String {
+        let before = self.tokens.iter().rev().find(|token| token.span.end <= at);
+        match before.map(|token| &token.kind) {
+            Some(Kind::Word(name)) if metric(name).is_err() && !matches!(name.as_str(), "on" | "for" | "in") => {
+                format!("a name of several words stands in quotes: '{name} {word}'")
+            }
+            _ => "write on, for or in, and then the comparison".to_owned(),
+        }
+    }
+
     fn rule(&mut self) -> Result<RuleTree, GrammarError> {
         let mut term = self.term()?;
         let op = match self.take() {
@@ -152,7 +163,7 @@ impl Parser {
                 let help = match word.as_str() {
                     "is" | "below" | "under" | "above" | "over" | "at" => OPS_HELP.to_owned(),
                     _ => nearest(&word, ["on", "for", "in"]).map_or_else(
-                        || "write on, for or in, and then the comparison".to_owned(),
+                        || self.unquoted(&word, span.start),
                         |clause| format!("did you mean {clause}? {OPS_HELP}"),
                     ),
                 };

@@ -34,7 +34,9 @@ fn syntax_problem(text: &str, error: &toml::de::Error) -> Problem {
     let Some(span) = error.span() else { return problem };
     let line = text[..span.start.min(text.len())].rfind('\n').map_or(0, |at| at + 1);
     let line = text[line..].lines().next().unwrap_or_default();
-    let help = if message.contains("duplicate key") {
+    let help = if message.contains("duplicate key") && line.trim_start().starts_with('[') {
+        "where there are several of a table, each begins with [[name]], none with [name]".to_owned()
+    } else if message.contains("duplicate key") {
         "a key stands once in a table: remove one of the two".to_owned()
     } else if message.contains("string values must be quoted") {
         "write texts and values with units in quotes: lasts = \"15s\"".to_owned()

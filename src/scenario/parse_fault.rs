@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::problem::Problem;
+use super::problem::{Problem, nearest};
 use super::reader::{At, Section};
 use super::{
     Direction, FaultAction, FaultSpec, LinkFault, LinkFaultKind, Provider, Quantity, Reach, SafetySpec, StackSpec,
@@ -73,6 +73,10 @@ pub(super) fn fault(section: &Section<'_>, around: Surroundings<'_>) -> Option<F
 fn word(section: &Section<'_>) -> Option<(&'static str, &'static [&'static str])> {
     let mut found = WORDS.iter().filter(|(word, _)| section.has(word));
     let Some((word, keys)) = found.next() else {
+        // Of a word that is only misspelt, what is said of unknown keys says it better.
+        if section.names().any(|(name, _)| nearest(name.value, WORDS.map(|(word, _)| word)).is_some()) {
+            return None;
+        }
         let words = WORDS.map(|(word, _)| word).join(", ");
         let problem = Problem::new(format!("{} does not say what to break", section.place));
         section.problems.add(problem.at(section.span.clone()).label("nothing is broken").help(format!(

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use super::problem::nearest;
 use super::{Loaded, Problem, ScenarioErrors};
 
 /// Checks every `proved_by` of a scenario: its file exists below `base` (the current directory), or below a
@@ -29,8 +30,9 @@ pub fn check_proofs(loaded: &Loaded, base: &Path) -> Result<(), ScenarioErrors> 
             Problem::new(format!("the file of this proof is not there: {file}"))
                 .help("name it as seen from the project's root, and run cacheproof there")
         } else if !texts.iter().any(|text| proves(file, text, test)) {
+            let near = similar(file, &texts, test).map_or_else(String::new, |near| format!("did you mean {near}? "));
             Problem::new(format!("{file} has no test \"{test}\""))
-                .help("name a test of that file, one that is not ignored")
+                .help(format!("{near}name a test of that file, one that is not ignored"))
         } else {
             continue;
         };
@@ -42,6 +44,17 @@ pub fn check_proofs(loaded: &Loaded, base: &Path) -> Result<(), ScenarioErrors> 
 /// Whether a file's text holds a test of this name: in Rust, one that is run; in another language, the name.
 fn proves(file: &str, text: &str, name: &str) -> bool {
     if file.ends_with(".rs") { is_rust_test(text, name) } else { words(text, name).next().is_some() }
+}
+
+/// The test that may have been meant: one whose name begins with this one, or nearly is it.
+fn similar<'a>(file: &str, texts: &'a [String], name: &str) -> Option<&'a str> {
+    let names = texts.iter().filter(|_| file.ends_with(".rs")).flat_map(|text| {
+        let named =
+            text.split("fn ").skip(1).filter_map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next());
+        named.filter(|name| !name.is_empty() && is_rust_test(text, name))
+    });
+    let names: Vec<&str> = names.collect();
+    names.iter().find(|known| known.starts_with(name)).copied().or_else(|| nearest(name, names))
 }
 
 /// Where a text holds a name as a whole word.
@@ -82,6 +95,15 @@ fn is_rust_test(text: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_test_that_was_meant_is_named() {
+        let texts = ["#[test]\nfn breaker_opens_and_closes() {}\nfn breaker_opens_not() {}".to_owned()];
+        for written in ["breaker_opens", "braker_opens_and_closes"] {
+            assert_eq!(similar("t.rs", &texts, written), Some("breaker_opens_and_closes"));
+        }
+        assert_eq!(similar("t.rs", &texts, "other"), None);
+    }
 
     #[test]
     fn a_proof_in_rust_is_a_test_that_is_run() {

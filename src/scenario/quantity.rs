@@ -147,6 +147,8 @@ impl Number {
                 "gib" => format!("write {number}gb (1 gb is 1024 mb)"),
                 "kib" | "k" => format!("write {number}kb (1 kb is 1024 bytes)"),
                 "rps" | "req/s" | "hz" | "/sec" | "/second" => format!("write {number}/s"),
+                "/min" | "/m" | "/h" | "/ms" => "rates are for each second: 400/s".to_owned(),
+                other if other.starts_with(',') => "decimals stand behind a point: 60.5%".to_owned(),
                 _ => {
                     "units are ns us ms s min h for times, % for shares, b kb mb gb for sizes, /s for rates".to_owned()
                 }

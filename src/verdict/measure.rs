@@ -52,6 +52,11 @@ impl Measured {
     }
 }
 
+/// How many samples a percentile needs.
+pub(super) fn percentile_needs(q: f64) -> u64 {
+    (10.0 / (1.0 - q) - 1e-6).ceil() as u64
+}
+
 /// The phases that a term speaks of, by index.
 pub(super) fn phases_of(scenario: &Scenario, term: &Term) -> Vec<usize> {
     match term.phase {
@@ -140,7 +145,7 @@ pub(super) fn measure(
         let histogram = if service { &totals.service } else { &totals.response };
         let value = if beyond { None } else { histogram.quantile(q_of_answers) };
         let value = value.map(|nanoseconds| nanoseconds as f64 / 1e9);
-        let needs = (10.0 / (1.0 - q) - 1e-6).ceil() as u64;
+        let needs = percentile_needs(q);
         let errors = if slowest || beyond { errors } else { 0 };
         let samples = if beyond { sent } else { samples };
         let counted = Measured { needs, errors, beyond, ..Measured::of(value, Unit::Seconds, samples) };
@@ -264,8 +269,8 @@ pub(super) fn measure(
                 true => (redis.max_memory > 0).then(|| redis.memory as f64 / redis.max_memory as f64),
             });
             let largest = largest(values, if share { Unit::Share } else { Unit::Bytes });
-            let why_not = match share {
-                true => "Redis gave no statistics, or has no maxmemory to compare with",
+            let why_not = match samples().any(|(_, sample)| sample.redis.is_some()) {
+                true => "Redis has no maxmemory to compare with: set it in [stack.redis], or compare with a size",
                 false => "Redis gave no statistics",
             };
             Measured { why_not: largest.value.is_none().then(|| why_not.to_owned()), ..largest }
