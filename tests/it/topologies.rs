@@ -4,8 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::HashSet;
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use cacheproof::observe::Prober;
 use cacheproof::scenario::{CacheServer, Provider, RedisSpec, StackSpec, Topology};
 use cacheproof::stack::{Break, Deployment, Guard, Node, Stack, free_port};
 
-use crate::stack::{PROGRAM, containers, docker_answers, processes_in, spec};
+use crate::stack::{PROGRAM, containers, docker_answers, nothing_outlives_kill_minus_nine, processes_in, spec};
 use crate::support::CACHEPROOF;
 
 /// A Redis of this topology, beside a Postgres.
@@ -278,46 +277,18 @@ async fn victim_with_many_servers() {
     tokio::time::sleep(Duration::from_secs(600)).await;
 }
 
-fn nothing_outlives_kill_minus_nine(provider: &str) {
-    let mut victim = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "topologies::victim_with_many_servers", "--ignored", "--nocapture"])
-        .env("CACHEPROOF_TEST_PROVIDER", provider)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = String::new();
-    let up = BufReader::new(victim.stderr.take().unwrap()).lines().map_while(Result::ok).find_map(|line| {
-        said.push_str(&line);
-        let (token, directory) = line.split_once("UP ")?.1.split_once(' ')?;
-        Some((token.to_owned(), PathBuf::from(directory)))
-    });
-    let (token, directory) = up.unwrap_or_else(|| panic!("the victim did not come up: {said}"));
-    let local = provider == "local";
-    let there = if local { processes_in(&directory).len() } else { containers(&token).len() };
-    assert!(there >= 5, "six servers were up, one of them was stopped");
-    let begun = Instant::now();
-    victim.kill().unwrap();
-    victim.wait().unwrap();
-    let left = || {
-        let containers = if local { Vec::new() } else { containers(&token) };
-        (processes_in(&directory), containers, directory.exists())
-    };
-    while left() != (Vec::new(), Vec::new(), false) {
-        assert!(begun.elapsed() < Duration::from_secs(50), "left behind: {:?} of {token}", left());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    eprintln!("{provider}: clean after {:?}", begun.elapsed());
-}
+const VICTIM: &str = "topologies::victim_with_many_servers";
+/// As many as it leaves up: of six, one is stopped.
+const ITS_SERVERS: usize = 5;
 
 #[test]
 fn no_sentinel_and_no_replica_outlives_kill_minus_nine() {
-    nothing_outlives_kill_minus_nine("local");
+    nothing_outlives_kill_minus_nine(VICTIM, "local", ITS_SERVERS);
 }
 
 #[test]
 fn no_sentinel_and_no_replica_in_a_container_outlives_kill_minus_nine() {
     if docker_answers() {
-        nothing_outlives_kill_minus_nine("container");
+        nothing_outlives_kill_minus_nine(VICTIM, "container", ITS_SERVERS);
     }
 }

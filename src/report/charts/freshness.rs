@@ -16,7 +16,7 @@ const WIDTH: f64 = 0.25;
 const BELOW: f64 = 0.12;
 
 pub(super) fn plot(scenario: &Scenario, seen: &Measurements) -> Option<Plot> {
-    let points = seen.fresh_curve(|key| scenario.phases.get(key.phase).is_some_and(|phase| !phase.warm_up));
+    let points = seen.fresh_curve(|key| scenario.judges(key.phase));
     let steps: Vec<Step> = points.iter().map(Step::of).collect();
     let (first, last) = (steps.first()?, steps.last()?);
     let judged: u64 = points.iter().map(FreshPoint::count).sum();
