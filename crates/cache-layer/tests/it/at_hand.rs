@@ -1,6 +1,7 @@
 //! What is in the memory of the process is served without waiting: by the same rules, and counted as ever.
 
 use crate::log::Log;
+use crate::samples::Samples;
 use crate::staged::{HandClock, Staged};
 use bytes::Bytes;
 use cache_layer::key::{POSTS, catalog::sessions};
@@ -8,8 +9,6 @@ use cache_layer::{
     Cache, CacheStore, Invalidation, Key, KeyClass, MemoryConfig, MemoryStore, Metrics, ServeStale, Status, Ttl,
     TwoTier, TwoTierConfig,
 };
-use prometheus_client::encoding::text::encode;
-use prometheus_client::registry::Registry;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,16 +36,6 @@ fn tiers_over(shared: Arc<dyn CacheStore>, metrics: &Metrics) -> Arc<TwoTier> {
     let store = TwoTier::new(shared, &config, metrics);
     store.feed_alive(true);
     Arc::new(store)
-}
-
-/// The value of a series, 0 if there is none.
-fn counted(metrics: &Metrics, series: &str) -> u64 {
-    let mut registry = Registry::default();
-    metrics.register(&mut registry);
-    let mut text = String::new();
-    encode(&mut text, &registry).expect("a string");
-    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    line.map_or(0, |value| value.parse().expect("a count"))
 }
 
 #[tokio::test]
@@ -90,7 +79,7 @@ async fn a_hit_at_hand_is_counted_once_and_is_no_operation_of_the_store() {
     let metrics = Metrics::default();
     let cache = Cache::new(tiers(&metrics), metrics.clone());
     let key = POSTS.item(1);
-    let counted = |series: &str| counted(&metrics, series);
+    let counted = |series: &str| Samples::new(&metrics).sum(series);
     let gets = |outcome| {
         let series = "cache_operation_duration_seconds_count";
         counted(&format!(r#"{series}{{class="posts",operation="get",outcome="{outcome}"}}"#))
@@ -126,7 +115,7 @@ async fn a_stale_value_at_hand_is_looked_at_once_and_replaced() {
     let looks = calls.get.load(Ordering::SeqCst);
     let failed = cache.get_or_load(&key, Ttl::Class, || async { Err::<Option<Bytes>, _>("down") }).await;
     assert!(matches!(failed.expect("something older").status, Status::Stale { .. }));
-    assert_eq!(counted(&metrics, r#"cache_local_lookups_total{outcome="found"}"#), 2);
+    assert_eq!(Samples::new(&metrics).sum(r#"cache_local_lookups_total{outcome="found"}"#), 2);
     assert_eq!(calls.get.load(Ordering::SeqCst), looks, "nobody looked beneath");
     down.store(false, Ordering::SeqCst);
     assert!(matches!(read(&cache.with_retry_after(Duration::ZERO), &key).await, Status::Miss { stored: true, .. }));

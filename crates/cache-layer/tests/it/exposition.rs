@@ -1,10 +1,10 @@
 //! What Prometheus gets: valid OpenMetrics, with the names that dashboards and alerts use, and few series.
 
+use crate::samples::Samples;
 use crate::support::Redis;
 use bytes::Bytes;
 use cache_layer::key::{POSTS, PROFILES};
 use cache_layer::{Invalidation, Metrics, Sampler, Ttl};
-use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -27,9 +27,9 @@ async fn the_metrics_are_valid_openmetrics_and_bounded() {
             cache.invalidate(&Invalidation::new().key(&POSTS.item(id))).await;
         }
     }
-    crate::support::eventually("sampled", async || text(&registry).contains("cache_redis_up{")).await;
+    crate::support::eventually("sampled", async || Samples::of(&registry).contains("cache_redis_up{")).await;
     let _sets_gauges = cache.status();
-    let text = text(&registry);
+    let text = Samples::of(&registry);
     let families = families(&text);
     for (name, kind) in [
         ("cache_hits", "counter"),
@@ -51,12 +51,6 @@ async fn the_metrics_are_valid_openmetrics_and_bounded() {
     assert!(!text.contains("filter"), "no names of keys");
     let series = text.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket{")).count();
     assert!(series < 120, "{series} series after 1,000 keys:\n{text}");
-}
-
-fn text(registry: &Registry) -> String {
-    let mut text = String::new();
-    encode(&mut text, registry).expect("a string");
-    text
 }
 
 /// Each family with its type, every line held to the rules of OpenMetrics 1.0 that parsers insist on.

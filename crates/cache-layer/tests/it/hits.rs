@@ -1,10 +1,10 @@
 //! What Redis itself counted.
 
+use crate::samples::Samples;
 use crate::support::Redis;
 use bytes::Bytes;
 use cache_layer::key::{COURSES, POSTS, PRODUCTS, PROFILES};
 use cache_layer::{Cache, CacheStore, Invalidation, Key, Metrics, Status, Ttl};
-use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use std::convert::Infallible;
 use std::time::Duration;
@@ -58,21 +58,15 @@ async fn every_look_up_that_redis_counts_is_counted() {
     assert!(hits > 8_000, "mostly hits: {hits}");
 
     let _status = cache.status();
-    let mut text = String::new();
-    encode(&mut text, &registry).expect("metrics");
-    let sum = |name: &str| -> u64 {
-        text.lines()
-            .filter(|line| line.starts_with(name))
-            .map(|line| line.rsplit(' ').next().expect("a value").parse::<u64>().expect("a count"))
-            .sum()
-    };
+    let samples = Samples::of(&registry);
+    let sum = |name: &str| samples.sum(name);
     assert_eq!(sum("cache_store_lookups_total{outcome=\"found\"}"), after[0] - before[0], "found");
     assert_eq!(sum("cache_store_lookups_total{outcome=\"absent\"}"), after[1] - before[1], "absent");
     assert_eq!(sum("cache_hits_total"), hits);
     assert_eq!(sum("cache_hits_total") + sum("cache_misses_total") + sum("cache_fallbacks_total"), 16_000);
-    assert!(text.contains("cache_operation_duration_seconds_bucket{"), "{text}");
-    assert!(text.contains("cache_breaker_state 0"));
-    assert!(text.contains("cache_connections 10"));
+    assert!(samples.contains("cache_operation_duration_seconds_bucket{"), "{samples}");
+    assert!(samples.contains("cache_breaker_state 0"));
+    assert!(samples.contains("cache_connections 10"));
 }
 
 /// The rest of what a store can be asked.

@@ -27,6 +27,7 @@ mod promise;
 mod proxy;
 mod races;
 mod recovery;
+mod samples;
 #[cfg(feature = "sessions")]
 mod sessions;
 mod staged;

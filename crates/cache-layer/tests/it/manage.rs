@@ -1,5 +1,6 @@
 //! The management endpoints, in front of a real Redis.
 
+use crate::samples::Samples;
 use crate::support::{Redis, eventually};
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -9,7 +10,6 @@ use cache_layer::key::{POSTS, PROFILES};
 use cache_layer::manage::{Manage, Token};
 use cache_layer::warm::{Plan, Warmer};
 use cache_layer::{Cache, CacheConfig, Invalidation, Key, Metrics, Sampler, State, Status, Ttl};
-use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -247,11 +247,7 @@ async fn health_says_what_is_wrong_and_servers_lose_their_figures_when_they_go()
     let cache = CacheConfig::redis(redis.url()).open(metrics).expect("a cache");
     assert!(cache.ready(Duration::from_secs(10)).await);
     let _sampler = Sampler::start(&cache, Duration::from_millis(20), Duration::ZERO);
-    let scrape = || {
-        let mut text = String::new();
-        encode(&mut text, &registry).expect("a string");
-        text
-    };
+    let scrape = || Samples::of(&registry);
     redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("100mb").exec(&mut redis.connect()).expect("CONFIG");
     let app = managed(&cache);
     read(&cache, &POSTS.item(1), "v").await;

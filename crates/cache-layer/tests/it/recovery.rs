@@ -1,11 +1,11 @@
 //! How long an outage is felt. Run alone, with the figures: `cargo nextest run -p cache-layer recovery:: --no-capture`
 
 use crate::proxy::BlackHole;
+use crate::samples::Samples;
 use crate::support::{Redis, eventually};
 use bytes::Bytes;
 use cache_layer::key::POSTS;
 use cache_layer::{Cache, CacheConfig, Metrics, Status, Ttl};
-use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,15 +76,8 @@ impl Load {
         answers.iter().rev().take_while(|a| a.begun >= since).filter(|a| matches!(a.status, Status::Hit { .. })).count()
     }
 
-    fn metric(&self, start: &str, label: &str) -> u64 {
-        let mut text = String::new();
-        encode(&mut text, &self.registry).expect("metrics");
-        let lines = text.lines().filter(|line| line.starts_with(start) && line.contains(label));
-        lines.map(|line| line.rsplit(' ').next().expect("a value").parse::<u64>().expect("a count")).sum()
-    }
-
     fn timeouts(&self) -> u64 {
-        self.metric("cache_errors_total", "timeout")
+        Samples::of(&self.registry).sum_with("cache_errors_total", "timeout")
     }
 
     /// From `since` to the end of the first answer out of the cache that was asked for after it.

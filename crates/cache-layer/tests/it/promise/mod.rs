@@ -8,6 +8,7 @@ mod tiers;
 mod untrusted;
 
 use crate::postgres::Postgres;
+use crate::samples::Samples;
 use crate::support::{Redis, eventually};
 use bytes::Bytes;
 use cache_layer::key::POSTS;
@@ -158,10 +159,7 @@ impl Instance {
     /// A sample out of the metrics.
     pub fn metric(&self, name: &str) -> f64 {
         let _refreshed = self.cache.status();
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("text");
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("{name} in {text}")).parse().expect("a number")
+        Samples::of(&self.registry).one(&format!("{name} "))
     }
 }
 
