@@ -12,8 +12,9 @@ use tokio::process::Command;
 
 use super::FaultError;
 use super::act::{Act, Done, Sight};
+use super::engine::Ground;
 use crate::scenario::mask_passwords;
-use crate::stack::{Guard, RUN_VARIABLE, Undo, signal_group};
+use crate::stack::{Addresses, Guard, RUN_VARIABLE, Undo, signal_group};
 
 /// A command of the user's own.
 pub(super) struct CommandFault<'run> {
@@ -23,17 +24,22 @@ pub(super) struct CommandFault<'run> {
     /// How long each may take.
     pub(super) patience: Duration,
     pub(super) directory: PathBuf,
+    pub(super) addresses: Addresses,
     pub(super) began: bool,
     pub(super) ended_well: bool,
 }
 
 impl<'run> CommandFault<'run> {
-    pub(super) fn new(run: &str, undo: Option<&str>, guard: &'run Guard, patience: Duration) -> Self {
+    pub(super) fn new(run: &str, undo: Option<&str>, ground: &Ground<'run>) -> Self {
+        let app = ground.app.map(|(app, _)| app.urls()).unwrap_or_default();
+        let addresses = Addresses::of(ground.stack, &app);
+        ground.guard.tell_addresses(&addresses);
         Self {
             run: run.to_owned(),
             undo: undo.map(str::to_owned),
-            guard,
-            patience,
+            guard: ground.guard,
+            patience: ground.scenario.safety.max_fault,
+            addresses,
             directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
             began: false,
             ended_well: false,
@@ -49,6 +55,7 @@ impl<'run> CommandFault<'run> {
         let stderr = said.try_clone().map_err(|error| failed(format!("has nowhere to write to: {error}")))?;
         let mut shell = Command::new("sh");
         shell.args(["-c", command]).current_dir(&self.directory);
+        shell.envs(self.addresses.iter());
         shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).process_group(0).kill_on_drop(true);
         if of_run {
             shell.env(RUN_VARIABLE, self.guard.token());

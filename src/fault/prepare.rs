@@ -84,9 +84,7 @@ pub(super) async fn prepare<'run>(
             }
             Box::new(Failover::new(deployment, *lagging))
         }
-        FaultAction::Command { run, undo } => {
-            Box::new(CommandFault::new(run, undo.as_deref(), ground.guard, max_fault))
-        }
+        FaultAction::Command { run, undo } => Box::new(CommandFault::new(run, undo.as_deref(), &ground)),
     })
 }
 

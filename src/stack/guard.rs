@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use super::StackError;
+use super::addresses::Addresses;
 use super::process::Process;
 use super::take_back::Undo;
 use crate::scenario::mask_passwords;
@@ -38,6 +39,8 @@ pub(super) enum Message {
     Container(String),
     /// The run's undo ledger.
     Ledger(PathBuf),
+    /// What commands of the user's are told. Kept in memory: it never goes into the ledger.
+    Addresses(Addresses),
     /// A fault is about to be injected: its number, and what takes it back.
     Undo(u64, Undo),
     /// It was taken back.
@@ -53,6 +56,7 @@ impl Message {
             Self::Containers => "containers\n".into(),
             Self::Container(id) => format!("container {id}\n"),
             Self::Ledger(path) => format!("ledger {}\n", json(path)),
+            Self::Addresses(addresses) => format!("addresses {}\n", json(addresses)),
             Self::Undo(id, undo) => format!("undo {id} {}\n", json(undo)),
             Self::Undone(id) => format!("undone {id}\n"),
             Self::Release => "release\n".into(),
@@ -64,6 +68,9 @@ impl Message {
         let line = line.strip_suffix('\n')?;
         if let Some(path) = line.strip_prefix("ledger ") {
             return serde_json::from_str(path).ok().map(Self::Ledger);
+        }
+        if let Some(addresses) = line.strip_prefix("addresses ") {
+            return serde_json::from_str(addresses).ok().map(Self::Addresses);
         }
         if let Some((id, undo)) = line.strip_prefix("undo ").and_then(|undo| undo.split_once(' ')) {
             return Some(Self::Undo(id.parse().ok()?, serde_json::from_str(undo).ok()?));
@@ -212,6 +219,11 @@ impl Guard {
         self.watch.tell(&Message::Ledger(path.to_owned()));
     }
 
+    /// Has the commands that take faults back told where everything is.
+    pub fn tell_addresses(&self, addresses: &Addresses) {
+        self.watch.tell(&Message::Addresses(addresses.clone()));
+    }
+
     /// Has a fault taken back when cacheproof dies. To be told before it is injected.
     pub fn watch_fault(&self, id: u64, undo: &Undo) {
         self.watch.tell(&Message::Undo(id, undo.clone()));
@@ -274,6 +286,7 @@ mod tests {
             Message::Containers,
             Message::Container("abc".into()),
             Message::Ledger("/a b/c".into()),
+            Message::Addresses(serde_json::from_str(r#"[["REDIS_URL","redis://a b"]]"#).unwrap()),
             Message::Undo(7, undo),
             Message::Undone(7),
             Message::Release,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use super::addresses::Addresses;
 use super::docker;
 use super::guard::{Message, RUN_LABEL, RUN_VARIABLE};
 use super::ledger::{self, LedgerEntry, LeftRun};
@@ -53,6 +54,7 @@ pub fn stand_guard(token: &str, input: impl Read, mut output: impl Write) -> std
                 ward.hold = ledger::hold_ledger(&path);
                 ward.ledger = Some(path);
             }
+            Some(Message::Addresses(addresses)) => ward.addresses = addresses,
             Some(Message::Undo(id, undo)) => ward.faults.push((id, undo)),
             Some(Message::Undone(id)) => ward.faults.retain(|(open, _)| *open != id),
             Some(Message::Release) => ward.released = true,
@@ -88,6 +90,7 @@ struct Ward {
     released: bool,
     ledger: Option<PathBuf>,
     hold: Option<ledger::Hold>,
+    addresses: Addresses,
     /// Faults that are not taken back, in the order of their injection.
     faults: Vec<(u64, Undo)>,
 }
@@ -131,8 +134,8 @@ impl Ward {
         });
         // First, so that the user's command which broke something no longer runs when it is undone.
         let mut some = self.kill_all();
-        let (faults, ledger) = (self.faults.clone(), self.ledger.clone());
-        let undoing = std::thread::spawn(move || undo_all(&faults, ledger.as_deref()));
+        let (faults, addresses, ledger) = (self.faults.clone(), self.addresses.clone(), self.ledger.clone());
+        let undoing = std::thread::spawn(move || undo_all(&faults, &addresses, ledger.as_deref()));
         while some && begun.elapsed() < LIMIT {
             std::thread::sleep(Duration::from_millis(20));
             some = self.kill_all();
@@ -200,10 +203,10 @@ impl Ward {
 }
 
 /// Takes back every fault, the last one first, and notes it. False when one could not be taken back.
-fn undo_all(faults: &[(u64, Undo)], ledger: Option<&Path>) -> bool {
+fn undo_all(faults: &[(u64, Undo)], addresses: &Addresses, ledger: Option<&Path>) -> bool {
     let mut all = true;
     for (id, undo) in faults.iter().rev() {
-        match undo.perform() {
+        match undo.perform(addresses) {
             Ok(how) => {
                 if let Some(ledger) = ledger {
                     ledger::append_to(ledger, [LedgerEntry::Closed { id: *id, how: format!("by the guard: {how}") }]);

@@ -10,6 +10,7 @@
 //! servers tell clients of each other (Sentinel's answers, the Cluster's map) are proxies' addresses too. Probes go
 //! straight to the servers.
 
+mod addresses;
 mod choose;
 mod container;
 mod deployment;
@@ -31,6 +32,7 @@ mod survey;
 mod take_back;
 mod undo;
 
+pub use addresses::Addresses;
 pub use deployment::{Deployment, Node, Role};
 pub use error::StackError;
 pub use guard::{Guard, RUN_LABEL, RUN_VARIABLE};

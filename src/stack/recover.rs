@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::addresses::Addresses;
 use super::guard_duty::clear_away;
 use super::ledger::{self, LEDGER_FILE, LedgerEntry, LeftLedger, read_ledger};
 
@@ -56,7 +57,8 @@ pub fn recover(path: &Path, left: &LeftLedger) -> Recovered {
         }
     }
     for fault in left.open.iter().rev() {
-        match fault.undo.perform() {
+        // Where things were died with the run: the ledger keeps no passwords of servers.
+        match fault.undo.perform(&Addresses::default()) {
             Ok(how) => {
                 recovered.done.push(format!("'{}' is undone: {how}", fault.what));
                 let how = format!("by recover: {how}");

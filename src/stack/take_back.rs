@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
+use super::addresses::Addresses;
 use super::process::signal_group;
 use super::undo::undo_container;
 use crate::scenario::mask_passwords;
@@ -46,11 +47,12 @@ impl Undo {
         matches!(self, Self::Nothing | Self::WithRun | Self::WithCacheproof | Self::Expires(_))
     }
 
-    /// Does it. Twice does no harm, unless the user's command has it otherwise. Blocks; not for async code.
+    /// Does it; a command of the user's is told the `addresses`. Twice does no harm, unless that command has it otherwise. Blocks;
+    /// not for async code.
     ///
     /// # Errors
     /// In words, what did not work; like what did, without the passwords of URLs.
-    pub fn perform(&self) -> Result<String, String> {
+    pub fn perform(&self, addresses: &Addresses) -> Result<String, String> {
         match self {
             Self::Nothing => Ok("there is nothing to undo".into()),
             Self::WithRun => Ok("its victim went down with the run".into()),
@@ -59,7 +61,7 @@ impl Undo {
             Self::Container(id) => undo_container(id).map_err(|error| error.to_string()),
             Self::Command { run, directory } => {
                 let shown = mask_passwords(run);
-                match command(run, directory, PATIENCE) {
+                match command(run, directory, addresses, PATIENCE) {
                     Ok(()) => Ok(format!("ran `{shown}`")),
                     Err(why) => Err(format!("`{shown}` {why}")),
                 }
@@ -70,11 +72,12 @@ impl Undo {
 
 /// Runs a command to its end; what has not ended in time is killed with all that it started. An error says how it
 /// went, behind the command's name.
-fn command(run: &str, directory: &Path, patience: Duration) -> Result<(), String> {
+fn command(run: &str, directory: &Path, addresses: &Addresses, patience: Duration) -> Result<(), String> {
     let here = if directory.is_dir() { directory } else { Path::new("/") };
     let mut child = Command::new("sh")
         .args(["-c", run])
         .current_dir(here)
+        .envs(addresses.iter())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -110,7 +113,8 @@ mod tests {
     #[test]
     fn a_command_that_fails_is_not_taken_for_an_undo() {
         let directory = tempfile::tempdir().unwrap();
-        let undo = |run: &str| Undo::Command { run: run.into(), directory: directory.path().into() }.perform();
+        let nowhere = Addresses::default();
+        let undo = |run: &str| Undo::Command { run: run.into(), directory: directory.path().into() }.perform(&nowhere);
         assert_eq!(undo("echo done > mark"), Ok("ran `echo done > mark`".into()));
         assert!(directory.path().join("mark").exists(), "it ran in its directory");
         assert_eq!(undo("exit 3").unwrap_err(), "`exit 3` ended with exit status: 3");
@@ -120,7 +124,7 @@ mod tests {
     fn a_command_that_does_not_end_is_killed_with_all_that_it_started() {
         let directory = tempfile::tempdir().unwrap();
         let run = "sleep 600 & echo $! > started; wait";
-        let why = command(run, directory.path(), Duration::from_secs(2)).unwrap_err();
+        let why = command(run, directory.path(), &Addresses::default(), Duration::from_secs(2)).unwrap_err();
         assert_eq!(why, "did not end within 2 s");
         let started = std::fs::read_to_string(directory.path().join("started")).unwrap().trim().parse().unwrap();
         let begun = Instant::now();
@@ -132,7 +136,8 @@ mod tests {
 
     #[test]
     fn what_is_said_of_a_command_holds_no_password() {
-        let undo = |run: &str| Undo::Command { run: run.into(), directory: "/".into() }.perform();
+        let nowhere = Addresses::default();
+        let undo = |run: &str| Undo::Command { run: run.into(), directory: "/".into() }.perform(&nowhere);
         assert_eq!(undo("true redis://:s3cret@h/"), Ok("ran `true redis://:***@h/`".into()));
         assert_eq!(undo("false redis://:s3cret@h/").unwrap_err(), "`false redis://:***@h/` ended with exit status: 1");
     }

@@ -136,14 +136,24 @@ fn kill_9_while_replicas_are_held_back_for_a_failover() {
 #[test]
 fn kill_9_while_something_is_broken_by_command_runs_the_command_that_takes_it_back() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let mark = directory.path().join("broken");
+    let (mark, told) = (directory.path().join("broken"), directory.path().join("told"));
     // What the command leaves running is the run's, too.
-    let fault = format!("{{ run = 'touch {0}; sleep 1000 > /dev/null 2>&1 &', undo = 'rm {0}' }}", mark.display());
+    let fault = format!(
+        "{{ run = 'touch {0}; sleep 1000 > /dev/null 2>&1 &', undo = 'echo $REDIS_URL $APP_URL > {1}; rm {0}' }}",
+        mark.display(),
+        told.display()
+    );
     let mut run = Run::with(&fault, &[]);
     assert!(mark.exists());
     run.kill_9();
     eventually(PROMISE, "it is taken back", || !mark.exists());
     assert_nothing_left(&run.token);
+    let told = std::fs::read_to_string(&told).expect("it is written");
+    let told: Vec<&str> = told.split_whitespace().collect();
+    assert!(
+        matches!(told[..], [redis, app] if redis.starts_with("redis://") && app.starts_with("http://")),
+        "{told:?}"
+    );
 }
 
 #[test]

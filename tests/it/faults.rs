@@ -280,6 +280,46 @@ async fn a_command_of_the_users_own_is_run_and_taken_back_and_its_failure_is_an_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_told_where_each_server_is_past_the_proxies_and_the_ledger_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let (told, back) = (directory.path().join("told"), directory.path().join("back"));
+    let set = |samples: u32, file: &Path| {
+        let redis = "redis-cli -u $REDIS_1_URL CONFIG";
+        let file = file.display();
+        format!("env > {file}; {redis} SET maxmemory-samples {samples}; {redis} GET maxmemory-samples >> {file}")
+    };
+    let fault = format!("{{ run = '{}', undo = '{}', lasts = '100ms' }}", set(7, &told), set(5, &back));
+    let tables = "[target]\nkind = 'http'\nstart = ['true']\n[stack.redis]\nprovider = 'local'\ntopology = 'sentinel'\nacl = true\n\
+        [stack.postgres]\nprovider = 'local'\n";
+    let bench = Bench::up(tables, &[&fault]).await;
+    bench.each(None).await;
+    let redis = bench.stack.redis.as_ref().unwrap();
+    // As redis-cli wants them.
+    let url = |name: &str| {
+        let node = redis.nodes().iter().find(|node| node.name == name).unwrap();
+        node.server.url().replace("://:", "://default:")
+    };
+    let expected = [
+        ("REDIS_URL", url("redis-1")),
+        ("REDIS_1_URL", url("redis-1")),
+        ("REDIS_2_URL", url("redis-2")),
+        ("SENTINEL_3_URL", url("sentinel-3")),
+        ("DATABASE_URL", bench.stack.postgres.as_ref().unwrap().first().url().to_owned()),
+    ];
+    for (file, samples) in [(told, "7"), (back, "5")] {
+        let environment = std::fs::read_to_string(&file).unwrap();
+        for (name, url) in &expected {
+            assert!(environment.lines().any(|line| line == format!("{name}={url}")), "{name} in {environment}");
+        }
+        assert_eq!(environment.lines().last(), Some(samples), "it reached the server: {environment}");
+    }
+    // The passwords that it takes are not on the disk.
+    let ledger = std::fs::read_to_string(bench.ledger.path()).unwrap();
+    assert!(ledger.contains("$REDIS_1_URL") && !ledger.contains("://"), "{ledger}");
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_undoes_a_fault_is_on_the_disk_before_anything_is_broken() {
     let directory = tempfile::tempdir().unwrap();
     let seen = directory.path().join("seen");
