@@ -26,13 +26,13 @@ out=target/coverage
 skip="--skip model::"
 
 # --include-files: without it the harness counts too, with not a line covered.
-# --timeout: seconds that a test program may be silent.
+# --timeout: seconds that a whole test program may take, with one test at a time.
 # -Cdebuginfo=0: the counts need none; tarpaulin lets the first of two such flags win.
 # shellcheck disable=SC2086 # lists of words
 cargo tarpaulin --engine llvm --profile coverage --target-dir "$out/build" --output-dir "$out" --skip-clean --locked \
     --packages $packages --all-features --tests --rustflags=-Cdebuginfo=0 \
     --include-files 'crates/cache-layer/src/*' 'crates/reference-app/src/*' \
-    --no-fail-fast --timeout 600 --out Lcov Xml Html -- $skip "$@"
+    --no-fail-fast --timeout 3600 --out Lcov Xml Html -- $skip "$@"
 
 # A sum over both would let a large crate hide a small one.
 for package in $packages; do
