@@ -29,8 +29,9 @@ async fn the_metrics_are_valid_openmetrics_and_bounded() {
     }
     crate::support::eventually("sampled", async || Samples::of(&registry).contains("cache_redis_up{")).await;
     let _sets_gauges = cache.status();
-    let text = Samples::of(&registry);
-    let families = families(&text);
+    let samples = Samples::of(&registry);
+    let text = samples.as_str();
+    let families = families(text);
     for (name, kind) in [
         ("cache_hits", "counter"),
         ("cache_misses", "counter"),

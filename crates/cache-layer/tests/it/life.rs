@@ -185,6 +185,6 @@ async fn a_garbled_value_is_a_miss_counted_and_replaced() {
     let samples = Samples::of(&registry);
     let found = r#"cache_operation_duration_seconds_count{class="plain",operation="get",outcome="hit"}"#;
     let garbled = samples.sum(r#"cache_garbled_total{class="plain"}"#);
-    assert!(garbled >= 2 && garbled == samples.sum(found) - 1, "{samples}");
+    assert!(garbled >= 2 && garbled + 1 == samples.sum(found), "{samples}");
     assert_eq!(samples.sum(r#"cache_loads_total{class="plain",outcome="loaded"}"#), 1, "{samples}");
 }

@@ -233,7 +233,14 @@ async fn statistics_count_what_happened() {
     assert_eq!(stats["classes"]["profiles"]["misses"], json!(1));
     assert!(stats["classes"]["profiles"]["latency"]["p95_ms"].as_f64() > Some(0.0), "{stats}");
     let get_operation = &stats["operations"]["get"];
-    assert_eq!((&get_operation["count"], &get_operation["outcomes"]), (&json!(5), &json!({"hit": 2, "miss": 3})));
+    // A miss looks once more where its lease took its time.
+    let outcomes = &get_operation["outcomes"];
+    let looks = ["hit", "miss"].map(|outcome| outcomes[outcome].as_u64().expect("a count"));
+    assert!(looks[0] == 2 && looks[1] >= 3, "{stats}");
+    assert_eq!(
+        (&get_operation["count"], outcomes.as_object().map(|all| all.len())),
+        (&json!(looks[0] + looks[1]), Some(2))
+    );
     let quantile = |name: &str| get_operation["latency"][name].as_f64().expect("a number");
     assert!(quantile("p50_ms") > 0.0 && quantile("p50_ms") <= quantile("p99_ms"), "{stats}");
 }
@@ -244,14 +251,13 @@ async fn health_says_what_is_wrong_and_servers_lose_their_figures_when_they_go()
     let metrics = Metrics::default();
     let mut registry = Registry::default();
     metrics.register(&mut registry);
-    let cache = CacheConfig::redis(redis.url()).open(metrics).expect("a cache");
+    let cache = redis.patiently().open(metrics).expect("a cache");
     assert!(cache.ready(Duration::from_secs(10)).await);
     let _sampler = Sampler::start(&cache, Duration::from_millis(20), Duration::ZERO);
     let scrape = || Samples::of(&registry);
     redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("100mb").exec(&mut redis.connect()).expect("CONFIG");
     let app = managed(&cache);
     read(&cache, &POSTS.item(1), "v").await;
-    // A pause of this machine may look like a server that does not answer.
     eventually("all is well", async || cache.health().await.state == State::Up).await;
     let (status, health) = get(&app, "/cache/health").await;
     assert_eq!(status, StatusCode::OK);

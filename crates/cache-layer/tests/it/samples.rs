@@ -22,6 +22,14 @@ impl Samples {
         Self::of(&registry)
     }
 
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn contains(&self, text: &str) -> bool {
+        self.0.contains(text)
+    }
+
     /// The sum of the counters whose name and labels begin with this; 0 if there are none.
     pub fn sum(&self, start: &str) -> u64 {
         self.sum_with(start, "")
@@ -41,14 +49,6 @@ impl Samples {
     fn values(&self, start: &str, label: &str) -> impl Iterator<Item = &str> {
         let samples = self.0.lines().filter(move |line| line.starts_with(start) && line.contains(label));
         samples.map(|line| line.rsplit(' ').next().expect("a value"))
-    }
-}
-
-impl std::ops::Deref for Samples {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
     }
 }
 

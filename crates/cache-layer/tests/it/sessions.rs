@@ -398,15 +398,14 @@ async fn a_logout_that_is_owed_is_tried_once_more_at_the_end() {
     (config.backoff, config.backoff_at_most) = (Duration::from_secs(3600), Duration::from_secs(3600));
     (config.request_budget, config.command_timeout) = (Duration::from_millis(200), Duration::from_millis(200));
     config.timeouts_to_replace = u32::MAX;
-    let here = with(config, &[OLD], patient()).await;
-    let alice = here.start("alice", "", &data()).await.expect("a session");
+    let (here, there) = (with(config, &[OLD], patient()).await, instance(&redis, &[OLD]).await);
+    let alice = there.start("alice", "", &data()).await.expect("a session");
     redis.freeze();
     assert!(here.end(&alice.id).await.is_err());
     assert!(!here.status().usable && here.status().owed_invalidations > 0);
     redis.thaw();
     here.close(Duration::from_secs(20)).await;
     assert_eq!(here.status().owed_invalidations, 0);
-    let there = instance(&redis, &[OLD]).await;
     assert!(!is_valid(&there, &alice.id).await);
 }
 

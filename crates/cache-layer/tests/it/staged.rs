@@ -22,6 +22,8 @@ pub struct Staged {
     pub calls: Arc<Calls>,
     /// Answers nothing but errors.
     pub down: Arc<AtomicBool>,
+    /// A lease of one key is asked for when this opens.
+    pub leases: Option<Arc<Notify>>,
     /// The answers of leases come when this opens.
     pub granted: Option<Arc<Notify>>,
     /// From this fill on, none is vouched for, as after a lost invalidation.
@@ -79,6 +81,7 @@ impl Default for Staged {
             gate: None,
             calls: Arc::default(),
             down: Arc::default(),
+            leases: None,
             granted: None,
             rejects_from: Arc::new(AtomicU32::new(u32::MAX)),
             sets: None,
@@ -105,6 +108,9 @@ impl CacheStore for Staged {
     async fn lease(&self, key: &Key) -> Result<Leased, CacheError> {
         self.called(&self.calls.lease)?;
         tokio::time::sleep(self.delay).await;
+        if let Some(gate) = &self.leases {
+            gate.notified().await;
+        }
         let leased = self.inner.lease(key).await;
         self.answer_leases().await;
         leased

@@ -23,6 +23,8 @@ async fn processes(redis: &Redis, count: usize) -> Vec<Cache> {
     for _ in 0..count {
         let mut config = redis.patiently();
         config.lease_wait = PATIENCE;
+        // Of a leader who takes longer, another process would take the load over.
+        config.redis.as_mut().expect("redis").lease_hold = PATIENCE;
         let cache = config.open(Metrics::default()).expect("a cache");
         // All connections: a single one refuses what goes beyond its limit of round trips under way.
         eventually("all connections are up", async || cache.status().connections == CONNECTIONS).await;
@@ -92,7 +94,7 @@ async fn one_of_four_processes() {
     let url = format!("redis://127.0.0.1:{port}");
     let mut config = cache_layer::CacheConfig::redis(&url);
     let redis = config.redis.as_mut().expect("redis");
-    (redis.command_timeout, redis.connect_timeout) = (PATIENCE, PATIENCE);
+    (redis.command_timeout, redis.connect_timeout, redis.lease_hold) = (PATIENCE, PATIENCE, PATIENCE);
     (config.request_budget, config.lease_wait) = (PATIENCE, PATIENCE);
     let cache = config.open(Metrics::default()).expect("a cache");
     assert!(cache.ready(PATIENCE).await);
@@ -257,7 +259,9 @@ async fn a_reader_that_is_gone_before_its_lease_is_granted_gives_it_back() {
 #[tokio::test]
 async fn who_is_granted_the_lease_late_looks_again_before_loading() {
     let memory = Arc::new(MemoryStore::new(&cache_layer::MemoryConfig::default()));
-    let slow = Staged { delay: Duration::from_millis(300), ..shared(&memory) };
+    // Late enough to look again, whenever the gate opens.
+    let gate = Arc::new(Notify::new());
+    let slow = Staged { delay: Duration::from_millis(20), leases: Some(gate.clone()), ..shared(&memory) };
     let calls = slow.calls.clone();
     let here = slow.patient();
     let there = shared(&memory).patient();
@@ -268,6 +272,7 @@ async fn who_is_granted_the_lease_late_looks_again_before_loading() {
     });
     eventually("it asks for the lease", async || calls.lease.load(Ordering::SeqCst) == 1).await;
     read_now(&there, &key, "the first").await;
+    gate.notify_one();
     let lookup = late.await.expect("no panic");
     assert_eq!(lookup.value.as_deref(), Some(&b"the first"[..]));
     assert_eq!(lookup.status, Status::Miss { stored: true, collapsed: true });

@@ -120,8 +120,12 @@ impl Redis {
         self.server.as_ref().expect("a running server").signal("CONT");
     }
 
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}", self.address())
     }
 
     /// The layer with time to spare: where waiting is not the subject, a busy machine must not look like an outage.

@@ -17,8 +17,9 @@ fn value(text: &'static str) -> Bytes {
 }
 
 /// With values that stay long, so that only the news can take them away.
+/// With news that are good for so long that no pause of this machine outlasts them.
 fn config() -> TwoTierConfig {
-    TwoTierConfig { ttl: LONG, ..TwoTierConfig::default() }
+    TwoTierConfig { ttl: LONG, news_good_for: Duration::from_secs(10), ..TwoTierConfig::default() }
 }
 
 fn redis_store(redis: &Redis) -> RedisStore {
@@ -38,7 +39,11 @@ async fn is_local(store: &TwoTier, redis: &Redis, key: &Key) -> bool {
 }
 
 async fn process(redis: &Redis) -> TwoTier {
-    let store = TwoTier::over_redis(redis_store(redis), &config(), &Metrics::default());
+    process_with(redis, &config()).await
+}
+
+async fn process_with(redis: &Redis, config: &TwoTierConfig) -> TwoTier {
+    let store = TwoTier::over_redis(redis_store(redis), config, &Metrics::default());
     store.ready().await;
     let key = POSTS.item(-1);
     store.set(&key, &value("v"), LONG).await.expect("set");
@@ -126,7 +131,7 @@ async fn without_news_the_first_tier_is_empty_and_out_of_use() {
 #[tokio::test]
 async fn a_silent_server_takes_the_first_tier_out_of_use() {
     let redis = Redis::start();
-    let store = process(&redis).await;
+    let store = process_with(&redis, &TwoTierConfig { ttl: LONG, ..TwoTierConfig::default() }).await;
     let key = POSTS.item(-1);
     redis.freeze();
     let frozen = std::time::Instant::now();
