@@ -12,9 +12,8 @@ use tokio::process::Command;
 
 use super::FaultError;
 use super::act::{Act, Done, Sight};
-use super::engine::Ground;
 use crate::scenario::mask_passwords;
-use crate::stack::{Addresses, Guard, RUN_VARIABLE, Undo, signal_group};
+use crate::stack::{Addresses, COMMAND_VARIABLE, Guard, RUN_VARIABLE, Undo, signal_group};
 
 /// A command of the user's own.
 pub(super) struct CommandFault<'run> {
@@ -24,22 +23,25 @@ pub(super) struct CommandFault<'run> {
     /// How long each may take.
     pub(super) patience: Duration,
     pub(super) directory: PathBuf,
-    pub(super) addresses: Addresses,
+    pub(super) addresses: &'run Addresses,
     pub(super) began: bool,
     pub(super) ended_well: bool,
 }
 
 impl<'run> CommandFault<'run> {
-    pub(super) fn new(run: &str, undo: Option<&str>, ground: &Ground<'run>) -> Self {
-        let app = ground.app.map(|(app, _)| app.urls()).unwrap_or_default();
-        let addresses = Addresses::of(ground.stack, &app);
-        ground.guard.tell_addresses(&addresses);
+    pub(super) fn new(
+        run: &str,
+        undo: Option<&str>,
+        guard: &'run Guard,
+        addresses: &'run Addresses,
+        patience: Duration,
+    ) -> Self {
         Self {
             run: run.to_owned(),
             undo: undo.map(str::to_owned),
-            guard: ground.guard,
-            patience: ground.scenario.safety.max_fault,
+            guard,
             addresses,
+            patience,
             directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
             began: false,
             ended_well: false,
@@ -58,7 +60,7 @@ impl<'run> CommandFault<'run> {
         shell.envs(self.addresses.iter());
         shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).process_group(0).kill_on_drop(true);
         if of_run {
-            shell.env(RUN_VARIABLE, self.guard.token());
+            shell.env(RUN_VARIABLE, self.guard.token()).env(COMMAND_VARIABLE, self.guard.token());
         } else {
             shell.env_remove(RUN_VARIABLE);
         }

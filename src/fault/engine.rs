@@ -11,7 +11,7 @@ use super::holds::Holds;
 use super::prepare::prepare;
 use crate::observe::FaultStage;
 use crate::scenario::{FaultSpec, Scenario};
-use crate::stack::{Guard, Ledger, LedgerEntry, Stack};
+use crate::stack::{Addresses, Guard, Ledger, LedgerEntry, Stack};
 use crate::target::{App, Surroundings};
 
 /// How long a probe looks for the end of a fault.
@@ -45,6 +45,7 @@ pub struct Ground<'run> {
 pub struct Engine<'run> {
     ground: Ground<'run>,
     holds: Holds,
+    addresses: Addresses,
 }
 
 /// When a phase began and how long it lasts.
@@ -76,7 +77,10 @@ impl<'run> Engine<'run> {
     /// The engine of a run.
     pub fn new(ground: Ground<'run>) -> Self {
         ground.guard.watch_ledger(ground.ledger.path());
-        Self { ground, holds: Holds::default() }
+        let app = ground.app.map(|(app, _)| app.urls()).unwrap_or_default();
+        let addresses = Addresses::of(ground.stack, &app);
+        ground.guard.tell_addresses(&addresses);
+        Self { ground, holds: Holds::default(), addresses }
     }
 
     /// Lives one fault of a phase through, every round of it, until the phase has lasted its time or `end` turns
@@ -125,7 +129,7 @@ impl<'run> Engine<'run> {
         tell: &(dyn Fn(FaultStage, Done) + Send + Sync),
     ) -> Result<(), FaultError> {
         let Ground { guard, ledger, scenario, .. } = self.ground;
-        let mut act = prepare(spec, self.ground, &self.holds).await?;
+        let mut act = prepare(spec, self.ground, &self.holds, &self.addresses).await?;
         let undo = act.undo_record();
         let id = ledger.open(&spec.what(), &undo).map_err(FaultError::Ledger)?;
         guard.watch_fault(id, &undo);

@@ -16,7 +16,7 @@ use super::partition::Partition;
 use super::process::{Patient, ProcessFault};
 use super::restart::Restart;
 use crate::scenario::{FaultAction, FaultSpec, Provider, Topology, Victim};
-use crate::stack::{Break, Deployment, Node};
+use crate::stack::{Addresses, Break, Deployment, Node};
 
 /// Finds the victim as it is now.
 ///
@@ -26,6 +26,7 @@ pub(super) async fn prepare<'run>(
     spec: &FaultSpec,
     ground: Ground<'run>,
     holds: &Holds,
+    addresses: &'run Addresses,
 ) -> Result<Box<dyn Act + 'run>, FaultError> {
     let is_postgres = spec.victim == Victim::Postgres;
     let max_fault = ground.scenario.safety.max_fault;
@@ -84,7 +85,16 @@ pub(super) async fn prepare<'run>(
             }
             Box::new(Failover::new(deployment, *lagging))
         }
-        FaultAction::Command { run, undo } => Box::new(CommandFault::new(run, undo.as_deref(), &ground)),
+        FaultAction::Command { run, undo } => {
+            let undo = undo.as_deref();
+            if let Some(name) = [Some(run.as_str()), undo].into_iter().flatten().find_map(|it| addresses.unknown_in(it))
+            {
+                let names: Vec<&str> = addresses.iter().map(|(name, _)| name).collect();
+                let why = format!("this run has no {name}");
+                return Err(find.not_allowed(&why, &format!("what it has: {}", names.join(", "))));
+            }
+            Box::new(CommandFault::new(run, undo, ground.guard, addresses, max_fault))
+        }
     })
 }
 

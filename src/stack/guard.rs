@@ -22,6 +22,10 @@ use crate::scenario::mask_passwords;
 /// Environment variable of every child of a run; its value is the run's token.
 pub const RUN_VARIABLE: &str = "CACHEPROOF_RUN";
 
+/// The environment variable that marks the user's own commands that break something, and what they started. Holds the run's token
+/// as well.
+pub const COMMAND_VARIABLE: &str = "CACHEPROOF_COMMAND";
+
 /// Label of every container of a run; its value is the run's token.
 pub const RUN_LABEL: &str = "cacheproof.run";
 
@@ -107,7 +111,11 @@ impl Watch {
         let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
         let told = pipe.as_mut().map(|pipe| pipe.write_all(message.to_line().as_bytes()));
         if let Some(Err(error)) = told {
-            let what = mask_passwords(message.to_line().trim_end());
+            let what = match message {
+                // Nothing that would be left, and full of passwords.
+                Message::Addresses(_) => return,
+                message => mask_passwords(message.to_line().trim_end()),
+            };
             tracing::warn!("the guard is gone ({error}): a crash of cacheproof would leave this behind: {what}");
         }
     }
@@ -153,6 +161,7 @@ impl Guard {
         let mut child = Command::new(program)
             .args(["guard", &token])
             .env_remove(RUN_VARIABLE)
+            .env_remove(COMMAND_VARIABLE)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -3,13 +3,14 @@
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use super::addresses::Addresses;
 use super::docker;
-use super::guard::{Message, RUN_LABEL, RUN_VARIABLE};
+use super::guard::{COMMAND_VARIABLE, Message, RUN_LABEL, RUN_VARIABLE};
 use super::ledger::{self, LedgerEntry, LeftRun};
 use super::process::{self, Process};
 use super::take_back::Undo;
@@ -22,6 +23,9 @@ const CONTAINERS_MAY_APPEAR: Duration = Duration::from_millis(1500);
 
 /// How long a Postgres may take to end by itself, which frees its shared memory.
 const GRACE: Duration = Duration::from_millis(700);
+
+/// How long the run's servers stay up for the user's commands that take faults back.
+const SERVERS_STAY: Duration = Duration::from_secs(2);
 
 /// Stands guard over the run with this token until `input` ends: makes the run's directory and says so on
 /// `output`. Call it before any other signal handler is installed. Returns false when something was left behind.
@@ -127,15 +131,19 @@ impl Ward {
     /// Sweeps until nothing is found any more. False when something is left at the limit.
     fn clean_up(&self) -> bool {
         let begun = Instant::now();
+        // First, so that the user's command which broke something no longer runs when it is undone.
+        process::kill_marked(&[(COMMAND_VARIABLE, &self.token)]);
+        let (faults, addresses, ledger) = (self.faults.clone(), self.addresses.clone(), self.ledger.clone());
+        let undoing = std::thread::spawn(move || undo_all(&faults, &addresses, ledger.as_deref()));
+        if self.faults.iter().any(|(_, undo)| undo.is_command()) {
+            self.let_undo(&undoing);
+        }
         let containers = self.has_containers.then(|| {
             let (token, ids) = (self.token.clone(), self.containers.clone());
             let settle = if self.released { Duration::ZERO } else { CONTAINERS_MAY_APPEAR };
             std::thread::spawn(move || docker::remove_all(&token, &ids, settle, LIMIT))
         });
-        // First, so that the user's command which broke something no longer runs when it is undone.
         let mut some = self.kill_all();
-        let (faults, addresses, ledger) = (self.faults.clone(), self.addresses.clone(), self.ledger.clone());
-        let undoing = std::thread::spawn(move || undo_all(&faults, &addresses, ledger.as_deref()));
         while some && begun.elapsed() < LIMIT {
             std::thread::sleep(Duration::from_millis(20));
             some = self.kill_all();
@@ -153,6 +161,18 @@ impl Ward {
             ledger::append_to(ledger, [LedgerEntry::Over]);
         }
         clean
+    }
+
+    /// Leaves the run's servers and its app to the user's commands for a moment: what takes a fault back may have to reach them.
+    fn let_undo(&self, undoing: &JoinHandle<bool>) {
+        // Frozen, none of them answers.
+        for process in self.find() {
+            process.signal(Signal::SIGCONT);
+        }
+        let until = Instant::now() + SERVERS_STAY;
+        while !undoing.is_finished() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn remove_directory(&self) -> bool {

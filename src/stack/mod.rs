@@ -35,7 +35,7 @@ mod undo;
 pub use addresses::Addresses;
 pub use deployment::{Deployment, Node, Role};
 pub use error::StackError;
-pub use guard::{Guard, RUN_LABEL, RUN_VARIABLE};
+pub use guard::{COMMAND_VARIABLE, Guard, RUN_LABEL, RUN_VARIABLE};
 pub use guard_duty::stand_guard;
 pub use ledger::{
     Hold, LEDGER_FILE, Ledger, LedgerEntry, LedgerLine, LeftLedger, LeftRun, OpenFault, hold_ledger, read_ledger,

@@ -57,7 +57,7 @@ pub fn recover(path: &Path, left: &LeftLedger) -> Recovered {
         }
     }
     for fault in left.open.iter().rev() {
-        // Where things were died with the run: the ledger keeps no passwords of servers.
+        // Where they were is in no ledger: the URLs hold passwords.
         match fault.undo.perform(&Addresses::default()) {
             Ok(how) => {
                 recovered.done.push(format!("'{}' is undone: {how}", fault.what));

@@ -47,6 +47,11 @@ impl Undo {
         matches!(self, Self::Nothing | Self::WithRun | Self::WithCacheproof | Self::Expires(_))
     }
 
+    /// Whether it is a command of the user's.
+    pub(super) fn is_command(&self) -> bool {
+        matches!(self, Self::Command { .. })
+    }
+
     /// Does it; a command of the user's is told the `addresses`. Twice does no harm, unless that command has it otherwise. Blocks;
     /// not for async code.
     ///
@@ -61,6 +66,12 @@ impl Undo {
             Self::Container(id) => undo_container(id).map_err(|error| error.to_string()),
             Self::Command { run, directory } => {
                 let shown = mask_passwords(run);
+                if let Some(name) = addresses.unknown_in(run) {
+                    return Err(format!(
+                        "`{shown}` was not run: it needs {name}, which only the run knew; set it to where that is now. If the run had brought \
+                         it up, it is gone: undo by hand what else there is, and delete the ledger"
+                    ));
+                }
                 match command(run, directory, addresses, PATIENCE) {
                     Ok(()) => Ok(format!("ran `{shown}`")),
                     Err(why) => Err(format!("`{shown}` {why}")),

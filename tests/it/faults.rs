@@ -284,15 +284,21 @@ async fn a_command_is_told_where_each_server_is_past_the_proxies_and_the_ledger_
     let directory = tempfile::tempdir().unwrap();
     let (told, back) = (directory.path().join("told"), directory.path().join("back"));
     let set = |samples: u32, file: &Path| {
-        let redis = "redis-cli -u $REDIS_1_URL CONFIG";
-        let file = file.display();
-        format!("env > {file}; {redis} SET maxmemory-samples {samples}; {redis} GET maxmemory-samples >> {file}")
+        let (redis, file) = ("redis-cli -u $CACHEPROOF_REDIS_1_URL CONFIG", file.display());
+        let ours = "env | grep ^CACHEPROOF_.*_URL=";
+        format!("{ours} > {file}; {redis} SET maxmemory-samples {samples}; {redis} GET maxmemory-samples >> {file}")
     };
     let fault = format!("{{ run = '{}', undo = '{}', lasts = '100ms' }}", set(7, &told), set(5, &back));
+    let nobody = "{ run = 'true', undo = 'redis-cli -u $CACHEPROOF_REDIS_9_URL PING' }";
     let tables = "[target]\nkind = 'http'\nstart = ['true']\n[stack.redis]\nprovider = 'local'\ntopology = 'sentinel'\nacl = true\n\
         [stack.postgres]\nprovider = 'local'\n";
-    let bench = Bench::up(tables, &[&fault]).await;
-    bench.each(None).await;
+    let bench = Bench::up(tables, &[&fault, nobody]).await;
+    let engine = Engine::new(bench.ground(None));
+    assert_eq!(lived(&engine, &bench.faults()[0]).await.unwrap().len(), 5);
+    // Nothing is broken that could not be taken back.
+    let error = lived(&engine, &bench.faults()[1]).await.unwrap_err().to_string();
+    assert!(error.contains("this run has no CACHEPROOF_REDIS_9_URL"), "{error}");
+    drop(engine);
     let redis = bench.stack.redis.as_ref().unwrap();
     // As redis-cli wants them.
     let url = |name: &str| {
@@ -300,11 +306,11 @@ async fn a_command_is_told_where_each_server_is_past_the_proxies_and_the_ledger_
         node.server.url().replace("://:", "://default:")
     };
     let expected = [
-        ("REDIS_URL", url("redis-1")),
-        ("REDIS_1_URL", url("redis-1")),
-        ("REDIS_2_URL", url("redis-2")),
-        ("SENTINEL_3_URL", url("sentinel-3")),
-        ("DATABASE_URL", bench.stack.postgres.as_ref().unwrap().first().url().to_owned()),
+        ("CACHEPROOF_REDIS_URL", url("redis-1")),
+        ("CACHEPROOF_REDIS_1_URL", url("redis-1")),
+        ("CACHEPROOF_REDIS_2_URL", url("redis-2")),
+        ("CACHEPROOF_SENTINEL_3_URL", url("sentinel-3")),
+        ("CACHEPROOF_DATABASE_URL", bench.stack.postgres.as_ref().unwrap().first().url().to_owned()),
     ];
     for (file, samples) in [(told, "7"), (back, "5")] {
         let environment = std::fs::read_to_string(&file).unwrap();
@@ -315,7 +321,7 @@ async fn a_command_is_told_where_each_server_is_past_the_proxies_and_the_ledger_
     }
     // The passwords that it takes are not on the disk.
     let ledger = std::fs::read_to_string(bench.ledger.path()).unwrap();
-    assert!(ledger.contains("$REDIS_1_URL") && !ledger.contains("://"), "{ledger}");
+    assert!(ledger.contains("$CACHEPROOF_REDIS_1_URL") && !ledger.contains("://"), "{ledger}");
     bench.down().await;
 }
 

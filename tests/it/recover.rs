@@ -70,6 +70,25 @@ fn containers_are_not_taken_for_gone_where_docker_does_not_answer() {
 }
 
 #[test]
+fn a_command_that_needs_what_only_the_run_knew_is_not_sent_to_another_server() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let log = directory.path().join("log");
+    let run = format!("echo $CACHEPROOF_DATABASE_URL >> {}", log.display());
+    let undo = Undo::Command { run, directory: directory.path().into() };
+    let left = Left::new(false, &[LedgerEntry::Open { id: 1, what: "run".into(), undo }]);
+    let output = left.recover().env("DATABASE_URL", "postgres://another").output().expect("it runs");
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    let why = "was not run: it needs CACHEPROOF_DATABASE_URL, which only the run knew";
+    assert!(said(&output).contains(why), "{}", said(&output));
+    assert!(!log.exists() && read_ledger(&left.ledger).expect("it reads").open.len() == 1);
+
+    let output = left.recover().env("CACHEPROOF_DATABASE_URL", "postgres://there").output().expect("it runs");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(std::fs::read_to_string(&log).expect("it was undone"), "postgres://there\n");
+    assert!(read_ledger(&left.ledger).expect("it reads").over);
+}
+
+#[test]
 fn what_a_guard_is_still_undoing_is_not_undone_a_second_time() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (log, go) = (directory.path().join("log"), directory.path().join("go"));
