@@ -66,7 +66,7 @@ impl<'run> CommandFault<'run> {
         }
         let mut child = shell.spawn().map_err(|error| failed(format!("can't be run: {error}")))?;
         if let Some(pid) = child.id().filter(|_| of_run) {
-            self.guard.watch_process(pid);
+            self.guard.watch_command(pid);
         }
         let mut group = Group(child.id());
         let status = tokio::time::timeout(self.patience, child.wait()).await;

@@ -37,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(super) enum Message {
     /// A process to kill.
     Process(Process),
+    /// One of them that is a command of the user's which breaks something: to be killed before that is taken back.
+    Command(Process),
     /// Containers are about to be created: look for the label from now on.
     Containers,
     /// A container to remove.
@@ -57,6 +59,7 @@ impl Message {
     pub(super) fn to_line(&self) -> String {
         match self {
             Self::Process(process) => format!("process {} {}\n", process.pid, process.started),
+            Self::Command(process) => format!("command {} {}\n", process.pid, process.started),
             Self::Containers => "containers\n".into(),
             Self::Container(id) => format!("container {id}\n"),
             Self::Ledger(path) => format!("ledger {}\n", json(path)),
@@ -81,8 +84,9 @@ impl Message {
         }
         let mut words = line.split(' ');
         match (words.next()?, words.next(), words.next()) {
-            ("process", Some(pid), Some(started)) => {
-                Some(Self::Process(Process { pid: pid.parse().ok()?, started: started.into() }))
+            (what @ ("process" | "command"), Some(pid), Some(started)) => {
+                let process = Process { pid: pid.parse().ok()?, started: started.into() };
+                Some(if what == "command" { Self::Command(process) } else { Self::Process(process) })
             }
             ("containers", None, None) => Some(Self::Containers),
             ("container", Some(id), None) => Some(Self::Container(id.into())),
@@ -127,6 +131,12 @@ impl Watch {
     pub(super) fn process(&self, pid: u32) {
         if let Some(process) = Process::find(pid) {
             self.tell(&Message::Process(process));
+        }
+    }
+
+    fn command(&self, pid: u32) {
+        if let Some(process) = Process::find(pid) {
+            self.tell(&Message::Command(process));
         }
     }
 
@@ -217,6 +227,11 @@ impl Guard {
         self.watch.process(pid);
     }
 
+    /// The same for a command of the user's that breaks something, before that is taken back.
+    pub fn watch_command(&self, pid: u32) {
+        self.watch.command(pid);
+    }
+
     /// Has a container removed when cacheproof dies.
     pub fn watch_container(&self, id: &str) {
         self.watch.containers();
@@ -288,14 +303,15 @@ mod tests {
 
     #[test]
     fn messages_survive_the_pipe_and_half_a_line_is_no_message() {
-        let process = Message::Process(Process { pid: 4711, started: "815".into() });
+        let process = Process { pid: 4711, started: "815".into() };
         let undo = Undo::Command { run: "a\nb c".into(), directory: "/a b".into() };
         for message in [
-            process,
+            Message::Command(process.clone()),
+            Message::Process(process),
             Message::Containers,
             Message::Container("abc".into()),
             Message::Ledger("/a b/c".into()),
-            Message::Addresses(serde_json::from_str(r#"[["REDIS_URL","redis://a b"]]"#).unwrap()),
+            Message::Addresses(serde_json::from_str(r#"[["CACHEPROOF_REDIS_URL","redis://a b"]]"#).unwrap()),
             Message::Undo(7, undo),
             Message::Undone(7),
             Message::Release,

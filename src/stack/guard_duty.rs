@@ -51,6 +51,7 @@ pub fn stand_guard(token: &str, input: impl Read, mut output: impl Write) -> std
     while input.read_until(b'\n', &mut line).unwrap_or(0) > 0 {
         match Message::parse(&String::from_utf8_lossy(&line)) {
             Some(Message::Process(process)) => ward.processes.push(process),
+            Some(Message::Command(process)) => ward.commands.push(process),
             Some(Message::Containers) => ward.has_containers = true,
             Some(Message::Container(id)) => ward.containers.push(id),
             Some(Message::Ledger(path)) => {
@@ -89,6 +90,7 @@ struct Ward {
     token: String,
     directory: PathBuf,
     processes: Vec<Process>,
+    commands: Vec<Process>,
     has_containers: bool,
     containers: Vec<String>,
     released: bool,
@@ -132,6 +134,9 @@ impl Ward {
     fn clean_up(&self) -> bool {
         let begun = Instant::now();
         // First, so that the user's command which broke something no longer runs when it is undone.
+        for command in self.commands.iter().filter(|command| command.lives()) {
+            command.signal(Signal::SIGKILL);
+        }
         process::kill_marked(&[(COMMAND_VARIABLE, &self.token)]);
         let (faults, addresses, ledger) = (self.faults.clone(), self.addresses.clone(), self.ledger.clone());
         let undoing = std::thread::spawn(move || undo_all(&faults, &addresses, ledger.as_deref()));
@@ -203,7 +208,8 @@ impl Ward {
     /// The registered processes that still live, and all that have their working directory inside the run's
     /// directory or the run's token in their environment (servers overwrite theirs to show a title).
     fn find(&self) -> Vec<Process> {
-        let mut found: Vec<_> = self.processes.iter().filter(|process| process.lives()).cloned().collect();
+        let known = self.processes.iter().chain(&self.commands);
+        let mut found: Vec<_> = known.filter(|process| process.lives()).cloned().collect();
         for pid in process::all() {
             if pid != std::process::id()
                 && found.iter().all(|process| process.pid != pid)
