@@ -62,7 +62,7 @@ impl<'run> CommandFault<'run> {
         if of_run {
             shell.env(RUN_VARIABLE, self.guard.token()).env(COMMAND_VARIABLE, self.guard.token());
         } else {
-            shell.env_remove(RUN_VARIABLE);
+            shell.env_remove(RUN_VARIABLE).env_remove(COMMAND_VARIABLE);
         }
         let mut child = shell.spawn().map_err(|error| failed(format!("can't be run: {error}")))?;
         if let Some(pid) = child.id().filter(|_| of_run) {

@@ -87,8 +87,7 @@ pub(super) async fn prepare<'run>(
         }
         FaultAction::Command { run, undo } => {
             let undo = undo.as_deref();
-            if let Some(name) = [Some(run.as_str()), undo].into_iter().flatten().find_map(|it| addresses.unknown_in(it))
-            {
+            if let Some(name) = std::iter::once(run.as_str()).chain(undo).find_map(|it| addresses.unknown_in(it)) {
                 let names: Vec<&str> = addresses.iter().map(|(name, _)| name).collect();
                 let why = format!("this run has no {name}");
                 return Err(find.not_allowed(&why, &format!("what it has: {}", names.join(", "))));

@@ -79,7 +79,7 @@ async fn a_hit_at_hand_is_counted_once_and_is_no_operation_of_the_store() {
     let metrics = Metrics::default();
     let cache = Cache::new(tiers(&metrics), metrics.clone());
     let key = POSTS.item(1);
-    let counted = |series: &str| Samples::new(&metrics).sum(series);
+    let counted = |series: &str| Samples::of(&metrics).sum(series);
     let gets = |outcome| {
         let series = "cache_operation_duration_seconds_count";
         counted(&format!(r#"{series}{{class="posts",operation="get",outcome="{outcome}"}}"#))
@@ -115,7 +115,7 @@ async fn a_stale_value_at_hand_is_looked_at_once_and_replaced() {
     let looks = calls.get.load(Ordering::SeqCst);
     let failed = cache.get_or_load(&key, Ttl::Class, || async { Err::<Option<Bytes>, _>("down") }).await;
     assert!(matches!(failed.expect("something older").status, Status::Stale { .. }));
-    assert_eq!(Samples::new(&metrics).sum(r#"cache_local_lookups_total{outcome="found"}"#), 2);
+    assert_eq!(Samples::of(&metrics).sum(r#"cache_local_lookups_total{outcome="found"}"#), 2);
     assert_eq!(calls.get.load(Ordering::SeqCst), looks, "nobody looked beneath");
     down.store(false, Ordering::SeqCst);
     assert!(matches!(read(&cache.with_retry_after(Duration::ZERO), &key).await, Status::Miss { stored: true, .. }));

@@ -220,7 +220,7 @@ async fn every_master_has_a_name_of_its_own() {
     assert_eq!(store.own_names("prod:!wm"), names, "the same again");
     let redis = Redis::start();
     let store = RedisStore::open(redis.patiently().redis.expect("redis"), &Metrics::default()).expect("a store");
-    assert_eq!(store.own_names("prod:!wm"), [(format!("127.0.0.1:{}", redis.port), "prod:!wm".to_owned())]);
+    assert_eq!(store.own_names("prod:!wm"), [(redis.address(), "prod:!wm".to_owned())]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -286,12 +286,12 @@ async fn after_close_nothing_is_asked_and_nothing_is_left() {
 async fn what_is_owed_is_paid_before_the_store_closes() {
     let redis = Redis::start();
     let mut config = CacheConfig::redis(redis.url());
+    let settings = config.redis.as_mut().expect("redis");
     // The first attempt to connect is the only one.
-    config.redis.as_mut().expect("redis").connect_timeout = Duration::from_secs(10);
+    settings.connect_timeout = Duration::from_secs(10);
     // Nobody else pays in time.
-    config.redis.as_mut().expect("redis").backoff = Duration::from_secs(3600);
-    config.redis.as_mut().expect("redis").backoff_at_most = Duration::from_secs(3600);
-    config.redis.as_mut().expect("redis").timeouts_to_replace = u32::MAX;
+    (settings.backoff, settings.backoff_at_most) = (Duration::from_secs(3600), Duration::from_secs(3600));
+    settings.timeouts_to_replace = u32::MAX;
     let cache = open(config).await;
     cached(&cache, 1, "v").await;
     redis.freeze();
@@ -335,7 +335,7 @@ async fn no_more_round_trips_are_under_way_than_may_be() {
 #[tokio::test]
 async fn a_wrong_password_is_tried_at_the_pace_of_the_backoff() {
     let redis = Redis::start_with(&["--requirepass", "right", "--save", ""]);
-    let mut config = CacheConfig::redis(format!("redis://:wrong@127.0.0.1:{}", redis.port));
+    let mut config = CacheConfig::redis(format!("redis://:wrong@{}", redis.address()));
     let settings = config.redis.as_mut().expect("redis");
     (settings.connections, settings.backoff, settings.backoff_at_most) =
         (1, Duration::from_secs(3600), Duration::from_secs(3600));
@@ -343,7 +343,7 @@ async fn a_wrong_password_is_tried_at_the_pace_of_the_backoff() {
     settings.probe_every = Duration::from_millis(10);
     let cache = config.open(Metrics::default()).expect("a cache");
     assert!(!cache.ready(Duration::from_secs(1)).await);
-    let url = format!("redis://:right@127.0.0.1:{}", redis.port);
+    let url = format!("redis://:right@{}", redis.address());
     let mut raw = redis::Client::open(url).expect("a URL").get_connection().expect("a connection");
     let log: Vec<redis::Value> = redis::cmd("ACL").arg("LOG").query(&mut raw).expect("ACL LOG");
     let log = format!("{log:?}");

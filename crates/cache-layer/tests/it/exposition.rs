@@ -5,7 +5,6 @@ use crate::support::Redis;
 use bytes::Bytes;
 use cache_layer::key::{POSTS, PROFILES};
 use cache_layer::{Invalidation, Metrics, Sampler, Ttl};
-use prometheus_client::registry::Registry;
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::time::Duration;
@@ -14,9 +13,7 @@ use std::time::Duration;
 async fn the_metrics_are_valid_openmetrics_and_bounded() {
     let redis = Redis::start();
     let metrics = Metrics::default();
-    let mut registry = Registry::default();
-    metrics.register(&mut registry);
-    let cache = redis.patiently().open(metrics).expect("a cache");
+    let cache = redis.patiently().open(metrics.clone()).expect("a cache");
     assert!(cache.ready(Duration::from_secs(10)).await);
     let _sampler = Sampler::start(&cache, Duration::from_millis(10), Duration::ZERO);
     for id in 0..500 {
@@ -27,9 +24,9 @@ async fn the_metrics_are_valid_openmetrics_and_bounded() {
             cache.invalidate(&Invalidation::new().key(&POSTS.item(id))).await;
         }
     }
-    crate::support::eventually("sampled", async || Samples::of(&registry).contains("cache_redis_up{")).await;
+    crate::support::eventually("sampled", async || Samples::of(&metrics).contains("cache_redis_up{")).await;
     let _sets_gauges = cache.status();
-    let samples = Samples::of(&registry);
+    let samples = Samples::of(&metrics);
     let text = samples.as_str();
     let families = families(text);
     for (name, kind) in [

@@ -5,7 +5,6 @@ use crate::support::Redis;
 use bytes::Bytes;
 use cache_layer::key::{COURSES, POSTS, PRODUCTS, PROFILES};
 use cache_layer::{Cache, CacheStore, Invalidation, Key, Metrics, Status, Ttl};
-use prometheus_client::registry::Registry;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -24,9 +23,7 @@ async fn is_hit(cache: &Cache, key: &Key) -> bool {
 async fn every_look_up_that_redis_counts_is_counted() {
     let redis = Redis::start();
     let metrics = Metrics::default();
-    let mut registry = Registry::default();
-    metrics.register(&mut registry);
-    let cache = redis.patiently().open(metrics).expect("a cache");
+    let cache = redis.patiently().open(metrics.clone()).expect("a cache");
     assert!(cache.ready(Duration::from_secs(10)).await);
     let before = ["keyspace_hits", "keyspace_misses"].map(|field| redis.info("stats", field));
     let readers: Vec<_> = (0..16_u64)
@@ -58,7 +55,7 @@ async fn every_look_up_that_redis_counts_is_counted() {
     assert!(hits > 8_000, "mostly hits: {hits}");
 
     let _status = cache.status();
-    let samples = Samples::of(&registry);
+    let samples = Samples::of(&metrics);
     let sum = |name: &str| samples.sum(name);
     assert_eq!(sum("cache_store_lookups_total{outcome=\"found\"}"), after[0] - before[0], "found");
     assert_eq!(sum("cache_store_lookups_total{outcome=\"absent\"}"), after[1] - before[1], "absent");

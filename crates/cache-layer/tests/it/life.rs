@@ -7,7 +7,6 @@ use bytes::Bytes;
 use cache_layer::{
     Cache, CacheConfig, Invalidation, Key, KeyClass, LoadError, Metrics, ServeStale, StaleReason, Status, Ttl,
 };
-use prometheus_client::registry::Registry;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -171,9 +170,8 @@ async fn lifetimes_are_shortened_by_chance_within_their_limit() {
 #[tokio::test]
 async fn a_garbled_value_is_a_miss_counted_and_replaced() {
     let redis = Redis::start();
-    let (metrics, mut registry) = (Metrics::default(), Registry::default());
-    metrics.register(&mut registry);
-    let cache = redis.patiently().open(metrics).expect("a cache");
+    let metrics = Metrics::default();
+    let cache = redis.patiently().open(metrics.clone()).expect("a cache");
     assert!(cache.ready(Duration::from_secs(10)).await);
     let key = Key::new(PLAIN, "garbled:1");
     cache.store().set(&key, &Bytes::from_static(b"what is this"), MINUTE).await.expect("set");
@@ -182,7 +180,7 @@ async fn a_garbled_value_is_a_miss_counted_and_replaced() {
     assert_eq!((value.as_deref(), status), (Some(&b"right"[..]), Status::Miss { stored: true, collapsed: false }));
     assert!(matches!(load(&cache, &key, None).await.1, Status::Hit { .. }));
     // Each look that met it counts: one of each request, and one more where the lease took its time. The last look was a hit.
-    let samples = Samples::of(&registry);
+    let samples = Samples::of(&metrics);
     let found = r#"cache_operation_duration_seconds_count{class="plain",operation="get",outcome="hit"}"#;
     let garbled = samples.sum(r#"cache_garbled_total{class="plain"}"#);
     assert!(garbled >= 2 && garbled + 1 == samples.sum(found), "{samples}");

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use cache_layer::breaker::BreakerState;
 use cache_layer::key::POSTS;
 use cache_layer::{Cache, CacheConfig, Invalidated, Invalidation, Lookup, Metrics, Status, Ttl};
-use prometheus_client::registry::Registry;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,16 +20,15 @@ async fn open(redis: &Redis) -> Cache {
     counted(redis).await.0
 }
 
-async fn counted(redis: &Redis) -> (Cache, Registry) {
-    let (cache, registry) = opened(redis);
+async fn counted(redis: &Redis) -> (Cache, Metrics) {
+    let (cache, metrics) = opened(redis);
     assert!(cache.ready(Duration::from_secs(10)).await);
-    (cache, registry)
+    (cache, metrics)
 }
 
-fn opened(redis: &Redis) -> (Cache, Registry) {
-    let (metrics, mut registry) = (Metrics::default(), Registry::default());
-    metrics.register(&mut registry);
-    (CacheConfig::redis(redis.url()).open(metrics).expect("a cache"), registry)
+fn opened(redis: &Redis) -> (Cache, Metrics) {
+    let metrics = Metrics::default();
+    (CacheConfig::redis(redis.url()).open(metrics.clone()).expect("a cache"), metrics)
 }
 
 async fn read(cache: &Cache, id: i64, value: &'static str) -> Lookup {
@@ -45,7 +43,7 @@ async fn cached(cache: &Cache, id: i64, value: &'static str) {
 }
 
 /// Reads on while the cache is away: each answer right and in time, and without asking once the breaker is open.
-async fn reads_go_on_without_it((cache, registry): (&Cache, &Registry)) {
+async fn reads_go_on_without_it((cache, metrics): (&Cache, &Metrics)) {
     for id in 100..300 {
         let start = Instant::now();
         let lookup = read(cache, id, "from the database").await;
@@ -53,7 +51,7 @@ async fn reads_go_on_without_it((cache, registry): (&Cache, &Registry)) {
         assert_eq!(lookup.status, Status::Fallback);
         assert_eq!(lookup.value.as_deref(), Some(&b"from the database"[..]));
     }
-    let refusals = Samples::of(registry).one("cache_breaker_refusals_total ");
+    let refusals = Samples::of(metrics).one("cache_breaker_refusals_total ");
     assert!(refusals > 150.0, "most do not wait at all: {refusals} of 200");
 }
 
@@ -65,10 +63,10 @@ async fn used_again(cache: &Cache) -> Duration {
 #[tokio::test]
 async fn a_killed_redis_costs_no_answer_and_is_used_again() {
     let mut redis = Redis::start();
-    let (cache, registry) = counted(&redis).await;
+    let (cache, metrics) = counted(&redis).await;
     cached(&cache, 1, "before").await;
     redis.kill();
-    reads_go_on_without_it((&cache, &registry)).await;
+    reads_go_on_without_it((&cache, &metrics)).await;
     assert!(!cache.status().usable);
     redis.start_again();
     let took = used_again(&cache).await;
@@ -83,10 +81,10 @@ async fn a_killed_redis_costs_no_answer_and_is_used_again() {
 #[tokio::test]
 async fn a_frozen_redis_costs_no_answer_and_is_used_again() {
     let redis = Redis::start();
-    let (cache, registry) = counted(&redis).await;
+    let (cache, metrics) = counted(&redis).await;
     cached(&cache, 1, "before").await;
     redis.freeze();
-    reads_go_on_without_it((&cache, &registry)).await;
+    reads_go_on_without_it((&cache, &metrics)).await;
     redis.thaw();
     let took = used_again(&cache).await;
     assert!(took < 10 * BOUND, "{took:?}");
@@ -96,8 +94,8 @@ async fn a_frozen_redis_costs_no_answer_and_is_used_again() {
 async fn a_redis_that_is_not_there_at_the_start_is_used_when_it_comes() {
     let mut redis = Redis::start();
     redis.kill();
-    let (cache, registry) = opened(&redis);
-    reads_go_on_without_it((&cache, &registry)).await;
+    let (cache, metrics) = opened(&redis);
+    reads_go_on_without_it((&cache, &metrics)).await;
     redis.start_again();
     used_again(&cache).await;
 }

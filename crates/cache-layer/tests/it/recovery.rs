@@ -6,7 +6,6 @@ use crate::support::{Redis, eventually};
 use bytes::Bytes;
 use cache_layer::key::POSTS;
 use cache_layer::{Cache, CacheConfig, Metrics, Status, Ttl};
-use prometheus_client::registry::Registry;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -29,7 +28,7 @@ struct Answer {
 /// Readers with a loader that takes time, each answer noted.
 struct Load {
     cache: Cache,
-    registry: Registry,
+    metrics: Metrics,
     answers: Arc<Mutex<Vec<Answer>>>,
     stop: Arc<AtomicBool>,
     readers: JoinSet<()>,
@@ -37,9 +36,8 @@ struct Load {
 
 impl Load {
     async fn on(url: String) -> Self {
-        let (metrics, mut registry) = (Metrics::default(), Registry::default());
-        metrics.register(&mut registry);
-        let cache = CacheConfig::redis(url).open(metrics).expect("a cache");
+        let metrics = Metrics::default();
+        let cache = CacheConfig::redis(url).open(metrics.clone()).expect("a cache");
         assert!(cache.ready(Duration::from_secs(10)).await);
         let all_up = async || cache.status().connections == 10;
         eventually("all connections are up", all_up).await;
@@ -64,7 +62,7 @@ impl Load {
                 }
             });
         }
-        let load = Self { cache, registry, answers, stop, readers };
+        let load = Self { cache, metrics, answers, stop, readers };
         // Warm: nearly everything is a hit.
         let warm = async || {
             let answers = load.answers.lock().expect("no panic");
@@ -81,7 +79,7 @@ impl Load {
     }
 
     fn timeouts(&self) -> u64 {
-        Samples::of(&self.registry).sum_with("cache_errors_total", "timeout")
+        Samples::of(&self.metrics).sum_with("cache_errors_total", "timeout")
     }
 
     /// From `since` to the end of the first answer out of the cache that was asked for after it.

@@ -9,17 +9,11 @@ use std::fmt;
 pub struct Samples(String);
 
 impl Samples {
-    pub fn of(registry: &Registry) -> Self {
-        let mut text = String::new();
-        encode(&mut text, registry).expect("a string");
-        Self(text)
-    }
-
-    /// Of metrics that no registry has yet.
-    pub fn new(metrics: &Metrics) -> Self {
-        let mut registry = Registry::default();
+    pub fn of(metrics: &Metrics) -> Self {
+        let (mut registry, mut text) = (Registry::default(), String::new());
         metrics.register(&mut registry);
-        Self::of(&registry)
+        encode(&mut text, &registry).expect("a string");
+        Self(text)
     }
 
     pub fn as_str(&self) -> &str {

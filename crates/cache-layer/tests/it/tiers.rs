@@ -16,8 +16,7 @@ fn value(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())
 }
 
-/// With values that stay long, so that only the news can take them away.
-/// With news that are good for so long that no pause of this machine outlasts them.
+/// With values that stay long, so that only the news can take them away, and news that no pause of this machine outlasts.
 fn config() -> TwoTierConfig {
     TwoTierConfig { ttl: LONG, news_good_for: Duration::from_secs(10), ..TwoTierConfig::default() }
 }

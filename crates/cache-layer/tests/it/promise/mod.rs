@@ -14,7 +14,6 @@ use bytes::Bytes;
 use cache_layer::key::POSTS;
 use cache_layer::promise::{Outbox, PostgresLog, Promise, PromiseConfig, Watched};
 use cache_layer::{Cache, CacheConfig, Coherence, Invalidation, Lookup, Metrics, Status, Strategy, Ttl};
-use prometheus_client::registry::Registry;
 use sqlx::PgPool;
 use std::time::{Duration, Instant};
 
@@ -70,16 +69,15 @@ impl Stage {
         redis.coherence = coherence;
         redis.connections = 3;
         redis.backoff_at_most = Duration::from_millis(100);
-        let (metrics, mut registry) = (Metrics::default(), Registry::default());
-        metrics.register(&mut registry);
-        let cache = config.open(metrics).expect("a cache");
+        let metrics = Metrics::default();
+        let cache = config.open(metrics.clone()).expect("a cache");
         assert!(cache.ready(Duration::from_secs(10)).await);
-        Opened { cache, registry }
+        Opened { cache, metrics }
     }
 
-    pub async fn with_relay(&self, Opened { cache, registry }: Opened) -> Instance {
+    pub async fn with_relay(&self, Opened { cache, metrics }: Opened) -> Instance {
         let promise = self.relay(&cache).await;
-        Instance { cache, registry, pool: self.pool.clone(), promise }
+        Instance { cache, metrics, pool: self.pool.clone(), promise }
     }
 
     pub async fn relay(&self, cache: &Cache) -> Promise {
@@ -104,12 +102,12 @@ impl Stage {
 
 pub struct Opened {
     pub cache: Cache,
-    pub registry: Registry,
+    pub metrics: Metrics,
 }
 
 pub struct Instance {
     pub cache: Cache,
-    pub registry: Registry,
+    pub metrics: Metrics,
     pub pool: PgPool,
     pub promise: Promise,
 }
@@ -159,7 +157,7 @@ impl Instance {
     /// A sample out of the metrics.
     pub fn metric(&self, name: &str) -> f64 {
         let _refreshed = self.cache.status();
-        Samples::of(&self.registry).one(&format!("{name} "))
+        Samples::of(&self.metrics).one(&format!("{name} "))
     }
 }
 

@@ -116,7 +116,7 @@ async fn what_redis_rightly_answers_for_a_while_longer_does_not_stay_in_memory()
     let ground = opened.cache.store().grounds(DELTA).pop().expect("the memory");
     assert!(!ground.is_server());
     let promise = stage.relay(&cache_of_nothing().await).await;
-    let a = Instance { cache: opened.cache, registry: opened.registry, pool: stage.pool.clone(), promise };
+    let a = Instance { cache: opened.cache, metrics: opened.metrics, pool: stage.pool.clone(), promise };
     let (log, mut session) = (stage.log().await, ground.connect().await.expect("memory"));
     assert_eq!(round(&mut *session, &log).await, None, "it begins with nothing");
     assert_eq!((b.warm(1).await, b.warm(2).await), (0, 0));
