@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use cacheproof::observe::{JournalWriter, Measurements};
 use cacheproof::{report, verdict};
 
-#[path = "../tests/it/simulated.rs"]
-mod simulated;
-use simulated::Plan;
+use cacheproof_simulated::{self as simulated, Plan};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let directory = PathBuf::from(std::env::args().nth(1).ok_or("name a directory to write to")?);

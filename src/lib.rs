@@ -1,29 +1,17 @@
-//! cacheproof proves what a cache deployment does.
+//! The commands of cacheproof, and one way in to the crates behind them.
 //!
-//! One way through the house: a [`scenario`] says what to do; [`run`] brings up the [`stack`] and the
-//! [`target`], drives [`load`], injects each [`fault`] and lets [`observe`] write what was measured to the
-//! journal. Everything after the journal is a pure function of it: the [`verdict`] and the [`report`].
-//!
-//! `scenario` and `observe` stand on the ground, and the [`proxy`] beside them; `load`, `fault`, `stack` and `target` stand on them; `run`
-//! stands on those. `verdict` and `report` read only `scenario` and `observe`. [`cli`] stands on top and is
-//! the only room that prints.
+//! A [`scenario`] says what to do; [`run`] brings up the [`stack`] and the app, drives [`load`], injects faults and
+//! writes what was measured to the journal ([`observe`]). Everything after the journal is a pure function of it: the
+//! [`verdict`] and the [`report`]. Only [`cli`] prints.
 
 pub mod cli;
-pub mod fault;
-pub mod load;
-pub mod observe;
-pub mod proxy;
-pub mod report;
-pub mod run;
-pub mod scenario;
-pub mod stack;
-pub mod target;
-pub mod verdict;
 
-#[cfg(test)]
-extern crate self as cacheproof;
-
-/// Made-up runs, shared with the whole-program tests.
-#[cfg(test)]
-#[path = "../tests/it/simulated.rs"]
-mod simulated;
+pub use cacheproof_core::{observe, scenario};
+pub use cacheproof_load as load;
+pub use cacheproof_proxy as proxy;
+pub use cacheproof_report as report;
+pub use cacheproof_runner as run;
+pub use cacheproof_runner::{app as target, fault};
+pub use cacheproof_stack as stack;
+pub use cacheproof_supervise as supervise;
+pub use cacheproof_verdict as verdict;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::{CommandResult, Exit, Failure};
-use crate::scenario::{Drive, Loaded, Phase, Quantity, Scenario, check_proofs, load};
+use crate::scenario::{Drive, Loaded, Phase, Quantity, Scenario, TargetKind, check_proofs, load};
 use crate::verdict::in_vain;
 
 /// Validates a scenario without starting anything
@@ -31,7 +31,21 @@ pub fn run(args: CheckArgs) -> CommandResult {
 fn checked(file: &Path, sets: &[String], base: &Path) -> Result<Loaded, Failure> {
     let loaded = load(file, sets).map_err(Failure::usage)?;
     check_proofs(&loaded, base).map_err(Failure::usage)?;
+    built_in(&loaded.scenario)?;
     Ok(loaded)
+}
+
+/// Refuses a scenario that tests the reference app with a cacheproof that was built without it.
+pub fn built_in(scenario: &Scenario) -> Result<(), Failure> {
+    let target = &scenario.target;
+    let own_app = target.kind == TargetKind::Reference && target.url.is_none() && target.start.is_empty();
+    if own_app && !cfg!(feature = "reference-app") {
+        return Err(Failure::usage(miette::miette!(
+            help = "set target.kind = \"http\" with the url or start of your own app, or build cacheproof with its default features",
+            "this cacheproof was built without the reference app that the scenario tests"
+        )));
+    }
+    Ok(())
 }
 
 /// One line on the whole, then one a phase.
@@ -112,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_right_scenario_is_summed_up_line_by_line() {
-        let sample = file("../src/scenario/tests/app.toml");
+        let sample = file("../crates/core/src/scenario/tests/app.toml");
         let mut loaded = load(&sample, &["phase.steady.rate=800/s".to_owned()]).unwrap();
         loaded.name = "app.toml".to_owned();
         insta::assert_snapshot!(summary(&loaded), @r#"
@@ -126,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_a_run_could_not_decide_is_said_before() {
-        let text = std::fs::read_to_string(file("../src/scenario/tests/app.toml")).unwrap();
+        let text = std::fs::read_to_string(file("../crates/core/src/scenario/tests/app.toml")).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("app.toml");
         std::fs::write(&path, text.replace("errors < 1%", "p95 in steady < 1s")).unwrap();

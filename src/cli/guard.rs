@@ -2,7 +2,7 @@
 //! on stdin and stdout with the cacheproof that started it; see [`crate::stack`].
 
 use super::{CommandResult, Exit, Failure};
-use crate::stack::stand_guard;
+use crate::supervise::stand_guard;
 
 /// Stands guard until stdin ends.
 pub fn guard(token: &str) -> CommandResult {

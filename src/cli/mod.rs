@@ -13,10 +13,12 @@ mod quiet;
 mod recover;
 mod report;
 mod run;
+#[cfg(feature = "reference-app")]
 mod serve;
 mod starter;
 mod stop;
 mod verdict_text;
+#[cfg(feature = "reference-app")]
 mod warm;
 
 use clap::{Parser, Subcommand};
@@ -48,8 +50,10 @@ enum Command {
     /// Write a run's result into a Markdown story and tick the boxes of what was proved
     Attach(attach::AttachArgs),
     /// Start the reference app that scenarios test by default
+    #[cfg(feature = "reference-app")]
     Serve(reference_app::ServeArgs),
     /// Put what will be read into the reference app's cache
+    #[cfg(feature = "reference-app")]
     Warm(reference_app::WarmArgs),
     /// Cleans up when cacheproof dies; started by cacheproof itself
     #[command(hide = true)]
@@ -84,7 +88,9 @@ pub fn main() -> std::process::ExitCode {
         Command::Report(arguments) => report::run(&arguments),
         Command::Recover(arguments) => recover::run(&arguments),
         Command::Attach(arguments) => attach::run(&arguments),
+        #[cfg(feature = "reference-app")]
         Command::Serve(arguments) => serve::run(arguments),
+        #[cfg(feature = "reference-app")]
         Command::Warm(arguments) => warm::run(arguments),
         Command::Guard { token } => guard::guard(&token),
     };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::target::client_builder;
+use crate::load::response::client_builder;
 
 /// No answer within this time: the app is not there.
 const PATIENCE: Duration = Duration::from_secs(2);

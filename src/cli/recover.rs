@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::{CommandResult, Exit, Failure};
-use crate::stack::{Hold, LeftLedger, hold_ledger, ledgers, read_ledger, recover};
+use crate::supervise::{Hold, LeftLedger, hold_ledger, ledgers, read_ledger, recover};
 
 /// How long to wait for a guard that is still at work: it gives up on what it can't remove, and on a command, after a
 /// minute each.

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use miette::IntoDiagnostic as _;
 
 use super::quiet::Quiet;
-use super::{CommandResult, Exit, Failure, progress, runtime, stop};
+use super::{CommandResult, Exit, Failure, check, progress, runtime, stop};
 use crate::observe::{Ending, Hub, JOURNAL_FILE, JournalWriter, Measurements, read_journal};
 use crate::run::{Finished, Plan, execute};
 use crate::scenario;
-use crate::stack::{LEDGER_FILE, read_ledger};
+use crate::supervise::{LEDGER_FILE, read_ledger};
 use crate::verdict::Ruling;
 
 /// Arguments of `run`.
@@ -31,6 +31,7 @@ pub fn run(arguments: RunArgs) -> CommandResult {
     let stop = stop::on_signal();
     let mut loaded = scenario::load(&arguments.scenario, &arguments.sets).map_err(Failure::usage)?;
     scenario::check_proofs(&loaded, Path::new("")).map_err(Failure::usage)?;
+    check::built_in(&loaded.scenario)?;
     scenario::resolve_env(&mut loaded.scenario, |name| std::env::var(name).ok()).map_err(Failure::usage)?;
     let now = jiff::Timestamp::now();
     let stem = arguments.scenario.file_stem().map_or("scenario".into(), |stem| stem.to_string_lossy());
@@ -49,7 +50,12 @@ pub fn run(arguments: RunArgs) -> CommandResult {
     let result = runtime()?.block_on(async {
         let journal = JournalWriter::create(&directory).into_diagnostic().map_err(Failure::environment)?;
         let (listener, lines) = tokio::sync::mpsc::unbounded_channel();
-        let hub = Hub::new(journal, Some(listener));
+        let hub = Hub::new(
+            journal,
+            Some(Box::new(move |line| {
+                let _nobody_listens = listener.send(line);
+            })),
+        );
         let shown = tokio::spawn(progress::show(plan.scenario.clone(), lines));
         let result = execute(&plan, &hub, stop, &|text| eprintln!("{text}")).await;
         hub.close();

@@ -163,8 +163,8 @@ impl Paint {
 mod tests {
     use super::*;
     use crate::observe::Measurements;
-    use crate::simulated::{Plan, journal, scenario};
     use crate::verdict::judge;
+    use cacheproof_simulated::{Plan, journal, scenario};
 
     fn shown(plan: &Plan, colour: bool) -> String {
         let (scenario, seen) = (scenario(plan), Measurements::of(&journal(plan)));

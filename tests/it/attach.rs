@@ -9,8 +9,8 @@ use cacheproof::verdict::{CriterionResult, Finding, Ruling, Verdict};
 use proptest::prelude::*;
 
 use crate::report::run_directory;
-use crate::simulated::Plan;
 use crate::support::CACHEPROOF;
+use cacheproof_simulated::Plan;
 
 const BEGIN: &str = "<!-- cacheproof:begin -->";
 const END: &str = "<!-- cacheproof:end -->";

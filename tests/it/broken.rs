@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cacheproof::observe::{Ending, FaultStage};
-use cacheproof::stack::{LEDGER_FILE, read_ledger};
+use cacheproof::supervise::{LEDGER_FILE, read_ledger};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;

@@ -9,7 +9,8 @@ use std::time::Duration;
 use cacheproof::fault::{Engine, FaultError, Ground, Step, Times};
 use cacheproof::observe::FaultStage;
 use cacheproof::scenario::{FaultSpec, Scenario, parse};
-use cacheproof::stack::{Break, Guard, LEDGER_FILE, Ledger, Stack, Undo, read_ledger};
+use cacheproof::stack::{Break, Stack};
+use cacheproof::supervise::{Guard, LEDGER_FILE, Ledger, Undo, read_ledger};
 use cacheproof::target::{App, Surroundings};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -60,7 +61,7 @@ impl Bench {
         &self.scenario.phases[0].faults
     }
 
-    fn left(&self) -> cacheproof::stack::LeftLedger {
+    fn left(&self) -> cacheproof::supervise::LeftLedger {
         read_ledger(&self.reports.path().join(LEDGER_FILE)).unwrap()
     }
 
@@ -202,8 +203,11 @@ async fn what_is_done_to_the_app_works_and_a_partition_cuts_off_one_instance_alo
     let app = App::up(&bench.scenario, &around).await.unwrap();
     // Both have open connections to Redis.
     for url in app.urls() {
-        let answer =
-            cacheproof::target::client(Duration::from_secs(5)).get(format!("{url}/posts/1")).send().await.unwrap();
+        let answer = cacheproof::load::response::client(Duration::from_secs(5))
+            .get(format!("{url}/posts/1"))
+            .send()
+            .await
+            .unwrap();
         assert!(answer.status().is_success());
     }
     let engine = Engine::new(bench.ground(Some((&app, &around))));

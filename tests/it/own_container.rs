@@ -7,7 +7,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cacheproof::scenario::{Permission, Provider, RedisSpec, StackSpec};
-use cacheproof::stack::{Break, Guard, Stack, free_port};
+use cacheproof::stack::{Break, Stack, free_port};
+use cacheproof::supervise::Guard;
 
 use crate::stack::{PROGRAM, docker_answers, redis_image};
 

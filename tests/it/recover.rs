@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use cacheproof::stack::{Guard, LEDGER_FILE, LedgerEntry, LedgerLine, StackError, Undo, read_ledger};
+use cacheproof::supervise::SuperviseError;
+use cacheproof::supervise::{Guard, LEDGER_FILE, LedgerEntry, LedgerLine, Undo, read_ledger};
 use tempfile::TempDir;
 
 use crate::support::{CACHEPROOF, eventually};
@@ -147,6 +148,6 @@ fn a_guard_that_could_not_undo_something_says_so_at_the_end() {
     let guard = Guard::start(Path::new(CACHEPROOF)).expect("it starts");
     guard.watch_fault(1, &Undo::Command { run: "exit 7".into(), directory: "/".into() });
     let error = guard.release().expect_err("it could not be undone");
-    assert!(matches!(error, StackError::LeftBehind(_)), "{error}");
+    assert!(matches!(error, SuperviseError::LeftBehind(_)), "{error}");
     assert!(error.to_string().contains("could not remove or undo all of it"), "{error}");
 }

@@ -8,8 +8,8 @@ use cacheproof::report::{self, render};
 use cacheproof::verdict::judge;
 use tempfile::TempDir;
 
-use crate::simulated::{HOSTILE, Plan, journal, scenario};
 use crate::support::CACHEPROOF;
+use cacheproof_simulated::{HOSTILE, Plan, journal, scenario};
 
 fn rendered(plan: &Plan) -> Vec<(String, Vec<u8>)> {
     let (scenario, seen) = (scenario(plan), Measurements::of(&journal(plan)));

@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cacheproof::scenario::{PostgresSpec, Provider, RedisSpec, StackSpec};
-use cacheproof::stack::{Break, Guard, RUN_LABEL, Server, Stack};
+use cacheproof::stack::{Break, Server, Stack};
+use cacheproof::supervise::{Guard, RUN_LABEL};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sqlx::Connection as _;
@@ -445,7 +446,7 @@ async fn no_statement_of_ours_counts_as_the_apps() {
     let (guard, stack) = up(Provider::Local).await;
     let server = stack.postgres.as_ref().unwrap().first();
     assert!(answers_soon(server).await);
-    let mut prober = cacheproof::observe::Prober::new(&[], Some(server.url()));
+    let mut prober = cacheproof::run::probe::Prober::new(&[], Some(server.url()));
     prober.sample(&[]).await;
     let sample = prober.sample(&[]).await.postgres.expect("it answers");
     assert!(sample.exact && !sample.started.is_empty(), "{sample:?}");

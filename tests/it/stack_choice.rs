@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use cacheproof::scenario::Provider;
-use cacheproof::stack::{Guard, Stack};
+use cacheproof::stack::Stack;
+use cacheproof::supervise::Guard;
 
 use crate::stack::{PROGRAM, docker_answers, spec};
 

@@ -8,9 +8,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cacheproof::observe::Prober;
+use cacheproof::run::probe::Prober;
 use cacheproof::scenario::{CacheServer, Provider, RedisSpec, StackSpec, Topology};
-use cacheproof::stack::{Break, Deployment, Guard, Node, Stack, free_port};
+use cacheproof::stack::{Break, Deployment, Node, Stack, free_port};
+use cacheproof::supervise::Guard;
 
 use crate::stack::{PROGRAM, containers, docker_answers, nothing_outlives_kill_minus_nine, processes_in, spec};
 use crate::support::CACHEPROOF;

@@ -1,0 +1,406 @@
+//! goose, driven: users that take arrivals from a queue (open loop) or send one request after another
+//! (closed loop), for as long as the timeline lasts.
+//!
+//! One attack lasts the whole run. A phase changes what is sent and how it is labelled; connections and clocks
+//! run on through a fault.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use goose::config::GooseConfiguration;
+use goose::goose::{GooseUser, Transaction, TransactionFunction, TransactionResult};
+use goose::{GooseAttack, GooseError};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::{ArrivalTimes, Exchange, Freshness};
+use crate::response::client_builder;
+use cacheproof_core::observe::{Answer, AtRest, Recorder};
+use cacheproof_core::scenario::Drive;
+
+/// How late a timer may be. An idle user that is later was held up by something; that counts as waiting,
+/// whoever was to blame, or a stall of the whole machine would vanish from the response times.
+const TIMER_LATENESS: Duration = Duration::from_millis(10);
+
+/// How long an idle user waits for work before it gives goose the chance to stop it.
+const IDLE_TURN: Duration = Duration::from_millis(200);
+
+/// How long a closed-loop user waits after it could not even connect, so that a dead app is not a busy loop.
+const UNREACHABLE_PAUSE: Duration = Duration::from_millis(20);
+
+/// Why the load could not be driven.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum LoadError {
+    /// goose refused or broke.
+    #[error("the load engine stopped: {0}")]
+    #[diagnostic(help(
+        "this is a defect of cacheproof or of its surroundings (open files? `cacheproof doctor` tells)"
+    ))]
+    Engine(String),
+}
+
+/// The app did not come to rest after a phase.
+#[derive(Clone, Copy, Debug)]
+pub struct Restless {
+    /// Requests that wait to be sent, or for their answer.
+    pub waiting: u64,
+    /// For how long that was waited for.
+    pub patience: Duration,
+}
+
+/// One request that is due.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    phase: usize,
+    index: u64,
+    intended: Instant,
+}
+
+#[derive(Debug)]
+struct Shared {
+    exchange: Exchange,
+    recorder: Arc<Recorder>,
+    queue: async_channel::Receiver<Arrival>,
+    /// Closed loop: the phase to send for, or [`NO_PHASE`].
+    phase: AtomicUsize,
+    /// Closed loop: the next index of the phase.
+    next: AtomicU64,
+    in_flight: AtomicUsize,
+    users_ready: AtomicUsize,
+    /// Open loop: arrivals that wait are thrown away (and counted) instead of sent.
+    stopping: AtomicBool,
+    unsent: AtomicU64,
+    /// Whether arrivals that were never sent are recorded as errors.
+    count_unsent: AtomicBool,
+}
+
+impl Shared {
+    /// An arrival that is not sent any more.
+    fn give_up(&self, arrival: Arrival) {
+        self.unsent.fetch_add(1, Ordering::SeqCst);
+        if self.count_unsent.load(Ordering::SeqCst) {
+            self.recorder.record(0, self.exchange.unsent(arrival.phase, arrival.index, arrival.intended.elapsed()));
+        }
+    }
+}
+
+const NO_PHASE: usize = usize::MAX;
+
+/// The running load.
+#[derive(Debug)]
+pub struct Driver {
+    shared: Arc<Shared>,
+    arrivals: async_channel::Sender<Arrival>,
+    attack: JoinHandle<Result<u64, GooseError>>,
+    drive: Drive,
+    seed: u64,
+}
+
+impl Driver {
+    /// Starts goose and waits until all its users are there. Nothing is sent yet.
+    pub async fn start(exchange: Exchange, base_url: &str, recorder: Arc<Recorder>) -> Result<Self, LoadError> {
+        let drive = exchange.scenario.traffic.drive;
+        let seed = exchange.scenario.seed;
+        let timeout = exchange.scenario.traffic.timeout;
+        let users = match drive {
+            Drive::Open { connections, .. } => connections,
+            Drive::Closed { users } => users,
+        };
+        let (arrivals, queue) = async_channel::unbounded();
+        let shared = Arc::new(Shared {
+            exchange,
+            recorder,
+            queue,
+            phase: AtomicUsize::new(NO_PHASE),
+            next: AtomicU64::new(0),
+            in_flight: AtomicUsize::new(0),
+            users_ready: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            unsent: AtomicU64::new(0),
+            count_unsent: AtomicBool::new(false),
+        });
+        let attack = tokio::spawn(attack(Arc::clone(&shared), base_url.to_owned(), users, timeout, drive));
+        let mut driver = Self { shared, arrivals, attack, drive, seed };
+        while driver.shared.users_ready.load(Ordering::SeqCst) < users {
+            if driver.attack.is_finished() {
+                return Err(driver.why_ended().await);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        settle().await;
+        Ok(driver)
+    }
+
+    /// Drives one phase: from now until `lasts` is over and `may_end` is true (a fault is undone, say), or `end`
+    /// turns true.
+    pub async fn phase(
+        &self,
+        phase: usize,
+        lasts: Duration,
+        mut may_end: watch::Receiver<bool>,
+        end: watch::Receiver<bool>,
+    ) {
+        let from = Instant::now();
+        match self.drive {
+            Drive::Closed { .. } => {
+                self.shared.next.store(0, Ordering::SeqCst);
+                self.shared.phase.store(phase, Ordering::SeqCst);
+                until(from + lasts, end.clone()).await;
+                let mut end = end;
+                tokio::select! {
+                    _ = may_end.wait_for(|may_end| *may_end) => {}
+                    _ = end.wait_for(|end| *end) => {}
+                }
+            }
+            Drive::Open { rate, arrivals, .. } => {
+                let rate = self.shared.exchange.scenario.phases[phase].rate.unwrap_or(rate);
+                let times = ArrivalTimes::new(arrivals, rate, self.seed, phase as u64);
+                for (offset, index) in times.zip(0..) {
+                    if offset >= lasts && *may_end.borrow() {
+                        break;
+                    }
+                    let intended = from + offset;
+                    if intended > Instant::now() {
+                        until(intended, end.clone()).await;
+                    }
+                    if *end.borrow() {
+                        return;
+                    }
+                    // The queue is open as long as this driver holds its receiver.
+                    let _sent = self.arrivals.try_send(Arrival { phase, index, intended });
+                }
+                until(from + lasts, end).await;
+            }
+        }
+    }
+
+    /// Arrivals that are due and wait for a free connection.
+    pub fn backlog(&self) -> u64 {
+        self.shared.queue.len() as u64
+    }
+
+    /// What judges the answers; it outlives the load.
+    pub fn freshness(&self) -> Arc<Freshness> {
+        Arc::clone(&self.shared.exchange.freshness)
+    }
+
+    /// Compares cached with uncached answers after a phase, where the answers carry no version. Nothing is sent
+    /// meanwhile. `Ok(None)`: there is nothing to compare.
+    ///
+    /// # Errors
+    /// [`Restless`]: requests of the phase were on their way still; what they write between two looks would count as
+    /// stale.
+    pub async fn compare_at_rest(&self, phase: usize) -> Result<Option<AtRest>, Restless> {
+        let scenario = &self.shared.exchange.scenario;
+        if !scenario.compares_after(phase) {
+            return Ok(None);
+        }
+        self.shared.phase.store(NO_PHASE, Ordering::SeqCst);
+        let patience = scenario.traffic.timeout + Duration::from_secs(1);
+        let deadline = Instant::now() + patience;
+        // Twice in a row: between taking an arrival and sending it, a user shows nowhere.
+        let mut quiet = 0;
+        while quiet < 2 {
+            let waiting = self.backlog() + self.shared.in_flight.load(Ordering::SeqCst) as u64;
+            quiet = if waiting == 0 { quiet + 1 } else { 0 };
+            if waiting > 0 && Instant::now() >= deadline {
+                return Err(Restless { waiting, patience });
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(self.shared.exchange.freshness.compare_at_rest(phase).await)
+    }
+
+    /// The examples of trouble kept since the last call.
+    pub fn take_examples(&self) -> Vec<cacheproof_core::observe::Event> {
+        self.shared.exchange.take_examples()
+    }
+
+    /// Whether goose ended by itself.
+    pub fn ended(&self) -> bool {
+        self.attack.is_finished()
+    }
+
+    /// Lets what is in flight and in the queue finish, at most for `patience`; then stops goose.
+    /// Gives goose's own count of requests, and how many arrivals were never sent. `count_unsent`: those are
+    /// recorded as errors of their phase, with the time that they waited (not so when the user stopped the run).
+    pub async fn stop(self, patience: Duration, count_unsent: bool) -> Result<(u64, u64), LoadError> {
+        self.shared.phase.store(NO_PHASE, Ordering::SeqCst);
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline
+            && (self.backlog() > 0 || self.shared.in_flight.load(Ordering::SeqCst) > 0)
+            && !self.attack.is_finished()
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        self.shared.count_unsent.store(count_unsent, Ordering::SeqCst);
+        while let Ok(arrival) = self.shared.queue.try_recv() {
+            self.shared.give_up(arrival);
+        }
+        goose::trigger_killswitch("the timeline is over");
+        let counted = match self.attack.await {
+            Ok(Ok(counted)) => counted,
+            Ok(Err(error)) => return Err(LoadError::Engine(error.to_string())),
+            Err(error) => return Err(LoadError::Engine(error.to_string())),
+        };
+        goose::reset_killswitch();
+        Ok((counted, self.shared.unsent.load(Ordering::SeqCst)))
+    }
+
+    async fn why_ended(&mut self) -> LoadError {
+        LoadError::Engine(match (&mut self.attack).await {
+            Ok(Ok(_)) => "it ended before it began".into(),
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        })
+    }
+}
+
+/// Waits until timers come on time: 64 users that have just made their HTTP clients leave the runtime busy for a
+/// moment, and that moment is not the app's. Gives up after two seconds: the send lag tells the rest.
+async fn settle() {
+    const STEP: Duration = Duration::from_millis(2);
+    let begun = Instant::now();
+    let mut on_time = 0;
+    while on_time < 50 && begun.elapsed() < Duration::from_secs(2) {
+        let before = Instant::now();
+        tokio::time::sleep(STEP).await;
+        on_time = if before.elapsed() < 3 * STEP { on_time + 1 } else { 0 };
+    }
+}
+
+async fn until(deadline: Instant, mut end: watch::Receiver<bool>) {
+    tokio::select! {
+        () = tokio::time::sleep_until(deadline.into()) => {}
+        _ = end.wait_for(|end| *end) => {}
+    }
+}
+
+/// One goose attack over the whole timeline. Gives goose's own count of requests.
+async fn attack(
+    shared: Arc<Shared>,
+    base_url: String,
+    users: usize,
+    timeout: Duration,
+    drive: Drive,
+) -> Result<u64, GooseError> {
+    // Field by field: the configuration has private parts that only its default can fill.
+    let mut configuration = GooseConfiguration::default();
+    configuration.host = Some(format!("{base_url}/"));
+    configuration.users = Some(users);
+    configuration.increase_rate = Some(users.max(1000).to_string());
+    configuration.timeout = Some(timeout.as_secs_f64().to_string());
+    configuration.no_telnet = true;
+    configuration.no_websocket = true;
+    configuration.no_print_metrics = true;
+    configuration.no_reset_metrics = true;
+    configuration.no_transaction_metrics = true;
+    configuration.no_scenario_metrics = true;
+    configuration.no_error_summary = true;
+    // What arrives is what is measured: unpacking is the harness's work, not the app's.
+    configuration.no_gzip = true;
+    configuration.quiet = 2;
+    let ready = Arc::clone(&shared);
+    let ready: TransactionFunction = Arc::new(move |user| {
+        let ready = Arc::clone(&ready);
+        Box::pin(async move {
+            // goose's own client would go through HTTP_PROXY, and measure the proxy.
+            let client = client_builder(timeout).no_gzip();
+            user.set_client_builder(client).await?;
+            ready.users_ready.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        })
+    });
+    let turn: TransactionFunction = Arc::new(move |user| {
+        let shared = Arc::clone(&shared);
+        Box::pin(async move {
+            match drive {
+                Drive::Open { .. } => open_turn(user, &shared).await,
+                Drive::Closed { .. } => closed_turn(user, &shared).await,
+            }
+        })
+    });
+    let metrics = GooseAttack::initialize_with_config(configuration)?
+        .register_scenario(
+            goose::goose::Scenario::new("timeline")
+                .register_transaction(Transaction::new(ready).set_on_start())
+                .register_transaction(Transaction::new(turn)),
+        )
+        .execute()
+        .await?;
+    let counted = metrics.requests.values().map(|request| request.success_count + request.fail_count).sum::<usize>();
+    Ok(counted as u64)
+}
+
+/// Takes one arrival and sends it.
+async fn open_turn(user: &mut GooseUser, shared: &Shared) -> TransactionResult {
+    let idle_since = Instant::now();
+    let Ok(Ok(arrival)) = tokio::time::timeout(IDLE_TURN, shared.queue.recv()).await else {
+        if shared.queue.is_closed() {
+            tokio::time::sleep(IDLE_TURN).await;
+        }
+        return Ok(());
+    };
+    if shared.stopping.load(Ordering::SeqCst) {
+        shared.give_up(arrival);
+        return Ok(());
+    }
+    // A user that was idle at the intended start is sent off by a timer: its lateness is ours, not the app's.
+    // A user that was still busy then is late because of the app, and that counts.
+    let idle = idle_since <= arrival.intended;
+    let late = !idle || arrival.intended.elapsed() > TIMER_LATENESS;
+    let from = late.then_some(arrival.intended);
+    send(user, shared, arrival.phase, arrival.index, from, idle.then_some(arrival.intended)).await;
+    Ok(())
+}
+
+/// Sends the next request of the phase.
+async fn closed_turn(user: &mut GooseUser, shared: &Shared) -> TransactionResult {
+    let phase = shared.phase.load(Ordering::SeqCst);
+    if phase == NO_PHASE {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        return Ok(());
+    }
+    let index = shared.next.fetch_add(1, Ordering::SeqCst);
+    if send(user, shared, phase, index, None, None).await {
+        tokio::time::sleep(UNREACHABLE_PAUSE).await;
+    }
+    Ok(())
+}
+
+/// Sends one request and records it. `from`: where the response time runs from, if not from the actual send.
+/// `idle_at`: the intended start, where the user was free then: how late it sends is the generator's lag.
+/// Gives back whether the app could not be reached at all.
+async fn send(
+    user: &mut GooseUser,
+    shared: &Shared,
+    phase: usize,
+    index: u64,
+    from: Option<Instant>,
+    idle_at: Option<Instant>,
+) -> bool {
+    shared.in_flight.fetch_add(1, Ordering::SeqCst);
+    let (request, exchanged) = shared.exchange.run(user, phase, index).await;
+    shared.in_flight.fetch_sub(1, Ordering::SeqCst);
+    let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let service = exchanged.done.duration_since(exchanged.sent);
+    let response = from.map_or(service, |from| exchanged.done.duration_since(from));
+    let lag = idle_at.map(|intended| nanoseconds(exchanged.sent.duration_since(intended)));
+    shared.recorder.record(
+        user.weighted_users_index,
+        Answer {
+            phase: u16::try_from(phase).unwrap_or(u16::MAX),
+            path: shared.exchange.scenario.phases[phase].path,
+            request: u16::try_from(request).unwrap_or(u16::MAX),
+            outcome: exchanged.outcome,
+            response: nanoseconds(response),
+            service: nanoseconds(service),
+            stale: exchanged.stale,
+            judged_fresh: exchanged.judged_fresh,
+            lag,
+        },
+    );
+    exchanged.unreachable
+}

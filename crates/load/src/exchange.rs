@@ -1,0 +1,142 @@
+//! One request and its answer: built, sent through goose, read whole, judged.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use goose::goose::{GooseRequest, GooseUser};
+
+use super::freshness::{Ended, Judged};
+use super::request::{Failed, build, read_whole};
+use super::{Freshness, TrafficPlan};
+use crate::response::{Reader, Reading};
+use cacheproof_core::observe::{Answer, Event, Example, Outcome};
+use cacheproof_core::scenario::{Path, Scenario};
+
+/// How many examples of each kind of trouble a phase keeps.
+const EXAMPLES: usize = 3;
+
+/// Everything that the goose users share in order to send and judge requests.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The scenario.
+    pub scenario: Arc<Scenario>,
+    /// What each arrival asks for.
+    pub plan: Arc<TrafficPlan>,
+    /// Judges what the answers are worth.
+    pub freshness: Arc<Freshness>,
+    /// One of each instance of the app.
+    base_urls: Vec<String>,
+    reader: Reader,
+    examples: Mutex<Vec<Example>>,
+    kept: Mutex<std::collections::BTreeMap<(usize, &'static str), usize>>,
+}
+
+/// What one exchange gave.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchanged {
+    /// What became of the request.
+    pub outcome: Outcome,
+    /// Whether the answer was older than the last acknowledged write.
+    pub stale: bool,
+    /// Whether it could be: a read with a version, of an item with an acknowledged write.
+    pub judged_fresh: bool,
+    /// When it was sent.
+    pub sent: Instant,
+    /// When the last byte was in.
+    pub done: Instant,
+    /// No connection could be made at all.
+    pub unreachable: bool,
+}
+
+impl Exchange {
+    /// For the app whose instances are at `base_urls`, of which there must be one. Requests are dealt to them in turn.
+    pub fn new(scenario: Scenario, base_urls: Vec<String>) -> Self {
+        let plan = Arc::new(TrafficPlan::new(&scenario));
+        let scenario = Arc::new(scenario);
+        Self {
+            reader: Reader::new(&scenario.target),
+            freshness: Arc::new(Freshness::new(Arc::clone(&scenario), Arc::clone(&plan), base_urls.clone())),
+            plan,
+            scenario,
+            base_urls,
+            examples: Mutex::default(),
+            kept: Mutex::default(),
+        }
+    }
+
+    /// Sends request `index` of `phase` and judges the answer.
+    pub async fn run(&self, user: &mut GooseUser, phase: usize, index: u64) -> (usize, Exchanged) {
+        let (call, write) = self.freshness.call(phase, index).await;
+        let request = &self.scenario.traffic.requests[call.request];
+        let uncached = self.scenario.phases[phase].path == Path::Uncached && request.method.is_read();
+        let instance = (index % self.base_urls.len() as u64) as usize;
+        let builder = build(&user.client, &self.scenario, &self.base_urls[instance], &call, uncached);
+        // Taken before the request leaves: a write acknowledged later may or may not be seen by it.
+        let before = self.freshness.before(&call);
+        let sent = Instant::now();
+        let goose_request = GooseRequest::builder().name(request.name.as_str()).set_request_builder(builder).build();
+        let answer = match user.request(goose_request).await {
+            Ok(answer) => match answer.response {
+                Ok(response) => read_whole(response).await,
+                Err(error) => Err(Failed::of(&error)),
+            },
+            Err(error) => Err(Failed { why: error.to_string(), unreachable: false }),
+        };
+        let done = Instant::now();
+        let (status, mut reading, unreachable) = match answer {
+            Ok((status, headers, body)) => {
+                (Some(status), self.reader.read(request, call.asked, status, &headers, &body), false)
+            }
+            Err(Failed { why, unreachable }) => {
+                (None, Reading { outcome: Outcome::Error, trouble: Some(why), ..Reading::default() }, unreachable)
+            }
+        };
+        let ended =
+            Ended { phase, instance, call: &call, write, before, status, unreachable, reading: &reading, sent, done };
+        let Judged { stale, judged, wrong, trouble } = self.freshness.end(&ended);
+        if wrong {
+            reading.outcome = Outcome::Wrong;
+        }
+        let line = || format!("{} {}", request.method.as_str(), call.path);
+        if let Some(trouble) = trouble {
+            self.example(phase, if stale { "stale" } else { "wrong" }, line, trouble);
+        } else if let Some(trouble) = reading.trouble {
+            self.example(phase, if reading.outcome == Outcome::Wrong { "wrong" } else { "error" }, line, trouble);
+        }
+        (call.request, Exchanged { outcome: reading.outcome, stale, judged_fresh: judged, sent, done, unreachable })
+    }
+
+    /// What is recorded of an arrival that was never sent: an error that took as long as it waited.
+    pub fn unsent(&self, phase: usize, index: u64, waited: Duration) -> Answer {
+        let call = self.plan.call(phase, index);
+        let line = || format!("{} {}", self.scenario.traffic.requests[call.request].method.as_str(), call.path);
+        self.example(phase, "error", line, "never sent: no connection came free before the run ended".into());
+        Answer {
+            phase: u16::try_from(phase).unwrap_or(u16::MAX),
+            path: self.scenario.phases[phase].path,
+            request: u16::try_from(call.request).unwrap_or(u16::MAX),
+            outcome: Outcome::Error,
+            response: u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX),
+            service: 0,
+            judged_fresh: false,
+            stale: false,
+            lag: None,
+        }
+    }
+
+    /// The examples kept since the last call.
+    pub fn take_examples(&self) -> Vec<Event> {
+        let mut examples = self.examples.lock().unwrap_or_else(PoisonError::into_inner);
+        examples.drain(..).map(Event::Example).chain(self.freshness.take_events()).collect()
+    }
+
+    fn example(&self, phase: usize, kind: &'static str, request: impl Fn() -> String, detail: String) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = kept.entry((phase, kind)).or_default();
+        if *count < EXAMPLES {
+            *count += 1;
+            let example = Example { phase, kind: kind.into(), request: request(), detail };
+            self.examples.lock().unwrap_or_else(PoisonError::into_inner).push(example);
+        }
+    }
+}

@@ -1,0 +1,433 @@
+//! What is known of one item that was written: its last writes and reads, what is unknown about it, whether it is
+//! there. Only written items have one; its rings are bounded.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::judge::{Before, Floor, Moment, Seen, Staleness, Verdict, WriteEnd, WriteKind};
+use cacheproof_core::scenario::WrongKind;
+
+/// How many writes, and how many reads, of an item are kept.
+const KEPT: usize = 8;
+
+/// What a second look says about a stale item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Still {
+    /// It is as stale as before.
+    Stale,
+    /// It no longer is.
+    Fresh,
+    /// It can't be told now.
+    Unknown,
+    /// It was deleted, or made anew, since it was stale: no look will ever tell.
+    AnotherLife,
+}
+
+/// One write.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WriteRecord {
+    number: u64,
+    pub(super) kind: WriteKind,
+    /// Assigned by the harness, or by the database and told in the answer.
+    pub(super) version: Option<u64>,
+    pub(super) began: Moment,
+    /// When its answer was in; `None` while it is in flight.
+    pub(super) ended: Option<(Moment, WriteEnd)>,
+    /// Its place among all acknowledgements; 0: none yet.
+    sequence: u64,
+}
+
+/// One read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReadRecord {
+    pub(super) seen: Seen,
+    pub(super) sent: Moment,
+    pub(super) done: Moment,
+}
+
+/// A delete that was acknowledged, with no other write beside it.
+#[derive(Clone, Copy, Debug)]
+struct Gone {
+    sequence: u64,
+    began: Moment,
+    ended: Moment,
+    /// A write after it may have made the item anew.
+    touched: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// Whether the harness numbers the versions.
+    assigns: bool,
+    issued: u64,
+    begun: u64,
+    first_began: Moment,
+    in_flight: u32,
+    /// Writes overlapped and not all of them are over.
+    crowded: bool,
+    deletes: u64,
+    /// Assigned versions of writes whose outcome is not known: they may be stored at any time, or never.
+    unknown_versions: Vec<u64>,
+    unknown_puts: u64,
+    unknown_deletes: u64,
+    /// A read that began before this may be of an earlier life of the item.
+    settled_at: u64,
+    /// Acknowledgements before this belong to an earlier life, whose numbers say nothing about this one.
+    life_from: u64,
+    /// How often the numbers began anew.
+    anew: u64,
+    exists_since: Option<u64>,
+    gone: Option<Gone>,
+    /// The highest version that a read brought before any acknowledgement of it, and when.
+    observed: Option<(u64, Moment)>,
+    pub(super) writes: VecDeque<WriteRecord>,
+    pub(super) reads: VecDeque<ReadRecord>,
+}
+
+impl History {
+    pub(super) fn new(assigns: bool) -> Self {
+        Self { assigns, ..Self::default() }
+    }
+
+    /// A write leaves. Gives its number and, where the harness assigns them, its version; `None` where another
+    /// write is in flight that it would race with.
+    pub(super) fn begin(&mut self, kind: WriteKind, at: Moment, sequence: &AtomicU64) -> Option<(u64, Option<u64>)> {
+        if self.assigns && self.in_flight > 0 {
+            return None;
+        }
+        if self.begun == 0 {
+            self.first_began = at;
+        }
+        self.begun += 1;
+        self.crowded |= self.in_flight > 0;
+        self.in_flight += 1;
+        if kind == WriteKind::Delete {
+            self.deletes += 1;
+            self.exists_since = None;
+            self.settled_at = next(sequence);
+        }
+        let version = (self.assigns && kind == WriteKind::Put).then(|| {
+            self.issued += 1;
+            self.issued
+        });
+        push(&mut self.writes, WriteRecord { number: self.begun, kind, version, began: at, ended: None, sequence: 0 });
+        Some((self.begun, version))
+    }
+
+    /// A write's answer is in. `floor` is the item's, raised (or, in a new life, lowered) here.
+    pub(super) fn end(
+        &mut self,
+        (number, kind, assigned): (u64, WriteKind, Option<u64>),
+        end: WriteEnd,
+        at: Moment,
+        sequence: &AtomicU64,
+        floor: Option<&Floor>,
+    ) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let alone = !self.crowded && self.in_flight == 0;
+        self.crowded &= self.in_flight > 0;
+        let stamp = next(sequence);
+        let version = match end {
+            WriteEnd::Acked { version } => assigned.or(version),
+            WriteEnd::Refused | WriteEnd::Unknown => assigned,
+        };
+        // Beside another write, a deletion may have come between: a higher number may be of the life before.
+        let maybe_before = !self.assigns && self.deletes > 0 && !alone;
+        let version = version.filter(|version| !maybe_before || floor.is_none_or(|floor| *version <= floor.version()));
+        let record = self.writes.iter_mut().rev().find(|record| record.number == number);
+        let began = record.as_ref().map_or(self.first_began, |record| record.began);
+        if let Some(record) = record {
+            record.ended = Some((at, end));
+            record.version = version;
+            record.sequence = if matches!(end, WriteEnd::Acked { .. }) { stamp } else { 0 };
+        }
+        match (kind, end) {
+            (_, WriteEnd::Refused) => {}
+            (WriteKind::Put, WriteEnd::Acked { .. }) => {
+                self.gone = None;
+                self.exists_since = (alone && self.unknown_deletes == 0).then_some(stamp);
+                if let (Some(version), Some(floor)) = (version, floor) {
+                    self.acknowledged(version, stamp, floor);
+                }
+            }
+            (WriteKind::Put, WriteEnd::Unknown) => {
+                self.unknown_puts += 1;
+                self.unknown_versions.extend(assigned);
+                if let Some(gone) = &mut self.gone {
+                    gone.touched = true;
+                }
+            }
+            (WriteKind::Delete, WriteEnd::Acked { .. }) => {
+                let sure = alone && self.unknown_puts == 0;
+                self.gone = sure.then_some(Gone { sequence: stamp, began, ended: at, touched: false });
+            }
+            (WriteKind::Delete, WriteEnd::Unknown) => self.unknown_deletes += 1,
+        }
+    }
+
+    fn acknowledged(&mut self, version: u64, stamp: u64, floor: &Floor) {
+        if !self.assigns && self.deletes > 0 && version <= floor.version() {
+            // Made anew, and the database counts from the beginning: the numbers before say nothing now.
+            floor.begin_anew(version);
+            self.anew += 1;
+            (self.settled_at, self.life_from, self.observed) = (stamp, stamp, None);
+        } else {
+            floor.acknowledge(version);
+        }
+    }
+
+    /// What a list that left at `sequence` may show of the item at least; `None` where that is not known.
+    pub(super) fn floor_at(&self, sequence: u64) -> Option<u64> {
+        self.acked_by(sequence).filter_map(|record| record.version).max()
+    }
+
+    fn acked_by(&self, sequence: u64) -> impl Iterator<Item = &WriteRecord> {
+        let span = self.life_from.max(1)..=sequence;
+        self.writes.iter().filter(move |record| span.contains(&record.sequence))
+    }
+
+    /// Judges what a read brought.
+    pub(super) fn judge(&self, before: &Before, seen: Seen, sent: Moment, done: Moment) -> Verdict {
+        let gone = self.gone.filter(|gone| gone.sequence <= before.sequence);
+        let acked = self.acked_by(before.sequence).filter_map(|record| Some(record.ended?.0)).max();
+        let since_ack = acked.map(|at| sent.saturating_sub(at));
+        let version = match seen {
+            Seen::Missing if self.exists_since.is_some_and(|since| since <= before.sequence) => {
+                return Verdict::Wrong(WrongKind::Lost);
+            }
+            Seen::Missing if gone.is_some() => return Verdict::Fresh { since_ack },
+            Seen::Missing => return Verdict::NotJudged,
+            Seen::Item { version } => version,
+        };
+        if let Some(gone) = gone {
+            if self.in_flight > 0 {
+                return Verdict::NotJudged;
+            }
+            if gone.touched || self.unknown_puts > 0 {
+                return Verdict::Indeterminate;
+            }
+            return Verdict::Stale(Staleness {
+                floor: before.floor,
+                version,
+                gone: true,
+                life: self.life(),
+                since_ack,
+                at_least: sent.saturating_sub(gone.ended),
+                at_most: done.saturating_sub(gone.began),
+            });
+        }
+        // Where the harness numbers the versions, what carries none is from before its first write.
+        let version = if self.assigns { version.unwrap_or(0) } else { version.unwrap_or(u64::MAX) };
+        if before.floor == 0 || version == u64::MAX {
+            return Verdict::NotJudged;
+        }
+        if self.assigns && version > self.issued {
+            return Verdict::Wrong(WrongKind::NeverWritten);
+        }
+        if version >= before.floor {
+            return if before.written { Verdict::Fresh { since_ack } } else { Verdict::NotJudged };
+        }
+        let another_life = !self.assigns
+            && self.deletes > 0
+            && (self.in_flight > 0
+                || self.unknown_puts + self.unknown_deletes > 0
+                || self.settled_at > before.sequence);
+        if another_life || self.unknown_versions.contains(&version) {
+            return Verdict::Indeterminate;
+        }
+        let (at_least, at_most) = self.age(version, before, sent, done);
+        // Where every acknowledgement has left the ring, the floor itself says whether a write stands behind it.
+        let acked_floor = self.floor_at(before.sequence).unwrap_or(if before.written { u64::MAX } else { 0 });
+        let is_stale = version < acked_floor;
+        let floor = if is_stale { acked_floor.min(before.floor) } else { before.floor };
+        let (version, life, gone) = (Some(version), self.life(), false);
+        let staleness = Staleness { floor, version, gone, life, since_ack, at_least, at_most };
+        if is_stale { Verdict::Stale(staleness) } else { Verdict::WentBack(staleness) }
+    }
+
+    /// How old a value was at least and at most: since a newer one was acknowledged, and since the first newer one
+    /// was sent.
+    fn age(&self, version: u64, before: &Before, sent: Moment, done: Moment) -> (u64, u64) {
+        let acked = self
+            .acked_by(before.sequence)
+            .filter(|record| record.version.is_some_and(|newer| newer > version))
+            .filter_map(|record| Some(record.ended?.0));
+        let observed = self.observed.filter(|(newer, at)| *newer > version && *at <= sent).map(|(_, at)| at);
+        let superseded = acked.chain(observed).min().unwrap_or(sent);
+        let may_be_newer = |record: &&WriteRecord| match (record.version, record.ended) {
+            (_, Some((_, WriteEnd::Refused))) => false,
+            (Some(other), _) => other > version,
+            (None, _) => record.kind == WriteKind::Put,
+        };
+        // What fell out of the ring may have been the first.
+        let whole = self.writes.front().is_none_or(|first| first.number == 1 || first.version == Some(version));
+        let first = self.writes.iter().filter(may_be_newer).map(|record| record.began).min();
+        let begun = first.filter(|_| whole).unwrap_or(self.first_began);
+        (sent.saturating_sub(superseded), done.saturating_sub(begun))
+    }
+
+    /// Whether the item was deleted for sure, and nothing can have made it anew since.
+    pub(super) fn is_gone(&self) -> bool {
+        self.in_flight == 0 && self.unknown_puts == 0 && self.gone.is_some_and(|gone| !gone.touched)
+    }
+
+    /// Tells this life of the item from others.
+    fn life(&self) -> u64 {
+        self.deletes + self.anew
+    }
+
+    /// Whether what a second look found is still older than `floor`, which is of the life `life`.
+    pub(super) fn still(&self, life: u64, floor: u64, seen: Seen) -> Still {
+        match seen {
+            // Numbers go on where the harness gives them out; a database may begin anew, with numbers that say
+            // nothing about those before.
+            _ if !self.assigns && self.life() != life => Still::AnotherLife,
+            // It may be made anew just now.
+            _ if !self.assigns && self.deletes > 0 && self.in_flight > 0 => Still::Unknown,
+            Seen::Missing => Still::Fresh,
+            Seen::Item { version: None } if !self.assigns => Still::Unknown,
+            Seen::Item { version } if version.unwrap_or(0) < floor => Still::Stale,
+            Seen::Item { .. } => Still::Fresh,
+        }
+    }
+
+    /// Whether what a second look found is still an item that was deleted.
+    pub(super) fn still_there(&self, seen: Seen) -> Still {
+        match (seen, self.gone) {
+            (Seen::Missing, _) => Still::Fresh,
+            (Seen::Item { .. }, Some(_)) if self.is_gone() => Still::Stale,
+            (Seen::Item { .. }, Some(gone)) if !gone.touched && self.unknown_puts == 0 => Still::Unknown,
+            (Seen::Item { .. }, _) => Still::AnotherLife,
+        }
+    }
+
+    /// Whether a write with this number left.
+    pub(super) fn was_begun(&self, number: u64) -> bool {
+        number <= self.begun
+    }
+
+    /// Keeps a read, and what it brought first.
+    pub(super) fn read(&mut self, seen: Seen, sent: Moment, done: Moment, floor: Option<&Floor>) {
+        push(&mut self.reads, ReadRecord { seen, sent, done });
+        let (Seen::Item { version: Some(version) }, Some(floor)) = (seen, floor) else { return };
+        // After a delete a number may be of an earlier life; a number that was not given out is nobody's.
+        let sure = if self.assigns { version <= self.issued } else { self.deletes == 0 };
+        if sure && version > floor.version() {
+            floor.observe(version);
+            self.observed = Some((version, done));
+        }
+    }
+}
+
+fn push<T>(ring: &mut VecDeque<T>, one: T) {
+    if ring.len() == KEPT {
+        ring.pop_front();
+    }
+    ring.push_back(one);
+}
+
+fn next(sequence: &AtomicU64) -> u64 {
+    sequence.fetch_add(1, Ordering::SeqCst) + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::judge::{Judge, Key};
+    use super::*;
+
+    const KEY: Key = Key { space: 0, id: 1 };
+    const MS: Moment = 1_000_000;
+
+    fn item(version: u64) -> Seen {
+        Seen::Item { version: Some(version) }
+    }
+
+    /// A write that is acknowledged.
+    fn write(judge: &Judge, kind: WriteKind, at: Moment, version: Option<u64>) {
+        let write = judge.begin_write(KEY, kind, at * MS).expect("no other is in flight");
+        judge.end_write(write, WriteEnd::Acked { version }, (at + 1) * MS);
+    }
+
+    /// A read that is stale.
+    fn stale(judge: &Judge, at: Moment, seen: Seen) -> Staleness {
+        let before = judge.begin_read(KEY);
+        match judge.end_read(KEY, &before, seen, at * MS, (at + 1) * MS) {
+            Verdict::Stale(staleness) => staleness,
+            other => panic!("{seen:?} is stale, not {other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_item_made_anew_is_not_held_against_the_versions_of_its_life_before() {
+        let judge = Judge::new([(10, false)]);
+        write(&judge, WriteKind::Put, 0, Some(5));
+        let staleness = stale(&judge, 10, item(4));
+        let still = |seen| judge.still(KEY, staleness.life, Some(staleness.floor), seen);
+        assert_eq!((still(item(4)), still(item(5)), still(Seen::Missing)), (Still::Stale, Still::Fresh, Still::Fresh));
+
+        let deletion = judge.begin_write(KEY, WriteKind::Delete, 20 * MS).expect("no other is in flight");
+        assert_eq!(still(item(1)), Still::AnotherLife, "it may be deleted and made anew by now");
+        judge.end_write(deletion, WriteEnd::Acked { version: None }, 21 * MS);
+        write(&judge, WriteKind::Put, 30, Some(1));
+        for seen in [item(1), item(4), Seen::Missing] {
+            assert_eq!(still(seen), Still::AnotherLife, "the database counts from 1 again");
+        }
+    }
+
+    #[test]
+    fn what_is_stale_while_it_is_deleted_is_of_the_life_that_ends() {
+        let judge = Judge::new([(10, false)]);
+        write(&judge, WriteKind::Put, 0, Some(5));
+        let deletion = judge.begin_write(KEY, WriteKind::Delete, 2 * MS).expect("no other is in flight");
+        let before = judge.begin_read(KEY);
+        judge.end_write(deletion, WriteEnd::Acked { version: None }, 3 * MS);
+        let Verdict::Stale(staleness) = judge.end_read(KEY, &before, item(4), 2 * MS, 4 * MS) else {
+            panic!("version 5 was acknowledged before the read")
+        };
+        let still = |seen| judge.still(KEY, staleness.life, Some(staleness.floor), seen);
+        let anew = judge.begin_write(KEY, WriteKind::Put, 5 * MS).expect("no other is in flight");
+        assert_eq!(still(item(1)), Still::Unknown, "it may be stored already");
+        judge.end_write(anew, WriteEnd::Acked { version: Some(1) }, 6 * MS);
+        assert_eq!(still(item(1)), Still::AnotherLife);
+    }
+
+    #[test]
+    fn a_late_answer_to_a_write_before_a_deletion_does_not_raise_the_floor_of_the_next_life() {
+        let judge = Judge::new([(10, false)]);
+        write(&judge, WriteKind::Put, 0, Some(5));
+        let begin = |kind| judge.begin_write(KEY, kind, 2 * MS).expect("the database numbers them");
+        let (early, deletion, anew) = (begin(WriteKind::Put), begin(WriteKind::Delete), begin(WriteKind::Put));
+        judge.end_write(anew, WriteEnd::Acked { version: Some(1) }, 3 * MS);
+        judge.end_write(deletion, WriteEnd::Acked { version: None }, 4 * MS);
+        judge.end_write(early, WriteEnd::Acked { version: Some(6) }, 5 * MS);
+        let before = judge.begin_read(KEY);
+        let verdict = judge.end_read(KEY, &before, item(1), 6 * MS, 7 * MS);
+        assert!(matches!(verdict, Verdict::Fresh { .. } | Verdict::NotJudged), "the item is at 1: {verdict:?}");
+    }
+
+    #[test]
+    fn versions_that_the_harness_gives_out_go_on_in_the_next_life() {
+        let judge = Judge::new([(10, true)]);
+        write(&judge, WriteKind::Put, 0, None);
+        write(&judge, WriteKind::Put, 2, None);
+        let staleness = stale(&judge, 10, item(1));
+        write(&judge, WriteKind::Delete, 20, None);
+        write(&judge, WriteKind::Put, 30, None);
+        let still = |seen| judge.still(KEY, staleness.life, Some(staleness.floor), seen);
+        assert_eq!((still(item(1)), still(item(3))), (Still::Stale, Still::Fresh));
+    }
+
+    #[test]
+    fn an_item_that_was_deleted_and_made_anew_is_no_longer_one_that_should_be_gone() {
+        let judge = Judge::new([(10, false)]);
+        write(&judge, WriteKind::Put, 0, Some(5));
+        write(&judge, WriteKind::Delete, 2, None);
+        let staleness = stale(&judge, 10, item(5));
+        let still = |seen| judge.still(KEY, staleness.life, None, seen);
+        assert_eq!((still(item(5)), still(Seen::Missing)), (Still::Stale, Still::Fresh));
+        let anew = judge.begin_write(KEY, WriteKind::Put, 20 * MS).expect("no other is in flight");
+        assert_eq!(still(item(5)), Still::Unknown, "it may be the new one");
+        judge.end_write(anew, WriteEnd::Acked { version: Some(1) }, 21 * MS);
+        assert_eq!(still(item(5)), Still::AnotherLife);
+    }
+}

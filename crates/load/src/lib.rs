@@ -1,0 +1,20 @@
+//! Traffic: when requests arrive, what they ask for, and goose to send them.
+//!
+//! Everything random comes from the scenario's seed: arrival `n` of phase `p` is the same request for the same
+//! keys at the same offset in every run, whichever user sends it.
+
+mod arrivals;
+mod driver;
+mod exchange;
+mod freshness;
+mod keys;
+mod plan;
+mod request;
+pub mod response;
+
+pub use arrivals::*;
+pub use driver::*;
+pub use exchange::*;
+pub use freshness::*;
+pub use keys::*;
+pub use plan::*;

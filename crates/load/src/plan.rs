@@ -1,0 +1,287 @@
+//! What each arrival asks for: the request, its keys, its URL and body.
+
+use std::collections::BTreeMap;
+
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use super::Keys;
+use crate::response::Asked;
+use cacheproof_core::scenario::{Request, Scenario, placeholders};
+
+/// Turns (phase, index) into a request, always the same one for the same seed.
+#[derive(Debug)]
+pub struct TrafficPlan {
+    seed: u64,
+    requests: Vec<PlannedRequest>,
+    /// Cumulative weights, for drawing.
+    weights: Vec<f64>,
+    keys: BTreeMap<String, Keys>,
+}
+
+/// A kind of request with its templates taken apart.
+#[derive(Debug)]
+struct PlannedRequest {
+    path: Template,
+    body: Option<Template>,
+    headers: Vec<(String, Template)>,
+    /// Key space of the user in the headers that answers are held against.
+    owner: Option<String>,
+    /// Key space of the item that the path names, where it names one.
+    item: Option<String>,
+    template: String,
+}
+
+/// One request to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Index into the scenario's requests.
+    pub request: usize,
+    /// Path and query.
+    pub path: String,
+    /// JSON body.
+    pub body: Option<String>,
+    /// Headers with their values.
+    pub headers: Vec<(String, String)>,
+    /// Id of the item that the path names (`None` for lists and creates), and the user it is sent as.
+    pub asked: Asked,
+}
+
+/// Streams of the seed: arrivals use the phase's number, these lie beyond any.
+const KEYS_STREAM: u64 = 1 << 32;
+const CALLS_STREAM: u64 = 1 << 33;
+
+impl TrafficPlan {
+    /// For a checked scenario: every placeholder has its key space.
+    pub fn new(scenario: &Scenario) -> Self {
+        let keys = scenario
+            .data
+            .iter()
+            .zip(KEYS_STREAM..)
+            .map(|((name, size), stream)| {
+                (name.clone(), Keys::new(*size, scenario.traffic.popularity, scenario.seed, stream))
+            })
+            .collect();
+        let mut sum = 0.0;
+        let weights = scenario
+            .traffic
+            .requests
+            .iter()
+            .map(|request| {
+                sum += request.weight;
+                sum
+            })
+            .collect();
+        let requests = scenario.traffic.requests.iter().map(|request| plan_request(request, scenario)).collect();
+        Self { seed: scenario.seed, requests, weights, keys }
+    }
+
+    /// Request `index` of a phase.
+    pub fn call(&self, phase: usize, index: u64) -> Call {
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed ^ index.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        random.set_stream(CALLS_STREAM + phase as u64);
+        let total = self.weights.last().copied().unwrap_or(0.0);
+        let point = random.random_range(0.0..total.max(f64::MIN_POSITIVE));
+        let request = self.weights.partition_point(|weight| *weight <= point).min(self.requests.len() - 1);
+        self.fill(request, BTreeMap::new(), &mut random)
+    }
+
+    /// The same request for another item: the `shift`th behind its own, the first behind the last.
+    pub fn shifted(&self, phase: usize, index: u64, shift: u64) -> Call {
+        let call = self.call(phase, index);
+        let Some((item, keys)) = call.asked.item.zip(self.items(call.request)) else { return call };
+        self.of_item(call.request, (item - 1 + shift) % keys + 1)
+    }
+
+    /// A request of this kind for this item.
+    pub fn of_item(&self, request: usize, id: u64) -> Call {
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed ^ id.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let item = self.requests[request].item.iter().map(|space| (space.clone(), id)).collect();
+        self.fill(request, item, &mut random)
+    }
+
+    /// How many items the path of this kind of request can name.
+    pub fn items(&self, request: usize) -> Option<u64> {
+        Some(self.keys.get(self.requests[request].item.as_ref()?)?.size())
+    }
+
+    fn fill(&self, request: usize, mut drawn: BTreeMap<String, u64>, random: &mut ChaCha8Rng) -> Call {
+        let planned = &self.requests[request];
+        let path = planned.path.fill(&self.keys, &mut drawn, random);
+        let body = planned.body.as_ref().map(|body| body.fill(&self.keys, &mut drawn, random));
+        let mut header =
+            |(name, value): &(String, Template)| (name.clone(), value.fill(&self.keys, &mut drawn, random));
+        let headers = planned.headers.iter().map(&mut header).collect();
+        let id = |space: &Option<String>| drawn.get(space.as_ref()?).copied();
+        let asked = Asked { item: id(&planned.item), owner: id(&planned.owner) };
+        Call { request, path, body, headers, asked }
+    }
+
+    /// One request of this kind for item 1 of every key space: to look at the app before the load begins.
+    pub fn first_call(&self, request: usize) -> Call {
+        let drawn = self.keys.keys().map(|space| (space.clone(), 1)).collect();
+        self.fill(request, drawn, &mut ChaCha8Rng::seed_from_u64(self.seed))
+    }
+
+    /// The path template, without its query, by which writes and reads of one item find each other.
+    pub fn template(&self, request: usize) -> &str {
+        &self.requests[request].template
+    }
+}
+
+fn plan_request(request: &Request, scenario: &Scenario) -> PlannedRequest {
+    let path = Template::of(&request.path, scenario);
+    let template = request.template().to_owned();
+    let item = request.item_key().and_then(|name| Some(scenario.key_space(name)?.0.to_owned()));
+    let headers = request.headers.iter().map(|(name, value)| (name.clone(), Template::of(value, scenario))).collect();
+    let owner = request.owner.as_ref().and_then(|_| request.owner_key());
+    let owner = owner.and_then(|key| Some(scenario.key_space(key)?.0.to_owned()));
+    let body = request.body.as_ref().map(|body| Template::of(body, scenario));
+    PlannedRequest { path, body, headers, owner, item, template }
+}
+
+/// Text with placeholders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Template(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Key(String),
+    Random,
+}
+
+impl Template {
+    fn of(text: &str, scenario: &Scenario) -> Self {
+        let mut parts = Vec::new();
+        let mut done = 0;
+        for place in placeholders(text) {
+            let name = &text[place.start + 1..place.end - 1];
+            let part = match scenario.key_space(name) {
+                Some((space, _)) => Part::Key(space.to_owned()),
+                None if name == "random" => Part::Random,
+                None => continue,
+            };
+            parts.extend([Part::Text(text[done..place.start].to_owned()), part]);
+            done = place.end;
+        }
+        parts.push(Part::Text(text[done..].to_owned()));
+        Self(parts)
+    }
+
+    /// A key space gives one id a request: path and body speak of the same item.
+    fn fill(
+        &self,
+        keys: &BTreeMap<String, Keys>,
+        drawn: &mut BTreeMap<String, u64>,
+        random: &mut ChaCha8Rng,
+    ) -> String {
+        let mut text = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(plain) => text.push_str(plain),
+                Part::Random => {
+                    let word: u64 = random.random();
+                    text.push_str(&format!("{word:016x}"));
+                }
+                Part::Key(space) => {
+                    let id = match drawn.get(space) {
+                        Some(id) => *id,
+                        None => keys.get(space).map_or(1, |keys| keys.draw(random)),
+                    };
+                    drawn.insert(space.clone(), id);
+                    text.push_str(&id.to_string());
+                }
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> (Scenario, TrafficPlan) {
+        let scenario = cacheproof_core::scenario::parse(
+            "test.toml",
+            r#"
+title = "plan"
+seed = 31
+[target]
+kind = "http"
+url = "http://127.0.0.1:1"
+identity = "id"
+version = "version"
+[data]
+posts = 50
+pages = 5
+[traffic]
+rate = "10/s"
+[[traffic.request]]
+name = "read"
+get = "/posts/{post}"
+weight = 80
+[[traffic.request]]
+name = "list"
+get = "/posts?page={page}"
+weight = 10
+[[traffic.request]]
+name = "update"
+put = "/posts/{post}?by={post}"
+body = '{"title": "{random}", "post": {post}}'
+weight = 10
+[[phase]]
+name = "steady"
+lasts = "1s"
+"#,
+        )
+        .unwrap();
+        let plan = TrafficPlan::new(&scenario);
+        (scenario, plan)
+    }
+
+    #[test]
+    fn the_same_arrival_is_the_same_call_in_every_run() {
+        let ((_, one), (_, two)) = (plan(), plan());
+        for index in 0..500 {
+            assert_eq!(one.call(0, index), two.call(0, index));
+        }
+        assert!((0..50).any(|index| one.call(0, index) != one.call(1, index)), "phases differ");
+    }
+
+    #[test]
+    fn requests_come_by_their_weights_and_speak_of_one_item() {
+        let (_, plan) = plan();
+        let calls: Vec<Call> = (0..20_000).map(|index| plan.call(0, index)).collect();
+        for (request, share) in [(0, 0.8), (1, 0.1), (2, 0.1)] {
+            let seen = calls.iter().filter(|call| call.request == request).count() as f64 / 20_000.0;
+            assert!((seen - share).abs() < 0.02, "request {request}: {seen}");
+        }
+        let list = calls.iter().find(|call| call.request == 1).unwrap();
+        assert_eq!(list.asked.item, None, "a page is no item: {list:?}");
+        let update = calls.iter().find(|call| call.request == 2).unwrap();
+        let id = update.asked.item.unwrap();
+        assert_eq!(update.path, format!("/posts/{id}?by={id}"));
+        let body: serde_json::Value = serde_json::from_str(update.body.as_ref().unwrap()).unwrap();
+        assert_eq!(body["post"], id);
+    }
+
+    #[test]
+    fn a_write_and_a_read_of_one_item_find_each_other() {
+        let (_, plan) = plan();
+        assert_eq!(plan.template(0), plan.template(2));
+    }
+
+    #[test]
+    fn a_write_that_has_to_go_elsewhere_goes_to_the_next_item_behind_the_last_to_the_first() {
+        let (_, plan) = plan();
+        let (index, update) =
+            (0..).map(|index| (index, plan.call(0, index))).find(|(_, call)| call.request == 2).unwrap();
+        let id = update.asked.item.unwrap();
+        let other = plan.shifted(0, index, 51 - id);
+        assert_eq!(other.path, "/posts/1?by=1", "from {id}");
+        assert_eq!(other, plan.shifted(0, index, 51 - id), "always the same");
+        assert_eq!(other.request, 2);
+    }
+}

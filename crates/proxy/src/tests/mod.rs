@@ -1,0 +1,154 @@
+//! The proxy on real sockets: what the two ends of a connection see of each fault.
+
+mod breaking;
+mod passing;
+mod shaping;
+mod upstream;
+mod whom;
+
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::{Injected, Proxy};
+use cacheproof_core::scenario::{Direction, LinkFault, LinkFaultKind, Reach};
+
+/// Long enough for the slowest machine: nothing that should come takes longer.
+const LONG: Duration = Duration::from_secs(20);
+/// How long is waited for what should not come.
+const SHORT: Duration = Duration::from_millis(60);
+
+/// A server that the test plays itself, and a proxy before it.
+struct Bench {
+    server: TcpListener,
+    proxy: Proxy,
+}
+
+/// A connection through the proxy, seen from both ends.
+struct Pair {
+    client: TcpStream,
+    server: TcpStream,
+}
+
+fn ready(stream: TcpStream) -> TcpStream {
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::seeded(1)
+    }
+
+    fn seeded(seed: u64) -> Self {
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let proxy = Proxy::start(None, server.local_addr().unwrap(), seed).unwrap();
+        Self { server, proxy }
+    }
+
+    fn try_connect(&self) -> io::Result<TcpStream> {
+        TcpStream::connect(self.proxy.address()).map(ready)
+    }
+
+    fn connect(&self) -> TcpStream {
+        self.try_connect().unwrap()
+    }
+
+    /// An open connection over which both ends have heard from each other.
+    fn pair(&self) -> Pair {
+        let mut client = self.connect();
+        client.write_all(b"hello").unwrap();
+        let mut server = self.accept();
+        assert_eq!(receive(&mut server, 5), b"hello");
+        let mut pair = Pair { client, server };
+        pair.check();
+        pair
+    }
+
+    /// The server's end of a connection whose client has sent something. The proxy's questions whether the server still accepts end at once.
+    fn accept(&self) -> TcpStream {
+        loop {
+            let server = ready(self.server.accept().unwrap().0);
+            if server.peek(&mut [0]).unwrap() > 0 {
+                return server;
+            }
+        }
+    }
+
+    fn inject(&self, kind: LinkFaultKind) -> Injected {
+        self.proxy.inject(&fault(kind), None)
+    }
+
+    /// Until the proxy has as many open connections.
+    fn wait_for_open(&self, count: u64) {
+        until("connections to be closed", || self.proxy.stats().open == count);
+    }
+}
+
+impl Pair {
+    fn check(&mut self) {
+        assert_passes(&mut self.client, &mut self.server, b"to the server");
+        assert_passes(&mut self.server, &mut self.client, b"to the client");
+    }
+}
+
+/// A fault in both directions, on all connections.
+fn fault(kind: LinkFaultKind) -> LinkFault {
+    LinkFault { kind, direction: Direction::Both, share: 1.0, reach: Reach::All }
+}
+
+fn latency(delay: u64, jitter: u64) -> LinkFaultKind {
+    LinkFaultKind::Latency { delay: Duration::from_millis(delay), jitter: Duration::from_millis(jitter) }
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn receive(from: &mut TcpStream, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    from.read_exact(&mut bytes).unwrap();
+    bytes
+}
+
+fn assert_passes(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
+    from.write_all(bytes).unwrap();
+    assert_eq!(receive(to, bytes.len()), bytes);
+}
+
+/// Nothing comes, and nothing is closed.
+fn assert_silent(stream: &mut TcpStream) {
+    stream.set_read_timeout(Some(SHORT)).unwrap();
+    let read = stream.read(&mut [0; 16]);
+    assert_eq!(read.unwrap_err().kind(), ErrorKind::WouldBlock);
+    stream.set_read_timeout(Some(LONG)).unwrap();
+}
+
+/// The peer is seen to have closed in order.
+fn assert_end(stream: &mut TcpStream) {
+    assert_eq!(stream.read(&mut [0; 16]).unwrap(), 0);
+}
+
+/// The connection is seen to have been reset.
+fn assert_reset(stream: &mut TcpStream) {
+    assert_eq!(stream.read(&mut [0; 16]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+fn assert_refused(connected: io::Result<TcpStream>) {
+    assert_eq!(connected.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+}
+
+/// Closes with RST.
+fn reset(stream: TcpStream) {
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+/// An address where nobody listens.
+fn nobody() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}

@@ -1,0 +1,63 @@
+//! Memory that Redis used, beside what it may use.
+
+use cacheproof_core::numbers;
+use cacheproof_core::observe::Measurements;
+
+use super::axis::Axis;
+use super::ink::Role;
+use super::plot::{Layer, Plot, Shape};
+use super::timeline::Timeline;
+
+pub(super) fn plot(seen: &Measurements, timeline: &Timeline) -> Option<Plot> {
+    let mut runs: Vec<Vec<(f64, f64)>> = Vec::new();
+    let (mut high, mut limit, mut joined) = (0.0f64, 0, false);
+    let every = (seen.samples.len() / 300).max(1);
+    for (index, (at, sample)) in seen.samples.iter().enumerate() {
+        let Some(redis) = &sample.redis else {
+            joined = false;
+            continue;
+        };
+        limit = limit.max(redis.max_memory);
+        high = high.max(redis.memory as f64);
+        if *at < timeline.from || *at > timeline.to || (joined && index % every != 0) {
+            continue;
+        }
+        if !joined {
+            runs.push(Vec::new());
+            joined = true;
+        }
+        if let Some(run) = runs.last_mut() {
+            run.push((*at, redis.memory as f64));
+        }
+    }
+    if runs.is_empty() {
+        return None;
+    }
+    let used = Layer { name: "used".to_owned(), role: Role::Cached, shape: Shape::Line { dash: (1, 0), runs } };
+    let mut layers = vec![used];
+    let mut about = format!("Memory that Redis used, at most {}", numbers::bytes(high));
+    if limit > 0 {
+        about += &format!(" of {}", numbers::bytes(limit as f64));
+        // A limit far above what is used would press the line to the floor.
+        if limit as f64 <= high * 4.0 {
+            high = high.max(limit as f64);
+            let ends = vec![(timeline.from, limit as f64), (timeline.to, limit as f64)];
+            let shape = Shape::Line { dash: (3, 4), runs: vec![ends] };
+            layers.push(Layer { name: "maxmemory".to_owned(), role: Role::Error, shape });
+        }
+    }
+    let title = match limit {
+        0 => "Redis memory".to_owned(),
+        limit => format!("Redis memory (maxmemory {})", numbers::bytes(limit as f64)),
+    };
+    Some(Plot {
+        file: "redis-memory",
+        title,
+        about: about + ".",
+        x_means: "seconds since the run began",
+        x: Axis::seconds(timeline.from, timeline.to),
+        y: Axis::bytes(high),
+        timeline: Some(timeline.clone()),
+        layers,
+    })
+}

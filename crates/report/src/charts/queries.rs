@@ -1,0 +1,58 @@
+//! Queries that the database executed a second.
+
+use cacheproof_core::numbers;
+use cacheproof_core::observe::Measurements;
+
+use super::axis::Axis;
+use super::ink::Role;
+use super::plot::{Layer, Plot, Shape};
+use super::timeline::{Bin, Timeline, runs};
+
+pub(super) fn plot(seen: &Measurements, timeline: &Timeline) -> Option<Plot> {
+    let exact = seen.samples.iter().filter_map(|(_, sample)| sample.postgres.as_ref()).any(|sample| sample.exact);
+    // Transactions are no queries: where both were counted, only the queries are drawn.
+    let readings: Vec<(f64, u64)> = seen
+        .samples
+        .iter()
+        .filter_map(|(at, sample)| sample.postgres.as_ref().map(|postgres| (*at - postgres.age, postgres)))
+        .filter(|(_, postgres)| postgres.exact == exact)
+        .map(|(at, postgres)| (at, postgres.queries))
+        .collect();
+    let mut rates: Vec<(Bin, f64)> = Vec::new();
+    // Readings stand closer than a second at phase boundaries; those are put together, or rates would jump.
+    let mut last: Option<(f64, u64)> = None;
+    let each = (readings.len() / 300).max(1) as f64 * 0.5;
+    for (at, queries) in readings {
+        let Some((before, count)) = last else {
+            last = Some((at, queries));
+            continue;
+        };
+        if queries >= count && at - before < each {
+            continue;
+        }
+        // A server that was started anew counts from 0: that second is not known.
+        if queries >= count && at - before < 30.0 * each && before >= timeline.from - each && at <= timeline.to + each {
+            let bin = Bin { from: before, to: at, ..Bin::default() };
+            rates.push((bin, (queries - count) as f64 / (at - before)));
+        }
+        last = Some((at, queries));
+    }
+    let high = rates.iter().map(|(_, rate)| *rate).reduce(f64::max)?;
+    let spans: Vec<Bin> = rates.iter().map(|(bin, _)| bin.clone()).collect();
+    let rate = |bin: &Bin| rates.iter().find(|(other, _)| other.from == bin.from).map(|(_, rate)| *rate);
+    let what = if exact { "queries" } else { "transactions" };
+    Some(Plot {
+        file: "database-queries",
+        title: format!("Database: {what} a second"),
+        about: format!("{what} that Postgres executed for the app, at most {}.", numbers::rate(high)),
+        x_means: "seconds since the run began",
+        x: Axis::seconds(timeline.from, timeline.to),
+        y: Axis::linear(high, numbers::rate),
+        timeline: Some(timeline.clone()),
+        layers: vec![Layer {
+            name: what.to_owned(),
+            role: Role::StaleServed,
+            shape: Shape::Line { dash: (1, 0), runs: runs(&spans, rate) },
+        }],
+    })
+}

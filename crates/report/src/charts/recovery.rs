@@ -1,0 +1,109 @@
+//! How the hit rate came back after each fault that emptied the cache, beside what a cold cache allows.
+
+use cacheproof_core::numbers;
+use cacheproof_core::observe::{Beat, Measurements};
+use cacheproof_core::scenario::{Path, Scenario};
+use cacheproof_verdict::{FaultOutcome, Refill};
+
+use super::super::text::one_line;
+use super::axis::Axis;
+use super::ink::Role;
+use super::plot::{Layer, Plot, Shape};
+
+/// More lines than these can't be told apart.
+const MOST: usize = 5;
+/// A point is of so many reads, or of two seconds.
+const READS: u64 = 200;
+const LONGEST: f64 = 2.0;
+/// A share of fewer reads is no point.
+const FEWEST: u64 = 20;
+
+/// Colour and dash of each line: told apart also without colour.
+const LOOKS: [(Role, (i32, i32)); MOST] = [
+    (Role::Cached, (1, 0)),
+    (Role::Hit, (9, 3)),
+    (Role::Wrong, (5, 3)),
+    (Role::StaleServed, (2, 3)),
+    (Role::Uncached, (12, 5)),
+];
+
+pub(super) fn plot(scenario: &Scenario, seen: &Measurements, faults: &[FaultOutcome]) -> Option<Plot> {
+    let beats = seen.beats(scenario, Path::Cached);
+    let mut layers = Vec::new();
+    let mut curves: Vec<&Refill> = Vec::new();
+    let mut longest = 0.0f64;
+    let mut words = Vec::new();
+    for (index, fault) in faults.iter().enumerate() {
+        let Some(hit_rate) = fault.hit_rate.as_ref().filter(|hit_rate| hit_rate.emptied) else { continue };
+        let Some(base) = fault.over else { continue };
+        let points = points(&beats, base, fault.watched_to);
+        let Some((role, dash)) = LOOKS.get(layers.len()).copied().filter(|_| points.len() > 1) else { continue };
+        longest = longest.max(points.last().map_or(0.0, |(at, _)| *at));
+        let what = one_line(&fault.window.what, 24);
+        let name = if faults.len() > 1 { format!("{} {what}", index + 1) } else { format!("after {what}") };
+        if let (Some(took), Some(bound)) = (hit_rate.back.seconds(), hit_rate.bound) {
+            words.push(format!(
+                "after {what} back at {} in {}, a cold cache at best in {}",
+                numbers::share(hit_rate.target),
+                numbers::time(took),
+                numbers::time(bound)
+            ));
+        }
+        layers.push(Layer { name, role, shape: Shape::Line { dash, runs: vec![points] } });
+        if let Some(refill) = &hit_rate.refill
+            && !curves.contains(&refill)
+        {
+            curves.push(refill);
+        }
+    }
+    if layers.is_empty() {
+        return None;
+    }
+    let runs = curves
+        .into_iter()
+        .map(|curve| {
+            let at = |index: i32| longest * (f64::from(index) / 60.0).powi(2);
+            (0..=60).map(|index| (at(index), curve.hit_rate(at(index)))).collect()
+        })
+        .collect::<Vec<Vec<(f64, f64)>>>();
+    if !runs.is_empty() {
+        let shape = Shape::Line { dash: (4, 4), runs };
+        layers.push(Layer { name: "a cold cache, at best".to_owned(), role: Role::Muted, shape });
+    }
+    let words = if words.is_empty() { String::new() } else { format!(": {}", words.join("; ")) };
+    Some(Plot {
+        file: "hit-rate-recovery",
+        title: "Hit rate after the cache was emptied".to_owned(),
+        about: format!(
+            "Hit rate by the time since the fault was undone{words}. Dashed: 1 − e^(−λτ), summed over the keys."
+        ),
+        x_means: "seconds since the fault was undone (or injected, where it undoes itself)",
+        x: Axis::seconds(0.0, longest),
+        y: Axis::shares(),
+        timeline: None,
+        layers,
+    })
+}
+
+/// Hit rates of some 200 reads each, by the time since `base`.
+fn points(beats: &[Beat], base: f64, to: f64) -> Vec<(f64, f64)> {
+    let mut points = Vec::new();
+    let mut open: Option<Beat> = None;
+    for beat in beats.iter().filter(|beat| beat.from >= base && beat.to <= to + 1e-9) {
+        let step = match &mut open {
+            Some(step) => {
+                step.join(beat);
+                *step
+            }
+            None => *open.insert(*beat),
+        };
+        let reads = step.hits + step.misses;
+        if reads >= READS || step.seconds() >= LONGEST {
+            if reads >= FEWEST {
+                points.push((f64::midpoint(step.from, step.to) - base, step.hits as f64 / reads as f64));
+            }
+            open = None;
+        }
+    }
+    points
+}

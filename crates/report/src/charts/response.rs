@@ -1,0 +1,45 @@
+//! P95 of response time over time.
+
+use cacheproof_core::numbers;
+use cacheproof_core::scenario::Path;
+
+use super::axis::Axis;
+use super::look;
+use super::plot::{Layer, Plot, Shape};
+use super::timeline::{Bin, Timeline, runs};
+
+pub(super) fn plot(timeline: &Timeline, bins: &[Bin]) -> Option<Plot> {
+    let p95 = |bin: &Bin, path: Path| {
+        let nanoseconds = bin.paths.get(&path)?.p95?;
+        Some(nanoseconds.max(1_000) as f64 / 1e9)
+    };
+    let values = || bins.iter().flat_map(|bin| [p95(bin, Path::Uncached), p95(bin, Path::Cached)]).flatten();
+    let (low, high) = (values().reduce(f64::min)?, values().reduce(f64::max)?);
+    let layers = [Path::Uncached, Path::Cached]
+        .into_iter()
+        .map(|path| {
+            let (role, dash) = look(path);
+            let runs = runs(bins, |bin| p95(bin, path).map(f64::log10));
+            Layer { name: path.as_str().to_owned(), role, shape: Shape::Line { dash, runs } }
+        })
+        .filter(|layer| matches!(&layer.shape, Shape::Line { runs, .. } if !runs.is_empty()))
+        .collect();
+    let together = match bins.iter().map(|bin| bin.windows).max() {
+        Some(windows @ 2..) => format!(" Each point is the slowest of {windows} seconds."),
+        _ => String::new(),
+    };
+    Some(Plot {
+        file: "response-p95",
+        title: "Response time, P95 of each second (log scale)".to_owned(),
+        about: format!(
+            "P95 of the response time over the run, between {} and {}.{together}",
+            numbers::time(low),
+            numbers::time(high)
+        ),
+        x_means: "seconds since the run began",
+        x: Axis::seconds(timeline.from, timeline.to),
+        y: Axis::log(low, high, numbers::time),
+        timeline: Some(timeline.clone()),
+        layers,
+    })
+}

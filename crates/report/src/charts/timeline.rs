@@ -1,0 +1,272 @@
+//! What stands above every figure over time, and the second-by-second numbers that they draw.
+
+use std::collections::BTreeMap;
+
+use cacheproof_core::observe::{Measurements, Outcome};
+use cacheproof_core::scenario::{Path, Scenario};
+use cacheproof_verdict::FaultOutcome;
+
+use super::super::text::one_line;
+
+/// Phases and faults with their times in seconds.
+#[derive(Clone, Debug)]
+pub(crate) struct Timeline {
+    pub from: f64,
+    pub to: f64,
+    pub phases: Vec<Band>,
+    pub faults: Vec<Shade>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Band {
+    pub name: String,
+    pub path: Path,
+    pub from: f64,
+    pub to: f64,
+}
+
+/// A fault on the timeline: its marks, and the lane above the plot that it stands in.
+#[derive(Clone, Debug)]
+pub(crate) struct Shade {
+    /// Its number in the table of faults, from 1.
+    pub number: usize,
+    pub what: String,
+    /// When it was injected.
+    pub from: f64,
+    pub seen: Option<f64>,
+    pub undone: Option<f64>,
+    /// When the service was back, where it had been gone.
+    pub recovered: Option<f64>,
+    /// Until when it is shaded: the undo, or the run's end.
+    pub to: f64,
+    /// Which lane, from the top.
+    pub lane: usize,
+}
+
+impl Shade {
+    /// The last of its marks.
+    pub fn end(&self) -> f64 {
+        self.recovered.unwrap_or(self.to).max(self.to)
+    }
+}
+
+/// More faults at once than these share lanes.
+const LANES: usize = 6;
+/// Share of the timeline that two faults in one lane must be apart, so that their marks are told apart.
+const APART: f64 = 0.012;
+/// What a letter and the marks beside a label take of it, roughly.
+const LETTER: f64 = 0.0125;
+const MARKS: f64 = 0.033;
+/// Longer names get no more room than this, in letters.
+const ROOM: usize = 16;
+/// With more faults than these, their names would be cut to nothing: numbers alone stand in the lanes.
+const NAMED: usize = 8;
+
+/// Gives each fault the first lane that is free when it begins and leaves the label of the one before its room; or
+/// else one that leaves room for the marks, or the one that is free soonest.
+fn into_lanes(faults: &mut [Shade], length: f64) {
+    let mut ends = [(f64::NEG_INFINITY, 0.0); LANES];
+    let numbered = faults.len() > NAMED;
+    for fault in faults {
+        let free = |gap: fn(f64) -> f64| ends.iter().position(|(end, room)| *end + length * gap(*room) <= fault.from);
+        let soonest = || (0..LANES).min_by(|a, b| ends[*a].0.total_cmp(&ends[*b].0));
+        fault.lane = free(|room| room).or_else(|| free(|_| APART)).or_else(soonest).unwrap_or(0);
+        let number = fault.number.to_string().len();
+        let letters = if numbered { number } else { (number + 1 + fault.what.chars().count()).min(ROOM) };
+        let end = &mut ends[fault.lane];
+        *end = (end.0.max(fault.end()), MARKS + LETTER * letters as f64);
+    }
+}
+
+impl Timeline {
+    /// `None` where no phase ever began.
+    pub fn of(scenario: &Scenario, seen: &Measurements, outcomes: &[FaultOutcome]) -> Option<Self> {
+        let phases: Vec<Band> = seen
+            .phases
+            .iter()
+            .filter_map(|(index, span)| {
+                let phase = scenario.phases.get(*index)?;
+                let to = span.to.unwrap_or(seen.last_at);
+                Some(Band { name: one_line(&phase.name, 60), path: phase.path, from: span.from, to })
+            })
+            .collect();
+        let from = phases.iter().map(|phase| phase.from).reduce(f64::min)?;
+        let to = phases.iter().map(|phase| phase.to).reduce(f64::max)?;
+        let mut faults: Vec<Shade> = outcomes
+            .iter()
+            .enumerate()
+            .map(|(index, outcome)| {
+                let window = &outcome.window;
+                let until = match window.undone {
+                    Some(undone) => undone,
+                    // Over as soon as it was done: it lasts until it was seen.
+                    None if outcome.over.is_some() => window.seen.unwrap_or(window.from),
+                    None => seen.last_at,
+                };
+                Shade {
+                    number: index + 1,
+                    what: one_line(&window.what, 40),
+                    from: window.from,
+                    seen: window.seen,
+                    undone: window.undone,
+                    recovered: outcome.recovered_at().filter(|_| outcome.noticed.is_some()),
+                    to: until.min(to),
+                    lane: 0,
+                }
+            })
+            .collect();
+        into_lanes(&mut faults, to - from);
+        Some(Self { from, to, phases, faults })
+    }
+
+    /// Whether there are too many faults for their names to stand in the lanes.
+    pub fn numbered(&self) -> bool {
+        self.faults.len() > NAMED
+    }
+
+    /// How many lanes its faults take.
+    pub fn lanes(&self) -> usize {
+        self.faults.iter().map(|fault| fault.lane + 1).max().unwrap_or(0)
+    }
+
+    /// Seconds of a stretch of time that belong to phases of a path.
+    fn seconds_of(&self, path: Path, from: f64, to: f64) -> f64 {
+        let overlap = |phase: &Band| (phase.to.min(to) - phase.from.max(from)).max(0.0);
+        self.phases.iter().filter(|phase| phase.path == path).map(overlap).sum()
+    }
+}
+
+/// More points than pixels help nobody: a long run's seconds are put together to at most this many.
+const BINS: usize = 300;
+
+/// What came in during a stretch of time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bin {
+    pub from: f64,
+    pub to: f64,
+    /// How long answers were counted: longer than from `from` to `to` where that went on after the last phase.
+    pub counted: f64,
+    /// How many windows are put together in it.
+    pub windows: usize,
+    pub outcomes: BTreeMap<Outcome, u64>,
+    pub paths: BTreeMap<Path, PathBin>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PathBin {
+    /// P95 of its slowest second, nanoseconds: percentiles can't be put together, and this one hides nothing.
+    pub p95: Option<u64>,
+    pub answered: u64,
+    pub hits: u64,
+    pub misses: u64,
+    /// How much of the bin belongs to phases of this path.
+    pub seconds: f64,
+}
+
+impl Bin {
+    pub fn middle(&self) -> f64 {
+        f64::midpoint(self.from, self.to)
+    }
+
+    pub fn seconds(&self) -> f64 {
+        self.to - self.from
+    }
+}
+
+/// Share of a bin's usual length, in seconds a window, that it must have to be drawn.
+const WHOLE_ENOUGH: f64 = 0.5;
+
+/// The run in bins of equal numbers of seconds, in order of time.
+pub(crate) fn bins(scenario: &Scenario, seen: &Measurements, timeline: &Timeline) -> Vec<Bin> {
+    let each = seen.windows.len().div_ceil(BINS).max(1);
+    let mut bins: Vec<Bin> = Vec::new();
+    for chunk in seen.windows.chunks(each) {
+        let mut bin = Bin::default();
+        let windows = || chunk.iter().map(|(at, window)| (at - window.seconds, *at));
+        bin.from = windows().map(|(from, _)| from).fold(f64::INFINITY, f64::min).max(0.0);
+        bin.to = windows().map(|(_, to)| to).fold(0.0, f64::max);
+        // Windows and clock may be a millisecond apart; bins must not overlap.
+        if let Some(before) = bins.last()
+            && (bin.from - before.to).abs() < 0.05
+        {
+            bin.from = before.to;
+        }
+        bin.windows = chunk.len();
+        bin.counted = bin.to - bin.from;
+        // What comes in after the last phase is late; the line ends where the timeline does.
+        bin.to = bin.to.min(timeline.to);
+        for path in [Path::Cached, Path::Uncached] {
+            let seconds = timeline.seconds_of(path, bin.from, bin.to);
+            if seconds > 0.0 {
+                bin.paths.insert(path, PathBin { seconds, ..PathBin::default() });
+            }
+        }
+        for (path, response) in chunk.iter().flat_map(|(_, window)| &window.response) {
+            let p95 = &mut bin.paths.entry(*path).or_default().p95;
+            *p95 = (*p95).max((response.count > 0).then_some(response.p95));
+        }
+        for (key, count) in chunk.iter().flat_map(|(_, window)| &window.counts) {
+            *bin.outcomes.entry(key.outcome).or_default() += count;
+            let path = bin.paths.entry(key.path).or_default();
+            path.answered += if key.outcome == Outcome::Error { 0 } else { *count };
+            if scenario.traffic.requests.get(key.request).is_some_and(|request| request.cacheable) {
+                path.hits += if key.outcome == Outcome::Hit { *count } else { 0 };
+                path.misses += if key.outcome == Outcome::Miss { *count } else { 0 };
+            }
+        }
+        // A fragment of a second, as the last window is, has too few answers for a point beside whole seconds.
+        if bin.to - bin.from >= WHOLE_ENOUGH * each as f64 || bins.is_empty() && bin.to > bin.from {
+            bins.push(bin);
+        }
+    }
+    bins
+}
+
+/// Points in runs: a bin without a value, or a hole between two bins, breaks the line.
+pub(crate) fn runs(bins: &[Bin], value: impl Fn(&Bin) -> Option<f64>) -> Vec<Vec<(f64, f64)>> {
+    let mut runs: Vec<Vec<(f64, f64)>> = Vec::new();
+    let mut end = None;
+    for bin in bins {
+        match value(bin) {
+            Some(value) => {
+                let joined = end.is_some_and(|end: f64| bin.from - end < bin.seconds() * 0.5);
+                if !joined || runs.is_empty() {
+                    runs.push(Vec::new());
+                }
+                if let Some(run) = runs.last_mut() {
+                    run.push((bin.middle(), value));
+                }
+                end = Some(bin.to);
+            }
+            None => end = None,
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_at_once_stand_in_lanes_of_their_own_and_later_ones_in_the_first_again() {
+        let fault = |from: f64, to: f64| Shade {
+            number: 1,
+            what: String::new(),
+            from,
+            seen: None,
+            undone: Some(to),
+            recovered: None,
+            to,
+            lane: 0,
+        };
+        let mut faults = [fault(10.0, 20.0), fault(12.0, 18.0), fault(15.0, 40.0), fault(27.0, 30.0)];
+        into_lanes(&mut faults, 100.0);
+        assert_eq!(faults.map(|fault| fault.lane), [0, 1, 2, 0]);
+        // Many, one after another: each is so far from the one before in its lane that its number fits between.
+        let mut many: Vec<Shade> = (0..40).map(|at| fault(f64::from(at) * 25.0, f64::from(at) * 25.0 + 10.0)).collect();
+        into_lanes(&mut many, 1_000.0);
+        assert!(many.iter().all(|fault| fault.lane < 3), "{many:?}");
+        assert!(many.windows(2).all(|pair| pair[0].lane != pair[1].lane), "{many:?}");
+    }
+}

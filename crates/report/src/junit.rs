@@ -1,0 +1,104 @@
+//! junit.xml: one suite a run, one case a rule. Names stay the same from run to run, so that a CI system can
+//! follow a rule through time; the numbers stand in messages and output.
+
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
+
+use cacheproof_verdict::{CriterionResult, Ruling};
+
+use super::text::one_line;
+use super::{ReportError, View};
+
+pub(super) fn report(view: &View<'_>) -> Result<Vec<u8>, ReportError> {
+    let title = one_line(&view.scenario.title, 200);
+    let mut suite = TestSuite::new(format!("cacheproof: {title}"));
+    suite.set_time(Duration::from_millis((view.seen.last_at * 1e3).round() as u64));
+    suite.add_properties(properties(view).map(|(name, value)| Property::new(name, one_line(&value, 500))));
+    for criterion in &view.verdict.criteria {
+        suite.add_test_cases(cases(criterion));
+    }
+    suite.add_test_case(validity(view));
+    let mut report = Report::new("cacheproof");
+    report.add_test_suite(suite);
+    let mut text = report.to_string().map_err(|error| ReportError::Draw(format!("junit.xml: {error}")))?.into_bytes();
+    if text.last() != Some(&b'\n') {
+        text.push(b'\n');
+    }
+    Ok(text)
+}
+
+fn properties(view: &View<'_>) -> impl Iterator<Item = (&'static str, String)> {
+    let mut all = vec![
+        ("verdict", view.verdict.ruling.as_str().to_owned()),
+        ("summary", view.verdict.summary.clone()),
+        ("seed", view.scenario.seed.to_string()),
+    ];
+    if let Some(start) = &view.seen.start {
+        all.extend([
+            ("run", start.run_id.clone()),
+            ("scenario", start.scenario_name.clone()),
+            ("started_at", start.started_at.clone()),
+            ("cacheproof", start.cacheproof.clone()),
+            ("git", start.git.clone()),
+            ("command", start.command.clone()),
+            ("host", format!("{}, {} cores, {}", start.host.cpu, start.host.cores, start.host.kernel)),
+        ]);
+    }
+    if let Some(stack) = &view.seen.stack {
+        for (name, server) in [("redis", &stack.redis), ("postgres", &stack.postgres)] {
+            if let Some(server) = server {
+                all.push((name, format!("{} ({})", server.version, server.provider)));
+            }
+        }
+    }
+    all.into_iter().filter(|(_, value)| !value.is_empty())
+}
+
+fn cases(criterion: &CriterionResult) -> Vec<TestCase> {
+    let class = one_line(&criterion.says, 300);
+    if criterion.rules.is_empty() {
+        let name =
+            criterion.proved_by.as_ref().map_or_else(|| "no rule".to_owned(), |test| format!("proved by {test}"));
+        let evidence = criterion.evidence().join("; ");
+        // What this run did not show is not its success: skipped, with where the proof is.
+        return vec![case(&class, &name, Ruling::Inconclusive, &evidence)];
+    }
+    criterion.rules.iter().map(|rule| case(&class, &rule.text, rule.ruling, &rule.evidence)).collect()
+}
+
+fn case(class: &str, name: &str, ruling: Ruling, evidence: &str) -> TestCase {
+    let evidence = one_line(evidence, 1_000);
+    let mut status = match ruling {
+        Ruling::Pass => TestCaseStatus::success(),
+        Ruling::Inconclusive => TestCaseStatus::skipped(),
+        Ruling::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
+    };
+    if ruling != Ruling::Pass {
+        status.set_message(evidence.clone());
+    }
+    if ruling == Ruling::Fail {
+        status.set_type("rule broken");
+    }
+    let mut case = TestCase::new(one_line(name, 300), status);
+    case.set_classname(class.to_owned());
+    if ruling == Ruling::Pass {
+        case.set_system_out(evidence);
+    }
+    case
+}
+
+/// Whether the run can be trusted at all: an error of the environment, not a failure of the app.
+fn validity(view: &View<'_>) -> TestCase {
+    let grave: Vec<&str> =
+        view.verdict.validity.iter().filter(|finding| finding.grave).map(|finding| finding.text.as_str()).collect();
+    let mut status = TestCaseStatus::success();
+    if !grave.is_empty() {
+        status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        status.set_type("run not valid");
+        status.set_message(one_line(&grave.join(" "), 2_000));
+    }
+    let mut case = TestCase::new("the run is valid", status);
+    case.set_classname("validity");
+    case
+}

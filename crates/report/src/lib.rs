@@ -1,0 +1,111 @@
+//! The report: one file a format, each a pure function of scenario, measurements and verdict, so that the
+//! same journal always gives the same bytes. [`render`] makes them, [`write()`] puts them on disk, and
+//! [`attach`] carries a verdict into a story.
+
+pub mod attach;
+mod charts;
+mod faults;
+mod figures;
+mod files;
+mod html;
+mod html_stale;
+mod html_tables;
+mod json;
+mod judged;
+mod junit;
+mod markdown;
+mod markdown_stale;
+mod stale;
+mod text;
+mod together;
+
+use std::path::PathBuf;
+
+use cacheproof_core::observe::{JournalError, Measurements};
+use cacheproof_core::scenario::Scenario;
+use cacheproof_verdict::Verdict;
+
+pub use faults::fault_lines;
+pub use figures::{Sides, sides};
+pub use files::write;
+pub use judged::{Judged, judge_run, render_run};
+pub use stale::stale_lines;
+pub use text::{joined, one_line};
+pub use together::together;
+
+/// Version of summary.json's schema; see docs/summary-schema.md.
+pub const SUMMARY_VERSION: u32 = 1;
+
+/// Name of the page in a run's directory.
+pub const HTML_FILE: &str = "report.html";
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum ReportError {
+    /// A picture could not be drawn.
+    #[error("can't draw a chart: {0}")]
+    #[diagnostic(help("this is a defect of cacheproof: please report it with the run's events.jsonl"))]
+    Draw(String),
+    /// A file could not be written.
+    #[error("can't write {}: {source}", path.display())]
+    #[diagnostic(help("{}", files::advice(source)))]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The journal could not be read.
+    #[error(transparent)]
+    #[diagnostic(help(
+        "name the directory of a run, reports/latest for example; there is one after the first `cacheproof run FILE`"
+    ))]
+    Journal(#[from] JournalError),
+    /// The scenario inside the journal is not understood.
+    #[error("the scenario inside the journal can't be read: {0}")]
+    #[diagnostic(help("render it with the version of cacheproof that ran it"))]
+    Scenario(String),
+}
+
+/// Renders every file of a report but the journal, by relative path. Pure, and the same bytes every time.
+pub fn render(
+    scenario: &Scenario,
+    seen: &Measurements,
+    verdict: &Verdict,
+) -> Result<Vec<(String, Vec<u8>)>, ReportError> {
+    let plots = charts::all(scenario, seen, &verdict.faults);
+    let svgs: Vec<charts::Svg> = plots.iter().map(charts::svg).collect::<Result<_, _>>()?;
+    let view = View { scenario, seen, verdict, sides: sides(scenario, seen) };
+    let mut files = vec![
+        (HTML_FILE.to_owned(), html::page(&view, &svgs).into_bytes()),
+        ("report.md".to_owned(), markdown::page(&view, markdown::MOST_BYTES).into_bytes()),
+        ("summary.json".to_owned(), json::summary(&view)),
+        ("junit.xml".to_owned(), junit::report(&view)?),
+        ("summary.png".to_owned(), charts::page(scenario, seen, verdict, &plots)?),
+    ];
+    for (plot, svg) in plots.iter().zip(svgs) {
+        files.push((format!("charts/{}.svg", plot.file), svg.alone.into_bytes()));
+    }
+    if let Some(start) = &seen.start {
+        files.push(("scenario.toml".to_owned(), start.scenario.clone().into_bytes()));
+    }
+    Ok(files)
+}
+
+/// Everything that a format looks at.
+struct View<'a> {
+    scenario: &'a Scenario,
+    seen: &'a Measurements,
+    verdict: &'a Verdict,
+    sides: Sides,
+}
+
+impl View<'_> {
+    fn phase_name(&self, phase: usize) -> &str {
+        self.scenario.phases.get(phase).map_or("?", |phase| &phase.name)
+    }
+
+    fn request_name(&self, request: usize) -> &str {
+        self.scenario.traffic.requests.get(request).map_or("?", |request| &request.name)
+    }
+}

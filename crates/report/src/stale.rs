@@ -1,0 +1,265 @@
+//! Stale reads, gathered once for every format: how many, how old, of which kind, and examples with the history
+//! around each.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use cacheproof_core::numbers;
+use cacheproof_core::observe::{FreshPoint, Histogram, Look, PastEvent, StaleRead, StaleSorted};
+use cacheproof_core::scenario::{Path, StaleKind};
+use cacheproof_verdict::{stale_reads, upper_bound};
+
+use super::{Judged, View, sides};
+
+/// How many examples are shown.
+const EXAMPLES: usize = 10;
+
+/// What was judged of freshness, warm-up left out. Also `freshness` of summary.json: times in seconds.
+#[derive(Serialize)]
+pub(super) struct Told<'a> {
+    /// Reads that could be judged, probe reads among them; without versions, items compared at rest.
+    pub judged: u64,
+    /// How many of them were stale.
+    pub stale: u64,
+    /// The true share lies below this with 95 % confidence.
+    pub bound: f64,
+    /// Whether answers carried versions; else only what was compared at rest is known.
+    pub versions: bool,
+    /// Reads older than an earlier one brought, though not than an acknowledged write.
+    pub non_monotonic: u64,
+    /// Reads that brought what a write of unknown outcome may have stored: not judged.
+    pub indeterminate: u64,
+    pub kinds: BTreeMap<StaleKind, u64>,
+    pub age_at_least: Option<Ages>,
+    pub age_at_most: Option<Ages>,
+    pub curve: Vec<Point>,
+    pub examples: Vec<Example<'a>>,
+    /// Examples in the journal beyond these.
+    pub more_examples: usize,
+}
+
+/// How long stale answers had been superseded, seconds.
+#[derive(Serialize)]
+pub(super) struct Ages {
+    pub p50: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+/// One step of P(fresh) by the time since the acknowledgement; the last has no end.
+#[derive(Serialize)]
+pub(super) struct Point {
+    from: f64,
+    to: Option<f64>,
+    fresh: u64,
+    stale: u64,
+}
+
+/// One stale read.
+#[derive(Serialize)]
+pub(super) struct Example<'a> {
+    /// When it was told, seconds since the run began.
+    pub at: f64,
+    pub phase: &'a str,
+    pub path: Path,
+    pub request: &'a str,
+    pub kind: StaleKind,
+    #[serde(flatten)]
+    pub read: Read<'a>,
+    /// Every second look.
+    pub looks: &'a [Look],
+    pub history: &'a [PastEvent],
+}
+
+/// The part of an example that the journal has word for word.
+#[derive(Serialize)]
+pub(super) struct Read<'a> {
+    pub call: &'a str,
+    pub item: &'a str,
+    pub probe: bool,
+    pub detail: &'a str,
+    pub version: Option<u64>,
+    pub floor: u64,
+    pub gone: bool,
+    pub age_at_least: f64,
+    pub age_at_most: f64,
+    pub since_ack: Option<f64>,
+}
+
+/// What is known of freshness; `None` where nothing was judged.
+pub(super) fn told<'a>(view: &'a View<'_>) -> Option<Told<'a>> {
+    let (scenario, seen) = (view.scenario, view.seen);
+    let judged = |phase: usize| scenario.judges(phase);
+    let phases: Vec<usize> = (0..scenario.phases.len()).filter(|phase| judged(*phase)).collect();
+    let (stale, reads) = stale_reads(scenario, seen, &phases, |key| judged(key.phase));
+    if reads == 0 && seen.stale_reads.is_empty() {
+        return None;
+    }
+    let counts = seen.freshness(|key| judged(key.phase));
+    let point = |point: FreshPoint| Point {
+        from: point.from,
+        to: point.to.is_finite().then_some(point.to),
+        fresh: point.fresh,
+        stale: point.stale,
+    };
+    // More than were sorted, where the run ended before or too many were looked at.
+    let of = |kind| seen.stale_of_kind(kind, |key| judged(key.phase));
+    let mut kinds: BTreeMap<StaleKind, u64> = StaleKind::ALL.into_iter().map(|kind| (kind, of(kind))).collect();
+    let sorted: u64 = kinds.iter().filter(|(kind, _)| **kind != StaleKind::Unsorted).map(|(_, count)| count).sum();
+    let versions = scenario.has_versions();
+    kinds.insert(StaleKind::Unsorted, if versions { stale.saturating_sub(sorted) } else { 0 });
+    Some(Told {
+        judged: reads,
+        stale,
+        bound: upper_bound(stale, reads),
+        versions,
+        non_monotonic: counts.non_monotonic,
+        indeterminate: counts.indeterminate,
+        kinds,
+        age_at_least: counts.age_at_least.as_ref().and_then(ages),
+        age_at_most: counts.age_at_most.as_ref().and_then(ages),
+        curve: seen.fresh_curve(|key| judged(key.phase)).into_iter().map(point).collect(),
+        examples: seen.stale_reads.iter().take(EXAMPLES).map(|(at, read)| example(view, *at, read)).collect(),
+        more_examples: seen.stale_reads.len().saturating_sub(EXAMPLES),
+    })
+}
+
+/// Stale reads in two lines for the terminal: how many of which kind, and the first with what was wrong with it.
+pub fn stale_lines(judged: &Judged) -> Vec<String> {
+    let Judged { scenario, seen, verdict } = judged;
+    let view = View { scenario, seen, verdict, sides: sides(scenario, seen) };
+    let Some(told) = told(&view).filter(|told| told.stale > 0) else { return Vec::new() };
+    let mut lines = vec![told.sentences().join(" ")];
+    lines.extend(told.examples.first().map(|example| {
+        let (read, kind) = (&example.read, example.kind.as_str());
+        format!("For example {} in '{}': {kind} — {}; {}", read.call, example.phase, read.detail, example.age())
+    }));
+    lines
+}
+
+fn ages(histogram: &Histogram) -> Option<Ages> {
+    let at = |q| histogram.quantile(q).map(|nanoseconds| nanoseconds as f64 / 1e9);
+    Some(Ages { p50: at(0.5)?, p99: at(0.99)?, max: histogram.max()? as f64 / 1e9 })
+}
+
+fn example<'a>(view: &'a View<'_>, at: f64, read: &'a StaleRead) -> Example<'a> {
+    let sorted: Option<&StaleSorted> = view.seen.stale_sorted.iter().find(|sorted| sorted.id == read.id);
+    Example {
+        at,
+        phase: view.phase_name(read.of.phase),
+        path: read.of.path,
+        request: view.request_name(read.of.request),
+        kind: sorted.map_or(StaleKind::Unsorted, |sorted| sorted.kind),
+        read: Read {
+            call: &read.call,
+            item: &read.item,
+            probe: read.probe,
+            detail: &read.detail,
+            version: read.version,
+            floor: read.floor,
+            gone: read.gone,
+            age_at_least: read.age_at_least,
+            age_at_most: read.age_at_most,
+            since_ack: read.since_ack,
+        },
+        looks: sorted.map_or(&[], |sorted| &sorted.looks),
+        history: &read.history,
+    }
+}
+
+impl Told<'_> {
+    /// The numbers in sentences.
+    pub fn sentences(&self) -> Vec<String> {
+        let of = if self.versions { "judged reads" } else { "items compared at rest" };
+        let (judged, bound) = (numbers::count(self.judged), numbers::share(self.bound));
+        let were = |count: u64| if count == 1 { "was" } else { "were" };
+        let sure = format!("the true share is below {bound} with 95 % confidence");
+        let mut all = vec![match self.stale {
+            _ if self.judged == 0 => "No read of a judged phase could be judged.".to_owned(),
+            0 => format!("None of {judged} {of} was stale: {sure}."),
+            stale => format!("{} of {judged} {of} {} stale: {sure}.", numbers::count(stale), were(stale)),
+        }];
+        if !self.versions {
+            all.push(
+                "Answers carry no version, so only cached and uncached answers at rest were held against each other: \
+                 what was stale for a while is not seen."
+                    .to_owned(),
+            );
+        }
+        let kinds: Vec<String> = StaleKind::ALL
+            .iter()
+            .filter_map(|kind| Some((kind, *self.kinds.get(kind)?)))
+            .filter(|(_, count)| *count > 0)
+            .map(|(kind, count)| format!("{} {}", numbers::count(count), kind.as_str()))
+            .collect();
+        if !kinds.is_empty() {
+            all.push(format!("By kind: {}.", kinds.join(", ")));
+        }
+        let ages = |ages: &Ages| {
+            let [p50, p99, max] = [ages.p50, ages.p99, ages.max].map(numbers::time);
+            format!("P50 {p50}, P99 {p99}, at the most {max}")
+        };
+        if let Some(least) = &self.age_at_least {
+            let most = self.age_at_most.as_ref().map_or_else(String::new, |most| {
+                format!("; by the upper bound of each (since when the write may have taken effect): {}", ages(most))
+            });
+            all.push(format!("Superseded for at least: {}{most}.", ages(least)));
+        }
+        if self.non_monotonic > 0 {
+            let (count, one) = (numbers::count(self.non_monotonic), self.non_monotonic == 1);
+            all.push(format!(
+                "{count} {} older than what an earlier read had brought, though not than an acknowledged write.",
+                if one { "read was" } else { "reads were" }
+            ));
+        }
+        if self.indeterminate > 0 {
+            let count = numbers::count(self.indeterminate);
+            all.push(format!("{count} not judged: what was brought may be from a write of unknown outcome."));
+        }
+        all
+    }
+}
+
+impl Example<'_> {
+    /// How long it had been superseded, in words.
+    pub fn age(&self) -> String {
+        let (least, most) = (numbers::time(self.read.age_at_least), numbers::time(self.read.age_at_most));
+        if least == most { format!("superseded for {least}") } else { format!("superseded for {least} to {most}") }
+    }
+
+    /// What the second looks saw, in words.
+    pub fn looks(&self) -> Vec<String> {
+        let look = |look: &Look| {
+            let way = if look.past_cache { "past the cache" } else { "the same way" };
+            let found = match (look.version, look.stale) {
+                (version, Some(stale)) => {
+                    let version = version.map_or_else(String::new, |version| format!("version {version}, "));
+                    format!("{version}{}", if stale { "still stale" } else { "no longer stale" })
+                }
+                (Some(version), None) => format!("version {version}"),
+                (None, None) => "no answer that tells".to_owned(),
+            };
+            format!("{} later, {way}: {found}", numbers::time(look.after))
+        };
+        if self.looks.is_empty() {
+            vec!["not looked at again".to_owned()]
+        } else {
+            self.looks.iter().map(look).collect()
+        }
+    }
+
+    /// Whether a line of the history is the stale read itself.
+    pub fn is_it(&self, event: &PastEvent) -> bool {
+        event.from == 0.0 && event.what == "read" && event.version == self.read.version
+    }
+}
+
+/// A time relative to the stale read: `−75 ms`, `+8 ms`, `0`.
+pub(super) fn relative(seconds: f64) -> String {
+    match seconds {
+        0.0 => "0".to_owned(),
+        later if later > 0.0 => format!("+{}", numbers::time(later)),
+        earlier => numbers::time(earlier),
+    }
+}

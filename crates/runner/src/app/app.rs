@@ -1,0 +1,108 @@
+//! The app under test: one instance or several, all on the same servers.
+
+use std::path::Path;
+
+use futures_util::future::join_all;
+
+use super::{Instance, TargetError};
+use cacheproof_core::scenario::Scenario;
+
+/// What an app gets to know of its surroundings.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'run> {
+    /// This program, for the reference app.
+    pub cacheproof: &'run Path,
+    /// A directory for the app's log, and its `{dir}`.
+    pub directory: &'run Path,
+    /// `redis://…`, its `{redis_url}` and `REDIS_URL`.
+    pub redis_url: Option<&'run str>,
+    /// The authority to trust where that says TLS, a PEM file: its `{redis_ca}` and `REDIS_CA_FILE`.
+    pub redis_ca: Option<&'run Path>,
+    /// `postgres://…`, its `{database_url}` and `DATABASE_URL`.
+    pub database_url: Option<&'run str>,
+    /// Marks the run's processes: the value of `CACHEPROOF_RUN`.
+    pub token: &'run str,
+    /// Told of every process that is started, so that it dies with the run.
+    pub watch: &'run (dyn Fn(u32) + Send + Sync),
+}
+
+/// The app under test.
+#[derive(Debug)]
+pub struct App {
+    /// At least one.
+    instances: Vec<Instance>,
+}
+
+impl App {
+    /// Starts or finds the scenario's app and waits until it is ready. Of several instances the first is ready before
+    /// the others start: it makes the tables that they share.
+    ///
+    /// # Errors
+    /// The first instance's that did not come up; the others are stopped again.
+    pub async fn up(scenario: &Scenario, around: &Surroundings<'_>) -> Result<Self, TargetError> {
+        let mut app = Self { instances: vec![Instance::up(scenario, around, 1).await?] };
+        let others = (2..=scenario.target.instances).map(|number| Instance::up(scenario, around, number));
+        let mut failed = None;
+        for instance in join_all(others).await {
+            match instance {
+                Ok(instance) => app.instances.push(instance),
+                Err(error) => {
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        match failed {
+            None => Ok(app),
+            Some(error) => {
+                app.down().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Base URL of the first instance, without a slash at its end.
+    pub fn url(&self) -> &str {
+        self.instances[0].url()
+    }
+
+    /// Base URLs of all instances.
+    pub fn urls(&self) -> Vec<String> {
+        self.instances.iter().map(|instance| instance.url().to_owned()).collect()
+    }
+
+    /// What it is, in words.
+    pub fn what(&self) -> String {
+        match self.instances.len() {
+            1 => self.instances[0].what().to_owned(),
+            several => format!("{several} instances of {}", self.instances[0].what()),
+        }
+    }
+
+    /// The instances' processes, where cacheproof started them.
+    pub fn pids(&self) -> Vec<u32> {
+        self.instances.iter().filter_map(Instance::pid).collect()
+    }
+
+    /// Size of the instances' logs together, bytes, where cacheproof keeps them.
+    pub fn log_bytes(&self) -> Option<u64> {
+        self.instances.iter().map(Instance::log_bytes).sum()
+    }
+
+    /// One instance, counted from 1, or all of them.
+    pub fn instances(&self, which: Option<usize>) -> &[Instance] {
+        match which {
+            None => &self.instances,
+            Some(number) => self.instances.get(number.wrapping_sub(1)..number).unwrap_or_default(),
+        }
+    }
+
+    /// A sentence, when an instance ended although nobody broke it.
+    pub fn died(&self) -> Option<String> {
+        self.instances.iter().find_map(Instance::died)
+    }
+
+    /// Stops what cacheproof started: asked first, killed when it does not listen.
+    pub async fn down(self) {
+        join_all(self.instances.into_iter().map(Instance::down)).await;
+    }
+}

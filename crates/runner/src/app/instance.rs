@@ -1,0 +1,300 @@
+//! One instance of the app under test: started, or found by its URL, waited for, broken, mended, stopped.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::process::{PORT_VARIABLE, Process, Start};
+use super::{Surroundings, TargetError};
+use cacheproof_core::scenario::{CacheKind, Scenario, TargetKind, mask_passwords};
+use cacheproof_load::response::{client, root_cause};
+use cacheproof_stack::{Break, free_port};
+use cacheproof_supervise::{RUN_VARIABLE, process_lives};
+
+/// How long an app may take until it is ready. Loading the data belongs to it.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a running app may take to answer for the first time.
+const FIND_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long an app may take to stop when asked, before it is killed.
+const STOP_LIMIT: Duration = Duration::from_secs(3);
+
+/// What the reference app can load; other key spaces (pages of a list, say) only fill in paths.
+pub const REFERENCE_TABLES: [&str; 11] = [
+    "posts",
+    "profiles",
+    "products",
+    "courses",
+    "users",
+    "workspaces",
+    "projects",
+    "requirements",
+    "features",
+    "schemas",
+    "notes",
+];
+
+/// One instance of the app: a process that cacheproof started, or an app that was running already.
+#[derive(Debug)]
+pub struct Instance {
+    url: String,
+    ready: String,
+    what: String,
+    process: Option<Process>,
+}
+
+impl Instance {
+    /// Starts or finds the scenario's app and waits until it is ready. `number` counts from 1.
+    pub(super) async fn up(scenario: &Scenario, around: &Surroundings<'_>, number: usize) -> Result<Self, TargetError> {
+        let target = &scenario.target;
+        let own_command = target.kind == TargetKind::Reference && target.url.is_none();
+        if target.start.is_empty() && !own_command {
+            let url = target.url.clone().unwrap_or_default().trim_end_matches('/').to_owned();
+            if reqwest::Url::parse(&url).is_err() || !url.starts_with("http") {
+                return Err(TargetError::BadUrl { url: mask_passwords(&url) });
+            }
+            let app = Self {
+                what: "the app that was running already".into(),
+                url,
+                ready: target.ready.clone(),
+                process: None,
+            };
+            app.wait_ready(FIND_LIMIT).await?;
+            return Ok(app);
+        }
+        let port = free_port().map_err(|source| TargetError::NoPort { source })?;
+        let data = scenario
+            .data
+            .iter()
+            .filter(|(name, _)| target.kind == TargetKind::Http || REFERENCE_TABLES.contains(&name.as_str()))
+            .map(|(name, size)| format!("{name}={size}"))
+            .collect::<Vec<_>>()
+            .join(",");
+        let fill = |text: &str| {
+            text.replace("{port}", &port.to_string())
+                .replace("{instance}", &number.to_string())
+                .replace("{dir}", &around.directory.display().to_string())
+                .replace("{data}", &data)
+                .replace("{redis_url}", around.redis_url.unwrap_or_default())
+                .replace("{redis_ca}", &around.redis_ca.map(|path| path.display().to_string()).unwrap_or_default())
+                .replace("{database_url}", around.database_url.unwrap_or_default())
+        };
+        let template = if target.start.is_empty() {
+            let own = [around.cacheproof.display().to_string(), "serve".to_owned()];
+            own.into_iter().chain(target.args.iter().cloned()).collect()
+        } else {
+            target.start.clone()
+        };
+        let cache = match target.cache {
+            CacheKind::Redis => "redis",
+            CacheKind::Memory => "memory",
+            CacheKind::TwoTier => "two-tier",
+            CacheKind::None => "none",
+        };
+        let mut environment = vec![
+            (PORT_VARIABLE, port.to_string()),
+            ("INSTANCE", number.to_string()),
+            ("LISTEN", format!("127.0.0.1:{port}")),
+            ("LOAD", data.clone()),
+            ("CACHE", cache.to_owned()),
+            (RUN_VARIABLE, around.token.to_owned()),
+        ];
+        environment.extend(around.redis_url.map(|url| ("REDIS_URL", url.to_owned())));
+        environment.extend(around.redis_ca.map(|path| ("REDIS_CA_FILE", path.display().to_string())));
+        environment.extend(around.database_url.map(|url| ("DATABASE_URL", url.to_owned())));
+        let shown = template.join(" ");
+        let name = if number == 1 { "app.log".to_owned() } else { format!("app-{number}.log") };
+        let log = around.directory.join(name);
+        let command: Vec<String> = template.iter().map(|word| fill(word)).collect();
+        let start = Start { command, environment, shown: shown.clone(), log };
+        let child = start.spawn()?;
+        (around.watch)(child.id());
+        let app = Self {
+            url: fill(target.url.as_deref().unwrap_or("http://127.0.0.1:{port}")).trim_end_matches('/').to_owned(),
+            ready: target.ready.clone(),
+            what: match target.kind {
+                TargetKind::Reference if target.start.is_empty() => {
+                    let args: String = target.args.iter().map(|arg| format!(" {arg}")).collect();
+                    format!("the reference app (cache: {cache}){args}")
+                }
+                TargetKind::Reference => format!("another build of the reference app ({shown}, cache: {cache})"),
+                TargetKind::Http => format!("the app ({shown})"),
+            },
+            process: Some(Process::new(start, child)),
+        };
+        match app.wait_ready(START_LIMIT).await {
+            Ok(()) => Ok(app),
+            Err(error) => {
+                app.down().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Base URL, without a slash at its end.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What it is, in words.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// Its process, where cacheproof started it.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.state().child.id())
+    }
+
+    /// Size of its log so far, bytes, where cacheproof started it. The log outlives restarts of the app.
+    pub fn log_bytes(&self) -> Option<u64> {
+        std::fs::metadata(&self.process.as_ref()?.start.log).ok().map(|log| log.len())
+    }
+
+    /// A sentence, when it ended although nobody broke it.
+    pub fn died(&self) -> Option<String> {
+        let process = self.process.as_ref()?;
+        let mut state = process.state();
+        if state.broken {
+            return None;
+        }
+        let status = state.child.try_wait().ok().flatten()?;
+        Some(format!("the app ended by itself ({status}); its last lines:\n{}", process.last_lines()))
+    }
+
+    /// Breaks it. Gives back what was done. A stop takes until it has ended, at most 3 s: then it is killed.
+    ///
+    /// # Errors
+    /// Where cacheproof did not start it, or the system refuses.
+    pub async fn break_it(&self, action: Break) -> Result<String, TargetError> {
+        let process = self.started(action.as_str())?;
+        let (signal, name) = match action {
+            Break::Kill => (Signal::SIGKILL, "SIGKILL"),
+            Break::Stop => (Signal::SIGTERM, "SIGTERM"),
+            Break::Pause => (Signal::SIGSTOP, "SIGSTOP"),
+        };
+        let pid = {
+            let mut state = process.state();
+            state.broken = true;
+            let pid = state.child.id();
+            // Its number may be another's.
+            if state.is_reaped() {
+                return Ok(format!("process {pid} had ended already"));
+            }
+            state
+                .signal(signal)
+                .map_err(|error| TargetError::Fault { what: action.as_str(), why: error.to_string() })?;
+            pid
+        };
+        if action == Break::Stop {
+            ended(pid, Duration::from_millis(5)).await;
+        }
+        if action != Break::Pause {
+            process.state().kill();
+        }
+        Ok(format!("{name} to process group {pid}"))
+    }
+
+    /// Takes back what [`Self::break_it`] did. One that runs already is only waited for: two at a time would fight for
+    /// its port, and the first would be nobody's.
+    pub async fn mend(&self, action: Break, around: &Surroundings<'_>) -> Result<String, TargetError> {
+        let process = self.started(action.as_str())?;
+        let done = {
+            let mut state = process.state();
+            let pid = state.child.id();
+            let done = match action {
+                Break::Pause if state.is_reaped() => {
+                    return Err(TargetError::Fault { what: "continue", why: format!("process {pid} has ended") });
+                }
+                Break::Pause => {
+                    state
+                        .signal(Signal::SIGCONT)
+                        .map_err(|error| TargetError::Fault { what: "continue", why: error.to_string() })?;
+                    format!("SIGCONT to process group {pid}")
+                }
+                Break::Kill | Break::Stop if !state.is_reaped() => {
+                    format!("process {pid} runs already")
+                }
+                Break::Kill | Break::Stop => {
+                    state.child = process.start.spawn()?;
+                    (around.watch)(state.child.id());
+                    format!("started again as process {}", state.child.id())
+                }
+            };
+            state.broken = false;
+            done
+        };
+        self.wait_ready(START_LIMIT).await?;
+        Ok(done)
+    }
+
+    /// Whether it answers its ready path with 2xx within 300 ms.
+    pub async fn answers(&self) -> bool {
+        let url = format!("{}{}", self.url, self.ready);
+        client(Duration::from_millis(300)).get(url).send().await.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// Stops it where cacheproof started it: asked first, killed when it does not listen.
+    pub(super) async fn down(self) {
+        let Some(process) = &self.process else { return };
+        let pid = {
+            let mut state = process.state();
+            if state.is_reaped() {
+                process.kill_workers();
+                return;
+            }
+            // SIGCONT first: a paused process cannot stop.
+            let _gone = state.signal(Signal::SIGCONT);
+            let _gone = state.signal(Signal::SIGTERM);
+            state.child.id()
+        };
+        ended(pid, Duration::from_millis(20)).await;
+        // The whole group, also when its first process has ended: workers may live on.
+        process.state().kill();
+    }
+
+    fn started(&self, what: &'static str) -> Result<&Process, TargetError> {
+        self.process.as_ref().ok_or(TargetError::Fault {
+            what,
+            why: "cacheproof didn't start it; give target.start so that it does".into(),
+        })
+    }
+
+    async fn wait_ready(&self, limit: Duration) -> Result<(), TargetError> {
+        let url = format!("{}{}", self.url, self.ready);
+        let begun = Instant::now();
+        let mut last = "no answer".to_owned();
+        let client = client(Duration::from_secs(2));
+        let shown = mask_passwords(&url);
+        while begun.elapsed() < limit {
+            match client.get(&url).send().await {
+                Ok(answer) if answer.status().is_success() => return Ok(()),
+                Ok(answer) => last = format!("status {}", answer.status()),
+                Err(error) if error.is_builder() => return Err(TargetError::BadUrl { url: shown }),
+                Err(error) => last = root_cause(&error),
+            }
+            if let Some(process) = &self.process {
+                let ended = process.state().child.try_wait().ok().flatten();
+                if let Some(status) = ended {
+                    return Err(TargetError::EndedEarly {
+                        status: status.to_string(),
+                        log: process.last_lines(),
+                        command: process.start.shown.clone(),
+                    });
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Err(TargetError::NotReady { url: shown, waited: limit, last })
+    }
+}
+
+/// Until a child has ended, at most [`STOP_LIMIT`], and without waiting for it as its parent: until then its number is
+/// its own, and can be killed with its group.
+async fn ended(pid: u32, look_every: Duration) {
+    let deadline = Instant::now() + STOP_LIMIT;
+    while process_lives(pid) && Instant::now() < deadline {
+        tokio::time::sleep(look_every).await;
+    }
+}

@@ -1,0 +1,72 @@
+//! A first look at the app, before anything is measured: does the scenario fit it?
+
+use std::time::Duration;
+
+use crate::app::TargetError;
+use cacheproof_core::observe::Outcome;
+use cacheproof_core::scenario::{BypassSpec, Scenario};
+use cacheproof_load::response::{Reader, client, root_cause, shorten, with_bypass};
+use cacheproof_load::{Call, TrafficPlan};
+
+/// Sends each kind of read once, past the cache where the scenario says how, and looks at the answer.
+/// A read that fails here would fail all through the run, for a reason that is the scenario's and not the cache's.
+pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url: &str) -> Result<(), TargetError> {
+    let reader = Reader::new(&scenario.target);
+    let client = client(Duration::from_secs(10));
+    for (index, request) in scenario.traffic.requests.iter().enumerate() {
+        if !request.method.is_read() {
+            continue;
+        }
+        let Call { path, asked, headers, .. } = plan.first_call(index);
+        let unfit = |problem: String, help: &str| TargetError::Unfit {
+            request: format!("GET {path}"),
+            problem,
+            help: help.into(),
+        };
+        let url = with_bypass(&format!("{base_url}{path}"), scenario.target.bypass.as_ref());
+        let mut builder = client.get(&url);
+        for (name, value) in &headers {
+            builder = builder.header(name, value);
+        }
+        if let Some(BypassSpec::Header(name, value)) = &scenario.target.bypass {
+            builder = builder.header(name, value);
+        }
+        let answer = builder.send().await.map_err(|error| {
+            unfit(
+                format!("no answer: {}", root_cause(&error)),
+                "is the path right, and does the app answer it in time?",
+            )
+        })?;
+        let (status, answered) = (answer.status(), answer.headers().clone());
+        let body = answer.bytes().await.map_err(|error| {
+            unfit(format!("the body broke off: {}", root_cause(&error)), "does the app answer this path by hand?")
+        })?;
+        let reading = reader.read(request, asked, status, &answered, &body);
+        match reading.outcome {
+            Outcome::Error if status.is_success() => {
+                let kind =
+                    answered.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or("no content-type");
+                return Err(unfit(
+                    format!("{} ({kind})", reading.trouble.unwrap_or_default()),
+                    "target.identity must name a field of a JSON body; leave it out for an app without JSON bodies \
+                     (then wrong answers can't be told)",
+                ));
+            }
+            Outcome::Error => {
+                return Err(unfit(
+                    format!("it answers with status {status}: {}", shorten(&body)),
+                    "check the path, and that [data] has no more keys than the app has items; \
+                     expect = [404] on the request accepts a status",
+                ));
+            }
+            Outcome::Wrong => {
+                return Err(unfit(
+                    reading.trouble.unwrap_or_default(),
+                    "target.identity must name the field that repeats the key of the path",
+                ));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! Probes: ask Redis, Postgres and /proc how they are.
+//!
+//! A probe never waits long and never fails a run: a server that does not answer gives `None`. The probes
+//! hold one connection to each server and make it anew when it broke.
+
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection, Row as _};
+use tokio::time::timeout;
+
+mod host;
+mod proxy_cost;
+mod redis;
+
+pub use host::{git_commit, host};
+pub(crate) use proxy_cost::measure as proxy_cost;
+
+use cacheproof_core::observe::{PostgresSample, ProcessSample, RedisSample, Sample};
+
+use self::redis::RedisProbes;
+
+/// How long one server may take to answer one probe.
+pub(super) const PATIENCE: Duration = Duration::from_millis(700);
+
+/// Asks the servers and processes of one run.
+#[derive(Default)]
+pub struct Prober {
+    redis: Option<RedisProbes>,
+    postgres: Option<PostgresProbe>,
+}
+
+struct PostgresProbe {
+    options: PgConnectOptions,
+    connection: Option<PgConnection>,
+    exact: bool,
+}
+
+impl Prober {
+    /// For the servers with these names and URLs: every Redis that keeps data, and the Postgres. A URL that cannot be
+    /// read gives no samples, as a dead server does.
+    pub fn new(redis: &[(String, String)], postgres: Option<&str>) -> Self {
+        Self {
+            redis: RedisProbes::new(redis),
+            postgres: postgres.and_then(|url| url.parse::<PgConnectOptions>().ok()).map(|options| PostgresProbe {
+                options: options.application_name("cacheproof"),
+                connection: None,
+                exact: true,
+            }),
+        }
+    }
+
+    /// One look at everything. `app`: the pids of the app's instances, where cacheproof started them; their figures
+    /// are added up, of those that live.
+    pub async fn sample(&mut self, app: &[u32]) -> Sample {
+        let redis = async {
+            let sample = self.redis.as_mut()?.ask().await?;
+            Some((sample, Instant::now()))
+        };
+        let postgres = async {
+            let probe = self.postgres.as_mut()?;
+            let sample = timeout(PATIENCE, probe.ask()).await.ok().flatten();
+            if sample.is_none() {
+                probe.connection = None;
+            }
+            Some((sample?, Instant::now()))
+        };
+        let (redis, postgres) = tokio::join!(redis, postgres);
+        // A server that hangs holds the sample up; what the other said is then that much older.
+        Sample {
+            app: app.iter().filter_map(|pid| process_sample(*pid)).reduce(ProcessSample::and),
+            harness: process_sample(std::process::id()),
+            redis: redis.map(|(sample, at)| RedisSample { age: at.elapsed().as_secs_f64(), ..sample }),
+            postgres: postgres.map(|(sample, at)| PostgresSample { age: at.elapsed().as_secs_f64(), ..sample }),
+        }
+    }
+}
+
+impl PostgresProbe {
+    async fn ask(&mut self) -> Option<PostgresSample> {
+        if self.connection.is_none() {
+            self.connection = Some(PgConnection::connect_with(&self.options).await.ok()?);
+        }
+        let connection = self.connection.as_mut()?;
+        // Every statement of ours carries the mark, so that none of them counts as the app's work.
+        let row = sqlx::query(
+            "SELECT /* cacheproof */ count(*), pg_postmaster_start_time()::text FROM pg_stat_activity \
+             WHERE backend_type = 'client backend' AND datname = current_database() AND application_name <> 'cacheproof'",
+        )
+        .fetch_one(&mut *connection)
+        .await
+        .ok()?;
+        let connections = u64::try_from(row.get::<i64, _>(0)).unwrap_or(0);
+        let sample = PostgresSample { connections, started: row.get(1), ..PostgresSample::default() };
+        if self.exact {
+            let row = sqlx::query(
+                "SELECT /* cacheproof */ coalesce(sum(calls), 0)::int8, coalesce(sum(total_exec_time), 0)::float8 \
+                 FROM pg_stat_statements WHERE query NOT LIKE '%/* cacheproof */%' \
+                 AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            )
+            .fetch_one(&mut *connection)
+            .await;
+            match row {
+                Ok(row) => {
+                    return Some(PostgresSample {
+                        queries: u64::try_from(row.get::<i64, _>(0)).unwrap_or(0),
+                        exact: true,
+                        busy: row.get::<f64, _>(1) / 1000.0,
+                        ..sample
+                    });
+                }
+                // From now on count transactions.
+                Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| is_missing(&code)) => {
+                    self.exact = false;
+                }
+                Err(_) => return None,
+            }
+        }
+        let transactions: i64 = sqlx::query(
+            "SELECT /* cacheproof */ xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()",
+        )
+        .fetch_one(&mut *connection)
+        .await
+        .ok()?
+        .get(0);
+        Some(PostgresSample { queries: u64::try_from(transactions).unwrap_or(0), ..sample })
+    }
+}
+
+/// Whether this error of Postgres' says that pg_stat_statements can't be had: no such table or function, no
+/// right to read it, not loaded. Any other passes: a server that shuts down, a statement that was cancelled.
+fn is_missing(code: &str) -> bool {
+    matches!(code, "42P01" | "42883" | "42501" | "55000")
+}
+
+/// CPU, memory and files of a process from /proc; `None` where there is no such process or no /proc.
+pub fn process_sample(pid: u32) -> Option<ProcessSample> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command name may hold spaces and parentheses; what follows its last `)` is regular.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    let pages: u64 = fields.get(21)?.parse().ok()?;
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count() as u64);
+    // Linux reports both in fixed units to user space on every architecture Rust's std supports: 100 Hz and,
+    // where it matters, 4 KiB pages.
+    Some(ProcessSample { cpu: ticks as f64 / 100.0, memory: pages * 4096, files, log: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_missing_extension_ends_the_exact_count() {
+        assert!(["42P01", "42883", "42501", "55000"].into_iter().all(is_missing));
+        // Shutting down, cancelled, out of memory, too many connections: the next sample may be exact again.
+        assert!(!["57P01", "57P03", "57014", "53200", "53300"].into_iter().any(is_missing));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_hangs_does_not_move_the_others_reading() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        use tokio::net::TcpListener;
+        let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let answering = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = |scheme, listener: &TcpListener| format!("{scheme}://{}/", listener.local_addr().unwrap());
+        let mut prober = Prober::new(&[("redis".into(), url("redis", &answering))], Some(&url("postgres", &hanging)));
+        // Speaks just enough: an error to what the client says of itself, then INFO.
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = answering.accept().await.unwrap();
+            let mut said = [0; 4096];
+            while let Ok(length @ 1..) = stream.read(&mut said).await {
+                let said = String::from_utf8_lossy(&said[..length]).into_owned();
+                for _ in 0..said.matches("CLIENT").count() {
+                    stream.write_all(b"-ERR unknown\r\n").await.unwrap();
+                }
+                if said.contains("INFO\r\n") && !said.contains("CLIENT") {
+                    stream.write_all(b"$11\r\nrun_id:abc\n\r\n").await.unwrap();
+                }
+            }
+        });
+        let sample = prober.sample(&[]).await;
+        server.abort();
+        assert_eq!(sample.postgres, None);
+        let redis = sample.redis.expect("it answered");
+        assert!(redis.age > PATIENCE.as_secs_f64() / 2.0, "it answered long before the sample was done: {redis:?}");
+    }
+
+    #[test]
+    fn this_process_has_memory_and_files() {
+        let sample = process_sample(std::process::id()).expect("this process is running");
+        assert!(sample.memory > 1_000_000, "{sample:?}");
+        assert!(sample.files >= 3, "{sample:?}");
+    }
+}

@@ -1,0 +1,224 @@
+//! The cache servers' own figures, one server or several.
+
+use futures_util::future::join_all;
+use tokio::time::timeout;
+
+use super::PATIENCE;
+use cacheproof_core::observe::{RedisNodeSample, RedisSample};
+
+/// Asks every server of the cache that keeps data.
+pub(super) struct RedisProbes {
+    probes: Vec<RedisProbe>,
+    /// Where there are several: what the counters grew by so far.
+    grown: Counters,
+}
+
+/// One server.
+struct RedisProbe {
+    name: String,
+    client: redis::Client,
+    connection: Option<redis::aio::MultiplexedConnection>,
+    /// Its counters as last read, and the start of the server that they belong to.
+    last: Option<(String, Counters)>,
+}
+
+/// What a server counts from its start.
+#[derive(Clone, Copy, Default)]
+struct Counters {
+    hits: u64,
+    misses: u64,
+    evicted: u64,
+    expired: u64,
+}
+
+impl Counters {
+    fn of(sample: &RedisSample) -> Self {
+        let RedisSample { hits, misses, evicted, expired, .. } = *sample;
+        Self { hits, misses, evicted, expired }
+    }
+
+    /// Adds what was counted since `before`.
+    fn grow(&mut self, now: Self, before: Self) {
+        self.hits += now.hits.saturating_sub(before.hits);
+        self.misses += now.misses.saturating_sub(before.misses);
+        self.evicted += now.evicted.saturating_sub(before.evicted);
+        self.expired += now.expired.saturating_sub(before.expired);
+    }
+}
+
+impl RedisProbes {
+    /// `None` where no URL can be read.
+    pub(super) fn new(servers: &[(String, String)]) -> Option<Self> {
+        let probes: Vec<RedisProbe> = servers
+            .iter()
+            .filter_map(|(name, url)| {
+                let client = redis::Client::open(url.as_str()).ok()?;
+                Some(RedisProbe { name: name.clone(), client, connection: None, last: None })
+            })
+            .collect();
+        (!probes.is_empty()).then(|| Self { probes, grown: Counters::default() })
+    }
+
+    /// One look. `None` when no server answers that takes writes.
+    pub(super) async fn ask(&mut self) -> Option<RedisSample> {
+        let seen = join_all(self.probes.iter_mut().map(RedisProbe::sample)).await;
+        if self.probes.len() == 1 {
+            return seen.into_iter().next().flatten();
+        }
+        for (probe, sample) in self.probes.iter_mut().zip(&seen) {
+            if let Some(sample) = sample {
+                probe.count(sample, &mut self.grown);
+            }
+        }
+        let named: Vec<(&str, RedisSample)> =
+            self.probes.iter().zip(seen).filter_map(|(probe, sample)| Some((probe.name.as_str(), sample?))).collect();
+        together(&named, self.grown)
+    }
+}
+
+/// One sample of several servers.
+fn together(seen: &[(&str, RedisSample)], grown: Counters) -> Option<RedisSample> {
+    let masters: Vec<&RedisSample> =
+        seen.iter().map(|(_, sample)| sample).filter(|sample| sample.role == "master").collect();
+    if masters.is_empty() {
+        return None;
+    }
+    let sum = |field: fn(&RedisSample) -> u64| masters.iter().map(|sample| field(sample)).sum();
+    let nodes = seen.iter().map(|(name, sample)| RedisNodeSample {
+        name: (*name).to_owned(),
+        run_id: sample.run_id.clone(),
+        role: sample.role.clone(),
+        memory: sample.memory,
+        keys: sample.keys,
+    });
+    Some(RedisSample {
+        run_id: "together".into(),
+        role: "master".into(),
+        hits: grown.hits,
+        misses: grown.misses,
+        evicted: grown.evicted,
+        expired: grown.expired,
+        memory: sum(|sample| sample.memory),
+        max_memory: sum(|sample| sample.max_memory),
+        clients: sum(|sample| sample.clients),
+        keys: sum(|sample| sample.keys),
+        nodes: nodes.collect(),
+        age: 0.0,
+    })
+}
+
+impl RedisProbe {
+    async fn sample(&mut self) -> Option<RedisSample> {
+        let sample = timeout(PATIENCE, self.ask()).await.ok().flatten();
+        if sample.is_none() {
+            self.connection = None;
+        }
+        sample
+    }
+
+    async fn ask(&mut self) -> Option<RedisSample> {
+        if let Some(connection) = &mut self.connection
+            && let Ok(info) = redis::cmd("INFO").query_async::<String>(connection).await
+        {
+            return Some(read_info(&info));
+        }
+        // Servers drop their clients when their role changes: that is no silence yet.
+        let connection = self.connection.insert(self.client.get_multiplexed_async_connection().await.ok()?);
+        let info: String = redis::cmd("INFO").query_async(connection).await.ok()?;
+        Some(read_info(&info))
+    }
+
+    /// Adds what this server counted since it was last looked at. Whether it is the master plays no part: clients of
+    /// a server that lost that role counted up to then.
+    fn count(&mut self, sample: &RedisSample, grown: &mut Counters) {
+        let now = Counters::of(sample);
+        match &self.last {
+            Some((run_id, before)) if *run_id == sample.run_id => grown.grow(now, *before),
+            // It was started again: its counters began at nothing.
+            Some(_) => grown.grow(now, Counters::default()),
+            // What it counted before the first look is none of this run's.
+            None => {}
+        }
+        self.last = Some((sample.run_id.clone(), now));
+    }
+}
+
+/// Reads the fields that matter out of an INFO reply; a field that is missing counts as 0.
+fn read_info(info: &str) -> RedisSample {
+    let field = |name: &str| {
+        info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().trim()
+    };
+    let number = |name: &str| field(name).parse().unwrap_or(0);
+    let keys = info
+        .lines()
+        .filter(|line| line.starts_with("db"))
+        .filter_map(|line| line.split_once("keys=")?.1.split(',').next()?.parse::<u64>().ok())
+        .sum();
+    RedisSample {
+        run_id: field("run_id").into(),
+        role: field("role").into(),
+        hits: number("keyspace_hits"),
+        misses: number("keyspace_misses"),
+        evicted: number("evicted_keys"),
+        expired: number("expired_keys"),
+        memory: number("used_memory"),
+        max_memory: number("maxmemory"),
+        clients: number("connected_clients"),
+        keys,
+        nodes: Vec::new(),
+        age: 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn info_is_read_by_field_name() {
+        let sample = read_info(
+            "# Server\r\nrun_id:abc\r\nrole:master\r\nused_memory:1048576\r\nused_memory_rss:9\r\nmaxmemory:67108864\r\n\
+             connected_clients:3\r\nkeyspace_hits:90\r\nkeyspace_misses:10\r\nevicted_keys:1\r\nexpired_keys:2\r\n\
+             db0:keys=5,expires=5,avg_ttl=1\r\ndb1:keys=2,expires=0,avg_ttl=0\r\n",
+        );
+        assert_eq!(sample.run_id, "abc");
+        assert_eq!((sample.memory, sample.max_memory), (1_048_576, 67_108_864));
+        assert_eq!((sample.hits, sample.misses, sample.keys), (90, 10, 7));
+    }
+
+    /// Two servers of which the first is the master, then the second, then the first comes back as a replica.
+    #[test]
+    fn hits_go_on_counting_when_the_master_moves() {
+        let probe = |name: &str| RedisProbe {
+            name: name.into(),
+            client: redis::Client::open("redis://127.0.0.1:1/").unwrap(),
+            connection: None,
+            last: None,
+        };
+        let (mut one, mut two) = (probe("redis-1"), probe("redis-2"));
+        let sample = |run_id: &str, role: &str, hits| RedisSample {
+            run_id: run_id.into(),
+            role: role.into(),
+            hits,
+            memory: 10,
+            ..RedisSample::default()
+        };
+        let mut grown = Counters::default();
+        let mut look = |first: Option<RedisSample>, second: RedisSample| {
+            let mut seen = Vec::new();
+            if let Some(first) = first {
+                one.count(&first, &mut grown);
+                seen.push(("redis-1", first));
+            }
+            two.count(&second, &mut grown);
+            seen.push(("redis-2", second));
+            together(&seen, grown).map(|sample| (sample.hits, sample.memory, sample.run_id))
+        };
+        let same = || "together".to_owned();
+        assert_eq!(look(Some(sample("a", "master", 1000)), sample("b", "slave", 70)), Some((0, 10, same())));
+        assert_eq!(look(Some(sample("a", "master", 1100)), sample("b", "slave", 70)), Some((100, 10, same())));
+        assert_eq!(look(None, sample("b", "slave", 70)), None, "nobody takes writes");
+        assert_eq!(look(None, sample("b", "master", 90)), Some((120, 10, same())));
+        assert_eq!(look(Some(sample("c", "slave", 5)), sample("b", "master", 95)), Some((130, 10, same())));
+    }
+}

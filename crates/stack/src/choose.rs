@@ -1,0 +1,77 @@
+//! Which provider brings a server up, and why.
+
+use testcontainers::bollard::Docker;
+
+use super::StackError;
+use super::container;
+use super::local::{Installed, installed};
+use super::probe::Kind;
+use cacheproof_core::scenario::Provider;
+use cacheproof_supervise::docker;
+
+/// Where a server will run, with the reason in a sentence.
+pub(super) enum Choice {
+    Local { installed: Installed, why: String },
+    Container { docker: Docker, image: String, why: String },
+    External { why: String },
+}
+
+/// Chooses, and sees to it that the choice can be carried out: the program is there, the image is there.
+pub(super) async fn choose(
+    kind: Kind,
+    provider: Provider,
+    image: &str,
+    tell: &(dyn Fn(&str) + Send + Sync),
+) -> Result<Choice, StackError> {
+    let asked = |name: &str| format!("the scenario asks for provider = \"{name}\"");
+    let image = kind.image(image);
+    match provider {
+        Provider::External => Ok(Choice::External { why: asked("external") }),
+        Provider::Local => Ok(Choice::Local { installed: installed(kind)?, why: asked("local") }),
+        Provider::Container => {
+            let docker = container_with(kind, &image, tell).await?;
+            Ok(Choice::Container { docker, image, why: asked("container") })
+        }
+        Provider::Auto => match here(kind, &image, tell).await {
+            Ok(docker) => Ok(Choice::Container { docker, why: format!("Docker answers and has image {image}"), image }),
+            Err(no_container) => match installed(kind) {
+                Ok(installed) => {
+                    let name = installed.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    let why = format!("{}; using local {name} {}", reason(&no_container), installed.version);
+                    Ok(Choice::Local { installed, why })
+                }
+                Err(no_local) => Err(StackError::NoProvider {
+                    server: kind.name(),
+                    container: no_container.to_string(),
+                    local: no_local.to_string(),
+                }),
+            },
+        },
+    }
+}
+
+/// Docker's own message names the fact that it does answer only where something else is wrong.
+fn reason(error: &StackError) -> String {
+    match error {
+        StackError::NoImage { image, why, .. } => {
+            // Docker's message begins with the URLs that it tried; what went wrong stands last.
+            let cause = why.rsplit(": ").next().unwrap_or(why);
+            format!("Docker answers but has no image {image} and can't pull it ({cause})")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// As [`container_with`], where Docker is this machine's own.
+async fn here(kind: Kind, image: &str, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Docker, StackError> {
+    if docker::elsewhere() {
+        return Err(StackError::DockerElsewhere);
+    }
+    container_with(kind, image, tell).await
+}
+
+async fn container_with(kind: Kind, image: &str, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Docker, StackError> {
+    let docker = docker::connect().await?;
+    container::fetch_image(&docker, kind, image, tell).await?;
+    Ok(docker)
+}

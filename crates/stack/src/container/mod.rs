@@ -1,0 +1,257 @@
+//! Servers in containers, by testcontainers. Kill and restart go through the Docker client inside it (bollard),
+//! because testcontainers itself knows only a polite stop.
+
+mod image;
+mod own;
+mod start;
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use testcontainers::bollard::Docker;
+use testcontainers::bollard::errors::Error as BollardError;
+use testcontainers::bollard::models::{ContainerCreateBody, HostConfig};
+use testcontainers::bollard::query_parameters::{
+    CreateContainerOptions, KillContainerOptionsBuilder, LogsOptionsBuilder, StopContainerOptionsBuilder,
+};
+use testcontainers::core::client::ClientError;
+use testcontainers::{ContainerAsync, GenericImage, TestcontainersError};
+use tokio::time::Instant;
+
+use super::local::tail;
+use super::probe::Kind;
+use super::{NotUp, StackError};
+use cacheproof_supervise::RUN_LABEL;
+use cacheproof_supervise::docker::{self, chain, in_time, says};
+
+pub(super) use image::{ask_registry, fetch_image, has_image};
+pub(super) use own::find as find_own;
+pub(super) use start::{Network, Wanted, start, start_postgres};
+
+/// How long a server may take to come up in its container.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How many ports are tried.
+const PORTS: usize = 10;
+
+/// How long a server may take to stop in order before it is killed, seconds.
+const STOP_LIMIT: i32 = 10;
+
+/// Where a Redis keeps its data in every image.
+pub(super) const DATA: &str = "/data";
+
+/// A container that runs, or was killed, stopped or paused.
+pub(super) struct ContainerServer {
+    id: String,
+    docker: Docker,
+    /// `None` for a container of the user's own.
+    ours: Option<ContainerAsync<GenericImage>>,
+    token: String,
+}
+
+fn port_is_taken(error: &str) -> bool {
+    error.contains("port is already allocated") || error.contains("address already in use")
+}
+
+impl ContainerServer {
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn short(&self) -> String {
+        format!("container {}", &self.id()[..12.min(self.id().len())])
+    }
+
+    /// Waits until the server accepts connections from outside. While the official Postgres image initialises
+    /// itself it listens on no network address, so the first answer comes from the final server.
+    async fn ready(&self, kind: Kind, url: &str) -> Result<(), NotUp> {
+        let begun = Instant::now();
+        loop {
+            let Err(why) = kind.ask(url, Duration::from_secs(1)).await else { return Ok(()) };
+            let why = if !self.runs().await.map_err(NotUp::Other)? {
+                let log = self.log(20).await;
+                if port_is_taken(&log.to_lowercase()) {
+                    return Err(NotUp::PortTaken);
+                }
+                format!("its container ended; it said last: {}", self.log(4).await)
+            } else if begun.elapsed() > PATIENCE {
+                format!("no answer after {} s ({why}); it said last: {}", PATIENCE.as_secs(), self.log(4).await)
+            } else {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                continue;
+            };
+            let help = "look at the message above; another image can be named in the scenario or the environment";
+            return Err(NotUp::Other(StackError::NotUp { what: kind.name().into(), why, help: help.into() }));
+        }
+    }
+
+    fn refused(&self, verb: &str) -> impl FnOnce(BollardError) -> StackError {
+        let what = format!("{verb} {}", self.short());
+        move |error| StackError::docker(what, says(&error))
+    }
+
+    /// SIGKILL. A paused container is let run first, because Docker can't kill it otherwise.
+    pub(super) async fn kill(&self, paused: bool) -> Result<String, StackError> {
+        if paused {
+            self.resume().await?;
+        }
+        let options = KillContainerOptionsBuilder::new().signal("KILL").build();
+        match in_time(self.docker.kill_container(self.id(), Some(options))).await {
+            // 409: it does not run.
+            Ok(()) | Err(BollardError::DockerResponseServerError { status_code: 409, .. }) => {}
+            Err(error) => return Err(self.refused("kill")(error)),
+        }
+        self.wait_down("kill").await?;
+        Ok(format!("SIGKILL to {}", self.short()))
+    }
+
+    async fn wait_down(&self, verb: &str) -> Result<(), StackError> {
+        let begun = Instant::now();
+        while self.runs().await? {
+            if begun.elapsed() > docker::PATIENCE {
+                return Err(self.refused(verb)(BollardError::RequestTimeoutError));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    /// The image's stop signal, and SIGKILL after 10 s.
+    pub(super) async fn stop(&self, paused: bool) -> Result<String, StackError> {
+        if paused {
+            self.resume().await?;
+        }
+        let options = StopContainerOptionsBuilder::new().t(STOP_LIMIT).build();
+        let patience = docker::PATIENCE + Duration::from_secs(STOP_LIMIT.unsigned_abs().into());
+        match tokio::time::timeout(patience, self.docker.stop_container(self.id(), Some(options))).await {
+            // 304: it does not run.
+            Ok(Ok(()) | Err(BollardError::DockerResponseServerError { status_code: 304, .. })) => {}
+            Ok(Err(error)) => return Err(self.refused("stop")(error)),
+            Err(_) => return Err(self.refused("stop")(BollardError::RequestTimeoutError)),
+        }
+        self.wait_down("stop").await?;
+        Ok(format!("stopped {}", self.short()))
+    }
+
+    pub(super) async fn pause(&self) -> Result<String, StackError> {
+        in_time(self.docker.pause_container(self.id())).await.map_err(self.refused("pause"))?;
+        Ok(format!("paused {}", self.short()))
+    }
+
+    pub(super) async fn resume(&self) -> Result<String, StackError> {
+        in_time(self.docker.unpause_container(self.id())).await.map_err(self.refused("unpause"))?;
+        Ok(format!("unpaused {}", self.short()))
+    }
+
+    /// Starts it again; its port stays, because it was named.
+    pub(super) async fn restart(&self, kind: Kind, url: &str) -> Result<String, StackError> {
+        let mut tries = 0;
+        while let Err(error) = self.docker.start_container(self.id(), None).await {
+            tries += 1;
+            // Docker's own proxy may hold the port for a moment.
+            if tries == PORTS || !port_is_taken(&says(&error)) {
+                return Err(self.refused("start")(error));
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        match self.ready(kind, url).await {
+            Ok(()) => Ok(format!("started {} again", self.short())),
+            Err(NotUp::Other(error)) => Err(error),
+            Err(NotUp::PortTaken) => Err(StackError::NoPort(kind.name())),
+        }
+    }
+
+    /// Deletes what a stopped Redis kept on its disk: by a short-lived container of the same image, which has the
+    /// same volumes. Nothing else reaches into a stopped container.
+    pub(super) async fn forget_data(&self) -> Result<(), StackError> {
+        let seen = in_time(self.docker.inspect_container(self.id(), None)).await.map_err(self.refused("look at"))?;
+        let files = ["dump.rdb", "appendonlydir"].map(|name| format!("{DATA}/{name}"));
+        let body = ContainerCreateBody {
+            image: seen.image,
+            user: Some("0".into()),
+            entrypoint: Some(vec!["rm".into()]),
+            cmd: Some(std::iter::once("-rf".to_owned()).chain(files).collect()),
+            labels: Some([(RUN_LABEL.to_owned(), self.token.clone())].into()),
+            host_config: Some(HostConfig { volumes_from: Some(vec![self.id.clone()]), ..HostConfig::default() }),
+            ..ContainerCreateBody::default()
+        };
+        let failed = || self.refused("delete the data of");
+        let made = in_time(self.docker.create_container(None::<CreateContainerOptions>, body)).await;
+        let helper = made.map_err(failed())?.id;
+        let work = async {
+            self.docker.start_container(&helper, None).await?;
+            loop {
+                let state = self.docker.inspect_container(&helper, None).await?.state.unwrap_or_default();
+                if state.running != Some(true) {
+                    return Ok(state.exit_code.unwrap_or(-1));
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let ended =
+            tokio::time::timeout(docker::PATIENCE * 2, work).await.unwrap_or(Err(BollardError::RequestTimeoutError));
+        docker::remove(&self.docker, &helper).await.map_err(failed())?;
+        match ended {
+            Ok(0) => Ok(()),
+            Ok(code) => {
+                Err(StackError::docker(format!("delete the data of {}", self.short()), format!("rm ended with {code}")))
+            }
+            Err(error) => Err(failed()(error)),
+        }
+    }
+
+    /// Whether the server runs; a paused one does.
+    pub(super) async fn runs(&self) -> Result<bool, StackError> {
+        let seen = in_time(self.docker.inspect_container(self.id(), None)).await.map_err(self.refused("look at"))?;
+        Ok(seen.state.and_then(|state| state.running).unwrap_or(false))
+    }
+
+    /// How it ended and its last words. `None` while it runs, and when Docker doesn't say.
+    pub(super) async fn last_words(&self) -> Option<String> {
+        let how = match in_time(self.docker.inspect_container(self.id(), None)).await {
+            Ok(seen) => {
+                let state = seen.state?;
+                if state.running.unwrap_or(false) {
+                    return None;
+                }
+                let memory = if state.oom_killed == Some(true) { ", out of memory" } else { "" };
+                format!("exit code {}{memory}", state.exit_code.unwrap_or_default())
+            }
+            Err(error) if docker::is_missing(&error) => {
+                return Some(format!("{} was removed although nobody broke it", self.short()));
+            }
+            Err(_) => return None,
+        };
+        let log = self.log(4).await;
+        Some(format!("{} died although nobody broke it ({how}); it said last: {log}", self.short()))
+    }
+
+    async fn log(&self, lines: usize) -> String {
+        // Redis logs to one, Postgres to the other.
+        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail("40").build();
+        let mut text = String::new();
+        let read = async {
+            let mut log = std::pin::pin!(self.docker.logs(self.id(), Some(options)));
+            while let Some(Ok(part)) = log.next().await {
+                text.push_str(&part.to_string());
+            }
+        };
+        let _ = tokio::time::timeout(docker::PATIENCE, read).await;
+        tail(&text, lines)
+    }
+
+    /// Removes it with its volumes, where it is ours.
+    pub(super) async fn remove(self) -> Result<(), StackError> {
+        let what = format!("remove {}", self.short());
+        let Some(ours) = self.ours else { return Ok(()) };
+        let _ = self.docker.unpause_container(&self.id).await;
+        match ours.rm().await {
+            // 404: it is gone; 409: somebody else is removing it.
+            Ok(())
+            | Err(TestcontainersError::Client(ClientError::RemoveContainer(
+                BollardError::DockerResponseServerError { status_code: 404 | 409, .. },
+            ))) => Ok(()),
+            Err(error) => Err(StackError::docker(what, chain(&error))),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Starting a container for a server.
+
+use testcontainers::bollard::Docker;
+use testcontainers::core::IntoContainerPort as _;
+use testcontainers::runners::AsyncRunner as _;
+use testcontainers::{ContainerRequest, CopyTargetOptions, GenericImage, ImageExt as _};
+
+use super::super::local::{free_port, password};
+use super::super::probe::Kind;
+use super::super::{NotUp, StackError};
+use super::image::name_and_tag;
+use super::{ContainerServer, PATIENCE, PORTS, port_is_taken};
+use cacheproof_supervise::docker::chain;
+use cacheproof_supervise::{Guard, RUN_LABEL};
+
+/// User and database of the Postgres.
+const NAME: &str = "cacheproof";
+
+/// A container to start.
+pub(in super::super) struct Wanted<'a> {
+    pub(in super::super) kind: Kind,
+    pub(in super::super) image: &'a str,
+    pub(in super::super) environment: Vec<(&'static str, String)>,
+    pub(in super::super) command: Vec<String>,
+    /// Files inside, by path.
+    pub(in super::super) files: Vec<(String, String)>,
+    pub(in super::super) network: Network,
+}
+
+/// How a server in a container is reached.
+pub(in super::super) enum Network {
+    /// Its ports inside, published on ports of 127.0.0.1: (outside, inside).
+    Published(Vec<(u16, u16)>),
+    /// It has no network of its own: servers that tell each other and their clients where they are must mean the
+    /// same thing by 127.0.0.1.
+    Host,
+}
+
+impl Wanted<'_> {
+    fn request(&self, token: &str) -> ContainerRequest<GenericImage> {
+        let (name, tag) = name_and_tag(self.image);
+        let mut request = GenericImage::new(name, tag)
+            .with_cmd(&self.command)
+            .with_label(RUN_LABEL, token)
+            .with_startup_timeout(PATIENCE)
+            .with_host_config_modifier(|host| {
+                for bindings in host.port_bindings.iter_mut().flat_map(|all| all.values_mut()).flatten() {
+                    for binding in bindings {
+                        binding.host_ip = Some("127.0.0.1".into());
+                    }
+                }
+            });
+        request = match &self.network {
+            // Named by us: a port that Docker chooses changes when the container is started again.
+            Network::Published(ports) => ports
+                .iter()
+                .fold(request, |request, (outside, inside)| request.with_mapped_port(*outside, inside.tcp())),
+            Network::Host => request.with_network("host"),
+        };
+        for (path, text) in &self.files {
+            // Its server may run as any user, and a Sentinel writes into its configuration; nobody else is in there.
+            let path = CopyTargetOptions::new(path).with_mode(0o666);
+            request = request.with_copy_to(path, text.clone().into_bytes());
+        }
+        for (name, value) in &self.environment {
+            request = request.with_env_var(*name, value);
+        }
+        request
+    }
+}
+
+/// Starts a container and waits until the server in it answers at `url`.
+pub(in super::super) async fn start(
+    docker: &Docker,
+    wanted: &Wanted<'_>,
+    url: &str,
+    guard: &Guard,
+) -> Result<ContainerServer, NotUp> {
+    let watch = guard.watch();
+    watch.containers();
+    let container = wanted.request(watch.token()).start().await.map_err(|error| match chain(&error) {
+        why if port_is_taken(&why) => NotUp::PortTaken,
+        why => NotUp::Other(StackError::docker(format!("start {}", wanted.kind.name()), why)),
+    })?;
+    watch.container(container.id());
+    let id = container.id().to_owned();
+    let server = ContainerServer { id, docker: docker.clone(), ours: Some(container), token: watch.token().to_owned() };
+    match server.ready(wanted.kind, url).await {
+        Ok(()) => Ok(server),
+        Err(error) => {
+            let _ = server.remove().await;
+            Err(error)
+        }
+    }
+}
+
+/// Starts a Postgres; gives it with its URL.
+pub(in super::super) async fn start_postgres(
+    docker: &Docker,
+    image: &str,
+    guard: &Guard,
+) -> Result<(ContainerServer, String), StackError> {
+    let password = password();
+    let environment = [
+        ("POSTGRES_USER", NAME),
+        ("POSTGRES_DB", NAME),
+        ("POSTGRES_PASSWORD", &password),
+        ("POSTGRES_INITDB_ARGS", "--no-sync"),
+    ];
+    let command = [
+        "postgres",
+        "-c",
+        "shared_preload_libraries=pg_stat_statements",
+        "-c",
+        "pg_stat_statements.track_utility=off",
+        "-c",
+        "max_connections=200",
+    ];
+    for _ in 0..PORTS {
+        let port = free_port().map_err(StackError::system("find a free port"))?;
+        let wanted = Wanted {
+            kind: Kind::Postgres,
+            image,
+            environment: environment.map(|(name, value)| (name, value.to_owned())).into(),
+            command: command.map(str::to_owned).into(),
+            files: Vec::new(),
+            network: Network::Published(vec![(port, 5432)]),
+        };
+        let url = format!("postgres://{NAME}:{password}@127.0.0.1:{port}/{NAME}");
+        match start(docker, &wanted, &url, guard).await {
+            Ok(server) => return Ok((server, url)),
+            Err(NotUp::PortTaken) => {}
+            Err(NotUp::Other(error)) => return Err(error),
+        }
+    }
+    Err(StackError::NoPort(Kind::Postgres.name()))
+}

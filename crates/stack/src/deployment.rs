@@ -1,0 +1,282 @@
+//! The servers that together are the cache, or the database: which there are, what each is now, how the app
+//! reaches them.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::StackError;
+use super::probe::{redis_says, without_password};
+use super::server::Server;
+use cacheproof_core::observe::{NodeFacts, ServerFacts};
+use cacheproof_core::scenario::Topology;
+use cacheproof_proxy::Proxy;
+
+/// How long a node may take to say what it is.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What a server is for the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It takes writes; also a server that is alone.
+    Master,
+    /// It follows a master.
+    Replica,
+    /// It watches the master.
+    Sentinel,
+}
+
+impl Role {
+    /// `master`, `replica` or `sentinel`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Master => "master",
+            Self::Replica => "replica",
+            Self::Sentinel => "sentinel",
+        }
+    }
+}
+
+/// One server of a deployment, with the proxy in front of it.
+#[derive(Debug)]
+pub struct Node {
+    /// `redis`, `redis-2`, `sentinel-1`, `postgres`.
+    pub name: String,
+    /// What it was when it came up. Roles move: ask [`Deployment::master`] and its like what it is now.
+    pub role: Role,
+    /// The server itself.
+    pub server: Server,
+    /// Through which the app reaches it, at a port that never changes. `None` for an external server whose
+    /// certificate or name a proxy would spoil.
+    pub proxy: Option<Proxy>,
+    pub(super) bus: Option<u16>,
+}
+
+impl Node {
+    pub(super) fn new(name: &str, role: Role, server: Server, proxy: Option<Proxy>, bus: Option<u16>) -> Self {
+        Self { name: name.into(), role, server, proxy, bus }
+    }
+
+    pub(super) fn is_sentinel(&self) -> bool {
+        self.role == Role::Sentinel
+    }
+
+    /// `127.0.0.1:PORT` of its proxy.
+    pub(super) fn front(&self) -> String {
+        format!("127.0.0.1:{}", self.front_port())
+    }
+
+    /// Its proxy's port; 0 where it has none.
+    pub(super) fn front_port(&self) -> u16 {
+        self.proxy.as_ref().map_or(0, |proxy| proxy.address().port())
+    }
+
+    /// What it says of itself now. `None` when it does not answer within half a second.
+    async fn says(&self) -> Option<Said> {
+        if self.is_sentinel() {
+            return self.server.answers().await.then_some(Said { role: Role::Sentinel, followers: 0 });
+        }
+        let role: Vec<redis::Value> =
+            tokio::time::timeout(PATIENCE, redis_says(self.server.url(), &["ROLE"])).await.ok()?.ok()?;
+        match redis::from_redis_value_ref::<String>(role.first()?).ok()?.as_str() {
+            "master" => {
+                let followers = match role.get(2) {
+                    Some(redis::Value::Array(all)) => all.len(),
+                    _ => 0,
+                };
+                Some(Said { role: Role::Master, followers })
+            }
+            _ => Some(Said { role: Role::Replica, followers: 0 }),
+        }
+    }
+
+    pub(super) async fn down(self) -> Result<(), StackError> {
+        let down = self.server.down().await;
+        if let Some(proxy) = self.proxy {
+            proxy.stop();
+        }
+        down
+    }
+}
+
+/// What a node says of itself.
+#[derive(Clone, Copy)]
+struct Said {
+    role: Role,
+    followers: usize,
+}
+
+/// The servers that together are the cache, or the database.
+pub struct Deployment {
+    topology: Topology,
+    nodes: Vec<Node>,
+    app_url: String,
+    ca_file: Option<PathBuf>,
+    facts: ServerFacts,
+}
+
+/// Without the URL that holds the app's password.
+impl std::fmt::Debug for Deployment {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = formatter.debug_struct("Deployment");
+        shown.field("topology", &self.topology).field("nodes", &self.nodes).finish_non_exhaustive()
+    }
+}
+
+impl Deployment {
+    pub(super) fn new(topology: Topology, nodes: Vec<Node>, app_url: String, ca_file: Option<PathBuf>) -> Self {
+        Self { topology, nodes, app_url, ca_file, facts: ServerFacts::default() }
+    }
+
+    /// Asks the first server what it is, and puts the facts together.
+    pub(super) async fn ask_facts(&mut self) -> Result<(), StackError> {
+        let Some(first) = self.nodes.first_mut() else { return Ok(()) };
+        first.server.ask_facts().await?;
+        self.facts = first.server.facts().clone();
+        self.facts.topology = self.topology.as_str().into();
+        self.facts.nodes = self
+            .nodes
+            .iter()
+            .map(|node| NodeFacts {
+                name: node.name.clone(),
+                role: node.role.as_str().into(),
+                address: address(node.server.url()),
+                proxy: node.proxy.as_ref().map(|proxy| proxy.address().to_string()),
+            })
+            .collect();
+        Ok(())
+    }
+
+    /// Says more about it in the report.
+    pub(super) fn add_settings<const N: usize>(&mut self, settings: [(&str, &str); N]) {
+        self.facts.settings.extend(settings.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    /// How it is deployed.
+    pub fn topology(&self) -> Topology {
+        self.topology
+    }
+
+    /// Every server, in an order that does not change: at the start the masters come first, then the replicas,
+    /// then the Sentinels.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The server that came up first: the only one of a standalone deployment, at the start the (first) master.
+    pub fn first(&self) -> &Server {
+        // A deployment without any server is never made.
+        &self.nodes[0].server
+    }
+
+    /// What the app is given: a URL that leads through the proxies, with the app's user and password. In the forms
+    /// `redis://`, `redis+sentinel://host:port,…/mymaster`, `redis+cluster://host:port,…` (`rediss` with TLS) and
+    /// `postgres://`.
+    pub fn app_url(&self) -> &str {
+        &self.app_url
+    }
+
+    /// The authority to trust, where the app speaks TLS.
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.ca_file.as_deref()
+    }
+
+    /// What it is and where it came from, with all its servers; no password.
+    pub fn facts(&self) -> &ServerFacts {
+        &self.facts
+    }
+
+    /// Names and URLs of the servers that keep data, past the proxies and with the password of cacheproof's own
+    /// user: for probes.
+    pub fn probes(&self) -> Vec<(String, String)> {
+        self.keepers().map(|node| (node.name.clone(), node.server.url().to_owned())).collect()
+    }
+
+    fn keepers(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| !node.is_sentinel())
+    }
+
+    /// The Sentinels, dead or alive.
+    pub fn sentinels(&self) -> Vec<&Node> {
+        self.nodes.iter().filter(|node| node.is_sentinel()).collect()
+    }
+
+    /// The servers that say now that they are masters. Of a deployment with one server: that one, dead or alive. Under
+    /// Sentinels more than one only for the moment in which an old master has come back and was not yet told; the one that
+    /// has the replicas comes first. Of a Cluster: in the order of [`Self::nodes`].
+    pub async fn masters(&self) -> Vec<&Node> {
+        if self.nodes.len() == 1 {
+            return self.nodes.iter().collect();
+        }
+        let mut masters: Vec<(&Node, Said)> =
+            self.said().await.into_iter().filter(|(_, said)| said.role == Role::Master).collect();
+        if self.topology == Topology::Sentinel {
+            masters.sort_by_key(|(_, said)| std::cmp::Reverse(said.followers));
+        }
+        masters.into_iter().map(|(node, _)| node).collect()
+    }
+
+    /// The servers that say now that they are replicas.
+    pub async fn replicas(&self) -> Vec<&Node> {
+        let said = self.said().await;
+        said.into_iter().filter(|(_, said)| said.role == Role::Replica).map(|(node, _)| node).collect()
+    }
+
+    /// The master of the moment (of a Cluster, the first). Where none says that it is one, that which most Sentinels
+    /// hold for it; `None` when they do not say either.
+    pub async fn master(&self) -> Option<&Node> {
+        if let Some(master) = self.masters().await.first() {
+            return Some(master);
+        }
+        let asked = self.sentinels().into_iter().map(|sentinel| async {
+            let question = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"];
+            let answer: Option<(String, u16)> = redis_says(sentinel.server.url(), &question).await.ok()?;
+            answer.map(|(_, port)| port)
+        });
+        let told: Vec<u16> = join_all(asked).await.into_iter().flatten().collect();
+        let port = told.iter().max_by_key(|port| told.iter().filter(|other| other == port).count())?;
+        self.keepers().find(|node| node.front_port() == *port)
+    }
+
+    /// What every server that keeps data and answers says of itself.
+    async fn said(&self) -> Vec<(&Node, Said)> {
+        let asked = self.keepers().map(|node| async move { Some((node, node.says().await?)) });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// A sentence about the first of its servers that died although nobody broke it.
+    pub async fn died(&self) -> Option<String> {
+        for node in &self.nodes {
+            if let Some(death) = node.server.died().await {
+                return Some(death);
+            }
+        }
+        None
+    }
+
+    /// Takes everything down that is ours.
+    pub(super) async fn down(self) -> Result<(), StackError> {
+        let downs = join_all(self.nodes.into_iter().map(Node::down)).await;
+        downs.into_iter().find(Result::is_err).unwrap_or(Ok(()))
+    }
+}
+
+/// `host:port` of a URL.
+fn address(url: &str) -> String {
+    let shown = without_password(url);
+    let behind = shown.split_once("://").map_or(shown.as_str(), |(_, behind)| behind);
+    let host = behind.rsplit_once('@').map_or(behind, |(_, host)| host);
+    host.split(['/', '?']).next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_neither_user_nor_password() {
+        assert_eq!(address("redis://:s3cret@127.0.0.1:7001/"), "127.0.0.1:7001");
+        assert_eq!(address("postgres://me:s3cret@db:5432/app?x=1"), "db:5432");
+    }
+}

@@ -1,0 +1,131 @@
+//! Servers that are there already. cacheproof connects and looks; it breaks only a container that the scenario names.
+
+use std::time::Duration;
+
+use super::deployment::{Deployment, Node, Role};
+use super::probe::{Kind, without_password};
+use super::server::{Place, Server};
+use super::{StackError, container, front};
+use cacheproof_core::scenario::{Permission, Topology};
+use cacheproof_proxy::Proxy;
+use cacheproof_supervise::docker;
+
+/// How long one may take to answer at the start.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The server behind the scenario's URL, with a proxy in front of it where the app can be led through one.
+pub(super) async fn deployment(
+    kind: Kind,
+    url: Option<&str>,
+    permission: Option<&Permission>,
+    why: String,
+    seed: u64,
+) -> Result<Deployment, StackError> {
+    let url = connect(kind, url).await?;
+    let container = match permission {
+        None => None,
+        Some(permission) => Some(Box::new(container::find_own(docker::connect().await?, permission).await?)),
+    };
+    let place = Place::External(container);
+    let (app_url, proxy) = match through_proxy(&url, front::seed(seed, kind.key())).await? {
+        Some((app_url, proxy)) => (app_url, Some(proxy)),
+        None => (url.clone(), None),
+    };
+    let server = Server::new(kind, kind.name(), place, url, &why, None);
+    let nodes = vec![Node::new(kind.key(), Role::Master, server, proxy, None)];
+    let mut deployment = Deployment::new(Topology::Standalone, nodes, app_url, None);
+    deployment.ask_facts().await?;
+    Ok(deployment)
+}
+
+/// A proxy to the server, and the URL with the proxy's address in it. `None` where the URL wants the server's
+/// certificate checked (it would not name the proxy), or names no host.
+async fn through_proxy(url: &str, seed: u64) -> Result<Option<(String, Proxy)>, StackError> {
+    let Ok(mut parsed) = reqwest::Url::parse(url) else { return Ok(None) };
+    let checks = |(name, value): (std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)| {
+        matches!(&*name, "sslmode" | "ssl-mode") && value.starts_with("verify")
+    };
+    if parsed.scheme() == "rediss" || parsed.query_pairs().any(checks) {
+        return Ok(None);
+    }
+    let port = parsed.port().unwrap_or(if parsed.scheme() == "redis" { 6379 } else { 5432 });
+    let Some(host) = parsed.host_str().map(|host| host.trim_matches(['[', ']']).to_owned()) else { return Ok(None) };
+    let found = tokio::net::lookup_host((host, port)).await.map_err(StackError::system("look up the server's name"))?;
+    // It answers: of several addresses this is one that does.
+    let mut behind = None;
+    for address in found {
+        let connected = tokio::time::timeout(Duration::from_secs(2), tokio::net::TcpStream::connect(address)).await;
+        if matches!(connected, Ok(Ok(_))) {
+            behind = Some(address);
+            break;
+        }
+    }
+    let Some(behind) = behind else { return Ok(None) };
+    let proxy = front::anywhere(behind, seed)?;
+    let led = parsed.set_host(Some("127.0.0.1")).is_ok() && parsed.set_port(Some(proxy.address().port())).is_ok();
+    Ok(led.then(|| (parsed.into(), proxy)))
+}
+
+/// The URL with its `${NAME}`s filled in, once the server behind it answers.
+async fn connect(kind: Kind, url: Option<&str>) -> Result<String, StackError> {
+    let fault = |why: String| StackError::Url {
+        server: kind.key(),
+        why,
+        example: match kind {
+            Kind::Redis | Kind::Valkey => "redis://:${REDIS_PASSWORD}@127.0.0.1:6379/",
+            Kind::Postgres => "postgres://app:${DB_PASSWORD}@127.0.0.1:5432/app",
+        },
+    };
+    let url = url.ok_or_else(|| fault("provider = \"external\" needs a url".into()))?;
+    let url = fill_in(url, |name| std::env::var(name).ok()).map_err(fault)?;
+    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+    let known = match kind {
+        Kind::Redis | Kind::Valkey => ["redis", "rediss"],
+        Kind::Postgres => ["postgres", "postgresql"],
+    };
+    if !known.contains(&scheme) {
+        return Err(fault(format!("its url does not begin with {}://", known[0])));
+    }
+    kind.ask(&url, PATIENCE).await.map_err(|why| StackError::NotUp {
+        what: format!("{} at {}", kind.name(), without_password(&url)),
+        why,
+        help: "check that it runs and can be reached from here, and the url in the scenario's [stack]".into(),
+    })?;
+    Ok(url)
+}
+
+/// Replaces each `${NAME}` by the variable's value.
+fn fill_in(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+    let mut filled = String::new();
+    let mut rest = text;
+    while let Some((before, from)) = rest.split_once("${") {
+        let (name, after) = from.split_once('}').ok_or("its url has a ${ without a }")?;
+        let value = variable(name).ok_or_else(|| format!("its url needs the environment variable {name}"))?;
+        filled.push_str(before);
+        filled.push_str(&value);
+        rest = after;
+    }
+    Ok(filled + rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_filled_in_once() {
+        let variable = |name: &str| (name == "A").then(|| "x${B}".to_owned());
+        assert_eq!(fill_in("redis://:${A}@h", variable).unwrap(), "redis://:x${B}@h");
+        assert_eq!(fill_in("plain", variable).unwrap(), "plain");
+        assert_eq!(fill_in("${C}", variable).unwrap_err(), "its url needs the environment variable C");
+        assert!(fill_in("${A", variable).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_url_of_another_kind_is_refused_before_anything_is_sent() {
+        let error = connect(Kind::Redis, Some("postgres://h/")).await.unwrap_err();
+        assert_eq!(error.to_string(), "redis: its url does not begin with redis://");
+        let error = connect(Kind::Postgres, None).await.unwrap_err();
+        assert_eq!(error.to_string(), "postgres: provider = \"external\" needs a url");
+    }
+}

@@ -1,0 +1,211 @@
+//! Questions to a server over a connection of its own: does it answer, which version is it, how is it set.
+
+use std::time::Duration;
+
+use sqlx::{Connection as _, PgConnection};
+
+use super::StackError;
+use cacheproof_core::scenario::CacheServer;
+
+/// The servers, as far as they differ. A Sentinel is its Redis or Valkey.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Redis,
+    Valkey,
+    Postgres,
+}
+
+impl From<CacheServer> for Kind {
+    fn from(server: CacheServer) -> Self {
+        match server {
+            CacheServer::Redis => Self::Redis,
+            CacheServer::Valkey => Self::Valkey,
+        }
+    }
+}
+
+/// A server's version and the settings that matter for a result.
+pub(super) type Version = (String, Vec<(String, String)>);
+
+/// How long a server may take to say what it is.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Kind {
+    /// As users write it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Redis => "Redis",
+            Self::Valkey => "Valkey",
+            Self::Postgres => "Postgres",
+        }
+    }
+
+    /// Its program.
+    pub(super) fn program(self) -> &'static str {
+        match self {
+            Self::Redis => "redis-server",
+            Self::Valkey => "valkey-server",
+            Self::Postgres => "postgres",
+        }
+    }
+
+    /// As the scenario's table is called.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Self::Redis | Self::Valkey => "redis",
+            Self::Postgres => "postgres",
+        }
+    }
+
+    /// The least version that will do.
+    pub(super) fn needed(self) -> &'static str {
+        match self {
+            Self::Redis | Self::Valkey => "7.0",
+            Self::Postgres => "13",
+        }
+    }
+
+    /// Refuses a version that is too old.
+    pub(super) fn check_version(self, what: &str, version: &str) -> Result<(), StackError> {
+        if numbers(version) >= numbers(self.needed()) {
+            return Ok(());
+        }
+        Err(StackError::TooOld { what: what.into(), found: version.into(), needed: self.needed() })
+    }
+
+    /// Whether a fresh connection gets an answer within `patience`; the error says why not.
+    pub(super) async fn ask(self, url: &str, patience: Duration) -> Result<(), String> {
+        let asked = async {
+            match self {
+                Self::Redis | Self::Valkey => {
+                    let mut connection = redis_connection(url).await.map_err(|error| error.to_string())?;
+                    redis::cmd("PING").query_async::<()>(&mut connection).await.map_err(|error| error.to_string())
+                }
+                Self::Postgres => {
+                    let mut connection = PgConnection::connect(url).await.map_err(|error| error.to_string())?;
+                    let answer = sqlx::raw_sql("SELECT /* cacheproof */ 1").execute(&mut connection).await;
+                    answer.map(|_| ()).map_err(|error| error.to_string())
+                }
+            }
+        };
+        match tokio::time::timeout(patience, asked).await {
+            Ok(answer) => answer,
+            Err(_) => Err(format!("no answer within {} ms", patience.as_millis())),
+        }
+    }
+
+    /// Version and settings.
+    pub(super) async fn facts(self, url: &str) -> Result<Version, String> {
+        let facts = async {
+            match self {
+                Self::Redis | Self::Valkey => redis_facts(url).await.map_err(|error| error.to_string()),
+                Self::Postgres => postgres_facts(url).await.map_err(|error| error.to_string()),
+            }
+        };
+        tokio::time::timeout(PATIENCE, facts).await.unwrap_or_else(|_| Err("it does not answer questions".into()))
+    }
+}
+
+/// The leading numbers of a version: `7.0.15` is 7, 0, 15.
+fn numbers(version: &str) -> Vec<u32> {
+    version.split(|letter: char| !letter.is_ascii_digit()).map_while(|part| part.parse().ok()).collect()
+}
+
+async fn redis_connection(url: &str) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
+    redis::Client::open(url)?.get_multiplexed_async_connection().await
+}
+
+/// What a Redis (or Sentinel) answers to one command, within a second.
+pub(super) async fn redis_says<T: redis::FromRedisValue>(url: &str, command: &[&str]) -> Result<T, String> {
+    let asked = async {
+        let mut connection = redis_connection(url).await?;
+        let mut question = redis::Cmd::new();
+        question.arg(command);
+        question.query_async(&mut connection).await
+    };
+    match tokio::time::timeout(Duration::from_secs(1), asked).await {
+        Ok(answer) => answer.map_err(|error: redis::RedisError| error.to_string()),
+        Err(_) => Err("no answer within 1 s".into()),
+    }
+}
+
+async fn redis_facts(url: &str) -> redis::RedisResult<Version> {
+    let mut connection = redis_connection(url).await?;
+    let info: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
+    // Valkey names the Redis that it is compatible with, too.
+    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name));
+    let version = field("valkey_version:").or_else(|| field("redis_version:")).unwrap_or_default();
+    let mut settings = Vec::new();
+    for name in ["maxmemory", "maxmemory-policy", "appendonly", "appendfsync"] {
+        // A hosted server may have renamed CONFIG away; its settings then stay unknown.
+        let answer: redis::RedisResult<Vec<String>> =
+            redis::cmd("CONFIG").arg("GET").arg(name).query_async(&mut connection).await;
+        if let Ok([_, value]) = answer.as_deref() {
+            settings.push((name.to_owned(), value.clone()));
+        }
+    }
+    Ok((version.trim().to_owned(), settings))
+}
+
+async fn postgres_facts(url: &str) -> Result<Version, sqlx::Error> {
+    let mut connection = PgConnection::connect(url).await?;
+    let version: String = sqlx::query_scalar("SHOW /* cacheproof */ server_version").fetch_one(&mut connection).await?;
+    let settings: Vec<(String, String)> = sqlx::query_as(
+        "SELECT /* cacheproof */ name, current_setting(name) FROM pg_settings WHERE name IN \
+         ('shared_buffers', 'max_connections', 'fsync', 'synchronous_commit', 'shared_preload_libraries') ORDER BY name",
+    )
+    .fetch_all(&mut connection)
+    .await?;
+    connection.close().await?;
+    // `15.18 (Debian 15.18-0+deb12u1)`
+    Ok((version.split(' ').next().unwrap_or_default().to_owned(), settings))
+}
+
+/// Has Postgres count statements from now on.
+pub(super) async fn count_statements(url: &str) -> Result<(), sqlx::Error> {
+    let mut connection = PgConnection::connect(url).await?;
+    sqlx::raw_sql("CREATE /* cacheproof */ EXTENSION IF NOT EXISTS pg_stat_statements")
+        .execute(&mut connection)
+        .await?;
+    connection.close().await
+}
+
+/// A URL as it may be shown: without its password.
+pub(super) fn without_password(url: &str) -> String {
+    let Ok(mut url) = reqwest::Url::parse(url) else { return "(unreadable URL)".into() };
+    let _ = url.set_password(None);
+    let shown: Vec<(String, String)> =
+        url.query_pairs().filter(|(name, _)| !name.contains("pass")).map(|(a, b)| (a.into(), b.into())).collect();
+    if url.query().is_some() {
+        url.set_query(None);
+        if !shown.is_empty() {
+            url.query_pairs_mut().extend_pairs(shown);
+        }
+    }
+    url.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_url_has_no_password() {
+        assert_eq!(without_password("redis://:s3cret@127.0.0.1:6379/"), "redis://127.0.0.1:6379/");
+        assert_eq!(without_password("postgres://me:s3cret@db:5432/app"), "postgres://me@db:5432/app");
+        assert_eq!(without_password("postgres://db/app?user=me&password=s3cret"), "postgres://db/app?user=me");
+        assert_eq!(without_password("s3cret"), "(unreadable URL)");
+    }
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert!(Kind::Redis.check_version("redis-server", "7.0.15").is_ok());
+        assert!(Kind::Redis.check_version("redis-server", "10.0.1").is_ok());
+        assert!(Kind::Redis.check_version("redis-server", "7.0").is_ok());
+        let old = Kind::Redis.check_version("redis-server", "6.2.14").unwrap_err();
+        assert_eq!(old.to_string(), "redis-server is version 6.2.14, but cacheproof needs 7.0 or later");
+        assert!(Kind::Postgres.check_version("postgres", "9.6.24").is_err());
+        assert!(Kind::Postgres.check_version("postgres", "17beta1").is_ok());
+        assert!(Kind::Redis.check_version("redis-server", "").is_err());
+    }
+}

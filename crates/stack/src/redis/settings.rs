@@ -1,0 +1,108 @@
+//! The configuration of one Redis, Valkey or Sentinel.
+
+use std::fmt::Write as _;
+
+use super::ports::Ports;
+use super::secrets::Secrets;
+use cacheproof_core::scenario::RedisSpec;
+
+/// Under which name the Sentinels watch the master.
+pub(super) const MASTER: &str = "mymaster";
+
+/// How many Sentinels must agree that the master is gone.
+const QUORUM: usize = 2;
+
+/// What one node is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Duty {
+    /// Alone.
+    Alone,
+    /// In a group with one master. `of`: the port of the master's proxy, for a replica.
+    Member { of: Option<u16> },
+    /// Of a Cluster.
+    Cluster,
+    /// Watches the master behind this port.
+    Sentinel { master: u16 },
+}
+
+/// Where a server listens, as it sees it itself.
+pub(super) struct Listen {
+    /// The address to bind to.
+    pub(super) bind: &'static str,
+    pub(super) plain: u16,
+    pub(super) tls: Option<u16>,
+}
+
+/// The text of the configuration file for a server whose files are in `directory`.
+pub(super) fn text(
+    spec: &RedisSpec,
+    duty: Duty,
+    secrets: &Secrets,
+    ports: &Ports,
+    listen: &Listen,
+    directory: &str,
+) -> String {
+    let mut text = format!("bind {}\nport {}\ndir \"{directory}\"\n", listen.bind, listen.plain);
+    if let Some(port) = listen.tls {
+        let _ = writeln!(
+            text,
+            "tls-port {port}\ntls-cert-file \"{directory}/server.crt\"\ntls-key-file \"{directory}/server.key\"\n\
+             tls-ca-cert-file \"{directory}/ca.crt\"\ntls-auth-clients no"
+        );
+        match duty {
+            Duty::Alone => {}
+            Duty::Member { .. } | Duty::Sentinel { .. } => text += "tls-replication yes\n",
+            Duty::Cluster => text += "tls-replication yes\ntls-cluster yes\n",
+        }
+    }
+    if let Duty::Sentinel { master } = duty {
+        // What Sentinels tell clients, and each other, are the ports of proxies.
+        let _ = writeln!(
+            text,
+            "sentinel announce-ip 127.0.0.1\nsentinel announce-port {}\n\
+             sentinel monitor {MASTER} 127.0.0.1 {master} {QUORUM}\nsentinel auth-pass {MASTER} {}\n\
+             sentinel down-after-milliseconds {MASTER} 1000\nsentinel failover-timeout {MASTER} 5000",
+            ports.front, secrets.password
+        );
+        return text;
+    }
+    text += "protected-mode yes\nsave \"\"\nappendfsync everysec\n";
+    text += if spec.appendonly { "appendonly yes\n" } else { "appendonly no\n" };
+    text += &secrets.settings();
+    if let Some(bytes) = spec.maxmemory {
+        let _ = writeln!(text, "maxmemory {bytes}");
+    }
+    if let Some(policy) = &spec.policy {
+        let _ = writeln!(text, "maxmemory-policy {policy}");
+    }
+    match duty {
+        Duty::Alone | Duty::Sentinel { .. } => {}
+        Duty::Member { of } => {
+            let _ = writeln!(
+                text,
+                "repl-diskless-sync-delay 0\nreplica-announce-ip 127.0.0.1\nreplica-announce-port {}",
+                ports.front
+            );
+            if let Some(master) = of {
+                let _ = writeln!(text, "replicaof 127.0.0.1 {master}");
+            }
+        }
+        Duty::Cluster => text += &cluster(ports),
+    }
+    text
+}
+
+/// As a cache wants it: slots without a master do not take the others down. Clients are told of proxies; the bus
+/// between the nodes goes straight.
+fn cluster(ports: &Ports) -> String {
+    let bus = ports.bus.unwrap_or_default();
+    let announced = match ports.tls {
+        Some(_) => format!("cluster-announce-port {}\ncluster-announce-tls-port {}\n", ports.plain, ports.front),
+        None => format!("cluster-announce-port {}\n", ports.front),
+    };
+    format!(
+        "repl-diskless-sync-delay 0\ncluster-enabled yes\ncluster-config-file nodes.conf\ncluster-port {bus}\n\
+         cluster-node-timeout 1500\ncluster-require-full-coverage no\ncluster-announce-ip 127.0.0.1\n\
+         cluster-announce-bus-port {bus}\n{announced}"
+    )
+}

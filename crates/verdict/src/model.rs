@@ -1,0 +1,77 @@
+//! What a verdict says.
+
+use cacheproof_core::numbers::Unit;
+use serde::Serialize;
+
+use super::FaultOutcome;
+
+/// Pass, fail, or not to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ruling {
+    /// It was proved.
+    Pass,
+    /// Too few samples, a saturated generator, or a run that broke off: nothing was proved either way.
+    Inconclusive,
+    /// It was broken.
+    Fail,
+}
+
+/// The judgement of a whole run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verdict {
+    /// Fail if any criterion fails; else inconclusive if any is, or the run is not valid; else pass.
+    pub ruling: Ruling,
+    /// One sentence for the first screen.
+    pub summary: String,
+    /// The story's criteria, in its order.
+    pub criteria: Vec<CriterionResult>,
+    /// What makes the run valid or not.
+    pub validity: Vec<Finding>,
+    /// What each fault did, in the order in which they were injected.
+    #[serde(skip)]
+    pub faults: Vec<FaultOutcome>,
+}
+
+/// One criterion, judged.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CriterionResult {
+    /// The story's own words.
+    pub says: String,
+    /// The worst of its rules.
+    pub ruling: Ruling,
+    /// Its rules, judged.
+    pub rules: Vec<RuleResult>,
+    /// The test that proves it where no measurement can.
+    pub proved_by: Option<String>,
+}
+
+/// One rule, judged.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RuleResult {
+    /// As the user wrote it.
+    pub text: String,
+    /// The ruling.
+    pub ruling: Ruling,
+    /// What was measured: seconds, bytes, a share of 1, a count or a rate, see `unit`.
+    pub observed: Option<f64>,
+    /// What it was held against, in the same unit; for a comparison, the other term times the factor.
+    pub limit: Option<f64>,
+    /// Unit of both.
+    pub unit: Unit,
+    /// Number of samples behind `observed`.
+    pub samples: u64,
+    /// For a limit on time: how many samples were above it, counted exactly, errors among them.
+    pub over: Option<u64>,
+    /// The evidence in words, with its numbers: `P95 4.2 ms (n = 5 981, 0 above 150 ms)`.
+    pub evidence: String,
+}
+
+/// Something that makes the run valid or not.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// Whether it stands in the way of a verdict.
+    pub grave: bool,
+    /// A sentence with its numbers.
+    pub text: String,
+}

@@ -1,0 +1,253 @@
+//! What the numbers look like. Each hint names the numbers it rests on, and none says more than "looks like".
+
+use cacheproof_core::observe::{Beat, Measurements};
+use cacheproof_core::scenario::{FaultAction, FaultSpec, LinkFaultKind, Scenario, Victim};
+
+use super::super::numbers::{count, moment, plain, share, time};
+use super::{FaultOutcome, HitRateRecovery, Recovery, Why};
+
+/// Open intervals that breakers have by default (resilience4j waits 60 s, Polly and Hystrix 5 s, gobreaker 60 s), and
+/// those that people choose, seconds.
+const OPEN_INTERVALS: [f64; 7] = [5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0];
+/// How far from such an interval a time may be.
+const NEAR: f64 = 0.04;
+/// Waits shorter than this need no explanation, seconds.
+const SHORT: f64 = 1.0;
+/// For so long something must stay away, seconds, to look as if it stayed away for good.
+const FOR_GOOD: f64 = 5.0;
+/// Trouble that comes back for less than this, seconds, is the machine's noise.
+const RELAPSE: f64 = 0.5;
+/// Times are alike where their 95th percentile is at most so many times their median.
+const ALIKE: f64 = 1.6;
+
+pub(super) fn hints(scenario: &Scenario, seen: &Measurements, beats: &[Beat], outcome: &FaultOutcome) -> Vec<String> {
+    let spec = scenario.phases.get(outcome.window.phase).and_then(|phase| phase.faults.get(outcome.window.fault));
+    let of_cache = spec.is_some_and(|spec| {
+        matches!(spec.victim, Victim::Redis | Victim::RedisReplica | Victim::Sentinels)
+            || spec.action == FaultAction::Partition
+    });
+    let mut hints = Vec::new();
+    hints.extend(waits(spec, beats, outcome));
+    hints.extend(absorbed(outcome));
+    let late_use = if of_cache && !keeps_connections(spec) { cache_use(beats, outcome) } else { None };
+    hints.extend(late_use.or_else(|| late_service(spec, outcome)));
+    hints.extend(outcome.hit_rate.as_ref().and_then(|hit_rate| refilled(outcome, hit_rate)));
+    hints.extend(database(seen, outcome));
+    if outcome.relapse >= RELAPSE {
+        hints.push(format!("It was outside its limits again for {} after it had been back.", moment(outcome.relapse)));
+    }
+    hints
+}
+
+/// Half of all answers slow while nothing answers on the other side: alike all the time, each waits for the same timeout;
+/// spread out or ever longer, they queue for what is left.
+fn waits(spec: Option<&FaultSpec>, beats: &[Beat], outcome: &FaultOutcome) -> Option<String> {
+    let limits = outcome.limits.as_ref()?;
+    let until = outcome.window.undone.or(outcome.over)?;
+    if spec.is_none_or(|spec| only_slows(&spec.action)) {
+        return None;
+    }
+    let during: Vec<&Beat> =
+        beats.iter().filter(|beat| beat.from >= outcome.window.from && beat.to <= until && beat.answered > 0).collect();
+    let median_of = |beats: &[&Beat], value: fn(&Beat) -> u64| {
+        let mut values: Vec<u64> = beats.iter().map(|beat| value(beat)).collect();
+        values.sort_unstable();
+        values.get(values.len() / 2).map(|value| *value as f64 / 1e9)
+    };
+    let (median, p95) = (median_of(&during, |beat| beat.p50)?, median_of(&during, |beat| beat.p95)?);
+    if during.len() < 10 || median <= limits.p95 * 2.0 {
+        return None;
+    }
+    // Until the first timeout is over, nothing that waits for it has answered: the beginning says nothing.
+    let (early, late) = during[during.len() / 5..].split_at(during.len() * 2 / 5);
+    let (early, late) = (median_of(early, |beat| beat.p50)?, median_of(late, |beat| beat.p50)?);
+    let took = format!("Half of the answers took {} or more for as long as it lasted", time(median));
+    Some(if late > early * ALIKE {
+        format!(
+            "{took}, and ever longer, from {} to {}: looks like a queue, for a fallback that can't carry the load.",
+            time(early),
+            time(late)
+        )
+    } else if p95 <= median * ALIKE {
+        format!(
+            "{took}, and hardly one much more: looks like every request waits for a timeout of about that; a breaker would pay it once."
+        )
+    } else {
+        format!(
+            "{took}, some of them {} and more: looks like a queue, for a fallback that can't carry the load.",
+            time(p95)
+        )
+    })
+}
+
+/// Whether the victim goes on answering, only later.
+fn only_slows(action: &FaultAction) -> bool {
+    let FaultAction::Link(link) = action else { return false };
+    use LinkFaultKind::{Bandwidth, Latency, Slice};
+    matches!(link.kind, Latency { .. } | Bandwidth { .. } | Slice { .. })
+}
+
+/// Whether connections outlive it: nobody has to connect anew when it is over.
+fn keeps_connections(spec: Option<&FaultSpec>) -> bool {
+    spec.is_some_and(|spec| spec.action == FaultAction::Pause || only_slows(&spec.action))
+}
+
+fn absorbed(outcome: &FaultOutcome) -> Option<String> {
+    let (at, noticed) = (outcome.absorbed?, outcome.noticed?);
+    let undone = outcome.window.undone?;
+    (undone - at >= SHORT).then(|| {
+        format!(
+            "Inside the limits again {} after the injection and {} before it was undone: a fallback, a breaker or a \
+             failover took over.",
+            time(at - outcome.window.from.min(noticed)),
+            moment(undone - at)
+        )
+    })
+}
+
+/// What a wait of this length looks like, counted from when the server was there again. `outage`: how long it was not.
+fn looks_like(after: f64, since_injection: f64, outage: f64) -> String {
+    let near = |interval: &f64| (after / interval - 1.0).abs() <= NEAR;
+    // A breaker that opened at the injection tries again after its interval. Short ones would fit any time.
+    let from_injection = |interval: &f64| *interval >= 10.0 && (since_injection / interval - 1.0).abs() <= NEAR / 2.0;
+    let known = || OPEN_INTERVALS.iter();
+    if let Some(interval) = known().find(|interval| near(interval)) {
+        return format!("looks like a breaker's open interval ({} s)", plain(*interval));
+    }
+    if let Some(interval) = known().find(|interval| from_injection(interval)) {
+        return format!("{} s since the injection, looks like a breaker's open interval", plain(*interval));
+    }
+    if outage > 0.0 && after <= outage * 1.2 {
+        return format!(
+            "looks like a client's reconnect backoff: waits that double reach that length in an outage of {}",
+            moment(outage)
+        );
+    }
+    "looks like a fixed wait somewhere: a breaker's open interval, a pool's retry, a name looked up anew".to_owned()
+}
+
+/// When answers came from the cache again, after its server was there again.
+fn cache_use(beats: &[Beat], outcome: &FaultOutcome) -> Option<String> {
+    let base = outcome.over?;
+    // Seen to work again is later than undone where a server takes its time to start.
+    let there = outcome.window.back.unwrap_or(base).max(base);
+    let (injected, watched) = (outcome.window.from, outcome.watched_to - there);
+    let hits = |from: f64, to: f64| -> u64 {
+        beats.iter().filter(|beat| beat.from >= from && beat.to <= to).map(|beat| beat.hits + beat.misses).sum()
+    };
+    // An app whose answers never say so can't be told about.
+    if hits(injected - 5.0, injected) == 0 {
+        return None;
+    }
+    let first = beats.iter().find(|beat| beat.from >= there - 0.1 && beat.to <= outcome.watched_to && beat.hits > 0);
+    match first {
+        None if watched >= FOR_GOOD => Some(format!(
+            "Not one answer came from the cache in the {} after its server was there again: looks like connections \
+             given up for good, or a breaker that never closes.",
+            moment(watched)
+        )),
+        Some(beat) if beat.from - there >= SHORT => {
+            let after = beat.from - there;
+            Some(format!(
+                "{} after the server was there again the first answer came from the cache: {}.",
+                moment(after),
+                looks_like(after, beat.from - injected, there - injected)
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// A service that stays away although what was broken is whole again.
+fn late_service(spec: Option<&FaultSpec>, outcome: &FaultOutcome) -> Option<String> {
+    let base = outcome.base?;
+    let there = outcome.window.back.unwrap_or(base).max(base);
+    match outcome.service {
+        Recovery::NotWithin(watched) if watched >= FOR_GOOD => {
+            let looks = match keeps_connections(spec) {
+                true => "a queue that never drains",
+                false => "connections given up for good, or a queue that never drains",
+            };
+            Some(format!("Not back within {}: looks like {looks}.", moment(watched)))
+        }
+        Recovery::NotWithin(watched) => Some(format!(
+            "Watched for {} only, before the next fault or the end: too short to tell whether it comes back.",
+            moment(watched)
+        )),
+        Recovery::After(_) if outcome.noticed_by != Some(Why::Incorrect) => {
+            let at = outcome.recovered_at()?;
+            let after = at - there;
+            let looks = match keeps_connections(spec) {
+                true => "looks like a queue that had to drain".to_owned(),
+                false => looks_like(after, at - outcome.window.from, there - outcome.window.from),
+            };
+            (after >= SHORT).then(|| format!("{} after what was broken was there again: {looks}.", moment(after)))
+        }
+        _ => None,
+    }
+}
+
+/// The hit rate beside what a cold cache allows.
+fn refilled(outcome: &FaultOutcome, hit_rate: &HitRateRecovery) -> Option<String> {
+    let bound = hit_rate.bound?;
+    if hit_rate.lowest.is_none_or(|lowest| lowest >= hit_rate.target) {
+        return None;
+    }
+    match hit_rate.back {
+        Recovery::After(took) if took > bound * 2.0 + 2.0 => Some(format!(
+            "The hit rate was back after {}, where a cold cache could have been after {}: fills were lost, or came late.",
+            moment(took),
+            moment(bound)
+        )),
+        Recovery::NotWithin(watched) if watched < bound => Some(format!(
+            "Watched for {}; a cold cache with these reads needs {} to be back at {}.",
+            moment(watched),
+            moment(bound),
+            share(hit_rate.target)
+        )),
+        Recovery::NotWithin(watched) => Some(format!(
+            "The hit rate was not back within {}, where a cold cache could have been after {}.",
+            moment(watched),
+            moment(bound)
+        )),
+        Recovery::After(took) if took < bound * 0.5 && bound - took > SHORT && outcome.base.is_some() => Some(format!(
+            "The hit rate was back after {}, sooner than a cold cache can be ({}): something kept or warmed it.",
+            moment(took),
+            moment(bound)
+        )),
+        _ => None,
+    }
+}
+
+/// The database's busiest second since the injection, beside its quiet ones.
+fn database(seen: &Measurements, outcome: &FaultOutcome) -> Option<String> {
+    let readings: Vec<(f64, u64, bool)> = seen
+        .samples
+        .iter()
+        .filter_map(|(at, sample)| {
+            sample.postgres.as_ref().map(|postgres| (*at - postgres.age, postgres.queries, postgres.exact))
+        })
+        .collect();
+    let rates = |from: f64, to: f64| -> Vec<f64> {
+        readings
+            .windows(2)
+            .filter(|pair| pair[0].0 >= from - 0.5 && pair[1].0 <= to && pair[0].2 == pair[1].2)
+            .filter(|pair| pair[1].0 - pair[0].0 > 0.5 && pair[1].1 >= pair[0].1)
+            .map(|pair| (pair[1].1 - pair[0].1) as f64 / (pair[1].0 - pair[0].0))
+            .collect()
+    };
+    let busiest = rates(outcome.window.from, outcome.watched_to).into_iter().reduce(f64::max)?;
+    let requests: u64 = outcome.suffered.requests();
+    let arrivals = outcome.limits.as_ref()?.usual;
+    // Past the cache, each request asks once or a few times; many times that is not the requests' own doing.
+    let before = rates(0.0, outcome.window.from).into_iter().reduce(f64::max)?;
+    (busiest > before * 3.0 && busiest > arrivals * 3.0 && requests > 0).then(|| {
+        format!(
+            "The database executed up to {} queries a second, {} times the most before it: looks like retries or a \
+             stampede, at {} requests a second.",
+            count(busiest.round() as u64),
+            plain(busiest / before.max(1.0)),
+            count(arrivals.round() as u64)
+        )
+    })
+}

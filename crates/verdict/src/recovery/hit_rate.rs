@@ -1,0 +1,222 @@
+//! When the hit rate was back, beside what a cold cache allows.
+
+use cacheproof_core::observe::{Beat, Measurements, RedisSample};
+use cacheproof_core::scenario::{Drive, FaultAction, FaultSpec, Path, Scenario, Victim};
+
+use super::super::numbers;
+use super::limits::TELLING;
+use super::{FaultOutcome, Recovery, Refill};
+
+/// Share of the steady hit rate that counts as back.
+const BACK: f64 = 0.95;
+/// Reads that a step should have: a share of 200 wavers by two or three points.
+const STEP_READS: u64 = 200;
+/// Longest step, seconds, where there are reads enough.
+const LONGEST_STEP: f64 = 2.0;
+/// A hit rate of fewer reads is none: a step lasts until it has so many.
+const FEWEST_READS: u64 = 20;
+/// Steps in a row.
+const IN_A_ROW: usize = 2;
+
+/// How the hit rate came back after a fault.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HitRateRecovery {
+    /// When it was back.
+    pub back: Recovery,
+    /// The steady hit rate, of the judged phases before the first fault.
+    pub steady: f64,
+    /// The hit rate that counts as back: 95 % of the steady one.
+    pub target: f64,
+    /// Its lowest since the injection, over steps of some 200 reads. `None`: no read was a hit or a miss.
+    pub lowest: Option<f64>,
+    /// Whether the fault left the cache empty.
+    pub emptied: bool,
+    /// The refill curve of the reads; `None` where the cache was not emptied, or it is not known which keys are read.
+    pub refill: Option<Refill>,
+    /// When a cold cache could have been back at the earliest, seconds; by the refill curve.
+    pub bound: Option<f64>,
+}
+
+/// A hit rate over some reads.
+struct Step {
+    from: f64,
+    to: f64,
+    reads: u64,
+    rate: Option<f64>,
+    /// Whether it came to its end, and not the watch to its own.
+    over: bool,
+}
+
+impl Step {
+    /// Whether the watch ended before it had reads enough.
+    fn is_open(&self) -> bool {
+        !self.over
+    }
+}
+
+pub(super) fn time(scenario: &Scenario, seen: &Measurements, beats: &[Beat], outcome: &mut FaultOutcome) {
+    if outcome.path != Path::Cached {
+        return;
+    }
+    let Some(steady) = outcome.limits.as_ref().and_then(|limits| limits.hit_rate).filter(|rate| *rate > 0.0) else {
+        return;
+    };
+    let Some(base) = outcome.over else { return };
+    let target = steady * BACK;
+    let spec = scenario.phases.get(outcome.window.phase).and_then(|phase| phase.faults.get(outcome.window.fault));
+    let emptied = was_emptied(scenario, seen, spec, outcome);
+    let refill = if emptied { Refill::of(scenario, rate_at(scenario, outcome)) } else { None };
+    let patience = Patience::of(scenario, outcome);
+    let after = steps(beats, base, outcome.watched_to, patience);
+    let good = |step: &Step| step.rate.is_some_and(|rate| rate >= target);
+    let back = match after.windows(IN_A_ROW).position(|run| run.iter().all(good)) {
+        // From the first step on: it was never seen to be gone.
+        Some(0) => Recovery::After(0.0),
+        Some(index) => Recovery::After(f64::midpoint(after[index].from, after[index].to).max(base) - base),
+        // Every rate there is was good, but there are not enough of them, and nothing says that it was gone.
+        None if after.iter().all(|step| good(step) || step.is_open()) => Recovery::TooThin(format!(
+            "{} reads were hits or misses in the {} watched: too few to tell a hit rate {IN_A_ROW} times in a row",
+            numbers::count(after.iter().map(|step| step.reads).sum()),
+            numbers::moment(outcome.watched_to - base)
+        )),
+        None => Recovery::NotWithin(outcome.watched_to - base),
+    };
+    let all = steps(beats, outcome.window.from, outcome.watched_to, patience);
+    let lowest = all.iter().filter_map(|step| step.rate).reduce(f64::min);
+    let bound = refill.as_ref().and_then(|refill| refill.reaches(target));
+    outcome.hit_rate = Some(HitRateRecovery { back, steady, target, lowest, emptied, refill, bound });
+}
+
+/// How long is waited for reads, seconds.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Without any read for so long, there is none to be had.
+    silence: f64,
+    /// Twice as long as 20 take.
+    step: f64,
+}
+
+impl Patience {
+    /// By the reads that are to be expected after the fault.
+    fn of(scenario: &Scenario, outcome: &FaultOutcome) -> Self {
+        let Some(limits) = &outcome.limits else { return Self { silence: LONGEST_STEP, step: LONGEST_STEP } };
+        let lowest = match scenario.traffic.drive {
+            Drive::Open { rate, .. } => {
+                let phases = scenario.phases.iter().skip(outcome.window.phase).filter(|one| one.path == outcome.path);
+                phases.map(|phase| phase.rate.unwrap_or(rate)).fold(limits.usual, f64::min)
+            }
+            Drive::Closed { .. } => limits.usual,
+        };
+        let reads = (limits.reads * lowest / limits.usual).max(1e-9);
+        Self {
+            silence: (TELLING / reads).max(LONGEST_STEP),
+            step: (2.0 * FEWEST_READS as f64 / reads).max(LONGEST_STEP),
+        }
+    }
+}
+
+/// Hit rates of some 200 reads each, from the first beat that ends after `from`. Where reads are few, a step lasts until
+/// it has 20; where they do not come although they should, it ends without a rate.
+fn steps(beats: &[Beat], from: f64, to: f64, patience: Patience) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut open: Option<Beat> = None;
+    // When the open step's first and last read came in.
+    let mut asked: Option<(f64, f64)> = None;
+    let inside = beats.iter().filter(|beat| beat.to > from + 1e-9 && beat.to <= to + 1e-9);
+    // Of a stretch in which nothing came in, what lies before is none of this.
+    let clipped = |beat: &Beat| if beat.requests() == 0 { Beat::empty(beat.from.max(from), beat.to) } else { *beat };
+    let mut inside: Vec<Beat> = inside.map(clipped).collect();
+    // No pulse is written where nothing comes in.
+    let last = inside.last().map_or(from, |beat| beat.to);
+    if to - last >= LONGEST_STEP {
+        inside.push(Beat::empty(last, to));
+    }
+    for beat in &inside {
+        let step = match &mut open {
+            Some(step) => {
+                step.join(beat);
+                *step
+            }
+            None => *open.insert(*beat),
+        };
+        if beat.hits + beat.misses > 0 {
+            asked = Some((asked.map_or(beat.from, |(first, _)| first), beat.to));
+        }
+        let reads = step.hits + step.misses;
+        let begin = step.from.max(from);
+        let (length, quiet) = (step.seconds(), step.to - asked.map_or(step.from, |(_, last)| last));
+        if reads >= STEP_READS || (reads >= FEWEST_READS && length >= LONGEST_STEP) {
+            let rate = Some(step.hits as f64 / reads as f64);
+            // The time in which nobody could ask the cache is no part of a rate that was measured behind it.
+            let first = asked.map_or(begin, |(first, _)| first.max(begin));
+            let waited = length > LONGEST_STEP * 1.1 && first - begin >= LONGEST_STEP / 2.0;
+            if waited {
+                steps.push(Step { from: begin, to: first, reads: 0, rate: None, over: true });
+            }
+            steps.push(Step { from: if waited { first } else { begin }, to: step.to, reads, rate, over: true });
+        } else if quiet >= patience.silence || length >= patience.step {
+            steps.push(Step { from: begin, to: step.to, reads, rate: None, over: true });
+        } else {
+            continue;
+        }
+        (open, asked) = (None, None);
+    }
+    if let Some(step) = open {
+        let reads = step.hits + step.misses;
+        steps.push(Step { from: step.from.max(from), to: step.to, reads, rate: None, over: false });
+    }
+    steps
+}
+
+/// Requests a second that are sent after the fault.
+fn rate_at(scenario: &Scenario, outcome: &FaultOutcome) -> f64 {
+    let usual = outcome.limits.as_ref().map_or(0.0, |limits| limits.usual);
+    match scenario.traffic.drive {
+        Drive::Open { rate, .. } => {
+            scenario.phases.get(outcome.window.phase).and_then(|phase| phase.rate).unwrap_or(rate)
+        }
+        Drive::Closed { .. } => usual,
+    }
+}
+
+/// Whether a fault of this kind can leave a cache empty; where others last at the same time, what they did is not its.
+fn can_empty(spec: &FaultSpec) -> bool {
+    let does = match spec.action {
+        FaultAction::Link(_) | FaultAction::Pause | FaultAction::FillClients | FaultAction::Partition => false,
+        FaultAction::Kill
+        | FaultAction::Stop
+        | FaultAction::Restart { .. }
+        | FaultAction::Flush
+        | FaultAction::FillMemory
+        | FaultAction::Failover { .. }
+        | FaultAction::Command { .. } => true,
+    };
+    does && matches!(spec.victim, Victim::Redis | Victim::Own)
+}
+
+/// Whether the cache had lost most of its keys: by Redis' own count before and after, else by what the fault does.
+fn was_emptied(scenario: &Scenario, seen: &Measurements, spec: Option<&FaultSpec>, outcome: &FaultOutcome) -> bool {
+    let Some(spec) = spec.filter(|spec| can_empty(spec)) else { return false };
+    let (injected, base) = (outcome.window.from, outcome.over.unwrap_or(outcome.window.from));
+    let redis = |(at, sample): &(f64, cacheproof_core::observe::Sample)| {
+        let redis: &RedisSample = sample.redis.as_ref()?;
+        Some((*at - redis.age, redis.keys))
+    };
+    let readings = || seen.samples.iter().filter_map(redis);
+    let before = readings().rfind(|(at, _)| *at <= injected);
+    let until = (base + 2.5).min(outcome.watched_to.max(base + 1.0));
+    let fewest = readings().filter(|(at, _)| *at > injected && *at <= until).map(|(_, keys)| keys).min();
+    // So few keys may have been filled again before anybody counted them.
+    let usual = outcome.limits.as_ref().map_or(0.0, |limits| limits.usual);
+    if let (Some((_, before)), Some(fewest)) = (before, fewest)
+        && before as f64 > usual
+    {
+        return fewest * 2 < before;
+    }
+    let forgets = scenario.stack.redis.as_ref().is_some_and(|redis| !redis.appendonly);
+    match spec.action {
+        FaultAction::Flush | FaultAction::Restart { keep_data: false } => true,
+        FaultAction::Kill => forgets,
+        _ => false,
+    }
+}

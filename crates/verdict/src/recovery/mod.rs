@@ -1,0 +1,236 @@
+//! What each fault did to the service, and how long it took to come back. Everything is read off the beats (100 ms
+//! each) of the path that the fault's phase goes.
+//!
+//! - **Steady limits** ([`SteadyLimits`]) come from the judged phases without a fault before the first fault.
+//! - **Noticed**: the first step outside those limits after the injection.
+//! - **Service is back**: the first time after the fault (and whatever else was broken then) was undone at which errors, P95, correctness and the number
+//!   of answers are inside the limits for so many steps in a row ([`SteadyLimits::in_a_row`]). A fault that heals
+//!   itself (flush, restart, failover) is timed from its injection.
+//! - **Hit rate is back**: the first time after the same moment at which it is within 5 % of the steady one, set
+//!   beside the refill curve ([`Refill`]) where the cache had been emptied.
+
+mod hints;
+mod hit_rate;
+mod limits;
+mod refill;
+mod service;
+#[cfg(test)]
+mod tests;
+
+use serde::Serialize;
+
+use cacheproof_core::observe::{Beat, FaultWindow, Measurements};
+use cacheproof_core::scenario::{Path, Scenario};
+
+pub use hit_rate::HitRateRecovery;
+pub use limits::{SteadyLimits, Why};
+pub use refill::Refill;
+
+/// Trouble that begins so long after a fault was undone, in seconds, is not laid at its door.
+const NOTICED_WITHIN: f64 = 10.0;
+
+/// What one injection of a fault did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FaultOutcome {
+    /// When it was injected, seen, undone and seen to be undone.
+    pub window: FaultWindow,
+    /// Way that the requests of its phase go.
+    pub path: Path,
+    /// When it was over, seconds since the run began: when it was undone, or injected where it undoes itself. `None`:
+    /// it was never undone.
+    pub over: Option<f64>,
+    /// The moment from which the service's recovery is timed: [`Self::over`], or where other faults lasted longer, when
+    /// the last of them was over.
+    pub base: Option<f64>,
+    /// Until when recovery was watched: the next fault, the end of the phases of this path, or the run's end.
+    pub watched_to: f64,
+    /// What "as before" means. `None`: no judged phase without a fault came before.
+    pub limits: Option<SteadyLimits>,
+    /// When the service first was outside the limits, seconds since the run began. `None`: never.
+    pub noticed: Option<f64>,
+    /// In what it was.
+    pub noticed_by: Option<Why>,
+    /// How the service came back.
+    pub service: Recovery,
+    /// When the service settled inside the limits although the fault lasted: a fallback, a breaker or a failover
+    /// took over. Seconds since the run began.
+    pub absorbed: Option<f64>,
+    /// For how long the service was outside its limits, seconds, from the injection until it was back.
+    pub trouble: f64,
+    /// For how long it was outside them again after it had been back, until the end of the watch.
+    pub relapse: f64,
+    /// How the hit rate came back. `None`: no steady hit rate to compare with, or the fault was never undone.
+    pub hit_rate: Option<HitRateRecovery>,
+    /// What came in from the injection until the service was back, or to the end of the watch; its percentiles are
+    /// those of the worst 100 ms.
+    pub suffered: Beat,
+    /// What the numbers look like, in sentences. Guesses, and worded so.
+    pub hints: Vec<String>,
+}
+
+/// How something came back.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recovery {
+    /// It was never gone.
+    Kept,
+    /// It was back so many seconds after the fault was undone (or injected, where it heals itself).
+    After(f64),
+    /// It was not back within the seconds that were watched.
+    NotWithin(f64),
+    /// It can't be told, and why.
+    Unknown(String),
+    /// Too few requests were sent to tell, in words. More of them would: this decides nothing.
+    #[serde(rename = "unknown")]
+    TooThin(String),
+}
+
+impl Recovery {
+    /// Seconds that it took; `None` where it did not come back or can't be told.
+    pub fn seconds(&self) -> Option<f64> {
+        match self {
+            Self::Kept => Some(0.0),
+            Self::After(seconds) => Some(*seconds),
+            Self::NotWithin(_) | Self::Unknown(_) | Self::TooThin(_) => None,
+        }
+    }
+}
+
+impl FaultOutcome {
+    /// Seconds from the injection to the first sign of it in the answers.
+    pub fn notice(&self) -> Option<f64> {
+        self.noticed.map(|at| at - self.window.from)
+    }
+
+    /// When the service was back, seconds since the run began. Never before [`Self::base`].
+    pub fn recovered_at(&self) -> Option<f64> {
+        Some(self.base? + self.service.seconds()?)
+    }
+
+    /// Share of the requests that were answered from the injection until the service was back.
+    pub fn availability(&self) -> Option<f64> {
+        let requests = self.suffered.requests();
+        (requests > 0).then(|| self.suffered.answered as f64 / requests as f64)
+    }
+}
+
+/// What every fault did, in the order in which they were injected.
+pub fn outcomes(scenario: &Scenario, seen: &Measurements) -> Vec<FaultOutcome> {
+    let windows = seen.fault_windows();
+    if windows.is_empty() {
+        return Vec::new();
+    }
+    let beats = |path| seen.beats(scenario, path);
+    let (cached, uncached) = (beats(Path::Cached), beats(Path::Uncached));
+    let limits_of = |path| limits::steady(scenario, seen, path, &cached, &uncached);
+    let (limits_cached, limits_uncached) = (limits_of(Path::Cached), limits_of(Path::Uncached));
+    windows
+        .iter()
+        .filter_map(|window| {
+            let path = scenario.phases.get(window.phase)?.path;
+            let (beats, limits) = match path {
+                Path::Cached => (&cached, &limits_cached),
+                Path::Uncached => (&uncached, &limits_uncached),
+            };
+            Some(outcome(scenario, seen, &windows, window, path, beats, limits.clone()))
+        })
+        .collect()
+}
+
+fn outcome(
+    scenario: &Scenario,
+    seen: &Measurements,
+    windows: &[FaultWindow],
+    window: &FaultWindow,
+    path: Path,
+    beats: &[Beat],
+    limits: Option<SteadyLimits>,
+) -> FaultOutcome {
+    let over = over(scenario, window);
+    let base = over.and_then(|over| last_over(scenario, windows, over));
+    let watched_to = watched_to(scenario, seen, windows, window, base);
+    let mut outcome = FaultOutcome {
+        window: window.clone(),
+        path,
+        over,
+        base,
+        watched_to,
+        noticed: None,
+        noticed_by: None,
+        service: Recovery::Unknown(
+            "no judged phase without a fault came before it, so what is normal is not known".into(),
+        ),
+        absorbed: None,
+        trouble: 0.0,
+        relapse: 0.0,
+        hit_rate: None,
+        suffered: Beat::empty(window.from, watched_to),
+        hints: Vec::new(),
+        limits,
+    };
+    service::time(scenario, seen, beats, &mut outcome);
+    hit_rate::time(scenario, seen, beats, &mut outcome);
+    let until = outcome.recovered_at().unwrap_or(watched_to).max(window.undone.unwrap_or(window.from));
+    outcome.suffered.to = until;
+    // Half of a beat decides to which side it belongs.
+    let inside =
+        |beat: &&Beat| f64::midpoint(beat.from, beat.to) > window.from && f64::midpoint(beat.from, beat.to) <= until;
+    for beat in beats.iter().filter(inside) {
+        let to = outcome.suffered.to;
+        outcome.suffered.join(beat);
+        outcome.suffered.to = to;
+    }
+    outcome.hints = hints::hints(scenario, seen, beats, &outcome);
+    outcome
+}
+
+/// When a fault was over by itself or by its undo.
+fn over(scenario: &Scenario, window: &FaultWindow) -> Option<f64> {
+    let spec = scenario.phases.get(window.phase).and_then(|phase| phase.faults.get(window.fault));
+    if spec.is_some_and(|spec| spec.action.is_over_at_once()) {
+        window.injected.or(window.undone)
+    } else {
+        window.undone
+    }
+}
+
+/// When the last of the faults was over that lasted at `moment`. A service can't be whole while something else is
+/// broken. `None`: one of them never was.
+fn last_over(scenario: &Scenario, windows: &[FaultWindow], moment: f64) -> Option<f64> {
+    let mut base = moment;
+    loop {
+        let lasting = windows
+            .iter()
+            .filter(|window| window.from < base)
+            .map(|window| over(scenario, window).unwrap_or(f64::INFINITY))
+            .fold(base, f64::max);
+        if lasting.is_infinite() {
+            return None;
+        }
+        if lasting <= base {
+            return Some(base);
+        }
+        base = lasting;
+    }
+}
+
+/// Until when what happens can be laid at this fault's door.
+fn watched_to(
+    scenario: &Scenario,
+    seen: &Measurements,
+    windows: &[FaultWindow],
+    window: &FaultWindow,
+    base: Option<f64>,
+) -> f64 {
+    let path = scenario.phases.get(window.phase).map(|phase| phase.path);
+    let after = base.unwrap_or(window.from);
+    let next_fault = windows.iter().map(|other| other.from).filter(|from| *from > after).fold(f64::INFINITY, f64::min);
+    let mut end = seen.phases.get(&window.phase).and_then(|span| span.to).unwrap_or(seen.last_at);
+    for (index, span) in seen.phases.range(window.phase + 1..) {
+        if scenario.phases.get(*index).map(|phase| phase.path) != path {
+            break;
+        }
+        end = span.to.unwrap_or(seen.last_at);
+    }
+    next_fault.min(end).max(after)
+}

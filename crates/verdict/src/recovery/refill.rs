@@ -1,0 +1,161 @@
+//! How fast a cold cache can fill: h(τ) = Σ pᵢ (1 − e^(−λᵢ τ)) over the keys i, read at λᵢ a second, with pᵢ of all
+//! cacheable reads. A read hits where its key was read since the cache was empty.
+//!
+//! The bound is of a cache that is filled by its misses, in one place, with lifetimes longer than τ; writes that
+//! invalidate keep a real one below it, writes that fill may lift it above.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use cacheproof_core::scenario::{Popularity, Request, Scenario, placeholders};
+
+/// Ranks up to this one are taken one by one; beyond, neighbours of 1 % in rank are alike.
+const SINGLE: u64 = 256;
+/// Times that are looked at go up to this, seconds.
+const LONGEST: f64 = 86_400.0;
+
+/// Keys alike: their share of the cacheable reads, and how often each is read a second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Class {
+    share: f64,
+    rate: f64,
+}
+
+/// The refill curve of a scenario's reads.
+#[derive(Clone, PartialEq)]
+pub struct Refill {
+    classes: Vec<Class>,
+}
+
+impl fmt::Debug for Refill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Refill({:.3} after 1 s, {:.3} after 10 s)", self.hit_rate(1.0), self.hit_rate(10.0))
+    }
+}
+
+impl Refill {
+    /// For so many requests a second of all kinds. `None` where it is not known which keys are read how often: a
+    /// path of two keys, or nothing cacheable.
+    pub fn of(scenario: &Scenario, rate: f64) -> Option<Self> {
+        let requests = &scenario.traffic.requests;
+        let all: f64 = requests.iter().map(|request| request.weight).sum();
+        let cacheable: f64 = requests.iter().filter(|one| one.cacheable).map(|one| one.weight).sum();
+        if cacheable <= 0.0 || all <= 0.0 || rate <= 0.0 {
+            return None;
+        }
+        // Two requests for the same address share what is cached for it.
+        let mut reads: BTreeMap<&str, (&Request, f64)> = BTreeMap::new();
+        for request in requests.iter().filter(|request| request.cacheable) {
+            reads.entry(&request.path).or_insert((request, 0.0)).1 += request.weight;
+        }
+        let mut classes = Vec::new();
+        for (path, (_, weight)) in reads {
+            let (share, rate) = (weight / cacheable, rate * weight / all);
+            let mut names: Vec<&str> =
+                placeholders(path).into_iter().map(|place| &path[place.start + 1..place.end - 1]).collect();
+            names.sort_unstable();
+            names.dedup();
+            match names.as_slice() {
+                [] => classes.push(Class { share, rate }),
+                // Never asked for twice.
+                names if names.contains(&"random") => classes.push(Class { share, rate: 0.0 }),
+                [name] => {
+                    let (_, size) = scenario.key_space(name)?;
+                    classes.extend(
+                        ranks(size, scenario.traffic.popularity).into_iter().map(|(popularity, keys)| Class {
+                            share: share * popularity * keys,
+                            rate: rate * popularity,
+                        }),
+                    );
+                }
+                _ => return None,
+            }
+        }
+        Some(Self { classes })
+    }
+
+    /// Share of the cacheable reads that can hit `after` seconds from empty.
+    pub fn hit_rate(&self, after: f64) -> f64 {
+        if after <= 0.0 {
+            return 0.0;
+        }
+        self.classes.iter().map(|class| class.share * -(-class.rate * after).exp_m1()).sum::<f64>().clamp(0.0, 1.0)
+    }
+
+    /// Seconds from empty until the hit rate can be `target`. `None`: not within a day.
+    pub fn reaches(&self, target: f64) -> Option<f64> {
+        if target <= 0.0 {
+            return Some(0.0);
+        }
+        if self.hit_rate(LONGEST) < target {
+            return None;
+        }
+        let (mut low, mut high) = (0.0, LONGEST);
+        for _ in 0..60 {
+            let middle = f64::midpoint(low, high);
+            if self.hit_rate(middle) < target { low = middle } else { high = middle }
+        }
+        Some(high)
+    }
+}
+
+/// A key space by popularity: the share of the reads that one key has, and how many keys are like it.
+fn ranks(size: u64, popularity: Popularity) -> Vec<(f64, f64)> {
+    let exponent = match popularity {
+        Popularity::Zipf(exponent) => exponent,
+        Popularity::Uniform => return vec![(1.0 / size.max(1) as f64, size.max(1) as f64)],
+    };
+    let mut ranks = Vec::new();
+    let mut first = 1u64;
+    while first <= size.max(1) {
+        let last = if first <= SINGLE { first } else { (first + first / 100).min(size) };
+        // In the middle of its neighbours, on the scale on which they fall off evenly.
+        let middle = (first as f64 * last as f64).sqrt();
+        ranks.push((middle.powf(-exponent), (last - first + 1) as f64));
+        first = last + 1;
+    }
+    let sum: f64 = ranks.iter().map(|(weight, keys)| weight * keys).sum();
+    ranks.into_iter().map(|(weight, keys)| (weight / sum, keys)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cacheproof_core::scenario::parse;
+
+    fn refill(posts: &str, popularity: &str, rate: f64) -> Refill {
+        let text = format!(
+            "title = \"t\"\n[target]\nkind = \"reference\"\n[data]\nposts = {posts}\n[traffic]\nrate = \"1/s\"\n\
+             popularity = {popularity}\n[[traffic.request]]\nname = \"r\"\nget = \"/posts/{{post}}\"\n\
+             [[phase]]\nname = \"a\"\nlasts = \"1s\"\n"
+        );
+        Refill::of(&parse("s.toml", &text).expect("the scenario is right"), rate).expect("one key a path")
+    }
+
+    /// The figures of study/cache-benchmarks-and-faults.md 4.4.
+    #[test]
+    fn the_curve_is_that_of_the_study() {
+        for (posts, rate, wanted) in [
+            ("10_000", 100.0, vec![(1.0, 0.34), (5.0, 0.51), (30.0, 0.69)]),
+            ("10_000", 500.0, vec![(1.0, 0.51), (5.0, 0.67), (30.0, 0.85)]),
+            ("10_000", 2_000.0, vec![(1.0, 0.65), (5.0, 0.81), (30.0, 0.96)]),
+            ("100_000", 500.0, vec![(5.0, 0.52)]),
+        ] {
+            let curve = refill(posts, "{ zipf = 0.99 }", rate);
+            for (after, share) in wanted {
+                let got = curve.hit_rate(after);
+                assert!((got - share).abs() < 0.006, "{posts} keys, {rate}/s, {after} s: {got} for {share}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_time_to_a_hit_rate_is_the_curve_turned_around() {
+        let curve = refill("1_000", "\"uniform\"", 100.0);
+        // 1 − e^(−τ/10)
+        assert!((curve.hit_rate(10.0) - (1.0 - (-1.0f64).exp())).abs() < 1e-9);
+        let half = curve.reaches(0.5).expect("it gets there");
+        assert!((half - 10.0 * 2f64.ln()).abs() < 1e-6, "{half}");
+        assert_eq!(curve.reaches(0.0), Some(0.0));
+    }
+}

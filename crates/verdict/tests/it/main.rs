@@ -1,0 +1,5 @@
+//! Verdicts over simulated runs. Each module says in its name what would break.
+
+mod verdict;
+mod verdict_faults;
+mod verdict_judged;
