@@ -2,17 +2,17 @@
 
 use std::hint::black_box;
 
-use cacheproof::observe::{Answer, Outcome, Recorder};
-use cacheproof::scenario::Path;
+use cacheproof::observe::{Outcome, Recorder, ResponseRecord};
+use cacheproof::scenario::CachePath;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 /// Answers in one window: what goose drives at most on two cores.
 const WINDOW: u64 = 40_000;
 
-fn answer(index: u64) -> Answer {
-    Answer {
+fn answer(index: u64) -> ResponseRecord {
+    ResponseRecord {
         phase: 2,
-        path: Path::Cached,
+        path: CachePath::Cached,
         request: u16::try_from(index % 6).unwrap_or(0),
         outcome: if index.is_multiple_of(5) { Outcome::Miss } else { Outcome::Hit },
         response: 200_000 + index * 37 % 5_000_000,

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cacheproof::proxy::Proxy;
-use cacheproof::scenario::{Direction, LinkFault, LinkFaultKind, Reach};
+use cacheproof::scenario::{ConnectionScope, Direction, LinkFault, LinkFaultKind};
 use tokio::runtime::Runtime;
 
 const ROUNDS: usize = 60;
@@ -228,7 +228,8 @@ fn main() -> ExitCode {
     println!("GET of 1 MiB: {:.0} MB/s direct, {:.0} MB/s through the proxy", speed(large[0]), speed(large[1]));
 
     let delay = LinkFaultKind::Latency { delay: DELAY, jitter: Duration::ZERO };
-    let fault = LinkFault { kind: delay, direction: Direction::ToClient, share: 1.0, reach: Reach::All };
+    let fault =
+        LinkFault { kind: delay, direction: Direction::ToClient, share: 1.0, connection_scope: ConnectionScope::All };
     let injected = proxy.inject(&fault, None);
     let serial = round_trips(&ways[1..2], b"PING\r\n", 7, 1)[0];
     let mut times = pipelined(proxy.address());

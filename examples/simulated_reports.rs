@@ -5,18 +5,18 @@ use std::path::PathBuf;
 use cacheproof::observe::{JournalWriter, Measurements};
 use cacheproof::{report, verdict};
 
-use cacheproof_simulated::{self as simulated, Plan};
+use cacheproof_simulated::{self as simulated, SimulationPlan};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let directory = PathBuf::from(std::env::args().nth(1).ok_or("name a directory to write to")?);
-    let healthy = Plan::default();
+    let healthy = SimulationPlan::default();
     let kinds = [
         ("pass", healthy.clone()),
-        ("fail", Plan { hit_share: 0.2, errors_down: 0.35, stale_every: 300, ..healthy.clone() }),
-        ("inconclusive", Plan { harness_cpu: 1.9, ..healthy.clone() }),
-        ("broke-off", Plan { stop_at: Some(70.2), ..healthy.clone() }),
-        ("never-began", Plan { stop_at: Some(1.4), ..healthy.clone() }),
-        ("hostile", Plan { hostile: true, errors_down: 0.05, ..healthy }),
+        ("fail", SimulationPlan { hit_share: 0.2, errors_down: 0.35, stale_every: 300, ..healthy.clone() }),
+        ("inconclusive", SimulationPlan { harness_cpu: 1.9, ..healthy.clone() }),
+        ("broke-off", SimulationPlan { stop_at: Some(70.2), ..healthy.clone() }),
+        ("never-began", SimulationPlan { stop_at: Some(1.4), ..healthy.clone() }),
+        ("hostile", SimulationPlan { hostile: true, errors_down: 0.05, ..healthy }),
     ];
     for (name, plan) in kinds {
         let directory = directory.join(name);

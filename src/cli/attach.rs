@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{CommandResult, Exit, Failure, report};
-use crate::report::attach::{AttachError, Attached, attach};
+use crate::report::attach::{AttachError, AttachResult, attach};
 use crate::report::{judge_run, one_line};
 
 /// Arguments of `attach`.
@@ -44,7 +44,7 @@ pub fn run(arguments: &AttachArgs) -> CommandResult {
 }
 
 /// What became of each criterion's box, a line each.
-fn boxes(attached: &Attached) -> String {
+fn boxes(attached: &AttachResult) -> String {
     let lists = [
         ("ticked", &attached.ticked),
         ("unticked", &attached.unticked),

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::{CommandResult, Exit, Failure};
-use crate::scenario::{Drive, Loaded, Phase, Quantity, Scenario, TargetKind, check_proofs, load};
-use crate::verdict::in_vain;
+use crate::scenario::{LoadModel, LoadedScenario, Phase, Quantity, Scenario, TargetKind, check_proofs, load};
+use crate::verdict::undecidable_rules;
 
 /// Validates a scenario without starting anything
 #[derive(Clone, Debug, clap::Args)]
@@ -28,7 +28,7 @@ pub fn run(args: CheckArgs) -> CommandResult {
 }
 
 /// Loads a scenario and checks its proofs, seen from the directory `base`.
-fn checked(file: &Path, sets: &[String], base: &Path) -> Result<Loaded, Failure> {
+fn checked(file: &Path, sets: &[String], base: &Path) -> Result<LoadedScenario, Failure> {
     let loaded = load(file, sets).map_err(Failure::usage)?;
     check_proofs(&loaded, base).map_err(Failure::usage)?;
     built_in(&loaded.scenario)?;
@@ -49,7 +49,7 @@ pub fn built_in(scenario: &Scenario) -> Result<(), Failure> {
 }
 
 /// One line on the whole, then one a phase.
-fn summary(loaded: &Loaded) -> String {
+fn summary(loaded: &LoadedScenario) -> String {
     let scenario = &loaded.scenario;
     let rules = scenario.criteria.iter().map(|criterion| criterion.rules.len()).sum();
     let proofs = scenario.criteria.iter().filter(|criterion| criterion.proved_by.is_some()).count();
@@ -84,7 +84,7 @@ fn summary(loaded: &Loaded) -> String {
         text.push_str(line.trim_end());
         text.push('\n');
     }
-    for note in in_vain(scenario) {
+    for note in undecidable_rules(scenario) {
         let _ = writeln!(text, "  but {note}");
     }
     text
@@ -105,14 +105,14 @@ fn length(phase: &Phase) -> String {
 
 fn details(scenario: &Scenario, phase: &Phase) -> String {
     let mut parts = Vec::new();
-    match (scenario.traffic.drive, phase.rate) {
-        (Drive::Open { rate, .. }, own) => parts.push(Quantity::Rate(own.unwrap_or(rate)).to_string()),
-        (Drive::Closed { users }, _) => parts.push(count(users, "user")),
+    match (scenario.traffic.load_model, phase.rate) {
+        (LoadModel::Open { rate, .. }, own) => parts.push(Quantity::Rate(own.unwrap_or(rate)).to_string()),
+        (LoadModel::Closed { users }, _) => parts.push(count(users, "user")),
     }
     if phase.warm_up {
         parts.push("not judged, ends when the hit rate is level".to_owned());
     }
-    parts.extend(phase.faults.iter().map(|fault| fault.written()));
+    parts.extend(phase.faults.iter().map(|fault| fault.to_toml()));
     parts.join(", ")
 }
 

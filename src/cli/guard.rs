@@ -2,7 +2,7 @@
 //! on stdin and stdout with the cacheproof that started it; see [`crate::stack`].
 
 use super::{CommandResult, Exit, Failure};
-use crate::supervise::stand_guard;
+use crate::supervise::run_guard_process;
 
 /// Stands guard until stdin ends.
 pub fn guard(token: &str) -> CommandResult {
@@ -10,7 +10,7 @@ pub fn guard(token: &str) -> CommandResult {
     if token.is_empty() || !token.chars().all(|letter| letter.is_ascii_hexdigit()) {
         return Err(Failure::usage(miette::miette!("the guard is started by cacheproof itself, not by hand")));
     }
-    match stand_guard(token, std::io::stdin(), std::io::stdout()) {
+    match run_guard_process(token, std::io::stdin(), std::io::stdout()) {
         Ok(true) => Ok(Exit::Pass),
         Ok(false) => Err(Failure::environment(miette::miette!("something of the run {token} is left behind"))),
         Err(error) => Err(Failure::environment(miette::miette!("can't stand guard: {error}"))),

@@ -3,8 +3,8 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use super::probe::{Answer, ProbeError, probe};
-use super::{CommandResult, Exit, Failure, starter};
+use super::probe::{ProbeAnswer, ProbeError, probe};
+use super::{CommandResult, Exit, Failure, scenario_template};
 use crate::scenario;
 
 /// Writes a commented scenario for an HTTP app
@@ -55,11 +55,11 @@ pub fn run(args: InitArgs) -> CommandResult {
         let url = scenario::mask_passwords(url.as_str());
         Failure::environment(InitError::Unreachable { url, source })
     })?;
-    let text = starter::scenario(&url, &answers);
+    let text = scenario_template::scenario(&url, &answers);
     // What init writes must pass check: better no file than one that does not.
     let written = scenario::parse(&args.out.display().to_string(), &text).map_err(Failure::environment)?;
     write_new(&args.out, &text)?;
-    println!("{}", said(&args, &answers, written.criteria.len()));
+    println!("{}", success_message(&args, &answers, written.criteria.len()));
     Ok(Exit::Pass)
 }
 
@@ -85,7 +85,7 @@ fn write_new(path: &PathBuf, text: &str) -> Result<(), Failure> {
     })
 }
 
-fn said(args: &InitArgs, answers: &[Answer], criteria: usize) -> String {
+fn success_message(args: &InitArgs, answers: &[ProbeAnswer], criteria: usize) -> String {
     let out = args.out.display();
     let statuses: Vec<String> = answers.iter().map(|answer| answer.status.to_string()).collect();
     let asked = answers.len();

@@ -9,13 +9,13 @@ pub mod init;
 mod logging;
 mod probe;
 mod progress;
-mod quiet;
 mod recover;
 mod report;
 mod run;
+mod scenario_template;
 #[cfg(feature = "reference-app")]
 mod serve;
-mod starter;
+mod silence_stdout;
 mod stop;
 mod verdict_text;
 #[cfg(feature = "reference-app")]

@@ -5,15 +5,15 @@ use std::time::Duration;
 use crate::load::response::client_builder;
 
 /// No answer within this time: the app is not there.
-const PATIENCE: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// As much of a body as is looked at.
-const MOST_BYTES: usize = 1 << 20;
+const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// Why there was no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProbeError {
-    #[error("it took longer than {} s", PATIENCE.as_secs())]
+    #[error("it took longer than {} s", ANSWER_TIMEOUT.as_secs())]
     Slow,
     #[error("nothing accepts connections there")]
     Refused,
@@ -23,7 +23,7 @@ pub(super) enum ProbeError {
 
 /// One answer, as far as a scenario is concerned.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Answer {
+pub(super) struct ProbeAnswer {
     pub(super) status: u16,
     /// Names in lower case, in the order in which they came; values that are no plain text are left out.
     pub(super) headers: Vec<(String, String)>,
@@ -31,15 +31,15 @@ pub(super) struct Answer {
     pub(super) json: Option<serde_json::Value>,
 }
 
-impl Answer {
+impl ProbeAnswer {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
 /// Asks twice, so that the second answer may come from the cache, and once past the cache.
-pub(super) async fn probe(url: &reqwest::Url) -> Result<Vec<Answer>, ProbeError> {
-    let client = client_builder(PATIENCE)
+pub(super) async fn probe(url: &reqwest::Url) -> Result<Vec<ProbeAnswer>, ProbeError> {
+    let client = client_builder(ANSWER_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .map_err(|error| ProbeError::Other(error.to_string()))?;
@@ -54,7 +54,7 @@ pub(super) async fn probe(url: &reqwest::Url) -> Result<Vec<Answer>, ProbeError>
     Ok(answers)
 }
 
-async fn ask(request: reqwest::RequestBuilder) -> Result<Answer, reqwest::Error> {
+async fn ask(request: reqwest::RequestBuilder) -> Result<ProbeAnswer, reqwest::Error> {
     let mut response = request.send().await?;
     let text = |value: &reqwest::header::HeaderValue| value.to_str().ok().map(str::to_owned);
     let headers = response.headers().iter();
@@ -63,11 +63,11 @@ async fn ask(request: reqwest::RequestBuilder) -> Result<Answer, reqwest::Error>
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         body.extend_from_slice(&chunk);
-        if body.len() > MOST_BYTES {
+        if body.len() > MAX_BODY_BYTES {
             break;
         }
     }
-    Ok(Answer { status, headers, json: serde_json::from_slice(&body).ok() })
+    Ok(ProbeAnswer { status, headers, json: serde_json::from_slice(&body).ok() })
 }
 
 /// The deepest cause says what happened; what stands above it repeats the URL, password and all.

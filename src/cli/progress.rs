@@ -6,17 +6,18 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::observe::{Event, FaultStage, Histogram, Line, Outcome, Window};
+use crate::observe::{Event, FaultStage, Histogram, JournalEntry, Outcome, Window};
 use crate::scenario::Scenario;
 
 /// How often a plain line is written inside a phase.
-const PLAIN_EVERY: Duration = Duration::from_secs(5);
+const PLAIN_LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Writes progress to stderr until the stream of lines ends.
-pub async fn show(scenario: Scenario, mut lines: mpsc::UnboundedReceiver<Line>) {
-    let mut screen = Screen { live: std::io::stderr().is_terminal(), drawn: false, last_plain: Instant::now() };
+pub async fn show(scenario: Scenario, mut lines: mpsc::UnboundedReceiver<JournalEntry>) {
+    let mut screen =
+        ProgressDisplay { live: std::io::stderr().is_terminal(), drawn: false, last_plain: Instant::now() };
     let mut phase: Option<(usize, f64)> = None;
-    while let Some(Line { at, event }) = lines.recv().await {
+    while let Some(JournalEntry { at, event }) = lines.recv().await {
         match event {
             Event::StackReady(stack) => {
                 for (name, server) in [("redis", stack.redis), ("postgres", stack.postgres)] {
@@ -58,7 +59,7 @@ pub async fn show(scenario: Scenario, mut lines: mpsc::UnboundedReceiver<Line>) 
                     let left = (scenario.phases[index].lasts.as_secs_f64() - (at - from)).max(0.0);
                     screen.progress(
                         at,
-                        &format!("{}  {:>3.0} s left  {}", scenario.phases[index].name, left, figures(&window)),
+                        &format!("{}  {:>3.0} s left  {}", scenario.phases[index].name, left, format_window(&window)),
                     );
                 }
             }
@@ -69,7 +70,7 @@ pub async fn show(scenario: Scenario, mut lines: mpsc::UnboundedReceiver<Line>) 
 }
 
 /// The figures of one second.
-fn figures(window: &Window) -> String {
+fn format_window(window: &Window) -> String {
     let mut times = Histogram::new();
     let (mut hits, mut misses, mut errors) = (0, 0, 0);
     for cell in &window.cells {
@@ -91,13 +92,13 @@ fn figures(window: &Window) -> String {
     format!("{rate:.0}/s  P95 {p95}  hit rate {hit_rate}  errors {errors}")
 }
 
-struct Screen {
+struct ProgressDisplay {
     live: bool,
     drawn: bool,
     last_plain: Instant,
 }
 
-impl Screen {
+impl ProgressDisplay {
     /// A line that stays.
     fn line(&mut self, text: &str) {
         self.clear();
@@ -111,7 +112,7 @@ impl Screen {
             eprint!("\r\x1b[2K{at:>5.0} s  {text}");
             let _closed = std::io::stderr().flush();
             self.drawn = true;
-        } else if self.last_plain.elapsed() >= PLAIN_EVERY {
+        } else if self.last_plain.elapsed() >= PLAIN_LINE_INTERVAL {
             self.line(&format!("{at:>5.0} s  {text}"));
         }
     }

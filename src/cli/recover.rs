@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::{CommandResult, Exit, Failure};
-use crate::supervise::{Hold, LeftLedger, hold_ledger, ledgers, read_ledger, recover};
+use crate::supervise::{LedgerLock, LedgerState, find_open_ledgers, lock_ledger, read_ledger, recover};
 
 /// How long to wait for a guard that is still at work: it gives up on what it can't remove, and on a command, after a
 /// minute each.
-const GUARD_MAY_WORK: Duration = Duration::from_secs(150);
+const GUARD_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// Arguments of `recover`.
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,7 @@ pub struct RecoverArgs {
 /// # Errors
 /// When the directory can't be read, or something could not be undone.
 pub fn run(arguments: &RecoverArgs) -> CommandResult {
-    let open = look(&arguments.directory).map_err(|error| {
+    let open = open_ledgers_in(&arguments.directory).map_err(|error| {
         Failure::usage(miette::miette!(
             help = "name the directory that holds the reports: cacheproof recover DIR",
             "can't look for undo ledgers in {}: {error}",
@@ -46,7 +46,7 @@ pub fn run(arguments: &RecoverArgs) -> CommandResult {
             println!("{}: its run still goes on; left alone", path.display());
             continue;
         }
-        let Some(_held) = hold(path) else {
+        let Some(_held) = wait_for_ledger(path) else {
             failed += 1;
             println!("{}: its guard is still at work; call `cacheproof recover` again when it is done", path.display());
             continue;
@@ -82,21 +82,21 @@ pub fn run(arguments: &RecoverArgs) -> CommandResult {
 }
 
 /// The ledger for ourselves; waits for a guard that works on it. `None` when that takes too long.
-fn hold(path: &Path) -> Option<Hold> {
+fn wait_for_ledger(path: &Path) -> Option<LedgerLock> {
     let begun = Instant::now();
     let mut told = false;
     loop {
-        if let Some(held) = hold_ledger(path) {
+        if let Some(held) = lock_ledger(path) {
             return Some(held);
         }
-        if begun.elapsed() > GUARD_MAY_WORK {
+        if begun.elapsed() > GUARD_TIMEOUT {
             return None;
         }
         if !told {
             println!(
                 "{}: its guard is still at work; waiting for it, at most {} s",
                 path.display(),
-                GUARD_MAY_WORK.as_secs()
+                GUARD_TIMEOUT.as_secs()
             );
         }
         told = true;
@@ -104,11 +104,11 @@ fn hold(path: &Path) -> Option<Hold> {
     }
 }
 
-type Open = Vec<(PathBuf, std::io::Result<LeftLedger>)>;
+type OpenLedgers = Vec<(PathBuf, std::io::Result<LedgerState>)>;
 
 /// Ledgers that were left open. A directory that is not there has none, if nobody asked for it by name.
-fn look(directory: &Path) -> std::io::Result<Open> {
-    match ledgers(directory) {
+fn open_ledgers_in(directory: &Path) -> std::io::Result<OpenLedgers> {
+    match find_open_ledgers(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && directory == Path::new("reports") => {
             Ok(Vec::new())
         }
@@ -117,8 +117,8 @@ fn look(directory: &Path) -> std::io::Result<Open> {
 }
 
 /// For `doctor`: a sentence about ledgers in ./reports that nobody works on, `None` where there are none.
-pub(super) fn mention() -> Option<String> {
-    let open = look(Path::new("reports"))
+pub(super) fn open_ledgers_notice() -> Option<String> {
+    let open = open_ledgers_in(Path::new("reports"))
         .ok()?
         .into_iter()
         .filter(|(_, left)| !left.as_ref().is_ok_and(|left| left.alive))

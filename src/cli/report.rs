@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{CommandResult, Exit, Failure, verdict_text};
-use crate::report::{self, HTML_FILE, Judged, ReportError};
+use crate::report::{self, HTML_FILE, JudgedRun, ReportError};
 
 /// Arguments of `report`.
 #[derive(Debug, clap::Args)]
@@ -13,7 +13,7 @@ pub struct ReportArgs {
     directories: Vec<PathBuf>,
     /// Puts all these runs on one page as well: their verdicts, and every fault with what was promised and what happened
     #[arg(long, value_name = "FILE")]
-    together: Option<PathBuf>,
+    combined_page: Option<PathBuf>,
 }
 
 /// Renders and prints. Ends well whatever the verdict is: it did what it was asked.
@@ -24,10 +24,10 @@ pub fn run(arguments: &ReportArgs) -> CommandResult {
         print!("{}", verdict_text::verdict_lines(&judged, directory));
         runs.push((directory.as_path(), judged));
     }
-    if let Some(page) = &arguments.together {
-        let runs: Vec<(String, Judged)> =
+    if let Some(page) = &arguments.combined_page {
+        let runs: Vec<(String, JudgedRun)> =
             runs.into_iter().map(|(directory, judged)| (link(page, directory), judged)).collect();
-        let written = std::fs::write(page, report::together(&runs));
+        let written = std::fs::write(page, report::combined_page(&runs));
         written.map_err(|source| failure(ReportError::Write { path: page.clone(), source }))?;
         println!("\n  Together: {}", page.display());
     }
@@ -47,7 +47,7 @@ fn link(page: &Path, directory: &Path) -> String {
 }
 
 /// Judges a run by its journal and writes its report.
-pub fn render_run(directory: &Path) -> Result<Judged, Failure> {
+pub fn render_run(directory: &Path) -> Result<JudgedRun, Failure> {
     report::render_run(directory).map_err(failure)
 }
 

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use miette::IntoDiagnostic as _;
 
-use super::quiet::Quiet;
+use super::silence_stdout::SilencedStdout;
 use super::{CommandResult, Exit, Failure, check, progress, runtime, stop};
-use crate::observe::{Ending, Hub, JOURNAL_FILE, JournalWriter, Measurements, read_journal};
-use crate::run::{Finished, Plan, execute};
+use crate::observe::{EventSink, JOURNAL_FILE, JournalWriter, Measurements, RunStatus, read_journal};
+use crate::run::{RunOutcome, RunPlan, execute};
 use crate::scenario;
 use crate::supervise::{LEDGER_FILE, read_ledger};
 use crate::verdict::Ruling;
@@ -36,7 +36,7 @@ pub fn run(arguments: RunArgs) -> CommandResult {
     let now = jiff::Timestamp::now();
     let stem = arguments.scenario.file_stem().map_or("scenario".into(), |stem| stem.to_string_lossy());
     let (run_id, directory) = make_directory(&arguments.reports, &now, &stem)?;
-    let plan = Plan {
+    let plan = RunPlan {
         scenario: loaded.scenario,
         scenario_name: loaded.name,
         scenario_text: loaded.text,
@@ -46,23 +46,23 @@ pub fn run(arguments: RunArgs) -> CommandResult {
         directory: directory.clone(),
         started_at: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     };
-    let quiet = Quiet::stdout();
+    let silence_stdout = SilencedStdout::stdout();
     let result = runtime()?.block_on(async {
         let journal = JournalWriter::create(&directory).into_diagnostic().map_err(Failure::environment)?;
         let (listener, lines) = tokio::sync::mpsc::unbounded_channel();
-        let hub = Hub::new(
+        let event_sink = EventSink::new(
             journal,
             Some(Box::new(move |line| {
                 let _nobody_listens = listener.send(line);
             })),
         );
         let shown = tokio::spawn(progress::show(plan.scenario.clone(), lines));
-        let result = execute(&plan, &hub, stop, &|text| eprintln!("{text}")).await;
-        hub.close();
+        let result = execute(&plan, &event_sink, stop, &|text| eprintln!("{text}")).await;
+        event_sink.close();
         let _progress_has_no_result = shown.await;
         result.map_err(Failure::environment)
     });
-    drop(quiet);
+    drop(silence_stdout);
     match result {
         Err(failure) => {
             forget_if_nothing_was_measured(&directory);
@@ -73,21 +73,21 @@ pub fn run(arguments: RunArgs) -> CommandResult {
 }
 
 /// From the journal to the verdict on the terminal.
-fn conclude(reports: &Path, directory: &Path, finished: Finished) -> CommandResult {
+fn conclude(reports: &Path, directory: &Path, finished: RunOutcome) -> CommandResult {
     let judged = super::report::render_run(directory)?;
     point_latest_at(reports, directory);
     print!("{}", super::verdict_text::verdict_lines(&judged, directory));
     match finished.how {
-        Ending::Interrupted => Ok(Exit::Interrupted),
-        Ending::EnvironmentFailed => {
+        RunStatus::Interrupted => Ok(Exit::Interrupted),
+        RunStatus::EnvironmentFailed => {
             let why = finished.why.unwrap_or_default();
             Err(Failure::environment(miette::miette!("the run broke off: {why}")))
         }
-        Ending::NotSteady | Ending::Aborted => {
+        RunStatus::NotSteady | RunStatus::Aborted => {
             eprintln!("{}", finished.why.unwrap_or_default());
             Ok(Exit::Inconclusive)
         }
-        Ending::Completed => Ok(match judged.verdict.ruling {
+        RunStatus::Completed => Ok(match judged.verdict.ruling {
             Ruling::Pass => Exit::Pass,
             Ruling::Fail => Exit::RulesFailed,
             Ruling::Inconclusive => Exit::Inconclusive,

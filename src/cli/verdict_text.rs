@@ -4,59 +4,61 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::Path;
 
-use crate::report::{HTML_FILE, Judged, fault_lines, joined, one_line, sides, stale_lines};
+use crate::report::{
+    HTML_FILE, JudgedRun, fault_lines, one_line, path_comparison, stale_lines, with_nonbreaking_spaces,
+};
 use crate::verdict::Ruling;
 
 const WIDTH: usize = 100;
 /// More faults and hints than these are in the report only.
-const MOST_FAULTS: usize = 12;
-const MOST_HINTS: usize = 2;
+const MAX_FAULTS: usize = 12;
+const MAX_HINTS: usize = 2;
 
 /// The verdict block of a run, coloured where standard output is a terminal that wants it.
-pub fn verdict_lines(judged: &Judged, directory: &Path) -> String {
+pub fn verdict_lines(judged: &JudgedRun, directory: &Path) -> String {
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     block(judged, directory, colour)
 }
 
 /// The verdict block.
-fn block(judged: &Judged, directory: &Path, colour: bool) -> String {
+fn block(judged: &JudgedRun, directory: &Path, colour: bool) -> String {
     let paint = Paint(colour);
     let verdict = &judged.verdict;
     let mut text = String::from("\n");
     let head = format!("{} {}", verdict.ruling.sign(), verdict.ruling.as_str().to_uppercase());
     let title = one_line(&judged.scenario.title, WIDTH - head.chars().count() - 2);
-    put(&mut text, &format!("{}  {}", paint.ruling(verdict.ruling, &head), paint.bold(&title)));
-    wrapped(&mut text, "  ", "  ", &verdict.summary);
+    push_line(&mut text, &format!("{}  {}", paint.ruling(verdict.ruling, &head), paint.bold(&title)));
+    push_wrapped(&mut text, "  ", "  ", &verdict.summary);
     text.push('\n');
 
     for criterion in &verdict.criteria {
         let sign = paint.ruling(criterion.ruling, criterion.ruling.sign());
         let says = one_line(&criterion.says, WIDTH - 4);
-        put(&mut text, &format!("  {sign} {}", paint.bold(&says)));
+        push_line(&mut text, &format!("  {sign} {}", paint.bold(&says)));
         for (index, line) in criterion.evidence().iter().enumerate() {
             let rule = criterion.rules.get(index);
             let sign = rule.map_or(" ", |rule| rule.ruling.sign());
             // Beside its number, what it is the number of: four hit rates look alike.
             let line = rule.map_or_else(|| line.clone(), |rule| format!("{line} · {}", rule.text));
-            wrapped(&mut text, &format!("    {sign} "), "      ", &line);
+            push_wrapped(&mut text, &format!("    {sign} "), "      ", &line);
         }
     }
 
-    let sides = sides(&judged.scenario, &judged.seen);
-    let lines = sides.lines();
+    let path_comparison = path_comparison(&judged.scenario, &judged.seen);
+    let lines = path_comparison.lines();
     if !lines.is_empty() {
         let _infallible = write!(text, "\n  {:20}{:>14}{:>14}\n", "", "uncached", "cached");
         for line in lines {
             let row = format!("  {:20}{:>14}{:>14}   {}", line.name, line.uncached, line.cached, line.change);
-            put(&mut text, row.trim_end());
+            push_line(&mut text, row.trim_end());
         }
         let of = |path: &str, phases: &[String]| match phases {
             [] => None,
             phases => Some(format!("{path} in {}", phases.join(", "))),
         };
-        let of = [of("uncached", &sides.uncached_phases), of("cached", &sides.cached_phases)];
+        let of = [of("uncached", &path_comparison.uncached_phases), of("cached", &path_comparison.cached_phases)];
         let of = one_line(&of.into_iter().flatten().collect::<Vec<_>>().join(" · "), WIDTH - 4);
-        put(&mut text, &format!("  {}", paint.dim(&format!("({of})"))));
+        push_line(&mut text, &format!("  {}", paint.dim(&format!("({of})"))));
     }
 
     let stale = stale_lines(judged);
@@ -64,31 +66,31 @@ fn block(judged: &Judged, directory: &Path, colour: bool) -> String {
         text.push('\n');
     }
     for line in &stale {
-        wrapped(&mut text, "  ", "    ", line);
+        push_wrapped(&mut text, "  ", "    ", line);
     }
 
     let faults = fault_lines(&judged.scenario, &judged.seen, verdict);
     if !faults.is_empty() {
         text.push('\n');
     }
-    for (line, hints) in faults.iter().take(MOST_FAULTS) {
-        wrapped(&mut text, &format!("  {} ", paint.bold("▼")), "    ", line);
-        for hint in hints.iter().take(MOST_HINTS) {
-            wrapped(&mut text, "    · ", "      ", hint);
+    for (line, hints) in faults.iter().take(MAX_FAULTS) {
+        push_wrapped(&mut text, &format!("  {} ", paint.bold("▼")), "    ", line);
+        for hint in hints.iter().take(MAX_HINTS) {
+            push_wrapped(&mut text, "    · ", "      ", hint);
         }
     }
-    if faults.len() > MOST_FAULTS {
-        put(&mut text, &format!("    and {} faults more, in the report", faults.len() - MOST_FAULTS));
+    if faults.len() > MAX_FAULTS {
+        push_line(&mut text, &format!("    and {} faults more, in the report", faults.len() - MAX_FAULTS));
     }
 
     if !verdict.validity.is_empty() {
         text.push('\n');
     }
-    for finding in verdict.validity.iter().filter(|finding| finding.grave) {
-        wrapped(&mut text, &format!("  {} ", paint.ruling(Ruling::Inconclusive, "!")), "    ", &finding.text);
+    for finding in verdict.validity.iter().filter(|finding| finding.blocking) {
+        push_wrapped(&mut text, &format!("  {} ", paint.ruling(Ruling::Inconclusive, "!")), "    ", &finding.text);
     }
-    for finding in verdict.validity.iter().filter(|finding| !finding.grave) {
-        wrapped(&mut text, "  · ", "    ", &finding.text);
+    for finding in verdict.validity.iter().filter(|finding| !finding.blocking) {
+        push_wrapped(&mut text, "  · ", "    ", &finding.text);
     }
     // A path is not wrapped: it is there to be copied.
     let page = directory.join(HTML_FILE);
@@ -96,27 +98,27 @@ fn block(judged: &Judged, directory: &Path, colour: bool) -> String {
     text
 }
 
-fn put(text: &mut String, line: &str) {
+fn push_line(text: &mut String, line: &str) {
     text.push_str(line);
     text.push('\n');
 }
 
 /// A sentence over as many lines as it needs. Numbers keep together with what follows them.
-fn wrapped(text: &mut String, first: &str, next: &str, sentence: &str) {
-    let room = WIDTH - next.chars().count();
+fn push_wrapped(text: &mut String, first: &str, next: &str, sentence: &str) {
+    let available_width = WIDTH - next.chars().count();
     let mut line = String::new();
     let mut indent = first;
-    for word in joined(&one_line(sentence, 2_000)).split(' ') {
+    for word in with_nonbreaking_spaces(&one_line(sentence, 2_000)).split(' ') {
         let mut word = word;
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
-            put(text, &format!("{indent}{}", shown(&line)));
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > available_width {
+            push_line(text, &format!("{indent}{}", with_plain_spaces(&line)));
             indent = next;
             line.clear();
         }
         // A word longer than a line is broken, or it would run past the edge.
-        while word.chars().count() > room {
-            let cut = word.char_indices().nth(room).map_or(word.len(), |(at, _)| at);
-            put(text, &format!("{indent}{}", shown(&word[..cut])));
+        while word.chars().count() > available_width {
+            let cut = word.char_indices().nth(available_width).map_or(word.len(), |(at, _)| at);
+            push_line(text, &format!("{indent}{}", with_plain_spaces(&word[..cut])));
             indent = next;
             word = &word[cut..];
         }
@@ -125,11 +127,11 @@ fn wrapped(text: &mut String, first: &str, next: &str, sentence: &str) {
         }
         line.push_str(word);
     }
-    put(text, &format!("{indent}{}", shown(&line)));
+    push_line(text, &format!("{indent}{}", with_plain_spaces(&line)));
 }
 
 /// With ordinary spaces, which can be searched for and copied.
-fn shown(line: &str) -> String {
+fn with_plain_spaces(line: &str) -> String {
     line.replace('\u{a0}', " ")
 }
 
@@ -164,28 +166,29 @@ mod tests {
     use super::*;
     use crate::observe::Measurements;
     use crate::verdict::judge;
-    use cacheproof_simulated::{Plan, journal, scenario};
+    use cacheproof_simulated::{SimulationPlan, journal, scenario};
 
-    fn shown(plan: &Plan, colour: bool) -> String {
+    fn shown(plan: &SimulationPlan, colour: bool) -> String {
         let (scenario, seen) = (scenario(plan), Measurements::of(&journal(plan)));
         let verdict = judge(&scenario, &seen);
-        block(&Judged { scenario, seen, verdict }, Path::new("reports/20260314T092653Z-story-3.1"), colour)
+        block(&JudgedRun { scenario, seen, verdict }, Path::new("reports/20260314T092653Z-story-3.1"), colour)
     }
 
     #[test]
     fn a_pass_shows_each_criterion_with_its_number() {
-        insta::assert_snapshot!(shown(&Plan::default(), false));
+        insta::assert_snapshot!(shown(&SimulationPlan::default(), false));
     }
 
     #[test]
     fn a_run_that_failed_and_broke_off_says_both() {
-        let plan = Plan { hit_share: 0.2, stale_every: 300, stop_at: Some(70.2), ..Plan::default() };
+        let plan =
+            SimulationPlan { hit_share: 0.2, stale_every: 300, stop_at: Some(70.2), ..SimulationPlan::default() };
         insta::assert_snapshot!(shown(&plan, false));
     }
 
     #[test]
     fn nothing_from_outside_reaches_the_terminal_raw_or_past_100_columns() {
-        let text = shown(&Plan { hostile: true, errors_down: 0.05, ..Plan::default() }, false);
+        let text = shown(&SimulationPlan { hostile: true, errors_down: 0.05, ..SimulationPlan::default() }, false);
         assert!(!text.chars().any(|letter| letter.is_control() && letter != '\n'), "{text:?}");
         let longest = text.lines().map(|line| line.chars().count()).max();
         assert!(longest <= Some(WIDTH), "{longest:?}: {text}");
@@ -194,11 +197,11 @@ mod tests {
     #[test]
     fn colour_changes_nothing_but_colour() {
         let mut plain = String::new();
-        let coloured = shown(&Plan::default(), true);
+        let coloured = shown(&SimulationPlan::default(), true);
         let mut parts = coloured.split('\u{1b}');
         plain.push_str(parts.next().unwrap_or_default());
         plain.extend(parts.map(|part| part.split_once('m').map_or(part, |(_, rest)| rest)));
-        assert_eq!(plain, shown(&Plan::default(), false));
+        assert_eq!(plain, shown(&SimulationPlan::default(), false));
         assert!(coloured.contains("\u{1b}[1;32m✔ PASS"));
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 
 use cacheproof::observe::Outcome;
-use cacheproof::scenario::Path;
+use cacheproof::scenario::CachePath;
 
 use crate::support::{START, edited, root, run_scenario};
 
@@ -12,8 +12,8 @@ fn nginx_with_proxy_cache_is_proved_by_a_scenario_file_alone() {
     let ran = run_scenario(&root().join("tests/scenarios/nginx.toml"), &[]);
     assert_eq!(ran.code, Some(0), "{}", ran.said());
     let seen = ran.seen();
-    let bypassed = seen.count(|key| key.path == Path::Uncached && key.outcome == Outcome::Bypass);
-    assert_eq!(bypassed, seen.count(|key| key.path == Path::Uncached), "every uncached read must be a bypass");
+    let bypassed = seen.count(|key| key.path == CachePath::Uncached && key.outcome == Outcome::Bypass);
+    assert_eq!(bypassed, seen.count(|key| key.path == CachePath::Uncached), "every uncached read must be a bypass");
     // 200 items: each is missed once, give or take those asked for twice at once.
     let misses = seen.count(|key| key.outcome == Outcome::Miss);
     assert!((100..=260).contains(&misses), "{misses} misses for 200 items");

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::report::run_directory;
 use crate::support::CACHEPROOF;
-use cacheproof_simulated::Plan;
+use cacheproof_simulated::SimulationPlan;
 
 const BEGIN: &str = "<!-- cacheproof:begin -->";
 const END: &str = "<!-- cacheproof:end -->";
@@ -77,7 +77,7 @@ fn two_criteria_of_the_same_words_need_both_to_pass() {
 fn a_doubtful_run_ticks_nothing_and_takes_back_what_an_earlier_one_ticked() {
     let mut verdict = verdict(&[("It works", Ruling::Pass), ("A test proves it", Ruling::Pass)]);
     verdict.criteria[1].proved_by = Some("t.rs::it_holds".to_owned());
-    let finding = |grave| Finding { grave, text: "The generator was saturated.".to_owned() };
+    let finding = |blocking| Finding { blocking, text: "The generator was saturated.".to_owned() };
     let story = "- [x] It works\n- [ ] A test proves it\n";
     verdict.validity = vec![finding(false), finding(true)];
     let attached = attach_to(story, &verdict, "B").unwrap();
@@ -208,7 +208,7 @@ fn a_story_gets_its_result_and_loses_its_ticks_when_a_later_run_breaks_them() {
     let text = "# Cache\n\n- [ ] Hit rate above 60 % on read-heavy endpoints\n- [ ] No stale data returned to users\n";
     fs::write(&path, text).unwrap();
 
-    let (code, said) = attach(&path, run_directory(&Plan::default()).path());
+    let (code, said) = attach(&path, run_directory(&SimulationPlan::default()).path());
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("ticked     Hit rate above 60 %") && said.contains("no box     Graceful fallback"), "{said}");
     let first = fs::read_to_string(&path).unwrap();
@@ -221,7 +221,7 @@ fn a_story_gets_its_result_and_loses_its_ticks_when_a_later_run_breaks_them() {
         assert!(file.metadata().is_ok_and(|file| file.len() > 1_000), "{link}");
     }
 
-    let broken = Plan { stale_every: 300, stop_at: Some(70.2), ..Plan::default() };
+    let broken = SimulationPlan { stale_every: 300, stop_at: Some(70.2), ..SimulationPlan::default() };
     let (code, said) = attach(&path, run_directory(&broken).path());
     assert_eq!(code, Some(0), "{said}");
     // The hit rate passed as far as it was measured, but the run broke off: it proves nothing.
@@ -235,7 +235,7 @@ fn a_story_gets_its_result_and_loses_its_ticks_when_a_later_run_breaks_them() {
 #[test]
 fn a_story_that_is_not_utf8_or_not_there_is_refused_and_stays() {
     let directory = tempfile::tempdir().unwrap();
-    let run = run_directory(&Plan::default());
+    let run = run_directory(&SimulationPlan::default());
     let path = directory.path().join("story.md");
     let (code, said) = attach(&path, run.path());
     assert_eq!(code, Some(2), "{said}");
@@ -256,7 +256,7 @@ fn a_story_behind_a_link_keeps_the_link_and_its_permissions() {
     fs::write(&real, "a\n").unwrap();
     fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
     std::os::unix::fs::symlink("real.md", &link).unwrap();
-    let (code, said) = attach(&link, run_directory(&Plan::default()).path());
+    let (code, said) = attach(&link, run_directory(&SimulationPlan::default()).path());
     assert_eq!(code, Some(0), "{said}");
     assert!(link.is_symlink() && fs::read_to_string(&real).unwrap().contains(BEGIN));
     assert_eq!(real.metadata().unwrap().permissions().mode() & 0o777, 0o640);

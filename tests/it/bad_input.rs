@@ -5,14 +5,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{CACHEPROOF, Ran, START, command, edited, eventually, ran, root, run_scenario};
+use crate::support::{CACHEPROOF, CompletedRun, START, command, completed_run, edited, eventually, root, run_scenario};
 
 fn nginx() -> std::path::PathBuf {
     root().join("tests/scenarios/nginx.toml")
 }
 
 /// One message, naming what is wrong; the right exit code; no run directory.
-fn assert_refused(ran: &Ran, code: i32, words: &[&str]) {
+fn assert_refused(ran: &CompletedRun, code: i32, words: &[&str]) {
     assert_eq!(ran.code, Some(code), "{}", ran.said());
     for word in words {
         assert!(ran.stderr.contains(word), "the message lacks '{word}'; {}", ran.said());
@@ -71,7 +71,7 @@ fn a_stopped_docker_is_told_with_what_to_do() {
     let file = root().join("tests/scenarios/frozen.toml");
     let mut command = command(&file, &["stack.redis.provider=\"container\"".to_owned()], reports.path());
     command.env("DOCKER_HOST", "unix:///nonexistent/docker.sock");
-    let ran = ran(command.output().expect("the program runs"), reports);
+    let ran = completed_run(command.output().expect("the program runs"), reports);
     assert_refused(&ran, 3, &["Docker", "local"]);
 }
 
@@ -82,7 +82,7 @@ fn a_report_directory_that_cannot_be_written_is_told_before_anything_starts() {
     let file = directory.path().join("a file");
     std::fs::write(&file, "").expect("written");
     let output = command(&nginx(), &[], &file.join("reports")).output().expect("the program runs");
-    let ran = ran(output, directory);
+    let ran = completed_run(output, directory);
     assert_eq!(ran.code, Some(3), "{}", ran.said());
     assert!(ran.stderr.contains("can't write reports") && ran.stderr.contains("--reports"), "{}", ran.said());
 }
@@ -177,7 +177,7 @@ fn nothing_is_left_of_a_run_that_was_refused() {
     let reports = tempfile::tempdir().expect("a temporary directory");
     let (_kept, file) = edited(&nginx(), &[(START, "start = [\"sh\", \"-c\", \"exit 1\"]")]);
     let mut command = command(&file, &[], reports.path());
-    let ran = ran(command.env("TMPDIR", temporary.path()).output().expect("the program runs"), reports);
+    let ran = completed_run(command.env("TMPDIR", temporary.path()).output().expect("the program runs"), reports);
     assert_refused(&ran, 3, &["ended before it was ready"]);
     let left = || std::fs::read_dir(temporary.path()).expect("it reads").count();
     eventually(Duration::from_secs(50), "the temporary directory is empty", || left() == 0);

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cacheproof::observe::{Ending, FaultStage};
+use cacheproof::observe::{FaultStage, RunStatus};
 use cacheproof::supervise::{LEDGER_FILE, read_ledger};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::interrupt::{PROMISE, assert_nothing_left, token_of};
+use crate::interrupt::{CLEANUP_LIMIT, assert_nothing_left, token_of};
 use crate::stack::{docker_answers, redis_image};
 use crate::support::{CACHEPROOF, command, eventually, root, run_scenario};
 
@@ -81,7 +81,7 @@ fn nothing_is_left_of(mut run: Run, fault: &str) {
     run.kill_9();
     let killed = Instant::now();
     assert_nothing_left(&run.token);
-    eventually(PROMISE.saturating_sub(killed.elapsed()), "the guard closes the ledger", || {
+    eventually(CLEANUP_LIMIT.saturating_sub(killed.elapsed()), "the guard closes the ledger", || {
         read_ledger(&run.ledger()).is_ok_and(|left| left.over && left.open.is_empty())
     });
     // For whoever measures: `--success-output immediate`.
@@ -146,7 +146,7 @@ fn kill_9_while_something_is_broken_by_command_runs_the_command_that_takes_it_ba
     let mut run = Run::with(&fault, &[]);
     assert!(mark.exists());
     run.kill_9();
-    eventually(PROMISE, "it is taken back", || !mark.exists());
+    eventually(CLEANUP_LIMIT, "it is taken back", || !mark.exists());
     assert_nothing_left(&run.token);
     // The run's servers are taken down after that, and not before.
     assert_eq!(std::fs::read_to_string(&told).expect("it is written"), "PONG\n");
@@ -174,7 +174,7 @@ fn kill_9_while_a_container_of_the_users_own_is_paused_lets_it_run_on() {
     let mut run = Run::with("{ pause = 'redis' }", &[&url]);
     assert_eq!(docker(&["inspect", "-f", "{{.State.Paused}}", &name]), "true");
     run.kill_9();
-    eventually(PROMISE, "it runs on", || docker(&["inspect", "-f", "{{.State.Paused}}", &name]) == "false");
+    eventually(CLEANUP_LIMIT, "it runs on", || docker(&["inspect", "-f", "{{.State.Paused}}", &name]) == "false");
     assert_nothing_left(&run.token);
     drop(remove);
 }
@@ -250,12 +250,12 @@ fn a_system_that_is_not_steady_is_not_broken_and_the_run_ends_with_exit_4() {
     );
     let seen = ran.seen();
     assert!(seen.faults.is_empty(), "{:?}", seen.faults);
-    assert_eq!(seen.end.as_ref().map(|end| end.how), Some(Ending::NotSteady));
+    assert_eq!(seen.end.as_ref().map(|end| end.how), Some(RunStatus::NotSteady));
     assert_eq!(ran.summary()["verdict"]["ruling"], "inconclusive");
 }
 
 /// The scenario with another timeline.
-fn run_text(sets: &[String]) -> crate::support::Ran {
+fn run_text(sets: &[String]) -> crate::support::CompletedRun {
     let text = std::fs::read_to_string(scenario()).expect("the scenario");
     let (timeline, rest): (Vec<&String>, Vec<&String>) = sets.iter().partition(|set| set.starts_with("phase="));
     let begin = text.find("[[phase]]").expect("it has a phase");
@@ -279,7 +279,7 @@ fn a_reason_to_give_up_ends_the_run_with_everything_undone_and_exit_4() {
     assert_eq!(ran.code, Some(4), "{}", ran.said());
     let seen = ran.seen();
     assert!(seen.faults.iter().any(|(_, event)| event.stage == FaultStage::Undone), "{:?}", seen.faults);
-    assert_eq!(seen.end.as_ref().map(|end| end.how), Some(Ending::Aborted));
+    assert_eq!(seen.end.as_ref().map(|end| end.how), Some(RunStatus::Aborted));
     let why = seen.end.and_then(|end| end.why).unwrap_or_default();
     assert!(why.contains("'errors > 30% for 2s'"), "{why}");
     let ledger = read_ledger(&ran.directory().join(LEDGER_FILE)).expect("it reads");

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::support::root;
 
 /// Stands in for cacheproof: each run leaves a directory with a report, unless it is told to measure nothing.
-const STAND_IN: &str = r#"#!/bin/sh
+const FAKE_CACHEPROOF: &str = r#"#!/bin/sh
 if [ "$1" = report ]; then
     shift
     for argument in "$@"; do echo "$argument" >> "$STAGE/shown"; done
@@ -33,7 +33,7 @@ exit "$code"
 /// Runs the tours with these exit codes. Gives the script's own, and what it showed on one page.
 fn chaos(stage: &Path, codes: [i32; 2], arguments: &[&str]) -> (Option<i32>, Vec<String>) {
     let program = stage.join("cacheproof");
-    std::fs::write(&program, STAND_IN).expect("written");
+    std::fs::write(&program, FAKE_CACHEPROOF).expect("written");
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
     for (name, code) in [("fault-tour", codes[0]), ("fault-tour-cluster", codes[1])] {
         std::fs::write(stage.join(name), code.to_string()).expect("written");

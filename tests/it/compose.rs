@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use sqlx::Connection as _;
 
 use crate::stack::{docker_answers, postgres_image, redis_image};
-use crate::support::{CACHEPROOF, command, ran, root};
+use crate::support::{CACHEPROOF, command, completed_run, root};
 
 /// A project of its own; taken down with its volumes on every way out.
 struct Project {
@@ -153,13 +153,13 @@ async fn the_compose_deployment_comes_up_healthy_and_is_benched_as_it_stands() {
     let mut command = command(&root().join("scenarios/compose.toml"), &[target], reports.path());
     command.env("REDIS_URL", format!("redis://:cacheproof@127.0.0.1:{redis}/"));
     command.env("DATABASE_URL", format!("postgres://app:cacheproof@127.0.0.1:{postgres}/app"));
-    let ran = ran(command.output().expect("the program runs"), reports);
-    assert_eq!(ran.code, Some(0), "{}", ran.said());
-    let stack = ran.seen().stack.expect("the servers are named");
+    let completed_run = completed_run(command.output().expect("the program runs"), reports);
+    assert_eq!(completed_run.code, Some(0), "{}", completed_run.said());
+    let stack = completed_run.seen().stack.expect("the servers are named");
     for server in [stack.redis, stack.postgres].into_iter().flatten() {
         assert_eq!(server.provider, "external");
         assert!(!server.url.contains(":cacheproof@"), "{}", server.url);
     }
-    let journal = std::fs::read_to_string(ran.directory().join("events.jsonl")).expect("it reads");
+    let journal = std::fs::read_to_string(completed_run.directory().join("events.jsonl")).expect("it reads");
     assert!(!journal.contains(":cacheproof@"), "the journal holds a password");
 }

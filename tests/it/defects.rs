@@ -2,26 +2,26 @@
 
 use std::path::Path;
 
-use defective_app::prove::{Bench, Proof};
+use defective_app::defect_run::{DefectRun, DefectRunner};
 use defective_app::{Defect, HEALTHY, SCENARIOS, defects, find};
 
 use crate::support::{CACHEPROOF, root};
 
-fn run(defect: &Defect, scenario: &str) -> Proof {
+fn run(defect: &Defect, scenario: &str) -> DefectRun {
     let programs = Path::new(CACHEPROOF).parent().expect("it stands in a directory");
-    let bench = Bench::find(programs, root()).expect("the workspace's programs");
-    bench.run(defect, scenario).expect("a run with a summary")
+    let runner = DefectRunner::find(programs, root()).expect("the workspace's programs");
+    runner.run(defect, scenario).expect("a run with a summary")
 }
 
 fn assert_caught(name: &str) {
     let defect = find(name).expect("it is in the table");
-    let proof = run(defect, defect.scenario);
+    let defect_run = run(defect, defect.scenario);
     assert!(
-        proof.caught(defect).is_some(),
+        defect_run.caught(defect).is_some(),
         "'{}' was to fail, but: {:?}\n{}",
         defect.caught_by,
-        proof.failed,
-        proof.said
+        defect_run.failed,
+        defect_run.printed
     );
 }
 
@@ -93,7 +93,7 @@ caught! {
 #[test]
 fn the_healthy_app_passes_every_scenario() {
     for scenario in SCENARIOS {
-        let proof = run(&HEALTHY[0], scenario);
-        assert_eq!(proof.code, Some(0), "{scenario}: {:?}\n{}", proof.failed, proof.said);
+        let defect_run = run(&HEALTHY[0], scenario);
+        assert_eq!(defect_run.code, Some(0), "{scenario}: {:?}\n{}", defect_run.failed, defect_run.printed);
     }
 }

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use cacheproof::fault::{Engine, FaultError, Ground, Step, Times};
+use cacheproof::fault::{FaultContext, FaultEngine, FaultError, FaultTransition, PhaseWindow};
 use cacheproof::observe::FaultStage;
 use cacheproof::scenario::{FaultSpec, Scenario, parse};
-use cacheproof::stack::{Break, Stack};
+use cacheproof::stack::{ProcessFaultKind, Stack};
 use cacheproof::supervise::{Guard, LEDGER_FILE, Ledger, Undo, read_ledger};
-use cacheproof::target::{App, Surroundings};
+use cacheproof::target::{App, AppEnvironment};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -33,7 +33,7 @@ const REDIS: &str = "[target]\nkind = 'http'\nstart = ['true']\n\
 const POSTGRES: &str = "[target]\nkind = 'http'\nstart = ['true']\n[stack.postgres]\nprovider = 'local'\n";
 
 /// Servers to break, and where it is written down.
-struct Bench {
+struct FaultTestBed {
     guard: Guard,
     stack: Stack,
     scenario: Scenario,
@@ -41,7 +41,7 @@ struct Bench {
     ledger: Ledger,
 }
 
-impl Bench {
+impl FaultTestBed {
     async fn up(tables: &str, faults: &[&str]) -> Self {
         let scenario = scenario(tables, faults);
         let guard = Guard::start(Path::new(CACHEPROOF)).unwrap();
@@ -53,28 +53,28 @@ impl Bench {
         Self { guard, stack, scenario, reports, ledger }
     }
 
-    fn ground<'run>(&'run self, app: Option<(&'run App, &'run Surroundings<'run>)>) -> Ground<'run> {
-        Ground { scenario: &self.scenario, stack: &self.stack, app, guard: &self.guard, ledger: &self.ledger }
+    fn fault_context<'run>(&'run self, app: Option<(&'run App, &'run AppEnvironment<'run>)>) -> FaultContext<'run> {
+        FaultContext { scenario: &self.scenario, stack: &self.stack, app, guard: &self.guard, ledger: &self.ledger }
     }
 
     fn faults(&self) -> &[FaultSpec] {
         &self.scenario.phases[0].faults
     }
 
-    fn left(&self) -> cacheproof::supervise::LeftLedger {
+    fn left(&self) -> cacheproof::supervise::LedgerState {
         read_ledger(&self.reports.path().join(LEDGER_FILE)).unwrap()
     }
 
     /// Every fault of the scenario, one after another; each must go through its whole life.
-    async fn each(&self, app: Option<(&App, &Surroundings<'_>)>) {
-        let engine = Engine::new(self.ground(app));
+    async fn run_each_fault(&self, app: Option<(&App, &AppEnvironment<'_>)>) {
+        let engine = FaultEngine::new(self.fault_context(app));
         for spec in self.faults() {
-            let steps = lived(&engine, spec).await.unwrap_or_else(|error| panic!("{}: {error}", spec.what()));
+            let steps = run_fault(&engine, spec).await.unwrap_or_else(|error| panic!("{}: {error}", spec.describe()));
             let stages: Vec<FaultStage> = steps.iter().map(|step| step.stage).collect();
             let whole =
                 [FaultStage::Begun, FaultStage::Injected, FaultStage::Seen, FaultStage::Undone, FaultStage::SeenUndone];
-            assert_eq!(stages, whole, "{}: {steps:#?}", spec.what());
-            assert!(self.left().open.is_empty(), "{} is not closed in the ledger", spec.what());
+            assert_eq!(stages, whole, "{}: {steps:#?}", spec.describe());
+            assert!(self.left().open.is_empty(), "{} is not closed in the ledger", spec.describe());
         }
     }
 
@@ -86,17 +86,17 @@ impl Bench {
 }
 
 /// One fault, from the start of its phase to its end.
-async fn lived(engine: &Engine<'_>, spec: &FaultSpec) -> Result<Vec<Step>, FaultError> {
+async fn run_fault(engine: &FaultEngine<'_>, spec: &FaultSpec) -> Result<Vec<FaultTransition>, FaultError> {
     let steps = Mutex::new(Vec::new());
     let (_never, end) = watch::channel(false);
-    let times = Times { from: Instant::now(), lasts: Duration::from_secs(60) };
-    engine.live(spec, times, end, &|| true, &|step| steps.lock().unwrap().push(step)).await?;
+    let window = PhaseWindow { from: Instant::now(), lasts: Duration::from_secs(60) };
+    engine.run_fault(spec, window, end, &|| true, &|step| steps.lock().unwrap().push(step)).await?;
     Ok(steps.into_inner().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_done_to_a_redis_itself_works_and_is_undone() {
-    let bench = Bench::up(
+    let test_bed = FaultTestBed::up(
         REDIS,
         &[
             "{ kill = 'redis', lasts = '1s' }",
@@ -110,13 +110,13 @@ async fn what_is_done_to_a_redis_itself_works_and_is_undone() {
         ],
     )
     .await;
-    bench.each(None).await;
-    bench.down().await;
+    test_bed.run_each_fault(None).await;
+    test_bed.down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_done_to_a_postgres_itself_works_and_is_undone() {
-    let bench = Bench::up(
+    let test_bed = FaultTestBed::up(
         POSTGRES,
         &[
             "{ kill = 'postgres', lasts = '1s' }",
@@ -127,8 +127,8 @@ async fn what_is_done_to_a_postgres_itself_works_and_is_undone() {
         ],
     )
     .await;
-    bench.each(None).await;
-    bench.down().await;
+    test_bed.run_each_fault(None).await;
+    test_bed.down().await;
 }
 
 /// Every link fault on one server.
@@ -153,33 +153,33 @@ fn links(server: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_done_to_the_connections_of_a_redis_works_and_is_undone() {
     let faults = links("redis");
-    let bench = Bench::up(REDIS, &faults.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    bench.each(None).await;
-    bench.down().await;
+    let test_bed = FaultTestBed::up(REDIS, &faults.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    test_bed.run_each_fault(None).await;
+    test_bed.down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_done_to_the_connections_of_a_postgres_works_and_is_undone() {
     let faults = links("postgres");
-    let bench = Bench::up(POSTGRES, &faults.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    bench.each(None).await;
-    bench.down().await;
+    let test_bed = FaultTestBed::up(POSTGRES, &faults.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    test_bed.run_each_fault(None).await;
+    test_bed.down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_done_to_the_connections_of_a_redis_with_tls_is_seen_from_outside() {
     let tables = "[target]\nkind = 'http'\nstart = ['true']\n[stack.redis]\nprovider = 'local'\ntls = true\n";
     let faults = links("redis");
-    let bench = Bench::up(tables, &faults.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    bench.each(None).await;
-    bench.down().await;
+    let test_bed = FaultTestBed::up(tables, &faults.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    test_bed.run_each_fault(None).await;
+    test_bed.down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_done_to_the_app_works_and_a_partition_cuts_off_one_instance_alone() {
     let tables = "[target]\nkind = 'reference'\ninstances = 2\n[stack.redis]\nprovider = 'local'\n\
                   [stack.postgres]\nprovider = 'local'\n";
-    let bench = Bench::up(
+    let test_bed = FaultTestBed::up(
         tables,
         &[
             "{ partition = 'app 2', lasts = '5s' }",
@@ -189,18 +189,18 @@ async fn what_is_done_to_the_app_works_and_a_partition_cuts_off_one_instance_alo
         ],
     )
     .await;
-    let watch = |pid| bench.guard.watch_process(pid);
-    let (redis, postgres) = (bench.stack.redis.as_ref().unwrap(), bench.stack.postgres.as_ref().unwrap());
-    let around = Surroundings {
+    let watch = |pid| test_bed.guard.watch_process(pid);
+    let (redis, postgres) = (test_bed.stack.redis.as_ref().unwrap(), test_bed.stack.postgres.as_ref().unwrap());
+    let app_environment = AppEnvironment {
         cacheproof: Path::new(CACHEPROOF),
-        directory: bench.guard.directory(),
+        directory: test_bed.guard.directory(),
         redis_url: Some(redis.app_url()),
         redis_ca: None,
         database_url: Some(postgres.app_url()),
-        token: bench.guard.token(),
+        token: test_bed.guard.token(),
         watch: &watch,
     };
-    let app = App::up(&bench.scenario, &around).await.unwrap();
+    let app = App::up(&test_bed.scenario, &app_environment).await.unwrap();
     // Both have open connections to Redis.
     for url in app.urls() {
         let answer = cacheproof::load::response::client(Duration::from_secs(5))
@@ -210,25 +210,25 @@ async fn what_is_done_to_the_app_works_and_a_partition_cuts_off_one_instance_alo
             .unwrap();
         assert!(answer.status().is_success());
     }
-    let engine = Engine::new(bench.ground(Some((&app, &around))));
+    let engine = FaultEngine::new(test_bed.fault_context(Some((&app, &app_environment))));
     let open = redis.nodes()[0].proxy.as_ref().unwrap().stats().open;
-    let steps = lived(&engine, &bench.faults()[0]).await.unwrap();
+    let steps = run_fault(&engine, &test_bed.faults()[0]).await.unwrap();
     let hit = steps[1].connections.unwrap();
     assert!(hit > 0 && hit < open, "{hit} of {open} connections are app 2's: {steps:#?}");
     assert_eq!(steps.len(), 5, "{steps:#?}");
-    bench.each(Some((&app, &around))).await;
+    test_bed.run_each_fault(Some((&app, &app_environment))).await;
     let before = app.pids();
-    let done = app.instances(Some(1))[0].mend(Break::Stop, &around).await.unwrap();
+    let done = app.instances(Some(1))[0].undo_fault(ProcessFaultKind::Stop, &app_environment).await.unwrap();
     assert!(done.contains("runs already"), "{done}");
     assert_eq!(app.pids(), before, "what runs is never started a second time");
     app.down().await;
-    bench.down().await;
+    test_bed.down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sentinels_fail_over_also_to_a_replica_that_lags() {
     let tables = "[target]\nkind = 'http'\nstart = ['true']\n[stack.redis]\nprovider = 'local'\ntopology = 'sentinel'\nreplicas = 1\n";
-    let bench = Bench::up(
+    let test_bed = FaultTestBed::up(
         tables,
         &[
             "{ failover = 'redis' }",
@@ -238,15 +238,15 @@ async fn sentinels_fail_over_also_to_a_replica_that_lags() {
         ],
     )
     .await;
-    bench.each(None).await;
-    bench.down().await;
+    test_bed.run_each_fault(None).await;
+    test_bed.down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_done_to_a_master_of_a_cluster_works_and_is_undone() {
     let tables = "[target]\nkind = 'http'\nstart = ['true']\n\
                   [stack.redis]\nprovider = 'local'\ntopology = 'cluster'\nmaxmemory = '16mb'\npolicy = 'allkeys-lru'\n";
-    let bench = Bench::up(
+    let test_bed = FaultTestBed::up(
         tables,
         &[
             "{ fill_memory = 'redis', lasts = '1s' }",
@@ -257,8 +257,8 @@ async fn what_is_done_to_a_master_of_a_cluster_works_and_is_undone() {
         ],
     )
     .await;
-    bench.each(None).await;
-    bench.down().await;
+    test_bed.run_each_fault(None).await;
+    test_bed.down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -270,17 +270,17 @@ async fn a_command_of_the_users_own_is_run_and_taken_back_and_its_failure_is_an_
         "{{ run = 'touch {0}; echo no such thing >&2; exit 7', undo = 'rm {0}', lasts = '1s' }}",
         mark.display()
     );
-    let bench = Bench::up("[target]\nkind = 'http'\nstart = ['true']\n", &[&fault, &fails]).await;
-    let engine = Engine::new(bench.ground(None));
-    let steps = lived(&engine, &bench.faults()[0]).await.unwrap();
+    let test_bed = FaultTestBed::up("[target]\nkind = 'http'\nstart = ['true']\n", &[&fault, &fails]).await;
+    let engine = FaultEngine::new(test_bed.fault_context(None));
+    let steps = run_fault(&engine, &test_bed.faults()[0]).await.unwrap();
     assert_eq!(steps.len(), 5, "{steps:#?}");
     assert!(!mark.exists());
-    let error = lived(&engine, &bench.faults()[1]).await.unwrap_err().to_string();
+    let error = run_fault(&engine, &test_bed.faults()[1]).await.unwrap_err().to_string();
     assert!(error.contains("ended with exit status: 7; it said last: no such thing"), "{error}");
     assert!(!mark.exists(), "what was half done is taken back");
-    assert!(bench.left().open.is_empty());
+    assert!(test_bed.left().open.is_empty());
     drop(engine);
-    bench.down().await;
+    test_bed.down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -296,14 +296,14 @@ async fn a_command_is_told_where_each_server_is_past_the_proxies_and_the_ledger_
     let nobody = "{ run = 'true', undo = 'redis-cli -u $CACHEPROOF_REDIS_9_URL PING' }";
     let tables = "[target]\nkind = 'http'\nstart = ['true']\n[stack.redis]\nprovider = 'local'\ntopology = 'sentinel'\nacl = true\n\
         [stack.postgres]\nprovider = 'local'\n";
-    let bench = Bench::up(tables, &[&fault, nobody]).await;
-    let engine = Engine::new(bench.ground(None));
-    assert_eq!(lived(&engine, &bench.faults()[0]).await.unwrap().len(), 5);
+    let test_bed = FaultTestBed::up(tables, &[&fault, nobody]).await;
+    let engine = FaultEngine::new(test_bed.fault_context(None));
+    assert_eq!(run_fault(&engine, &test_bed.faults()[0]).await.unwrap().len(), 5);
     // Nothing is broken that could not be taken back.
-    let error = lived(&engine, &bench.faults()[1]).await.unwrap_err().to_string();
+    let error = run_fault(&engine, &test_bed.faults()[1]).await.unwrap_err().to_string();
     assert!(error.contains("this run has no CACHEPROOF_REDIS_9_URL"), "{error}");
     drop(engine);
-    let redis = bench.stack.redis.as_ref().unwrap();
+    let redis = test_bed.stack.redis.as_ref().unwrap();
     // As redis-cli wants them.
     let url = |name: &str| {
         let node = redis.nodes().iter().find(|node| node.name == name).unwrap();
@@ -314,7 +314,7 @@ async fn a_command_is_told_where_each_server_is_past_the_proxies_and_the_ledger_
         ("CACHEPROOF_REDIS_1_URL", url("redis-1")),
         ("CACHEPROOF_REDIS_2_URL", url("redis-2")),
         ("CACHEPROOF_SENTINEL_3_URL", url("sentinel-3")),
-        ("CACHEPROOF_DATABASE_URL", bench.stack.postgres.as_ref().unwrap().first().url().to_owned()),
+        ("CACHEPROOF_DATABASE_URL", test_bed.stack.postgres.as_ref().unwrap().first().url().to_owned()),
     ];
     for (file, samples) in [(told, "7"), (back, "5")] {
         let environment = std::fs::read_to_string(&file).unwrap();
@@ -324,9 +324,9 @@ async fn a_command_is_told_where_each_server_is_past_the_proxies_and_the_ledger_
         assert_eq!(environment.lines().last(), Some(samples), "it reached the server: {environment}");
     }
     // The passwords that it takes are not on the disk.
-    let ledger = std::fs::read_to_string(bench.ledger.path()).unwrap();
+    let ledger = std::fs::read_to_string(test_bed.ledger.path()).unwrap();
     assert!(ledger.contains("$CACHEPROOF_REDIS_1_URL") && !ledger.contains("://"), "{ledger}");
-    bench.down().await;
+    test_bed.down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -340,8 +340,14 @@ async fn what_undoes_a_fault_is_on_the_disk_before_anything_is_broken() {
     let guard = Guard::start(Path::new(CACHEPROOF)).unwrap();
     let stack = Stack::up(&scenario.stack, scenario.seed, &guard, &|_| {}).await.unwrap();
     let ledger = Ledger::create(bench_directory.path(), &guard).unwrap();
-    let engine = Engine::new(Ground { scenario: &scenario, stack: &stack, app: None, guard: &guard, ledger: &ledger });
-    lived(&engine, &scenario.phases[0].faults[0]).await.unwrap();
+    let engine = FaultEngine::new(FaultContext {
+        scenario: &scenario,
+        stack: &stack,
+        app: None,
+        guard: &guard,
+        ledger: &ledger,
+    });
+    run_fault(&engine, &scenario.phases[0].faults[0]).await.unwrap();
     // The command itself took the picture.
     let then = read_ledger(&seen).unwrap();
     assert_eq!(then.open.len(), 1, "{then:?}");
@@ -354,12 +360,16 @@ async fn what_undoes_a_fault_is_on_the_disk_before_anything_is_broken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_fault_never_overlaps_itself_and_is_undone_each_time() {
-    let bench = Bench::up(REDIS, &["{ pause = 'redis', after = '200ms', lasts = '400ms', every = '900ms' }"]).await;
-    let engine = Engine::new(bench.ground(None));
+    let test_bed =
+        FaultTestBed::up(REDIS, &["{ pause = 'redis', after = '200ms', lasts = '400ms', every = '900ms' }"]).await;
+    let engine = FaultEngine::new(test_bed.fault_context(None));
     let steps = Mutex::new(Vec::new());
     let (_never, end) = watch::channel(false);
-    let times = Times { from: Instant::now(), lasts: Duration::from_secs(4) };
-    engine.live(&bench.faults()[0], times, end, &|| true, &|step| steps.lock().unwrap().push(step)).await.unwrap();
+    let window = PhaseWindow { from: Instant::now(), lasts: Duration::from_secs(4) };
+    engine
+        .run_fault(&test_bed.faults()[0], window, end, &|| true, &|step| steps.lock().unwrap().push(step))
+        .await
+        .unwrap();
     let steps = steps.into_inner().unwrap();
     let rounds = steps.iter().filter(|step| step.stage == FaultStage::Injected).count();
     assert!((2..=5).contains(&rounds), "{steps:#?}");
@@ -373,12 +383,12 @@ async fn a_repeated_fault_never_overlaps_itself_and_is_undone_each_time() {
     }
     assert!(!injected);
     drop(engine);
-    bench.down().await;
+    test_bed.down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_that_overlap_on_one_victim_leave_it_as_it_was() {
-    let bench = Bench::up(
+    let test_bed = FaultTestBed::up(
         REDIS,
         &[
             // Long after the others, however slowly the killed one starts.
@@ -388,54 +398,55 @@ async fn faults_that_overlap_on_one_victim_leave_it_as_it_was() {
         ],
     )
     .await;
-    let engine = Engine::new(bench.ground(None));
-    let [pause, kill, hole] = bench.faults() else { panic!("three faults") };
-    let (pause, kill, hole) = tokio::join!(lived(&engine, pause), lived(&engine, kill), lived(&engine, hole));
+    let engine = FaultEngine::new(test_bed.fault_context(None));
+    let [pause, kill, hole] = test_bed.faults() else { panic!("three faults") };
+    let (pause, kill, hole) =
+        tokio::join!(run_fault(&engine, pause), run_fault(&engine, kill), run_fault(&engine, hole));
     let kill = kill.unwrap();
     let undone = kill.iter().find(|step| step.stage == FaultStage::Undone).unwrap();
     assert!(undone.detail.contains("as another fault has it"), "it is paused again: {kill:#?}");
     assert_eq!(pause.unwrap().last().unwrap().stage, FaultStage::SeenUndone);
     hole.unwrap();
-    assert!(bench.stack.redis.as_ref().unwrap().first().answers().await);
+    assert!(test_bed.stack.redis.as_ref().unwrap().first().answers().await);
     drop(engine);
-    bench.down().await;
+    test_bed.down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fault_is_held_no_longer_than_its_limit_and_not_at_all_where_the_gate_is_closed() {
-    let mut bench = Bench::up(REDIS, &["{ pause = 'redis' }"]).await;
-    bench.scenario.safety.max_fault = Duration::from_secs(1);
-    let engine = Engine::new(bench.ground(None));
+    let mut test_bed = FaultTestBed::up(REDIS, &["{ pause = 'redis' }"]).await;
+    test_bed.scenario.safety.max_fault = Duration::from_secs(1);
+    let engine = FaultEngine::new(test_bed.fault_context(None));
     let begun = Instant::now();
-    let steps = lived(&engine, &bench.faults()[0]).await.unwrap();
+    let steps = run_fault(&engine, &test_bed.faults()[0]).await.unwrap();
     // The phase lasts a minute.
     assert!(begun.elapsed() < Duration::from_secs(30), "{steps:#?}");
     assert_eq!(steps.last().unwrap().stage, FaultStage::SeenUndone);
 
     let (_never, end) = watch::channel(false);
-    let times = Times { from: Instant::now(), lasts: Duration::from_secs(60) };
-    engine.live(&bench.faults()[0], times, end, &|| false, &|step| panic!("{step:?}")).await.unwrap();
+    let window = PhaseWindow { from: Instant::now(), lasts: Duration::from_secs(60) };
+    engine.run_fault(&test_bed.faults()[0], window, end, &|| false, &|step| panic!("{step:?}")).await.unwrap();
     drop(engine);
-    bench.down().await;
+    test_bed.down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_probe_that_gets_no_answer_does_not_hold_a_fault_longer_than_it_should_last() {
-    let bench = Bench::up(
+    let test_bed = FaultTestBed::up(
         REDIS,
         &["{ latency = 'redis', delay = '20s', lasts = '1s' }", "{ black_hole = 'redis', lasts = '10s' }"],
     )
     .await;
-    let engine = Engine::new(bench.ground(None));
-    let [slow, hole] = bench.faults() else { panic!("two faults") };
+    let engine = FaultEngine::new(test_bed.fault_context(None));
+    let [slow, hole] = test_bed.faults() else { panic!("two faults") };
     let begun = Instant::now();
-    let (slow, hole) = tokio::join!(lived(&engine, slow), lived(&engine, hole));
+    let (slow, hole) = tokio::join!(run_fault(&engine, slow), run_fault(&engine, hole));
     assert!(begun.elapsed() < Duration::from_secs(30), "one answer takes 40 s");
     let stages: Vec<_> = slow.unwrap().iter().map(|step| step.stage).collect();
     assert!(!stages.contains(&FaultStage::Seen), "{stages:?}");
     assert_eq!(hole.unwrap().last().unwrap().stage, FaultStage::SeenUndone);
     drop(engine);
-    bench.down().await;
+    test_bed.down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -445,14 +456,14 @@ async fn an_injection_under_way_is_broken_off_and_taken_back_with_all_that_it_st
     // It would go on breaking things, were only the shell killed.
     let loops = format!("(while :; do date >> {at}/broken; sleep 0.05; done) & sleep 300");
     let fault = format!("{{ run = '{loops}', undo = 'mv {at}/broken {at}/mended', lasts = '1s' }}");
-    let mut bench = Bench::up("[target]\nkind = 'http'\nstart = ['true']\n", &[&fault]).await;
+    let mut test_bed = FaultTestBed::up("[target]\nkind = 'http'\nstart = ['true']\n", &[&fault]).await;
     let (stop, end) = watch::channel(false);
     let broken = directory.path().join("broken");
     for limit in [Duration::from_secs(300), Duration::from_secs(1)] {
-        bench.scenario.safety.max_fault = limit;
-        let engine = Engine::new(bench.ground(None));
-        let times = Times { from: Instant::now(), lasts: Duration::from_secs(600) };
-        let living = engine.live(&bench.faults()[0], times, end.clone(), &|| true, &|_| {});
+        test_bed.scenario.safety.max_fault = limit;
+        let engine = FaultEngine::new(test_bed.fault_context(None));
+        let window = PhaseWindow { from: Instant::now(), lasts: Duration::from_secs(600) };
+        let living = engine.run_fault(&test_bed.faults()[0], window, end.clone(), &|| true, &|_| {});
         let stopping = async {
             if limit > Duration::from_secs(60) {
                 while !broken.exists() {
@@ -461,58 +472,58 @@ async fn an_injection_under_way_is_broken_off_and_taken_back_with_all_that_it_st
                 stop.send_replace(true);
             }
         };
-        let (lived, ()) = tokio::join!(living, stopping);
+        let (run_fault, ()) = tokio::join!(living, stopping);
         stop.send_replace(false);
-        match lived {
+        match run_fault {
             Ok(()) => assert!(limit > Duration::from_secs(60)),
             Err(error) => assert!(error.to_string().contains("did not end within 1 s"), "{error}"),
         }
         assert!(directory.path().join("mended").exists(), "it is taken back");
-        assert!(bench.left().open.is_empty());
+        assert!(test_bed.left().open.is_empty());
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(!broken.exists(), "nothing goes on breaking");
         std::fs::remove_file(directory.path().join("mended")).unwrap();
     }
-    bench.down().await;
+    test_bed.down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_of_somebody_elses_is_broken_only_where_the_scenario_allows_it() {
-    let owner = Bench::up(REDIS, &["{ flush = 'redis' }"]).await;
+    let owner = FaultTestBed::up(REDIS, &["{ flush = 'redis' }"]).await;
     let url = owner.stack.redis.as_ref().unwrap().first().url().to_owned();
     let external = |allow: &str| {
         format!("[target]\nkind = 'http'\nstart = ['true']\n[stack.redis]\nurl = '{url}'\n[safety]\n{allow}\n")
     };
     let faults =
         ["{ flush = 'redis' }", "{ fill_memory = 'redis', lasts = '1s' }", "{ fill_clients = 'redis', lasts = '1s' }"];
-    let mut bench = Bench::up(&external("allow = ['redis']"), &faults).await;
+    let mut test_bed = FaultTestBed::up(&external("allow = ['redis']"), &faults).await;
     let mut connection = redis::Client::open(url.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap();
     redis::cmd("SET").arg("kept").arg("yes").query_async::<()>(&mut connection).await.unwrap();
 
     // As the parser would not let it through.
-    let allowed = std::mem::take(&mut bench.scenario.safety.allow);
-    let engine = Engine::new(bench.ground(None));
-    for spec in bench.faults() {
-        let error = lived(&engine, spec).await.unwrap_err();
+    let allowed = std::mem::take(&mut test_bed.scenario.safety.allow);
+    let engine = FaultEngine::new(test_bed.fault_context(None));
+    for spec in test_bed.faults() {
+        let error = run_fault(&engine, spec).await.unwrap_err();
         assert!(matches!(error, FaultError::NotAllowed { .. }), "{error}");
     }
     for word in ["kill", "stop", "pause"] {
         let mut spec = owner.faults()[0].clone();
         spec.action = scenario(REDIS, &[&format!("{{ {word} = 'redis' }}")]).phases[0].faults[0].action.clone();
         spec.lasts = Some(Duration::from_millis(100));
-        let error = lived(&engine, &spec).await.unwrap_err().to_string();
+        let error = run_fault(&engine, &spec).await.unwrap_err().to_string();
         assert!(error.contains("external"), "{error}");
     }
     drop(engine);
     let kept: String = redis::cmd("GET").arg("kept").query_async(&mut connection).await.unwrap();
     assert_eq!(kept, "yes");
-    assert!(bench.left().open.is_empty());
+    assert!(test_bed.left().open.is_empty());
 
-    bench.scenario.safety.allow = allowed;
-    let engine = Engine::new(bench.ground(None));
-    let steps = lived(&engine, &bench.faults()[0]).await.unwrap();
+    test_bed.scenario.safety.allow = allowed;
+    let engine = FaultEngine::new(test_bed.fault_context(None));
+    let steps = run_fault(&engine, &test_bed.faults()[0]).await.unwrap();
     assert_eq!(steps.len(), 5, "{steps:#?}");
     drop(engine);
-    bench.down().await;
+    test_bed.down().await;
     owner.down().await;
 }

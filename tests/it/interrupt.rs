@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::stack::{docker_answers, postgres_image, redis_image};
-use crate::support::{command, eventually, ran, root};
+use crate::support::{command, completed_run, eventually, root};
 
 /// Starts the short scenario and waits until Redis is frozen. Gives the run and its token.
 fn started(reports: &std::path::Path, provider: &str) -> (Child, String) {
@@ -58,15 +58,16 @@ fn processes() -> impl Iterator<Item = (u32, PathBuf)> {
 }
 
 /// Processes of the run with this token: by their arguments, environment or directory. The guard is one of them.
-fn marked(token: &str) -> Vec<String> {
+fn processes_of_run(token: &str) -> Vec<String> {
     processes()
         .filter_map(|(pid, path)| {
             let has = |bytes: &[u8]| bytes.windows(token.len()).any(|word| word == token.as_bytes());
             let words = std::fs::read(path.join("cmdline")).unwrap_or_default();
             let inside = std::fs::read_link(path.join("cwd")).is_ok_and(|cwd| has(cwd.as_os_str().as_bytes()));
-            let marked = inside || has(&words) || std::fs::read(path.join("environ")).is_ok_and(|text| has(&text));
+            let processes_of_run =
+                inside || has(&words) || std::fs::read(path.join("environ")).is_ok_and(|text| has(&text));
             // A process that ended and was not waited for has no command line.
-            (marked && !words.is_empty())
+            (processes_of_run && !words.is_empty())
                 .then(|| format!("{pid} {}", String::from_utf8_lossy(&words).replace('\0', " ")))
         })
         .collect()
@@ -91,17 +92,17 @@ fn containers(token: &str) -> String {
 
 /// What a run that was killed leaves behind is gone after so long. The tests that hold it to that have the machine to
 /// themselves (.config/nextest.toml); on a quiet one it takes less than a second.
-pub const PROMISE: Duration = Duration::from_secs(5);
+pub const CLEANUP_LIMIT: Duration = Duration::from_secs(5);
 
 pub fn assert_nothing_left(token: &str) {
     let begun = Instant::now();
     loop {
-        let mut left = marked(token);
+        let mut left = processes_of_run(token);
         left.extend(directories(token));
         if left.is_empty() {
             break;
         }
-        assert!(begun.elapsed() < PROMISE, "still there after {PROMISE:?}: {left:#?}");
+        assert!(begun.elapsed() < CLEANUP_LIMIT, "still there after {CLEANUP_LIMIT:?}: {left:#?}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -111,10 +112,10 @@ fn ctrl_c_while_redis_is_frozen_leaves_nothing_and_reports_what_was_measured() {
     let reports = tempfile::tempdir().expect("a temporary directory");
     let (child, token) = started(reports.path(), "local");
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");
-    let ran = ran(child.wait_with_output().expect("it ends"), reports);
-    assert_eq!(ran.code, Some(130), "{}", ran.said());
-    assert!(ran.seen().count(|_| true) > 100, "{}", ran.said());
-    let report = std::fs::read_to_string(ran.directory().join("report.md")).expect("there is a report");
+    let completed_run = completed_run(child.wait_with_output().expect("it ends"), reports);
+    assert_eq!(completed_run.code, Some(130), "{}", completed_run.said());
+    assert!(completed_run.seen().count(|_| true) > 100, "{}", completed_run.said());
+    let report = std::fs::read_to_string(completed_run.directory().join("report.md")).expect("there is a report");
     assert!(report.contains("incomplete"), "{report}");
     assert_nothing_left(&token);
 }
@@ -139,5 +140,5 @@ fn kill_9_while_a_container_is_paused_leaves_no_container() {
     kill(Pid::from_raw(child.id() as i32), Signal::SIGKILL).expect("it runs");
     let _status = child.wait().expect("it ends");
     assert_nothing_left(&token);
-    eventually(PROMISE, "no container is left", || containers(&token).is_empty());
+    eventually(CLEANUP_LIMIT, "no container is left", || containers(&token).is_empty());
 }

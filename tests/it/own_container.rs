@@ -6,19 +6,19 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use cacheproof::scenario::{Permission, Provider, RedisSpec, StackSpec};
-use cacheproof::stack::{Break, Stack, free_port};
+use cacheproof::scenario::{FaultPermission, Provider, RedisSpec, StackSpec};
+use cacheproof::stack::{ProcessFaultKind, Stack, free_port};
 use cacheproof::supervise::Guard;
 
 use crate::stack::{PROGRAM, docker_answers, redis_image};
 
 /// A container that cacheproof did not start; gone with the value.
-struct Own {
+struct OwnContainer {
     id: String,
     url: String,
 }
 
-impl Own {
+impl OwnContainer {
     /// With the labels that Compose gives its containers.
     fn start(project: &str) -> Self {
         let port = free_port().unwrap();
@@ -57,13 +57,13 @@ impl Own {
     }
 }
 
-impl Drop for Own {
+impl Drop for OwnContainer {
     fn drop(&mut self) {
         let _ = Command::new("docker").args(["rm", "-f", "-v", &self.id]).output();
     }
 }
 
-fn spec(own: &Own, permission: Option<Permission>) -> StackSpec {
+fn spec(own: &OwnContainer, permission: Option<FaultPermission>) -> StackSpec {
     let (provider, url) = (Provider::External, Some(own.url.clone()));
     StackSpec { redis: Some(RedisSpec { provider, url, permission, ..RedisSpec::default() }), postgres: None }
 }
@@ -74,7 +74,7 @@ async fn a_container_of_the_users_own_is_broken_only_where_the_scenario_names_it
         return;
     }
     let project = format!("cacheproof-test-{}", std::process::id());
-    let own = Own::start(&project);
+    let own = OwnContainer::start(&project);
     let begun = Instant::now();
     while !own.answers() {
         assert!(begun.elapsed() < Duration::from_secs(60), "the container does not answer");
@@ -85,16 +85,16 @@ async fn a_container_of_the_users_own_is_broken_only_where_the_scenario_names_it
     // Not named: not touched.
     let stack = Stack::up(&spec(&own, None), 1, &guard, &|_| ()).await.unwrap();
     let server = stack.redis.as_ref().unwrap().first();
-    for action in [Break::Kill, Break::Stop, Break::Pause] {
-        let error = server.break_it(action).await.unwrap_err().to_string();
+    for action in [ProcessFaultKind::Kill, ProcessFaultKind::Stop, ProcessFaultKind::Pause] {
+        let error = server.inject_fault(action).await.unwrap_err().to_string();
         assert!(error.contains("is external"), "{error}");
     }
     assert!(server.restart(true).await.is_err());
     assert_eq!(own.state(), "running");
     stack.down().await.unwrap();
 
-    let by_name = Permission::Container(own.id.clone());
-    let by_service = Permission::Compose { project: project.clone(), service: "redis".into() };
+    let by_name = FaultPermission::Container(own.id.clone());
+    let by_service = FaultPermission::Compose { project: project.clone(), service: "redis".into() };
     for permission in [by_name, by_service] {
         let stack = Stack::up(&spec(&own, Some(permission)), 1, &guard, &|_| ()).await.unwrap();
         let redis = stack.redis.as_ref().unwrap();
@@ -102,10 +102,14 @@ async fn a_container_of_the_users_own_is_broken_only_where_the_scenario_names_it
         assert_eq!(redis.facts().provider, "external");
         assert_eq!(server.container_id().await.as_deref(), Some(own.id.as_str()));
         assert_ne!(redis.app_url(), own.url, "the app goes through the proxy");
-        for (action, state) in [(Break::Kill, "exited"), (Break::Stop, "exited"), (Break::Pause, "paused")] {
-            server.break_it(action).await.unwrap();
+        for (action, state) in [
+            (ProcessFaultKind::Kill, "exited"),
+            (ProcessFaultKind::Stop, "exited"),
+            (ProcessFaultKind::Pause, "paused"),
+        ] {
+            server.inject_fault(action).await.unwrap();
             assert_eq!(own.state(), state, "{action:?}");
-            server.mend(action).await.unwrap();
+            server.undo_fault(action).await.unwrap();
             assert_eq!(own.state(), "running");
             assert!(own.answers());
         }
@@ -113,13 +117,13 @@ async fn a_container_of_the_users_own_is_broken_only_where_the_scenario_names_it
         assert!(error.contains("deletes only what a cache of its own kept"), "{error}");
         server.restart(true).await.unwrap();
         // Whatever is still done to it at the end is undone.
-        server.break_it(Break::Kill).await.unwrap();
+        server.inject_fault(ProcessFaultKind::Kill).await.unwrap();
         stack.down().await.unwrap();
         assert_eq!(own.state(), "running");
         assert!(own.answers());
     }
 
-    let nobody = Permission::Compose { project, service: "redos".into() };
+    let nobody = FaultPermission::Compose { project, service: "redos".into() };
     let error = Stack::up(&spec(&own, Some(nobody)), 1, &guard, &|_| ()).await.unwrap_err().to_string();
     assert!(error.starts_with("Docker has no container redos of the Compose project"), "{error}");
     guard.release().unwrap();

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cacheproof::proxy::Proxy;
-use cacheproof::scenario::{Direction, LinkFault, LinkFaultKind, Reach};
+use cacheproof::scenario::{ConnectionScope, Direction, LinkFault, LinkFaultKind};
 use redis::Connection;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -89,7 +89,8 @@ fn a_killed_redis_looks_killed_through_the_proxy_and_is_back_on_the_same_port() 
 fn a_pipeline_through_latency_takes_the_delay_once_and_a_reset_ends_an_idle_connection() {
     let redis = Redis::start(free_address());
     let proxy = Proxy::start(None, redis.address, 1).unwrap();
-    let fault = |kind| LinkFault { kind, direction: Direction::ToClient, share: 1.0, reach: Reach::All };
+    let fault =
+        |kind| LinkFault { kind, direction: Direction::ToClient, share: 1.0, connection_scope: ConnectionScope::All };
     let delay = Duration::from_millis(100);
     let mut connection = client(proxy.address());
     let latency = proxy.inject(&fault(LinkFaultKind::Latency { delay, jitter: Duration::ZERO }), None);

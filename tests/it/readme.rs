@@ -2,7 +2,7 @@
 
 use cacheproof::cli::Exit;
 
-use crate::support::{command, ran, root};
+use crate::support::{command, completed_run, root};
 
 fn readme() -> String {
     std::fs::read_to_string(root().join("README.md")).expect("there is a README")
@@ -32,7 +32,7 @@ fn the_help_names_every_command_of_the_readme() {
         .arg("--help")
         .output()
         .expect("the program runs");
-    let help = ran(output, reports).stdout;
+    let help = completed_run(output, reports).stdout;
     for word in ["run", "check", "init", "doctor", "report", "attach", "serve", "warm"] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(word)), "{word} is missing in:\n{help}");
         assert!(readme().contains(word), "the README is silent on {word}");

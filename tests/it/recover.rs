@@ -12,13 +12,13 @@ use tempfile::TempDir;
 use crate::support::{CACHEPROOF, eventually};
 
 /// A ledger of a run whose cacheproof is gone.
-struct Left {
+struct AbandonedRun {
     reports: TempDir,
     ledger: PathBuf,
     token: String,
 }
 
-impl Left {
+impl AbandonedRun {
     fn new(containers: bool, entries: &[LedgerEntry]) -> Self {
         let reports = tempfile::tempdir().expect("a temporary directory");
         let (ledger, token) = Self::add(reports.path(), containers, entries);
@@ -60,7 +60,7 @@ fn said(output: &Output) -> String {
 #[test]
 fn containers_are_not_taken_for_gone_where_docker_does_not_answer() {
     for (containers, code, over) in [(true, 3, false), (false, 0, true)] {
-        let left = Left::new(containers, &[]);
+        let left = AbandonedRun::new(containers, &[]);
         let output = left.recover().env("DOCKER_HOST", "unix:///nowhere.sock").output().expect("it runs");
         let said = said(&output);
         assert_eq!(output.status.code(), Some(code), "{said}");
@@ -76,7 +76,7 @@ fn a_command_that_needs_what_only_the_run_knew_is_not_sent_to_another_server() {
     let log = directory.path().join("log");
     let run = format!("echo $CACHEPROOF_DATABASE_URL >> {}", log.display());
     let undo = Undo::Command { run, directory: directory.path().into() };
-    let left = Left::new(false, &[LedgerEntry::Open { id: 1, what: "run".into(), undo }]);
+    let left = AbandonedRun::new(false, &[LedgerEntry::Open { id: 1, what: "run".into(), undo }]);
     let output = left.recover().env("DATABASE_URL", "postgres://another").output().expect("it runs");
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
     let why = "was not run: it needs CACHEPROOF_DATABASE_URL, which only the run knew";
@@ -96,7 +96,7 @@ fn what_a_guard_is_still_undoing_is_not_undone_a_second_time() {
     let run = format!("echo undone >> {}; until [ -e {} ]; do sleep 0.05; done", log.display(), go.display());
     let undo = Undo::Command { run, directory: directory.path().into() };
     let open = LedgerEntry::Open { id: 1, what: "run".into(), undo: undo.clone() };
-    let left = Left::new(false, &[open]);
+    let left = AbandonedRun::new(false, &[open]);
 
     let mut guard = Command::new(CACHEPROOF)
         .args(["guard", &left.token])
@@ -131,8 +131,8 @@ fn what_a_guard_is_still_undoing_is_not_undone_a_second_time() {
 
 #[test]
 fn a_ledger_that_cannot_be_read_hides_no_other() {
-    let left = Left::new(false, &[]);
-    let (unreadable, _) = Left::add(left.reports.path(), false, &[]);
+    let left = AbandonedRun::new(false, &[]);
+    let (unreadable, _) = AbandonedRun::add(left.reports.path(), false, &[]);
     std::fs::remove_file(&unreadable).expect("it was there");
     // Opens, and fails to read, for root too.
     std::os::unix::fs::symlink("/proc/self/mem", &unreadable).expect("made");
@@ -148,6 +148,6 @@ fn a_guard_that_could_not_undo_something_says_so_at_the_end() {
     let guard = Guard::start(Path::new(CACHEPROOF)).expect("it starts");
     guard.watch_fault(1, &Undo::Command { run: "exit 7".into(), directory: "/".into() });
     let error = guard.release().expect_err("it could not be undone");
-    assert!(matches!(error, SuperviseError::LeftBehind(_)), "{error}");
+    assert!(matches!(error, SuperviseError::CleanupIncomplete(_)), "{error}");
     assert!(error.to_string().contains("could not remove or undo all of it"), "{error}");
 }

@@ -9,9 +9,9 @@ use cacheproof::verdict::judge;
 use tempfile::TempDir;
 
 use crate::support::CACHEPROOF;
-use cacheproof_simulated::{HOSTILE, Plan, journal, scenario};
+use cacheproof_simulated::{HOSTILE, SimulationPlan, journal, scenario};
 
-fn rendered(plan: &Plan) -> Vec<(String, Vec<u8>)> {
+fn rendered(plan: &SimulationPlan) -> Vec<(String, Vec<u8>)> {
     let (scenario, seen) = (scenario(plan), Measurements::of(&journal(plan)));
     render(&scenario, &seen, &judge(&scenario, &seen)).expect("it renders")
 }
@@ -22,7 +22,7 @@ fn text(files: &[(String, Vec<u8>)], name: &str) -> String {
 }
 
 /// A run's directory with nothing but its journal.
-pub fn run_directory(plan: &Plan) -> TempDir {
+pub fn run_directory(plan: &SimulationPlan) -> TempDir {
     let directory = tempfile::tempdir().expect("a directory");
     let mut writer = JournalWriter::create(directory.path()).expect("a journal");
     for line in journal(plan) {
@@ -63,7 +63,7 @@ fn xml_trouble(text: &str) -> Option<String> {
 
 #[test]
 fn the_same_journal_gives_the_same_bytes() {
-    let plan = Plan::default();
+    let plan = SimulationPlan::default();
     let (first, second) = (rendered(&plan), rendered(&plan));
     let names: Vec<&str> = first.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
@@ -92,7 +92,7 @@ fn the_same_journal_gives_the_same_bytes() {
 
 #[test]
 fn markdown_junit_and_summary_stay_as_they_are() {
-    let files = rendered(&Plan { hit_share: 0.2, stale_every: 300, ..Plan::default() });
+    let files = rendered(&SimulationPlan { hit_share: 0.2, stale_every: 300, ..SimulationPlan::default() });
     insta::assert_snapshot!("report.md", text(&files, "report.md"));
     insta::assert_snapshot!("junit.xml", text(&files, "junit.xml"));
     insta::assert_snapshot!("summary.json", text(&files, "summary.json"));
@@ -101,7 +101,7 @@ fn markdown_junit_and_summary_stay_as_they_are() {
 /// Several faults at once and one again and again: each has its lane, its marks and its line.
 #[test]
 fn each_of_several_faults_is_drawn_and_told() {
-    let plan = Plan { several: true, away_for: 3, ..Plan::default() };
+    let plan = SimulationPlan { several: true, reconnect_after: 3, ..SimulationPlan::default() };
     let files = rendered(&plan);
     insta::assert_snapshot!("several-faults.md", text(&files, "report.md"));
     let page = text(&files, "report.html");
@@ -124,7 +124,7 @@ fn each_of_several_faults_is_drawn_and_told() {
 /// A count of stale reads alone says nothing of where to look.
 #[test]
 fn each_stale_read_is_told_with_the_history_around_it_and_the_rest_is_counted() {
-    let plan = Plan { stale_every: 300, told_stale: 12, ..Plan::default() };
+    let plan = SimulationPlan { stale_every: 300, stale_examples: 12, ..SimulationPlan::default() };
     let (first, second) = (rendered(&plan), rendered(&plan));
     assert!(first == second, "another report each time");
     let (page, markdown) = (text(&first, "report.html"), text(&first, "report.md"));
@@ -150,7 +150,7 @@ fn each_stale_read_is_told_with_the_history_around_it_and_the_rest_is_counted() 
         assert!(svg.contains(word) && page.contains(word), "{word}");
     }
 
-    let hostile = rendered(&Plan { hostile: true, ..plan });
+    let hostile = rendered(&SimulationPlan { hostile: true, ..plan });
     let page = text(&hostile, "report.html");
     assert!(!page.contains("<script") && !page.contains('\u{202e}') && !page.contains('\u{1b}'));
     assert!(text(&hostile, "report.md").len() < 60_000);
@@ -159,14 +159,14 @@ fn each_stale_read_is_told_with_the_history_around_it_and_the_rest_is_counted() 
 
 #[test]
 fn nothing_is_drawn_of_freshness_where_nothing_was_judged() {
-    let names = rendered(&Plan::default()).into_iter().map(|(name, _)| name);
+    let names = rendered(&SimulationPlan::default()).into_iter().map(|(name, _)| name);
     assert!(names.into_iter().all(|name| name != "charts/freshness.svg"));
 }
 
 #[test]
 fn a_journal_of_an_older_version_still_renders() {
     // No pulses: recovery is read off the windows, to a second.
-    let plan = Plan { pulses: false, ..Plan::default() };
+    let plan = SimulationPlan { pulses: false, ..SimulationPlan::default() };
     let summary: serde_json::Value = serde_json::from_str(&text(&rendered(&plan), "summary.json")).expect("JSON");
     assert!(summary["faults"][0]["limits"]["step"].as_f64().is_some(), "{}", summary["faults"][0]);
 
@@ -179,7 +179,7 @@ fn a_journal_of_an_older_version_still_renders() {
 
 #[test]
 fn the_page_needs_no_network_and_no_script_and_fits_a_mail() {
-    let files = rendered(&Plan::default());
+    let files = rendered(&SimulationPlan::default());
     let page = text(&files, "report.html");
     assert!(page.len() < 1_000_000, "{}", page.len());
     assert!(page.contains("Content-Security-Policy\" content=\"default-src 'none'"));
@@ -192,7 +192,7 @@ fn the_page_needs_no_network_and_no_script_and_fits_a_mail() {
 
 #[test]
 fn every_figure_is_xml_and_said_in_words_and_its_ids_are_its_own() {
-    let files = rendered(&Plan::default());
+    let files = rendered(&SimulationPlan::default());
     for (name, bytes) in files.iter().filter(|(name, _)| name.ends_with(".svg")) {
         let svg = String::from_utf8(bytes.clone()).expect("UTF-8");
         assert_eq!(xml_trouble(&svg), None, "{name}");
@@ -211,7 +211,7 @@ fn every_figure_is_xml_and_said_in_words_and_its_ids_are_its_own() {
 
 #[test]
 fn hostile_names_and_bodies_stay_text_everywhere() {
-    let files = rendered(&Plan { hostile: true, errors_down: 0.05, ..Plan::default() });
+    let files = rendered(&SimulationPlan { hostile: true, errors_down: 0.05, ..SimulationPlan::default() });
     for (name, bytes) in files.iter().filter(|(name, _)| !name.ends_with(".png")) {
         let text = String::from_utf8(bytes.clone()).expect("UTF-8");
         if name.ends_with(".toml") || name.ends_with(".json") {
@@ -231,7 +231,7 @@ fn hostile_names_and_bodies_stay_text_everywhere() {
 
 #[test]
 fn a_run_that_died_before_its_first_phase_still_has_a_report() {
-    let files = rendered(&Plan { stop_at: Some(1.4), ..Plan::default() });
+    let files = rendered(&SimulationPlan { stop_at: Some(1.4), ..SimulationPlan::default() });
     let page = text(&files, "report.html");
     assert!(page.contains("The run is incomplete") && page.contains("there is nothing to draw"));
     assert!(!files.iter().any(|(name, _)| name.starts_with("charts/")));
@@ -239,7 +239,7 @@ fn a_run_that_died_before_its_first_phase_still_has_a_report() {
 
 #[test]
 fn markdown_that_is_too_long_loses_whole_sections_but_never_the_verdict() {
-    let plan = Plan::default();
+    let plan = SimulationPlan::default();
     let mut scenario = scenario(&plan);
     for criterion in &mut scenario.criteria {
         criterion.says += &"w".repeat(250);
@@ -261,9 +261,9 @@ fn markdown_that_is_too_long_loses_whole_sections_but_never_the_verdict() {
 
 #[test]
 fn report_renders_the_same_bytes_again_and_prints_the_verdict() {
-    let directory = run_directory(&Plan::default());
+    let directory = run_directory(&SimulationPlan::default());
     let read = || {
-        let mut files: Vec<(String, Vec<u8>)> = rendered(&Plan::default());
+        let mut files: Vec<(String, Vec<u8>)> = rendered(&SimulationPlan::default());
         for (name, bytes) in &mut files {
             *bytes = std::fs::read(directory.path().join(&*name)).expect("it was written");
         }
@@ -274,7 +274,7 @@ fn report_renders_the_same_bytes_again_and_prints_the_verdict() {
     assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("✔ PASS  Story 3.1") && !said.contains('\u{1b}'), "{said}");
     let first = read();
-    assert!(first == rendered(&Plan::default()), "the command writes what the library renders");
+    assert!(first == rendered(&SimulationPlan::default()), "the command writes what the library renders");
     cacheproof(&["report", "."], directory.path());
     assert!(first == read());
     let left = std::fs::read_dir(directory.path()).unwrap().filter(|entry| {
@@ -285,7 +285,7 @@ fn report_renders_the_same_bytes_again_and_prints_the_verdict() {
 
 #[test]
 fn a_journal_cut_off_in_the_middle_of_a_line_is_reported_as_incomplete() {
-    let directory = run_directory(&Plan::default());
+    let directory = run_directory(&SimulationPlan::default());
     let path = directory.path().join(JOURNAL_FILE);
     let journal = std::fs::read(&path).unwrap();
     std::fs::write(&path, &journal[..journal.len() / 2]).unwrap();
@@ -322,8 +322,8 @@ fn a_file_that_can_not_be_written_is_named_with_what_to_do() {
 #[test]
 fn several_runs_come_together_on_one_page() {
     let parent = tempfile::tempdir().expect("a directory");
-    let hostile = Plan { hostile: true, ..Plan::default() };
-    for (name, plan) in [("healthy", &Plan::default()), ("hostile", &hostile)] {
+    let hostile = SimulationPlan { hostile: true, ..SimulationPlan::default() };
+    for (name, plan) in [("healthy", &SimulationPlan::default()), ("hostile", &hostile)] {
         std::fs::rename(run_directory(plan).keep(), parent.path().join(name)).expect("it moves");
     }
     let output = cacheproof(&["report", "healthy", "hostile", "--together", "both.html"], parent.path());

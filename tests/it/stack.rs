@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cacheproof::scenario::{PostgresSpec, Provider, RedisSpec, StackSpec};
-use cacheproof::stack::{Break, Server, Stack};
+use cacheproof::stack::{ProcessFaultKind, Server, Stack};
 use cacheproof::supervise::{Guard, RUN_LABEL};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -207,46 +207,46 @@ async fn faults(server: &Server) {
     let url = server.url().to_owned();
     assert!(answers_soon(server).await);
 
-    let done = server.break_it(Break::Kill).await.unwrap();
+    let done = server.inject_fault(ProcessFaultKind::Kill).await.unwrap();
     assert!(done.starts_with("SIGKILL to "), "{done}");
     assert!(!server.answers().await);
     assert!(server.died().await.is_none(), "it was broken on purpose");
-    let again = server.break_it(Break::Kill).await.unwrap();
+    let again = server.inject_fault(ProcessFaultKind::Kill).await.unwrap();
     assert!(again.ends_with("is killed already"), "{again}");
-    let done = server.mend(Break::Kill).await.unwrap();
+    let done = server.undo_fault(ProcessFaultKind::Kill).await.unwrap();
     assert!(done.starts_with("started "), "{done}");
     assert_eq!(server.url(), url, "the same port and password");
     assert!(answers_soon(server).await);
-    let again = server.mend(Break::Kill).await.unwrap();
+    let again = server.undo_fault(ProcessFaultKind::Kill).await.unwrap();
     assert!(again.ends_with("runs already"), "{again}");
 
-    server.break_it(Break::Pause).await.unwrap();
+    server.inject_fault(ProcessFaultKind::Pause).await.unwrap();
     assert!(!server.answers().await);
     assert!(server.died().await.is_none(), "a paused server is not dead");
-    assert!(server.break_it(Break::Pause).await.unwrap().ends_with("is paused already"));
-    server.mend(Break::Pause).await.unwrap();
+    assert!(server.inject_fault(ProcessFaultKind::Pause).await.unwrap().ends_with("is paused already"));
+    server.undo_fault(ProcessFaultKind::Pause).await.unwrap();
     assert!(answers_soon(server).await);
-    assert!(server.mend(Break::Pause).await.unwrap().ends_with("is not paused"));
+    assert!(server.undo_fault(ProcessFaultKind::Pause).await.unwrap().ends_with("is not paused"));
 
     // Killed while paused.
-    server.break_it(Break::Pause).await.unwrap();
-    server.break_it(Break::Kill).await.unwrap();
-    server.mend(Break::Kill).await.unwrap();
+    server.inject_fault(ProcessFaultKind::Pause).await.unwrap();
+    server.inject_fault(ProcessFaultKind::Kill).await.unwrap();
+    server.undo_fault(ProcessFaultKind::Kill).await.unwrap();
     assert!(answers_soon(server).await);
 
     // Stopped in order, also while paused.
-    server.break_it(Break::Pause).await.unwrap();
-    let done = server.break_it(Break::Stop).await.unwrap();
+    server.inject_fault(ProcessFaultKind::Pause).await.unwrap();
+    let done = server.inject_fault(ProcessFaultKind::Stop).await.unwrap();
     assert!(["SIGTERM to ", "SIGINT to ", "stopped "].iter().any(|how| done.starts_with(how)), "{done}");
     assert!(!server.answers().await);
     assert!(server.died().await.is_none(), "it was stopped on purpose");
-    for again in [Break::Stop, Break::Kill, Break::Pause] {
-        assert!(server.break_it(again).await.unwrap().ends_with("is stopped already"));
+    for again in [ProcessFaultKind::Stop, ProcessFaultKind::Kill, ProcessFaultKind::Pause] {
+        assert!(server.inject_fault(again).await.unwrap().ends_with("is stopped already"));
     }
-    server.mend(Break::Stop).await.unwrap();
+    server.undo_fault(ProcessFaultKind::Stop).await.unwrap();
     assert_eq!(server.url(), url, "the same port and password");
     assert!(answers_soon(server).await);
-    assert!(server.mend(Break::Stop).await.unwrap().ends_with("runs already"));
+    assert!(server.undo_fault(ProcessFaultKind::Stop).await.unwrap().ends_with("runs already"));
 }
 
 /// A restart in one step, with and without what the disk kept.
@@ -265,10 +265,10 @@ async fn restarts(server: &Server, database: &Server) {
     assert_eq!(get().await, None, "what the disk kept was deleted");
     set("two").await;
     // Also what is down or paused is restarted.
-    server.break_it(Break::Pause).await.unwrap();
+    server.inject_fault(ProcessFaultKind::Pause).await.unwrap();
     server.restart(true).await.unwrap();
     assert_eq!(get().await.as_deref(), Some("two"));
-    server.break_it(Break::Kill).await.unwrap();
+    server.inject_fault(ProcessFaultKind::Kill).await.unwrap();
     server.restart(false).await.unwrap();
     assert_eq!(get().await, None);
     assert!(server.died().await.is_none());
@@ -303,7 +303,7 @@ async fn victim_of_kill_minus_nine() {
         other => panic!("no provider {other}"),
     };
     let (guard, stack) = up(provider).await;
-    stack.redis.as_ref().unwrap().first().break_it(Break::Pause).await.unwrap();
+    stack.redis.as_ref().unwrap().first().inject_fault(ProcessFaultKind::Pause).await.unwrap();
     eprintln!("UP {} {}", guard.token(), guard.directory().display());
     tokio::time::sleep(Duration::from_secs(600)).await;
 }
@@ -391,9 +391,9 @@ async fn an_external_server_is_used_but_never_broken() {
     let external = Stack::up(&outside, 1, &second, &|_| ()).await.unwrap();
     for server in [external.redis.as_ref().unwrap().first(), external.postgres.as_ref().unwrap().first()] {
         assert_eq!(server.facts().provider, "external");
-        let error = server.break_it(Break::Kill).await.unwrap_err().to_string();
+        let error = server.inject_fault(ProcessFaultKind::Kill).await.unwrap_err().to_string();
         assert!(error.contains("is external, and cacheproof breaks only what it started itself"), "{error}");
-        assert!(server.mend(Break::Kill).await.is_err());
+        assert!(server.undo_fault(ProcessFaultKind::Kill).await.is_err());
         assert!(server.died().await.is_none());
     }
     external.down().await.unwrap();
@@ -409,7 +409,7 @@ async fn a_restart_waits_for_its_port_where_somebody_sits_on_it() {
     let (guard, stack) = up(Provider::Local).await;
     for (server, log) in [(&stack.redis, "redis/redis.log"), (&stack.postgres, "postgres/postgres.log")] {
         let server = server.as_ref().unwrap().first();
-        server.break_it(Break::Kill).await.unwrap();
+        server.inject_fault(ProcessFaultKind::Kill).await.unwrap();
         let port = server.url().rsplit(':').next().unwrap().split('/').next().unwrap();
         let squatter = std::net::TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
         let seen = async {
@@ -418,7 +418,7 @@ async fn a_restart_waits_for_its_port_where_somebody_sits_on_it() {
             }
             drop(squatter);
         };
-        let (mended, ()) = tokio::join!(server.mend(Break::Kill), seen);
+        let (mended, ()) = tokio::join!(server.undo_fault(ProcessFaultKind::Kill), seen);
         mended.unwrap();
         assert!(answers_soon(server).await);
     }

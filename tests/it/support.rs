@@ -26,7 +26,7 @@ pub fn sibling(name: &str) -> PathBuf {
 }
 
 /// A run of the program that ended.
-pub struct Ran {
+pub struct CompletedRun {
     /// Its exit code.
     pub code: Option<i32>,
     /// What it printed.
@@ -37,7 +37,7 @@ pub struct Ran {
     pub reports: TempDir,
 }
 
-impl Ran {
+impl CompletedRun {
     /// The run's directory.
     pub fn directory(&self) -> PathBuf {
         let latest = self.reports.path().join("latest");
@@ -63,10 +63,10 @@ impl Ran {
 }
 
 /// Runs a scenario file with overrides, in a fresh reports directory.
-pub fn run_scenario(file: &Path, sets: &[String]) -> Ran {
+pub fn run_scenario(file: &Path, sets: &[String]) -> CompletedRun {
     let reports = tempfile::tempdir().expect("a temporary directory");
     let output = command(file, sets, reports.path()).output().expect("the program runs");
-    ran(output, reports)
+    completed_run(output, reports)
 }
 
 /// The command that [`run_scenario`] runs.
@@ -80,8 +80,8 @@ pub fn command(file: &Path, sets: &[String], reports: &Path) -> Command {
 }
 
 /// Puts a run together from its output.
-pub fn ran(output: Output, reports: TempDir) -> Ran {
-    Ran {
+pub fn completed_run(output: Output, reports: TempDir) -> CompletedRun {
+    CompletedRun {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use cacheproof::run::probe::Prober;
 use cacheproof::scenario::{CacheServer, Provider, RedisSpec, StackSpec, Topology};
-use cacheproof::stack::{Break, Deployment, Node, Stack, free_port};
+use cacheproof::stack::{Deployment, Node, ProcessFaultKind, Stack, free_port};
 use cacheproof::supervise::Guard;
 
 use crate::stack::{PROGRAM, containers, docker_answers, nothing_outlives_kill_minus_nine, processes_in, spec};
@@ -166,7 +166,7 @@ async fn serves_and_fails_over(provider: Provider, topology: Topology, tls: bool
     );
     assert!(!format!("{facts:?}").contains(&password), "no password is shown");
 
-    let mut prober = Prober::new(&redis.probes(), None);
+    let mut prober = Prober::new(&redis.probe_urls(), None);
     prober.sample(&[]).await;
     let app = App::start(&stack, guard.directory()).await;
     app.serves_hits().await;
@@ -176,13 +176,13 @@ async fn serves_and_fails_over(provider: Provider, topology: Topology, tls: bool
     assert!(topology == Topology::Standalone || before.nodes.len() == expected.0 + expected.1, "{before:?}");
 
     if topology == Topology::Standalone {
-        redis.first().break_it(Break::Kill).await.unwrap();
+        redis.first().inject_fault(ProcessFaultKind::Kill).await.unwrap();
         app.ask("/posts/1").await.unwrap();
-        redis.first().mend(Break::Kill).await.unwrap();
+        redis.first().undo_fault(ProcessFaultKind::Kill).await.unwrap();
     } else {
         let master = redis.master().await.unwrap();
         let was = master.name.clone();
-        master.server.break_it(Break::Kill).await.unwrap();
+        master.server.inject_fault(ProcessFaultKind::Kill).await.unwrap();
         eventually("another has taken over", async || {
             let masters = redis.masters().await;
             masters.len() == expected.0 && masters.iter().all(|node| node.name != was)
@@ -192,7 +192,7 @@ async fn serves_and_fails_over(provider: Provider, topology: Topology, tls: bool
         goes_through_proxies(&app, &stack);
         let after = prober.sample(&[]).await.redis.unwrap();
         assert!(after.hits >= before.hits && after.run_id == before.run_id, "the count goes on: {before:?} {after:?}");
-        master.server.mend(Break::Kill).await.unwrap();
+        master.server.undo_fault(ProcessFaultKind::Kill).await.unwrap();
         eventually("the old master follows the new one", async || {
             redis.replicas().await.len() == expected.1 && redis.masters().await.len() == expected.0
         })
@@ -201,7 +201,7 @@ async fn serves_and_fails_over(provider: Provider, topology: Topology, tls: bool
     app.serves_hits().await;
     goes_through_proxies(&app, &stack);
     if tls {
-        plain_and_powerless(redis).await;
+        refuses_plaintext_and_admin_commands(redis).await;
     }
     assert_eq!(redis.died().await, None);
     drop(app);
@@ -218,7 +218,7 @@ async fn serves_and_fails_over(provider: Provider, topology: Topology, tls: bool
 }
 
 /// The app's way speaks TLS only, and its user can't do what a cache has no business with.
-async fn plain_and_powerless(redis: &Deployment) {
+async fn refuses_plaintext_and_admin_commands(redis: &Deployment) {
     let master = redis.master().await.unwrap();
     let user = redis.app_url().split_once("://").unwrap().1.split('@').next().unwrap();
     let through = |address: String| format!("redis://{user}@{address}/");
@@ -272,24 +272,24 @@ async fn victim_with_many_servers() {
     spec.postgres = None;
     let stack = Stack::up(&spec, 1, &guard, &|_| ()).await.unwrap();
     let redis = stack.redis.as_ref().unwrap();
-    redis.nodes()[0].server.break_it(Break::Pause).await.unwrap();
-    redis.nodes()[1].server.break_it(Break::Stop).await.unwrap();
+    redis.nodes()[0].server.inject_fault(ProcessFaultKind::Pause).await.unwrap();
+    redis.nodes()[1].server.inject_fault(ProcessFaultKind::Stop).await.unwrap();
     eprintln!("UP {} {}", guard.token(), guard.directory().display());
     tokio::time::sleep(Duration::from_secs(600)).await;
 }
 
 const VICTIM: &str = "topologies::victim_with_many_servers";
 /// As many as it leaves up: of six, one is stopped.
-const ITS_SERVERS: usize = 5;
+const VICTIM_SERVERS: usize = 5;
 
 #[test]
 fn no_sentinel_and_no_replica_outlives_kill_minus_nine() {
-    nothing_outlives_kill_minus_nine(VICTIM, "local", ITS_SERVERS);
+    nothing_outlives_kill_minus_nine(VICTIM, "local", VICTIM_SERVERS);
 }
 
 #[test]
 fn no_sentinel_and_no_replica_in_a_container_outlives_kill_minus_nine() {
     if docker_answers() {
-        nothing_outlives_kill_minus_nine(VICTIM, "container", ITS_SERVERS);
+        nothing_outlives_kill_minus_nine(VICTIM, "container", VICTIM_SERVERS);
     }
 }

@@ -44,19 +44,19 @@ async fn main() -> ExitCode {
 async fn run(Arguments { defect, serve: mut args, metrics_file }: Arguments) -> Result<(), AppError> {
     let listen = |source| AppError::Listen { address: args.listen, source };
     let listener = TcpListener::bind(args.listen).await.map_err(listen)?;
-    let wrap = defect.plant(&mut args);
+    let wrap = defect.install(&mut args);
     let app = App::build(&args.app).await?;
     let routes = wrap(app.clone(), router(app.clone()));
-    let served = serve_on(listener, routes, told_to_stop()).await;
+    let served = serve_on(listener, routes, shutdown_signal()).await;
     if let Some(file) = metrics_file {
-        leave_metrics(&app, &file).await;
+        write_metrics_file(&app, &file).await;
     }
     app.close().await;
     served
 }
 
 /// Asks the healthy routes for /metrics as any scraper would, and writes the answer down.
-async fn leave_metrics(app: &App, file: &Path) {
+async fn write_metrics_file(app: &App, file: &Path) {
     let request = Request::get("/metrics").body(Body::empty()).unwrap_or_default();
     let Ok(answer) = router(app.clone()).oneshot(request).await;
     let text = to_bytes(answer.into_body(), usize::MAX).await.unwrap_or_default();
@@ -65,7 +65,7 @@ async fn leave_metrics(app: &App, file: &Path) {
     }
 }
 
-async fn told_to_stop() {
+async fn shutdown_signal() {
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
     tokio::select! {
         _ = terminate.recv() => {}

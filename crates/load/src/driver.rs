@@ -14,17 +14,17 @@ use goose::{GooseAttack, GooseError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{ArrivalTimes, Exchange, Freshness};
+use super::{ArrivalTimes, Exchange, FreshnessMonitor};
 use crate::response::client_builder;
-use cacheproof_core::observe::{Answer, AtRest, Recorder};
-use cacheproof_core::scenario::Drive;
+use cacheproof_core::observe::{AtQuiescence, Recorder, ResponseRecord};
+use cacheproof_core::scenario::LoadModel;
 
 /// How late a timer may be. An idle user that is later was held up by something; that counts as waiting,
 /// whoever was to blame, or a stall of the whole machine would vanish from the response times.
 const TIMER_LATENESS: Duration = Duration::from_millis(10);
 
 /// How long an idle user waits for work before it gives goose the chance to stop it.
-const IDLE_TURN: Duration = Duration::from_millis(200);
+const IDLE_POLL_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How long a closed-loop user waits after it could not even connect, so that a dead app is not a busy loop.
 const UNREACHABLE_PAUSE: Duration = Duration::from_millis(20);
@@ -42,11 +42,11 @@ pub enum LoadError {
 
 /// The app did not come to rest after a phase.
 #[derive(Clone, Copy, Debug)]
-pub struct Restless {
+pub struct NotQuiescent {
     /// Requests that wait to be sent, or for their answer.
     pub waiting: u64,
     /// For how long that was waited for.
-    pub patience: Duration,
+    pub drain_timeout: Duration,
 }
 
 /// One request that is due.
@@ -77,7 +77,7 @@ struct Shared {
 
 impl Shared {
     /// An arrival that is not sent any more.
-    fn give_up(&self, arrival: Arrival) {
+    fn record_unsent(&self, arrival: Arrival) {
         self.unsent.fetch_add(1, Ordering::SeqCst);
         if self.count_unsent.load(Ordering::SeqCst) {
             self.recorder.record(0, self.exchange.unsent(arrival.phase, arrival.index, arrival.intended.elapsed()));
@@ -93,19 +93,19 @@ pub struct Driver {
     shared: Arc<Shared>,
     arrivals: async_channel::Sender<Arrival>,
     attack: JoinHandle<Result<u64, GooseError>>,
-    drive: Drive,
+    load_model: LoadModel,
     seed: u64,
 }
 
 impl Driver {
     /// Starts goose and waits until all its users are there. Nothing is sent yet.
     pub async fn start(exchange: Exchange, base_url: &str, recorder: Arc<Recorder>) -> Result<Self, LoadError> {
-        let drive = exchange.scenario.traffic.drive;
+        let load_model = exchange.scenario.traffic.load_model;
         let seed = exchange.scenario.seed;
         let timeout = exchange.scenario.traffic.timeout;
-        let users = match drive {
-            Drive::Open { connections, .. } => connections,
-            Drive::Closed { users } => users,
+        let users = match load_model {
+            LoadModel::Open { connections, .. } => connections,
+            LoadModel::Closed { users } => users,
         };
         let (arrivals, queue) = async_channel::unbounded();
         let shared = Arc::new(Shared {
@@ -120,15 +120,15 @@ impl Driver {
             unsent: AtomicU64::new(0),
             count_unsent: AtomicBool::new(false),
         });
-        let attack = tokio::spawn(attack(Arc::clone(&shared), base_url.to_owned(), users, timeout, drive));
-        let mut driver = Self { shared, arrivals, attack, drive, seed };
+        let attack = tokio::spawn(attack(Arc::clone(&shared), base_url.to_owned(), users, timeout, load_model));
+        let mut driver = Self { shared, arrivals, attack, load_model, seed };
         while driver.shared.users_ready.load(Ordering::SeqCst) < users {
             if driver.attack.is_finished() {
                 return Err(driver.why_ended().await);
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        settle().await;
+        wait_for_punctual_timers().await;
         Ok(driver)
     }
 
@@ -142,18 +142,18 @@ impl Driver {
         end: watch::Receiver<bool>,
     ) {
         let from = Instant::now();
-        match self.drive {
-            Drive::Closed { .. } => {
+        match self.load_model {
+            LoadModel::Closed { .. } => {
                 self.shared.next.store(0, Ordering::SeqCst);
                 self.shared.phase.store(phase, Ordering::SeqCst);
-                until(from + lasts, end.clone()).await;
+                sleep_until_or_ended(from + lasts, end.clone()).await;
                 let mut end = end;
                 tokio::select! {
                     _ = may_end.wait_for(|may_end| *may_end) => {}
                     _ = end.wait_for(|end| *end) => {}
                 }
             }
-            Drive::Open { rate, arrivals, .. } => {
+            LoadModel::Open { rate, arrivals, .. } => {
                 let rate = self.shared.exchange.scenario.phases[phase].rate.unwrap_or(rate);
                 let times = ArrivalTimes::new(arrivals, rate, self.seed, phase as u64);
                 for (offset, index) in times.zip(0..) {
@@ -162,7 +162,7 @@ impl Driver {
                     }
                     let intended = from + offset;
                     if intended > Instant::now() {
-                        until(intended, end.clone()).await;
+                        sleep_until_or_ended(intended, end.clone()).await;
                     }
                     if *end.borrow() {
                         return;
@@ -170,7 +170,7 @@ impl Driver {
                     // The queue is open as long as this driver holds its receiver.
                     let _sent = self.arrivals.try_send(Arrival { phase, index, intended });
                 }
-                until(from + lasts, end).await;
+                sleep_until_or_ended(from + lasts, end).await;
             }
         }
     }
@@ -181,7 +181,7 @@ impl Driver {
     }
 
     /// What judges the answers; it outlives the load.
-    pub fn freshness(&self) -> Arc<Freshness> {
+    pub fn freshness(&self) -> Arc<FreshnessMonitor> {
         Arc::clone(&self.shared.exchange.freshness)
     }
 
@@ -189,27 +189,27 @@ impl Driver {
     /// meanwhile. `Ok(None)`: there is nothing to compare.
     ///
     /// # Errors
-    /// [`Restless`]: requests of the phase were on their way still; what they write between two looks would count as
+    /// [`NotQuiescent`]: requests of the phase were on their way still; what they write between two looks would count as
     /// stale.
-    pub async fn compare_at_rest(&self, phase: usize) -> Result<Option<AtRest>, Restless> {
+    pub async fn compare_when_quiescent(&self, phase: usize) -> Result<Option<AtQuiescence>, NotQuiescent> {
         let scenario = &self.shared.exchange.scenario;
         if !scenario.compares_after(phase) {
             return Ok(None);
         }
         self.shared.phase.store(NO_PHASE, Ordering::SeqCst);
-        let patience = scenario.traffic.timeout + Duration::from_secs(1);
-        let deadline = Instant::now() + patience;
+        let drain_timeout = scenario.traffic.timeout + Duration::from_secs(1);
+        let deadline = Instant::now() + drain_timeout;
         // Twice in a row: between taking an arrival and sending it, a user shows nowhere.
         let mut quiet = 0;
         while quiet < 2 {
             let waiting = self.backlog() + self.shared.in_flight.load(Ordering::SeqCst) as u64;
             quiet = if waiting == 0 { quiet + 1 } else { 0 };
             if waiting > 0 && Instant::now() >= deadline {
-                return Err(Restless { waiting, patience });
+                return Err(NotQuiescent { waiting, drain_timeout });
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        Ok(self.shared.exchange.freshness.compare_at_rest(phase).await)
+        Ok(self.shared.exchange.freshness.compare_when_quiescent(phase).await)
     }
 
     /// The examples of trouble kept since the last call.
@@ -222,12 +222,12 @@ impl Driver {
         self.attack.is_finished()
     }
 
-    /// Lets what is in flight and in the queue finish, at most for `patience`; then stops goose.
+    /// Lets what is in flight and in the queue finish, at most for `drain_timeout`; then stops goose.
     /// Gives goose's own count of requests, and how many arrivals were never sent. `count_unsent`: those are
     /// recorded as errors of their phase, with the time that they waited (not so when the user stopped the run).
-    pub async fn stop(self, patience: Duration, count_unsent: bool) -> Result<(u64, u64), LoadError> {
+    pub async fn stop(self, drain_timeout: Duration, count_unsent: bool) -> Result<(u64, u64), LoadError> {
         self.shared.phase.store(NO_PHASE, Ordering::SeqCst);
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + drain_timeout;
         while Instant::now() < deadline
             && (self.backlog() > 0 || self.shared.in_flight.load(Ordering::SeqCst) > 0)
             && !self.attack.is_finished()
@@ -237,7 +237,7 @@ impl Driver {
         self.shared.stopping.store(true, Ordering::SeqCst);
         self.shared.count_unsent.store(count_unsent, Ordering::SeqCst);
         while let Ok(arrival) = self.shared.queue.try_recv() {
-            self.shared.give_up(arrival);
+            self.shared.record_unsent(arrival);
         }
         goose::trigger_killswitch("the timeline is over");
         let counted = match self.attack.await {
@@ -260,7 +260,7 @@ impl Driver {
 
 /// Waits until timers come on time: 64 users that have just made their HTTP clients leave the runtime busy for a
 /// moment, and that moment is not the app's. Gives up after two seconds: the send lag tells the rest.
-async fn settle() {
+async fn wait_for_punctual_timers() {
     const STEP: Duration = Duration::from_millis(2);
     let begun = Instant::now();
     let mut on_time = 0;
@@ -271,7 +271,7 @@ async fn settle() {
     }
 }
 
-async fn until(deadline: Instant, mut end: watch::Receiver<bool>) {
+async fn sleep_until_or_ended(deadline: Instant, mut end: watch::Receiver<bool>) {
     tokio::select! {
         () = tokio::time::sleep_until(deadline.into()) => {}
         _ = end.wait_for(|end| *end) => {}
@@ -284,7 +284,7 @@ async fn attack(
     base_url: String,
     users: usize,
     timeout: Duration,
-    drive: Drive,
+    load_model: LoadModel,
 ) -> Result<u64, GooseError> {
     // Field by field: the configuration has private parts that only its default can fill.
     let mut configuration = GooseConfiguration::default();
@@ -313,12 +313,12 @@ async fn attack(
             Ok(())
         })
     });
-    let turn: TransactionFunction = Arc::new(move |user| {
+    let iteration: TransactionFunction = Arc::new(move |user| {
         let shared = Arc::clone(&shared);
         Box::pin(async move {
-            match drive {
-                Drive::Open { .. } => open_turn(user, &shared).await,
-                Drive::Closed { .. } => closed_turn(user, &shared).await,
+            match load_model {
+                LoadModel::Open { .. } => open_loop_iteration(user, &shared).await,
+                LoadModel::Closed { .. } => closed_loop_iteration(user, &shared).await,
             }
         })
     });
@@ -326,7 +326,7 @@ async fn attack(
         .register_scenario(
             goose::goose::Scenario::new("timeline")
                 .register_transaction(Transaction::new(ready).set_on_start())
-                .register_transaction(Transaction::new(turn)),
+                .register_transaction(Transaction::new(iteration)),
         )
         .execute()
         .await?;
@@ -335,16 +335,16 @@ async fn attack(
 }
 
 /// Takes one arrival and sends it.
-async fn open_turn(user: &mut GooseUser, shared: &Shared) -> TransactionResult {
+async fn open_loop_iteration(user: &mut GooseUser, shared: &Shared) -> TransactionResult {
     let idle_since = Instant::now();
-    let Ok(Ok(arrival)) = tokio::time::timeout(IDLE_TURN, shared.queue.recv()).await else {
+    let Ok(Ok(arrival)) = tokio::time::timeout(IDLE_POLL_TIMEOUT, shared.queue.recv()).await else {
         if shared.queue.is_closed() {
-            tokio::time::sleep(IDLE_TURN).await;
+            tokio::time::sleep(IDLE_POLL_TIMEOUT).await;
         }
         return Ok(());
     };
     if shared.stopping.load(Ordering::SeqCst) {
-        shared.give_up(arrival);
+        shared.record_unsent(arrival);
         return Ok(());
     }
     // A user that was idle at the intended start is sent off by a timer: its lateness is ours, not the app's.
@@ -357,7 +357,7 @@ async fn open_turn(user: &mut GooseUser, shared: &Shared) -> TransactionResult {
 }
 
 /// Sends the next request of the phase.
-async fn closed_turn(user: &mut GooseUser, shared: &Shared) -> TransactionResult {
+async fn closed_loop_iteration(user: &mut GooseUser, shared: &Shared) -> TransactionResult {
     let phase = shared.phase.load(Ordering::SeqCst);
     if phase == NO_PHASE {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -390,7 +390,7 @@ async fn send(
     let lag = idle_at.map(|intended| nanoseconds(exchanged.sent.duration_since(intended)));
     shared.recorder.record(
         user.weighted_users_index,
-        Answer {
+        ResponseRecord {
             phase: u16::try_from(phase).unwrap_or(u16::MAX),
             path: shared.exchange.scenario.phases[phase].path,
             request: u16::try_from(request).unwrap_or(u16::MAX),

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use goose::goose::{GooseRequest, GooseUser};
 
-use super::freshness::{Ended, Judged};
-use super::request::{Failed, build, read_whole};
-use super::{Freshness, TrafficPlan};
-use crate::response::{Reader, Reading};
-use cacheproof_core::observe::{Answer, Event, Example, Outcome};
-use cacheproof_core::scenario::{Path, Scenario};
+use super::freshness::{FinishedRequest, FreshnessJudgement};
+use super::request::{RequestFailure, build, read_response};
+use super::{FreshnessMonitor, TrafficPlan};
+use crate::response::{ClassifiedResponse, ResponseClassifier};
+use cacheproof_core::observe::{Event, Example, Outcome, ResponseRecord};
+use cacheproof_core::scenario::{CachePath, Scenario};
 
 /// How many examples of each kind of trouble a phase keeps.
 const EXAMPLES: usize = 3;
@@ -23,17 +23,17 @@ pub struct Exchange {
     /// What each arrival asks for.
     pub plan: Arc<TrafficPlan>,
     /// Judges what the answers are worth.
-    pub freshness: Arc<Freshness>,
+    pub freshness: Arc<FreshnessMonitor>,
     /// One of each instance of the app.
     base_urls: Vec<String>,
-    reader: Reader,
+    classifier: ResponseClassifier,
     examples: Mutex<Vec<Example>>,
-    kept: Mutex<std::collections::BTreeMap<(usize, &'static str), usize>>,
+    example_counts: Mutex<std::collections::BTreeMap<(usize, &'static str), usize>>,
 }
 
 /// What one exchange gave.
 #[derive(Clone, Copy, Debug)]
-pub struct Exchanged {
+pub struct ExchangeResult {
     /// What became of the request.
     pub outcome: Outcome,
     /// Whether the answer was older than the last acknowledged write.
@@ -54,64 +54,83 @@ impl Exchange {
         let plan = Arc::new(TrafficPlan::new(&scenario));
         let scenario = Arc::new(scenario);
         Self {
-            reader: Reader::new(&scenario.target),
-            freshness: Arc::new(Freshness::new(Arc::clone(&scenario), Arc::clone(&plan), base_urls.clone())),
+            classifier: ResponseClassifier::new(&scenario.target),
+            freshness: Arc::new(FreshnessMonitor::new(Arc::clone(&scenario), Arc::clone(&plan), base_urls.clone())),
             plan,
             scenario,
             base_urls,
             examples: Mutex::default(),
-            kept: Mutex::default(),
+            example_counts: Mutex::default(),
         }
     }
 
     /// Sends request `index` of `phase` and judges the answer.
-    pub async fn run(&self, user: &mut GooseUser, phase: usize, index: u64) -> (usize, Exchanged) {
+    pub async fn run(&self, user: &mut GooseUser, phase: usize, index: u64) -> (usize, ExchangeResult) {
         let (call, write) = self.freshness.call(phase, index).await;
         let request = &self.scenario.traffic.requests[call.request];
-        let uncached = self.scenario.phases[phase].path == Path::Uncached && request.method.is_read();
+        let uncached = self.scenario.phases[phase].path == CachePath::Uncached && request.method.is_read();
         let instance = (index % self.base_urls.len() as u64) as usize;
         let builder = build(&user.client, &self.scenario, &self.base_urls[instance], &call, uncached);
         // Taken before the request leaves: a write acknowledged later may or may not be seen by it.
-        let before = self.freshness.before(&call);
+        let before = self.freshness.snapshot_before(&call);
         let sent = Instant::now();
         let goose_request = GooseRequest::builder().name(request.name.as_str()).set_request_builder(builder).build();
         let answer = match user.request(goose_request).await {
             Ok(answer) => match answer.response {
-                Ok(response) => read_whole(response).await,
-                Err(error) => Err(Failed::of(&error)),
+                Ok(response) => read_response(response).await,
+                Err(error) => Err(RequestFailure::of(&error)),
             },
-            Err(error) => Err(Failed { why: error.to_string(), unreachable: false }),
+            Err(error) => Err(RequestFailure { why: error.to_string(), unreachable: false }),
         };
         let done = Instant::now();
         let (status, mut reading, unreachable) = match answer {
             Ok((status, headers, body)) => {
-                (Some(status), self.reader.read(request, call.asked, status, &headers, &body), false)
+                (Some(status), self.classifier.classify(request, call.expected, status, &headers, &body), false)
             }
-            Err(Failed { why, unreachable }) => {
-                (None, Reading { outcome: Outcome::Error, trouble: Some(why), ..Reading::default() }, unreachable)
-            }
+            Err(RequestFailure { why, unreachable }) => (
+                None,
+                ClassifiedResponse {
+                    outcome: Outcome::Error,
+                    error_detail: Some(why),
+                    ..ClassifiedResponse::default()
+                },
+                unreachable,
+            ),
         };
-        let ended =
-            Ended { phase, instance, call: &call, write, before, status, unreachable, reading: &reading, sent, done };
-        let Judged { stale, judged, wrong, trouble } = self.freshness.end(&ended);
+        let ended = FinishedRequest {
+            phase,
+            instance,
+            call: &call,
+            write,
+            before,
+            status,
+            unreachable,
+            reading: &reading,
+            sent,
+            done,
+        };
+        let FreshnessJudgement { stale, judged, wrong, trouble } = self.freshness.record_response(&ended);
         if wrong {
             reading.outcome = Outcome::Wrong;
         }
         let line = || format!("{} {}", request.method.as_str(), call.path);
-        if let Some(trouble) = trouble {
-            self.example(phase, if stale { "stale" } else { "wrong" }, line, trouble);
-        } else if let Some(trouble) = reading.trouble {
-            self.example(phase, if reading.outcome == Outcome::Wrong { "wrong" } else { "error" }, line, trouble);
+        if let Some(error_detail) = trouble {
+            self.example(phase, if stale { "stale" } else { "wrong" }, line, error_detail);
+        } else if let Some(error_detail) = reading.error_detail {
+            self.example(phase, if reading.outcome == Outcome::Wrong { "wrong" } else { "error" }, line, error_detail);
         }
-        (call.request, Exchanged { outcome: reading.outcome, stale, judged_fresh: judged, sent, done, unreachable })
+        (
+            call.request,
+            ExchangeResult { outcome: reading.outcome, stale, judged_fresh: judged, sent, done, unreachable },
+        )
     }
 
     /// What is recorded of an arrival that was never sent: an error that took as long as it waited.
-    pub fn unsent(&self, phase: usize, index: u64, waited: Duration) -> Answer {
+    pub fn unsent(&self, phase: usize, index: u64, waited: Duration) -> ResponseRecord {
         let call = self.plan.call(phase, index);
         let line = || format!("{} {}", self.scenario.traffic.requests[call.request].method.as_str(), call.path);
         self.example(phase, "error", line, "never sent: no connection came free before the run ended".into());
-        Answer {
+        ResponseRecord {
             phase: u16::try_from(phase).unwrap_or(u16::MAX),
             path: self.scenario.phases[phase].path,
             request: u16::try_from(call.request).unwrap_or(u16::MAX),
@@ -131,8 +150,8 @@ impl Exchange {
     }
 
     fn example(&self, phase: usize, kind: &'static str, request: impl Fn() -> String, detail: String) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = kept.entry((phase, kind)).or_default();
+        let mut example_counts = self.example_counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = example_counts.entry((phase, kind)).or_default();
         if *count < EXAMPLES {
             *count += 1;
             let example = Example { phase, kind: kind.into(), request: request(), detail };

@@ -9,13 +9,13 @@ use cacheproof_core::scenario::Popularity;
 
 /// Draws ids 1 to n of one key space.
 #[derive(Clone, Debug)]
-pub struct Keys {
+pub struct KeySampler {
     /// Id of rank r at r − 1. Popular ids are spread over the table, as in life.
     ids: Vec<u32>,
     zipf: Option<Zipf<f64>>,
 }
 
-impl Keys {
+impl KeySampler {
     /// `size`: at least 1, at most `u32::MAX`. `stream` tells key spaces apart under one seed.
     pub fn new(size: u64, popularity: Popularity, seed: u64, stream: u64) -> Self {
         let size = u32::try_from(size).unwrap_or(u32::MAX).max(1);
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     fn counts(popularity: Popularity, draws: usize) -> Vec<usize> {
-        let keys = Keys::new(1000, popularity, 31, 0);
+        let keys = KeySampler::new(1000, popularity, 31, 0);
         let mut random = ChaCha8Rng::seed_from_u64(1);
         let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
         for _ in 0..draws {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::Keys;
-use crate::response::Asked;
+use super::KeySampler;
+use crate::response::ExpectedIdentity;
 use cacheproof_core::scenario::{Request, Scenario, placeholders};
 
 /// Turns (phase, index) into a request, always the same one for the same seed.
@@ -16,7 +16,7 @@ pub struct TrafficPlan {
     requests: Vec<PlannedRequest>,
     /// Cumulative weights, for drawing.
     weights: Vec<f64>,
-    keys: BTreeMap<String, Keys>,
+    keys: BTreeMap<String, KeySampler>,
 }
 
 /// A kind of request with its templates taken apart.
@@ -44,7 +44,7 @@ pub struct Call {
     /// Headers with their values.
     pub headers: Vec<(String, String)>,
     /// Id of the item that the path names (`None` for lists and creates), and the user it is sent as.
-    pub asked: Asked,
+    pub expected: ExpectedIdentity,
 }
 
 /// Streams of the seed: arrivals use the phase's number, these lie beyond any.
@@ -59,7 +59,7 @@ impl TrafficPlan {
             .iter()
             .zip(KEYS_STREAM..)
             .map(|((name, size), stream)| {
-                (name.clone(), Keys::new(*size, scenario.traffic.popularity, scenario.seed, stream))
+                (name.clone(), KeySampler::new(*size, scenario.traffic.popularity, scenario.seed, stream))
             })
             .collect();
         let mut sum = 0.0;
@@ -89,12 +89,12 @@ impl TrafficPlan {
     /// The same request for another item: the `shift`th behind its own, the first behind the last.
     pub fn shifted(&self, phase: usize, index: u64, shift: u64) -> Call {
         let call = self.call(phase, index);
-        let Some((item, keys)) = call.asked.item.zip(self.items(call.request)) else { return call };
-        self.of_item(call.request, (item - 1 + shift) % keys + 1)
+        let Some((item, keys)) = call.expected.item.zip(self.items(call.request)) else { return call };
+        self.call_for_item(call.request, (item - 1 + shift) % keys + 1)
     }
 
     /// A request of this kind for this item.
-    pub fn of_item(&self, request: usize, id: u64) -> Call {
+    pub fn call_for_item(&self, request: usize, id: u64) -> Call {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed ^ id.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let item = self.requests[request].item.iter().map(|space| (space.clone(), id)).collect();
         self.fill(request, item, &mut random)
@@ -113,8 +113,8 @@ impl TrafficPlan {
             |(name, value): &(String, Template)| (name.clone(), value.fill(&self.keys, &mut drawn, random));
         let headers = planned.headers.iter().map(&mut header).collect();
         let id = |space: &Option<String>| drawn.get(space.as_ref()?).copied();
-        let asked = Asked { item: id(&planned.item), owner: id(&planned.owner) };
-        Call { request, path, body, headers, asked }
+        let expected = ExpectedIdentity { item: id(&planned.item), owner: id(&planned.owner) };
+        Call { request, path, body, headers, expected }
     }
 
     /// One request of this kind for item 1 of every key space: to look at the app before the load begins.
@@ -172,7 +172,7 @@ impl Template {
     /// A key space gives one id a request: path and body speak of the same item.
     fn fill(
         &self,
-        keys: &BTreeMap<String, Keys>,
+        keys: &BTreeMap<String, KeySampler>,
         drawn: &mut BTreeMap<String, u64>,
         random: &mut ChaCha8Rng,
     ) -> String {
@@ -259,9 +259,9 @@ lasts = "1s"
             assert!((seen - share).abs() < 0.02, "request {request}: {seen}");
         }
         let list = calls.iter().find(|call| call.request == 1).unwrap();
-        assert_eq!(list.asked.item, None, "a page is no item: {list:?}");
+        assert_eq!(list.expected.item, None, "a page is no item: {list:?}");
         let update = calls.iter().find(|call| call.request == 2).unwrap();
-        let id = update.asked.item.unwrap();
+        let id = update.expected.item.unwrap();
         assert_eq!(update.path, format!("/posts/{id}?by={id}"));
         let body: serde_json::Value = serde_json::from_str(update.body.as_ref().unwrap()).unwrap();
         assert_eq!(body["post"], id);
@@ -278,7 +278,7 @@ lasts = "1s"
         let (_, plan) = plan();
         let (index, update) =
             (0..).map(|index| (index, plan.call(0, index))).find(|(_, call)| call.request == 2).unwrap();
-        let id = update.asked.item.unwrap();
+        let id = update.expected.item.unwrap();
         let other = plan.shifted(0, index, 51 - id);
         assert_eq!(other.path, "/posts/1?by=1", "from {id}");
         assert_eq!(other, plan.shifted(0, index, 51 - id), "always the same");

@@ -42,13 +42,13 @@ pub(super) fn build(
 }
 
 /// Why there was no answer.
-pub(super) struct Failed {
+pub(super) struct RequestFailure {
     pub(super) why: String,
     /// No connection could be made at all: nothing was sent.
     pub(super) unreachable: bool,
 }
 
-impl Failed {
+impl RequestFailure {
     pub(super) fn of(error: &reqwest::Error) -> Self {
         let why = if error.is_timeout() { "no answer in time".to_owned() } else { root_cause(error) };
         Self { why, unreachable: error.is_connect() }
@@ -56,19 +56,22 @@ impl Failed {
 }
 
 /// An answer with all of its body.
-pub(super) async fn read_whole(mut response: Response) -> Result<(StatusCode, HeaderMap, Bytes), Failed> {
+pub(super) async fn read_response(mut response: Response) -> Result<(StatusCode, HeaderMap, Bytes), RequestFailure> {
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     let mut body = BytesMut::new();
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() > BODY_LIMIT => {
-                return Err(Failed { why: format!("the body is longer than {BODY_LIMIT} bytes"), unreachable: false });
+                return Err(RequestFailure {
+                    why: format!("the body is longer than {BODY_LIMIT} bytes"),
+                    unreachable: false,
+                });
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok((status, headers, body.freeze())),
             Err(error) => {
-                let why = format!("the body broke off: {}", Failed::of(&error).why);
-                return Err(Failed { why, unreachable: false });
+                let why = format!("the body broke off: {}", RequestFailure::of(&error).why);
+                return Err(RequestFailure { why, unreachable: false });
             }
         }
     }

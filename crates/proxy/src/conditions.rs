@@ -13,7 +13,7 @@ pub(super) struct Conditions {
     /// Delay and jitter of each.
     pub(super) delays: Vec<(Duration, Duration)>,
     /// Nothing passes.
-    pub(super) hole: bool,
+    pub(super) black_hole: bool,
     /// Those with a bandwidth, kept with the fault because connections share it.
     pub(super) bandwidths: Vec<FaultId>,
     /// Bytes a piece, and the gap after it.
@@ -22,8 +22,8 @@ pub(super) struct Conditions {
 
 impl Conditions {
     /// Whether bytes pass as they come.
-    pub(super) fn are_clear(&self) -> bool {
-        self.delays.is_empty() && !self.hole && self.bandwidths.is_empty() && self.slice.is_none()
+    pub(super) fn is_passthrough(&self) -> bool {
+        self.delays.is_empty() && !self.black_hole && self.bandwidths.is_empty() && self.slice.is_none()
     }
 
     /// The delay of one chunk.
@@ -45,33 +45,33 @@ fn jittered(delay: Duration, jitter: Duration, rng: &mut ChaCha8Rng) -> Duration
 #[derive(Debug)]
 pub(super) struct Bucket {
     rate: u64,
-    free: Option<Instant>,
+    next_free: Option<Instant>,
 }
 
 /// What may be caught up with after a time in which less was sent: timers are late, and a link must not be slower for it.
 const BURST: Duration = Duration::from_millis(10);
 /// Time on the link that one reservation takes: so long at most does one connection keep the others waiting.
-const TURN: Duration = Duration::from_millis(4);
+const RESERVATION_DURATION: Duration = Duration::from_millis(4);
 
 impl Bucket {
     /// `rate` is in bytes a second.
     pub(super) fn new(rate: u64) -> Self {
-        Self { rate: rate.max(1), free: None }
+        Self { rate: rate.max(1), next_free: None }
     }
 
     /// The most that can be reserved at once.
-    pub(super) fn turn(&self) -> usize {
-        let bytes = u128::from(self.rate) * TURN.as_micros() / 1_000_000;
+    pub(super) fn max_reservation(&self) -> usize {
+        let bytes = u128::from(self.rate) * RESERVATION_DURATION.as_micros() / 1_000_000;
         usize::try_from(bytes).unwrap_or(usize::MAX).max(1)
     }
 
     /// When `bytes` may be sent.
     pub(super) fn reserve(&mut self, bytes: usize, now: Instant) -> Instant {
         let earliest = now.checked_sub(BURST).unwrap_or(now);
-        let start = self.free.map_or(now, |free| free.max(earliest));
+        let start = self.next_free.map_or(now, |next_free| next_free.max(earliest));
         #[expect(clippy::cast_precision_loss, reason = "a turn's bytes")]
         let takes = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
-        self.free = Some(start + takes);
+        self.next_free = Some(start + takes);
         start
     }
 }

@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use mio::Waker;
 
-use super::engine::Engine;
+use super::event_loop::EventLoop;
 use super::faults::{ClientFilter, FaultId};
-use super::link::Side;
+use super::link::Flow;
 use cacheproof_core::scenario::LinkFault;
 
 /// A fault has been injected.
@@ -67,8 +67,8 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) fn passed(&self, side: Side, bytes: usize) {
-        self.passed[side as usize].fetch_add(bytes as u64, Ordering::Relaxed);
+    pub(super) fn passed(&self, flow: Flow, bytes: usize) {
+        self.passed[flow as usize].fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
@@ -76,7 +76,7 @@ impl Counters {
 pub(super) enum Command {
     Inject(LinkFault, Option<ClientFilter>, SyncSender<Injected>),
     Remove(FaultId, SyncSender<Removed>),
-    Move(SocketAddr, SyncSender<()>),
+    SetUpstream(SocketAddr, SyncSender<()>),
     Stop,
 }
 
@@ -100,9 +100,10 @@ impl Proxy {
     pub fn start(listen: Option<u16>, upstream: SocketAddr, seed: u64) -> io::Result<Self> {
         let counters = Arc::new(Counters::default());
         let (commands, received) = mpsc::channel();
-        let (engine, waker) = Engine::new(listen, upstream, seed, Arc::clone(&counters), received)?;
-        let address = engine.address();
-        let thread = std::thread::Builder::new().name(format!("proxy {}", address.port())).spawn(|| engine.run())?;
+        let (event_loop, waker) = EventLoop::new(listen, upstream, seed, Arc::clone(&counters), received)?;
+        let address = event_loop.address();
+        let thread =
+            std::thread::Builder::new().name(format!("proxy {}", address.port())).spawn(|| event_loop.run())?;
         Ok(Self {
             address,
             upstream: Mutex::new(upstream),
@@ -126,13 +127,13 @@ impl Proxy {
     /// Passes new connections on to another address from now on. Open ones stay where they are.
     pub fn set_upstream(&self, upstream: SocketAddr) {
         *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = upstream;
-        self.ask(|done| Command::Move(upstream, done));
+        self.request(|done| Command::SetUpstream(upstream, done));
     }
 
     /// Injects a fault; those that were injected before stay. Returns when it has taken effect, within milliseconds. With a filter, it hits
     /// only connections of clients that the filter says yes to. On a proxy that was stopped there is nothing to hit.
     pub fn inject(&self, fault: &LinkFault, only: Option<ClientFilter>) -> Injected {
-        self.ask(|done| Command::Inject(fault.clone(), only, done)).unwrap_or_else(|| Injected {
+        self.request(|done| Command::Inject(fault.clone(), only, done)).unwrap_or_else(|| Injected {
             id: FaultId::NONE,
             at: Instant::now(),
             connections: 0,
@@ -142,7 +143,7 @@ impl Proxy {
 
     /// Removes a fault, and lets through what it held back. A fault that is not there (any more) is lifted from nothing.
     pub fn remove(&self, fault: FaultId) -> Removed {
-        self.ask(|done| Command::Remove(fault, done)).unwrap_or_else(|| Removed {
+        self.request(|done| Command::Remove(fault, done)).unwrap_or_else(|| Removed {
             at: Instant::now(),
             connections: 0,
             clients: Vec::new(),
@@ -160,8 +161,8 @@ impl Proxy {
             open: accepted.saturating_sub(closed),
             resets: read(&self.counters.resets),
             unreached: read(&self.counters.unreached),
-            to_server: read(&self.counters.passed[Side::ToServer as usize]),
-            to_client: read(&self.counters.passed[Side::ToClient as usize]),
+            to_server: read(&self.counters.passed[Flow::ToServer as usize]),
+            to_client: read(&self.counters.passed[Flow::ToClient as usize]),
         }
     }
 
@@ -180,7 +181,7 @@ impl Proxy {
     }
 
     /// `None` when the proxy has been stopped.
-    fn ask<T>(&self, command: impl FnOnce(SyncSender<T>) -> Command) -> Option<T> {
+    fn request<T>(&self, command: impl FnOnce(SyncSender<T>) -> Command) -> Option<T> {
         let (done, answer) = mpsc::sync_channel(1);
         self.send(command(done));
         answer.recv().ok()

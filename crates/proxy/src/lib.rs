@@ -29,7 +29,7 @@
 
 mod conditions;
 mod connection;
-mod engine;
+mod event_loop;
 mod faults;
 mod handle;
 mod link;

@@ -11,31 +11,31 @@ use socket2::SockRef;
 
 /// What came of reading.
 #[derive(Debug)]
-pub(super) enum Taken {
+pub(super) enum ReadResult {
     /// So many bytes.
     Bytes(usize),
     /// Nothing now.
-    Nothing,
+    WouldBlock,
     /// The peer will send no more.
-    End,
+    Eof,
     /// The peer broke the connection.
     Broken,
 }
 
 /// What came of writing.
 #[derive(Debug)]
-pub(super) enum Put {
+pub(super) enum WriteResult {
     /// So many bytes, at least one.
     Bytes(usize),
     /// No room now.
-    Full,
+    WouldBlock,
     /// The peer broke the connection.
     Broken,
 }
 
 /// A socket whose events come as edges: what it is ready for is remembered until the kernel says otherwise.
 #[derive(Debug)]
-pub(super) struct End {
+pub(super) struct Endpoint {
     stream: TcpStream,
     readable: bool,
     writable: bool,
@@ -45,7 +45,7 @@ pub(super) struct End {
     broken: bool,
 }
 
-impl End {
+impl Endpoint {
     /// Both ends never wait to fill a segment: what the app or the server sent at once is passed on at once.
     pub(super) fn new(mut stream: TcpStream, registry: &Registry, token: Token) -> io::Result<Self> {
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
@@ -53,7 +53,7 @@ impl End {
         Ok(Self { stream, readable: false, writable: false, closing: false, broken: false })
     }
 
-    pub(super) fn hear(&mut self, event: &Event) {
+    pub(super) fn on_event(&mut self, event: &Event) {
         self.closing |= event.is_read_closed() || event.is_error();
         self.readable |= event.is_readable() || self.closing;
         self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
@@ -81,42 +81,42 @@ impl End {
         self.readable
     }
 
-    pub(super) fn read(&mut self, into: &mut [u8]) -> Taken {
+    pub(super) fn read(&mut self, into: &mut [u8]) -> ReadResult {
         loop {
             match self.stream.read(into) {
-                Ok(0) if self.broken => return Taken::Broken,
-                Ok(0) => return Taken::End,
+                Ok(0) if self.broken => return ReadResult::Broken,
+                Ok(0) => return ReadResult::Eof,
                 Ok(length) => {
                     // Less than asked for: the kernel has no more, and tells of what comes. Not of an end that it has told of already.
                     self.readable = length == into.len() || self.closing;
-                    return Taken::Bytes(length);
+                    return ReadResult::Bytes(length);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.broken => {
                     self.readable = false;
-                    return Taken::Nothing;
+                    return ReadResult::WouldBlock;
                 }
-                Err(_) => return Taken::Broken,
+                Err(_) => return ReadResult::Broken,
             }
         }
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Put {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> WriteResult {
         if !self.writable {
-            return Put::Full;
+            return WriteResult::WouldBlock;
         }
         loop {
             match self.stream.write(bytes) {
-                Ok(length) if length > 0 => return Put::Bytes(length),
+                Ok(length) if length > 0 => return WriteResult::Bytes(length),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.writable = false;
-                    return Put::Full;
+                    return WriteResult::WouldBlock;
                 }
                 Ok(_) | Err(_) => {
                     self.broken = true;
                     self.readable = true;
-                    return Put::Broken;
+                    return WriteResult::Broken;
                 }
             }
         }

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use super::timers::{Timers, Wake};
+use super::timers::{TimerTarget, Timers};
 
 /// How often a server that refuses is asked again: so much later than the server itself does the proxy's port accept.
-const AGAIN: Duration = Duration::from_millis(4);
+const RETRY_INTERVAL: Duration = Duration::from_millis(4);
 /// How often a server that accepts is asked because it closed a connection. Each time is one connection more in its statistics.
-const SUSPICION: Duration = Duration::from_millis(25);
+const RECHECK_INTERVAL: Duration = Duration::from_millis(25);
 /// How long an attempt may take that is neither accepted nor refused.
-const PATIENCE: Duration = Duration::from_secs(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Upstream {
@@ -22,16 +22,16 @@ pub(super) struct Upstream {
     token: Token,
     down: bool,
     attempt: Option<(TcpStream, Instant)>,
-    asked: Option<Instant>,
+    last_checked: Option<Instant>,
     /// When it is to be asked again.
     next: Option<Instant>,
     /// Whether it is to be asked at all.
-    doubted: bool,
+    check_pending: bool,
 }
 
 impl Upstream {
     pub(super) fn new(address: SocketAddr, token: Token) -> Self {
-        Self { address, token, down: false, attempt: None, asked: None, next: None, doubted: false }
+        Self { address, token, down: false, attempt: None, last_checked: None, next: None, check_pending: false }
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -43,46 +43,46 @@ impl Upstream {
         self.down
     }
 
-    pub(super) fn moved(&mut self, address: SocketAddr, registry: &Registry, timers: &mut Timers) {
+    pub(super) fn set_address(&mut self, address: SocketAddr, registry: &Registry, timers: &mut Timers) {
         self.address = address;
         self.attempt = None;
         if self.down {
             self.next = None;
-            self.ask(registry, timers);
+            self.check(registry, timers);
         }
     }
 
     /// Something looked as if it were gone.
-    pub(super) fn suspect(&mut self, registry: &Registry, timers: &mut Timers) {
-        if self.doubted || self.down {
+    pub(super) fn on_server_closed(&mut self, registry: &Registry, timers: &mut Timers) {
+        if self.check_pending || self.down {
             return;
         }
-        self.doubted = true;
+        self.check_pending = true;
         let now = Instant::now();
-        match self.asked.map(|asked| asked + SUSPICION).filter(|next| *next > now) {
-            Some(next) => self.later(next, timers),
-            None => self.ask(registry, timers),
+        match self.last_checked.map(|last_checked| last_checked + RECHECK_INTERVAL).filter(|next| *next > now) {
+            Some(next) => self.schedule_check(next, timers),
+            None => self.check(registry, timers),
         }
     }
 
     /// A client was refused.
-    pub(super) fn refused(&mut self, timers: &mut Timers) {
+    pub(super) fn on_refused(&mut self, timers: &mut Timers) {
         self.down = true;
-        self.doubted = true;
-        self.later(Instant::now() + AGAIN, timers);
+        self.check_pending = true;
+        self.schedule_check(Instant::now() + RETRY_INTERVAL, timers);
     }
 
     /// One time is set, the earliest: many who are refused at once do not make it be asked more often.
-    fn later(&mut self, when: Instant, timers: &mut Timers) {
+    fn schedule_check(&mut self, when: Instant, timers: &mut Timers) {
         if self.next.is_none_or(|next| next > when || next <= Instant::now()) {
             self.next = Some(when);
-            timers.at(when, Wake::Upstream);
+            timers.schedule(when, TimerTarget::Upstream);
         }
     }
 
     /// Asks whether it accepts, if that is in question.
-    pub(super) fn ask(&mut self, registry: &Registry, timers: &mut Timers) {
-        if !self.doubted {
+    pub(super) fn check(&mut self, registry: &Registry, timers: &mut Timers) {
+        if !self.check_pending {
             return;
         }
         let now = Instant::now();
@@ -90,11 +90,11 @@ impl Upstream {
             return;
         }
         self.next = None;
-        if self.attempt.as_ref().is_some_and(|(_, since)| now < *since + PATIENCE) {
+        if self.attempt.as_ref().is_some_and(|(_, since)| now < *since + CONNECT_TIMEOUT) {
             return;
         }
         self.attempt = None;
-        self.asked = Some(now);
+        self.last_checked = Some(now);
         let connect = || {
             let mut stream = TcpStream::connect(self.address)?;
             registry.register(&mut stream, self.token, Interest::WRITABLE)?;
@@ -103,14 +103,14 @@ impl Upstream {
         match connect() {
             Ok(stream) => {
                 self.attempt = Some((stream, now));
-                self.later(now + PATIENCE, timers);
+                self.schedule_check(now + CONNECT_TIMEOUT, timers);
             }
-            Err(error) => self.answered(Err(error), timers),
+            Err(error) => self.on_check_result(Err(error), timers),
         }
     }
 
     /// The kernel has news of the attempt.
-    pub(super) fn hear(&mut self, timers: &mut Timers) {
+    pub(super) fn on_event(&mut self, timers: &mut Timers) {
         let Some((stream, _)) = &self.attempt else { return };
         let answer = match stream.take_error() {
             Ok(Some(error)) | Err(error) => Err(error),
@@ -120,14 +120,14 @@ impl Upstream {
             },
         };
         self.attempt = None;
-        self.answered(answer, timers);
+        self.on_check_result(answer, timers);
     }
 
-    fn answered(&mut self, answer: io::Result<()>, timers: &mut Timers) {
+    fn on_check_result(&mut self, answer: io::Result<()>, timers: &mut Timers) {
         self.down = answer.is_err();
-        self.doubted = self.down;
+        self.check_pending = self.down;
         if self.down {
-            self.later(Instant::now() + AGAIN, timers);
+            self.schedule_check(Instant::now() + RETRY_INTERVAL, timers);
         }
     }
 }

@@ -1,11 +1,11 @@
-use crate::args::{AppArgs, given};
+use crate::args::{AppArgs, non_empty};
 use crate::database::Database;
 use crate::error::AppError;
-use crate::promise;
+use crate::handlers::session::SessionService;
+use crate::handlers::views::ViewCounter;
+use crate::handlers::{self, warming};
+use crate::outbox;
 use crate::respond::Problem;
-use crate::rooms::session::LoginDesk;
-use crate::rooms::views::Views;
-use crate::rooms::{self, warming};
 use crate::telemetry::{self, Telemetry};
 use axum::Router;
 use axum::http::StatusCode;
@@ -23,15 +23,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Settings of the cache that the app takes as its own, whether or not there is a configuration.
-const TAKEN: [&str; 4] = ["REDIS_URL", "REDIS_CA_FILE", "CACHE_COHERENCE", "CACHE_NAMESPACE"];
+const OWN_SETTINGS: [&str; 4] = ["REDIS_URL", "REDIS_CA_FILE", "CACHE_COHERENCE", "CACHE_NAMESPACE"];
 
 /// How often the servers of the cache are looked at, and how often a line says what the cache did.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-const SUMMARY_EVERY: Duration = Duration::from_secs(60);
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
+const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The longest waits of a shutdown: for what is not in the database yet, and for the cache.
-const FLUSH: Duration = Duration::from_secs(2);
-const CLOSE: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The app's parts, shared by all requests. Cheap to clone.
 #[derive(Clone)]
@@ -43,14 +43,14 @@ struct Inner {
     database: Database,
     cache: Cache,
     telemetry: Telemetry,
-    views: Views,
-    desk: Option<LoginDesk>,
+    views: ViewCounter,
+    session_service: Option<SessionService>,
     warmer: Warmer,
     tokens: Vec<Token>,
     /// Runs with the coherence outbox.
     promise: Mutex<Option<Promise>>,
     /// How long after a commit that Redis was not told of nobody serves from it what was before. `None`: nobody waits for that.
-    settled_after: Option<Duration>,
+    visible_after: Option<Duration>,
     _sampler: Sampler,
 }
 
@@ -60,21 +60,21 @@ impl App {
     /// # Errors
     /// Postgres cannot be reached or does not let us make tables; a setting cannot work.
     pub async fn build(args: &AppArgs) -> Result<Self, AppError> {
-        let tokens = given(&args.admin_token).map(Token::new).transpose()?.into_iter().collect();
+        let tokens = non_empty(&args.admin_token).map(Token::new).transpose()?.into_iter().collect();
         let metrics = Metrics::default();
         let telemetry = Telemetry::new(&metrics);
         let mut config = config(args)?;
-        let desk = LoginDesk::open(args, config.redis.clone(), &metrics)?;
+        let session_service = SessionService::open(args, config.redis.clone(), &metrics)?;
         if let Some(redis) = &mut config.redis {
             redis.watch_replicas = args.writes_wait;
         }
         let cache = config.open(metrics)?;
         let database = Database::open(args, telemetry.clone()).await?;
-        let mut settled_after = None;
+        let mut visible_after = None;
         let promise = if cache.coherence() == Coherence::Outbox {
-            let log = PostgresLog::open(database.pool(), &promise::outbox()).await?;
+            let log = PostgresLog::open(database.pool(), &outbox::outbox()).await?;
             let config = PromiseConfig::default();
-            settled_after = args.writes_wait.then_some(config.delta);
+            visible_after = args.writes_wait.then_some(config.delta);
             Some(Promise::start(&cache, log, config))
         } else {
             None
@@ -83,12 +83,12 @@ impl App {
             tracing::warn!("Redis does not answer: starting without a cache, it is used as soon as it comes");
         }
         let inner = Inner {
-            views: Views::start(&cache, &database),
+            views: ViewCounter::start(&cache, &database),
             warmer: warming::warmer(&cache, &database)?,
-            _sampler: Sampler::start(&cache, LOOK_EVERY, SUMMARY_EVERY),
+            _sampler: Sampler::start(&cache, SAMPLE_INTERVAL, SUMMARY_INTERVAL),
             promise: Mutex::new(promise),
-            settled_after,
-            desk,
+            visible_after,
+            session_service,
             database,
             cache,
             telemetry,
@@ -112,25 +112,25 @@ impl App {
     /// Writes what is not in the database yet, and closes the cache and the connections. What could not be written in time is in the log.
     pub async fn close(&self) {
         self.inner.warmer.cancel();
-        self.inner.views.close(FLUSH).await;
+        self.inner.views.close(FLUSH_TIMEOUT).await;
         let promise = self.inner.promise.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(promise) = promise {
             promise.close().await;
         }
-        let desk = async {
-            if let Some(desk) = &self.inner.desk {
-                desk.close(CLOSE).await;
+        let session_service = async {
+            if let Some(session_service) = &self.inner.session_service {
+                session_service.close(CLOSE_TIMEOUT).await;
             }
         };
-        tokio::join!(self.inner.cache.close(CLOSE), desk);
+        tokio::join!(self.inner.cache.close(CLOSE_TIMEOUT), session_service);
         self.inner.database.close().await;
     }
 
     /// Waits, where writes do, until no instance serves from Redis what was before a commit: where Redis could not be told of it, or a
     /// replica that may become the master did not confirm it; or, always, where other instances have it in a first tier, for one that has lost its
     /// news serves on until the outbox has reached it.
-    pub(crate) async fn settle(&self, committed: Instant, stale: &Invalidation, told: Invalidated) {
-        let Some(after) = self.inner.settled_after else { return };
+    pub(crate) async fn wait_until_visible(&self, committed: Instant, stale: &Invalidation, told: Invalidated) {
+        let Some(after) = self.inner.visible_after else { return };
         let elsewhere = self.cache().strategy() == Strategy::TwoTier;
         if elsewhere || told == Invalidated::Owed || !self.cache().confirm(stale).await {
             tokio::time::sleep_until(committed + after).await;
@@ -145,13 +145,13 @@ impl App {
         &self.inner.telemetry
     }
 
-    pub(crate) fn views(&self) -> &Views {
+    pub(crate) fn views(&self) -> &ViewCounter {
         &self.inner.views
     }
 
     /// `None`: nobody can log in.
-    pub(crate) fn desk(&self) -> Option<&LoginDesk> {
-        self.inner.desk.as_ref()
+    pub(crate) fn session_service(&self) -> Option<&SessionService> {
+        self.inner.session_service.as_ref()
     }
 }
 
@@ -160,7 +160,7 @@ fn config(args: &AppArgs) -> Result<CacheConfig, ConfigError> {
     let mut config = match &args.environment {
         Some(environment) => CacheConfig::from_env(environment)?,
         None => {
-            let aside = Environment::of_process().settings_but(&TAKEN);
+            let aside = Environment::of_process().settings_but(&OWN_SETTINGS);
             if !aside.is_empty() {
                 let names = aside.join(", ");
                 tracing::warn!(
@@ -195,7 +195,7 @@ fn config(args: &AppArgs) -> Result<CacheConfig, ConfigError> {
     }
     redis.command_timeout = args.cache_timeout_ms.map_or(redis.command_timeout, Duration::from_millis);
     redis.coherence = args.coherence.unwrap_or(redis.coherence);
-    if let Some(namespace) = given(&args.namespace) {
+    if let Some(namespace) = non_empty(&args.namespace) {
         namespace.clone_into(&mut redis.namespace);
     } else if redis.coherence == Coherence::Outbox && redis.namespace.is_empty() {
         "app:".clone_into(&mut redis.namespace);
@@ -209,5 +209,5 @@ pub fn router(app: App) -> Router {
     let counter = middleware::from_fn_with_state(app.telemetry().clone(), telemetry::count);
     let nothing = async || Problem(StatusCode::NOT_FOUND, "there is no such path".into());
     let manage = Manage::new(app.cache().clone()).tokens(app.inner.tokens.clone()).warmer(app.warmer().clone());
-    rooms::routes(&app).fallback(nothing).with_state(app).nest("/cache", manage.router()).layer(counter)
+    handlers::routes(&app).fallback(nothing).with_state(app).nest("/cache", manage.router()).layer(counter)
 }

@@ -1,4 +1,4 @@
-use crate::rooms::TABLES;
+use crate::handlers::TABLES;
 use cache_layer::{Coherence, Environment, Strategy};
 use std::fmt;
 use std::net::SocketAddr;
@@ -78,7 +78,7 @@ pub struct AppArgs {
 
     /// Rows to fill empty tables with, or `none`; the small tables that are not named get a few hundred. `warm` adds none
     #[arg(long, env = "LOAD", default_value = "posts=10000,profiles=1000,products=1000,courses=500")]
-    pub load: Load,
+    pub load: SeedData,
 
     /// Connections to Postgres
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -111,7 +111,7 @@ impl fmt::Debug for AppArgs {
 }
 
 /// A variable that is set to nothing is not set: so do compose files pass on what nobody gave.
-pub(crate) fn given(secret: &Option<String>) -> Option<&str> {
+pub(crate) fn non_empty(secret: &Option<String>) -> Option<&str> {
     secret.as_deref().filter(|secret| !secret.is_empty())
 }
 
@@ -131,21 +131,21 @@ fn coherence(text: &str) -> Result<Coherence, String> {
 
 /// How many rows each table should have at least, in the order of the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Load(pub(crate) [i64; TABLES.len()]);
+pub struct SeedData(pub(crate) [i64; TABLES.len()]);
 
-impl Load {
+impl SeedData {
     /// None at all.
     pub(crate) const NONE: Self = Self([0; TABLES.len()]);
 }
 
-impl FromStr for Load {
+impl FromStr for SeedData {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         if text == "none" {
             return Ok(Self::NONE);
         }
-        let mut rows = TABLES.each_ref().map(|table| table.unasked);
+        let mut rows = TABLES.each_ref().map(|table| table.default_rows);
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let (name, count) = part.split_once('=').ok_or_else(|| format!("`{part}`: write it like posts=10000"))?;
             let at = TABLES.iter().position(|table| table.name == name);
@@ -171,12 +171,12 @@ mod tests {
 
     #[test]
     fn load_names_services_and_rows() {
-        let load: Load = "posts=10, courses=3, notes=0".parse().expect("a load");
+        let load: SeedData = "posts=10, courses=3, notes=0".parse().expect("a load");
         let rows = |name| load.0[TABLES.iter().position(|table| table.name == name).expect("a table")];
         assert_eq!(["posts", "profiles", "courses", "users", "notes"].map(rows), [10, 0, 3, 300, 0]);
-        assert_eq!("none".parse(), Ok(Load([0; TABLES.len()])));
+        assert_eq!("none".parse(), Ok(SeedData([0; TABLES.len()])));
         for bad in ["posts", "post=1", "posts=-1", "posts=1e3"] {
-            assert!(bad.parse::<Load>().is_err(), "{bad}");
+            assert!(bad.parse::<SeedData>().is_err(), "{bad}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Writing, and what it makes invalid.
 
 use crate::app::App;
-use crate::database::{Change, DatabaseError, PATIENCE};
+use crate::database::{DatabaseError, STATEMENT_TIMEOUT, WriteStatement};
 use crate::respond::Problem;
 use axum::http::StatusCode;
 use cache_layer::Invalidation;
@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 /// told that the database gave no answer.
 pub(crate) async fn commit<T>(
     app: &App,
-    statement: Change<T>,
+    statement: WriteStatement<T>,
     stale: impl FnOnce(Option<&T>) -> Invalidation + Send + 'static,
 ) -> Result<Option<T>, Problem>
 where
@@ -42,11 +42,11 @@ pub(crate) async fn commit_by<T: Send + 'static>(
             let committed = Instant::now();
             let stale = stale(written.as_ref().ok().and_then(Option::as_ref));
             let told = app.cache().invalidate(&stale).await;
-            app.settle(committed, &stale, told).await;
+            app.wait_until_visible(committed, &stale, told).await;
         }
         written
     });
-    let written = timeout(PATIENCE, task).await.map_err(|_| DatabaseError::Timeout)?;
+    let written = timeout(STATEMENT_TIMEOUT, task).await.map_err(|_| DatabaseError::Timeout)?;
     let written = written.map_err(|_| Problem(StatusCode::INTERNAL_SERVER_ERROR, "the write broke off".into()))?;
     Ok(written?)
 }

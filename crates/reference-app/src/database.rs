@@ -2,7 +2,7 @@
 
 use crate::args::AppArgs;
 use crate::error::AppError;
-use crate::rooms;
+use crate::handlers;
 use crate::telemetry::{Query, Telemetry};
 use bytes::Bytes;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// The longest that a request waits for one statement, a free connection included.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest that a write is followed after that. Postgres goes on with a statement whose client has given up: what it makes invalid has
 /// to go after its commit, however late that is.
-const FOLLOWED: Duration = Duration::from_secs(60);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Database {
@@ -23,11 +23,11 @@ pub(crate) struct Database {
 }
 
 /// A statement that answers with one text.
-pub(crate) type Text = Scalar<String>;
+pub(crate) type TextStatement = ScalarStatement<String>;
 /// A statement that answers with one value.
-pub(crate) type Scalar<T> = sqlx::query::QueryScalar<'static, Postgres, T, PgArguments>;
+pub(crate) type ScalarStatement<T> = sqlx::query::QueryScalar<'static, Postgres, T, PgArguments>;
 /// A statement that answers with one row.
-pub(crate) type Change<T> = sqlx::query::QueryAs<'static, Postgres, T, PgArguments>;
+pub(crate) type WriteStatement<T> = sqlx::query::QueryAs<'static, Postgres, T, PgArguments>;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DatabaseError {
@@ -48,46 +48,46 @@ impl Database {
         let pool = PgPoolOptions::new()
             .max_connections(args.db_connections)
             .min_connections(args.db_connections.min(4))
-            .acquire_timeout(PATIENCE)
+            .acquire_timeout(STATEMENT_TIMEOUT)
             // sqlx looks after a connection when it comes back; once more before each use would cost a round trip.
             .test_before_acquire(false)
             .connect_with(options.application_name("reference-app"))
             .await
             .map_err(|source| AppError::Database { host, port, source })?;
-        rooms::prepare(&pool, &args.load).await?;
+        handlers::prepare(&pool, &args.load).await?;
         Ok(Self { pool, telemetry })
     }
 
     /// One row's one text: the body of an answer.
-    pub(crate) async fn read(&self, statement: Text) -> Result<Option<Bytes>, DatabaseError> {
-        Ok(self.counted(Query::Read, statement.fetch_optional(&self.pool)).await?.map(Bytes::from))
+    pub(crate) async fn read(&self, statement: TextStatement) -> Result<Option<Bytes>, DatabaseError> {
+        Ok(self.run_counted(Query::Read, statement.fetch_optional(&self.pool)).await?.map(Bytes::from))
     }
 
     /// One row of what was written. May take a minute: who cannot wait leaves it to a task of its own, as [`crate::commit`] does.
-    pub(crate) async fn write<T>(&self, statement: Change<T>) -> Result<Option<T>, DatabaseError>
+    pub(crate) async fn write<T>(&self, statement: WriteStatement<T>) -> Result<Option<T>, DatabaseError>
     where
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
-        self.counted(Query::Write, statement.fetch_optional(&self.pool)).await
+        self.run_counted(Query::Write, statement.fetch_optional(&self.pool)).await
     }
 
     /// One value, if there is a row.
-    pub(crate) async fn one<T>(&self, statement: Scalar<T>) -> Result<Option<T>, DatabaseError>
+    pub(crate) async fn one<T>(&self, statement: ScalarStatement<T>) -> Result<Option<T>, DatabaseError>
     where
         (T,): for<'r> FromRow<'r, PgRow>,
         T: Send + Unpin,
     {
-        self.counted(Query::Read, statement.fetch_optional(&self.pool)).await
+        self.run_counted(Query::Read, statement.fetch_optional(&self.pool)).await
     }
 
     /// The ids that a statement lists, at most so many.
     pub(crate) async fn ids(&self, sql: &'static str, at_most: i64) -> Result<Vec<i64>, DatabaseError> {
-        self.counted(Query::Read, sqlx::query_scalar(sql).bind(at_most).fetch_all(&self.pool)).await
+        self.run_counted(Query::Read, sqlx::query_scalar(sql).bind(at_most).fetch_all(&self.pool)).await
     }
 
     /// Texts, each with its id.
     pub(crate) async fn many(&self, sql: &'static str, ids: Vec<i64>) -> Result<Vec<(i64, String)>, DatabaseError> {
-        self.counted(Query::Read, sqlx::query_as(sql).bind(ids).fetch_all(&self.pool)).await
+        self.run_counted(Query::Read, sqlx::query_as(sql).bind(ids).fetch_all(&self.pool)).await
     }
 
     /// What a statement reads as a user: `identity` says who that is, until the transaction ends.
@@ -95,7 +95,7 @@ impl Database {
         &self,
         identity: &'static str,
         user: i64,
-        statement: Text,
+        statement: TextStatement,
     ) -> Result<Option<Bytes>, DatabaseError> {
         self.as_user(Query::Read, identity, user, statement).await
     }
@@ -105,7 +105,7 @@ impl Database {
         &self,
         identity: &'static str,
         user: i64,
-        statement: Text,
+        statement: TextStatement,
     ) -> Result<Option<Bytes>, DatabaseError> {
         self.as_user(Query::Write, identity, user, statement).await
     }
@@ -115,7 +115,7 @@ impl Database {
         query: Query,
         identity: &'static str,
         user: i64,
-        statement: Text,
+        statement: TextStatement,
     ) -> Result<Option<Bytes>, DatabaseError> {
         self.telemetry.query(query);
         let work = async {
@@ -125,29 +125,29 @@ impl Database {
             tx.commit().await?;
             Ok(row.map(Bytes::from))
         };
-        self.counted(query, work).await
+        self.run_counted(query, work).await
     }
 
     pub(crate) const fn pool(&self) -> &PgPool {
         &self.pool
     }
 
-    pub(crate) async fn answers(&self) -> bool {
+    pub(crate) async fn is_reachable(&self) -> bool {
         let probe = sqlx::query("SELECT 1").execute(&self.pool);
-        timeout(Duration::from_secs(1), self.counted(Query::Health, probe)).await.is_ok_and(|result| result.is_ok())
+        timeout(Duration::from_secs(1), self.run_counted(Query::Health, probe)).await.is_ok_and(|result| result.is_ok())
     }
 
     pub(crate) async fn close(&self) {
         timeout(Duration::from_secs(1), self.pool.close()).await.ok();
     }
 
-    async fn counted<T>(
+    async fn run_counted<T>(
         &self,
         query: Query,
         statement: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, DatabaseError> {
         self.telemetry.query(query);
-        let at_most = if query == Query::Write { FOLLOWED } else { PATIENCE };
+        let at_most = if query == Query::Write { WRITE_TIMEOUT } else { STATEMENT_TIMEOUT };
         Ok(timeout(at_most, statement).await.map_err(|_| DatabaseError::Timeout)??)
     }
 }

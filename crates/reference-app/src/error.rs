@@ -23,7 +23,7 @@ pub enum AppError {
     },
     /// The tables could not be made or filled.
     #[error("cannot load the {what} into Postgres: {source}. The user needs the right to create tables")]
-    Load {
+    SeedData {
         /// What was being made.
         what: &'static str,
         /// What went wrong.
@@ -45,7 +45,7 @@ pub enum AppError {
     #[error(
         "warming a cache of the kind `{0}` from outside is of no use: it is a process's own. Start the app with --warm"
     )]
-    NothingShared(Strategy),
+    CacheNotShared(Strategy),
     /// What to warm.
     #[error("{0}")]
     Warm(#[from] WarmError),

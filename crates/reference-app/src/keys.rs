@@ -20,33 +20,33 @@ pub(crate) fn platform() -> Key {
 /// A dashboard is looked at far more often than it has to be right to the second: past its TTL it is shown, marked as stale, while it is
 /// loaded anew. (What a write made invalid is gone, and not shown.)
 pub(crate) mod dashboard {
-    use super::{Key, dashboards, key, like};
+    use super::{Key, dashboards, key, with_class};
     use cache_layer::{KeyClass, ServeStale};
 
-    fn lazily(class: KeyClass) -> KeyClass {
+    fn stale_while_revalidating(class: KeyClass) -> KeyClass {
         class.stale(ServeStale::WhileRevalidating, key::ttl::QUARTER_HOUR)
     }
 
     pub(crate) fn overview(id: i64) -> Key {
-        like(dashboards::overview(id), lazily)
+        with_class(dashboards::overview(id), stale_while_revalidating)
     }
 
     pub(crate) fn stats(id: i64) -> Key {
-        like(dashboards::stats(id), lazily)
+        with_class(dashboards::stats(id), stale_while_revalidating)
     }
 
     pub(crate) fn activity(id: i64) -> Key {
-        like(dashboards::activity(id), lazily)
+        with_class(dashboards::activity(id), stale_while_revalidating)
     }
 }
 
 /// Figures that many look at: loaded anew when most of their TTL is over, so that nobody waits for them (refresh-ahead).
 pub(crate) fn project_stats(id: i64) -> Key {
-    like(projects::stats(id), |class| class.refreshed(Refresh::Ahead { percent: 80 }))
+    with_class(projects::stats(id), |class| class.refreshed(Refresh::Ahead { percent: 80 }))
 }
 
 /// A key of the catalogue, whose values live in another way.
-fn like(key: Key, change: fn(KeyClass) -> KeyClass) -> Key {
+fn with_class(key: Key, change: fn(KeyClass) -> KeyClass) -> Key {
     let other = Key::new(change(key.class()), key.name());
     key.tags().iter().fold(other, |other, tag| other.tagged(tag.clone()))
 }

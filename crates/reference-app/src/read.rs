@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::database::DatabaseError;
-use crate::respond::{Problem, looked_up, parse_id, wants_no_cache};
+use crate::respond::{Problem, lookup_response, parse_id, wants_no_cache};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
@@ -31,7 +31,7 @@ where
 
 /// [`read`] of values that are loaded in the background, too: before their TTL ends, past it, or when a request will not wait. As
 /// their key's class says.
-pub(crate) async fn read_lively<L, F>(
+pub(crate) async fn read_refreshing<L, F>(
     app: &App,
     key: &Key,
     headers: &HeaderMap,
@@ -51,7 +51,7 @@ where
 
 /// What one statement says of one thing, cached under one key.
 #[derive(Debug)]
-pub(crate) struct View {
+pub(crate) struct CachedQuery {
     /// `/users/{id}` for instance.
     pub(crate) path: &'static str,
     pub(crate) key: fn(i64) -> Key,
@@ -60,18 +60,18 @@ pub(crate) struct View {
 }
 
 /// The routes of views.
-pub(crate) fn routes(views: &'static [View]) -> Router<App> {
-    views.iter().fold(Router::new(), |router, view| {
+pub(crate) fn routes(queries: &'static [CachedQuery]) -> Router<App> {
+    queries.iter().fold(Router::new(), |router, query| {
         let answer = async |State(app): State<App>, Path(id): Path<String>, headers: HeaderMap| {
-            show(&app, view, &id, &headers).await
+            show(&app, query, &id, &headers).await
         };
-        router.route(view.path, get(answer))
+        router.route(query.path, get(answer))
     })
 }
 
-async fn show(app: &App, view: &'static View, id: &str, headers: &HeaderMap) -> Result<Response, Problem> {
+async fn show(app: &App, query: &'static CachedQuery, id: &str, headers: &HeaderMap) -> Result<Response, Problem> {
     let id = parse_id(id)?;
-    let load = move |app: App| async move { app.database().read(sqlx::query_scalar(view.sql).bind(id)).await };
-    let lookup = read_lively(app, &(view.key)(id), headers, load).await?;
-    Ok(looked_up(lookup, view.path.trim_start_matches('/').split('/').next().unwrap_or_default(), id))
+    let load = move |app: App| async move { app.database().read(sqlx::query_scalar(query.sql).bind(id)).await };
+    let lookup = read_refreshing(app, &(query.key)(id), headers, load).await?;
+    Ok(lookup_response(lookup, query.path.trim_start_matches('/').split('/').next().unwrap_or_default(), id))
 }

@@ -57,7 +57,7 @@ pub(crate) fn json(status: StatusCode, value: &impl serde::Serialize) -> Respons
 }
 
 /// The bytes as they came from the cache or the database, and where they came from.
-pub(crate) fn looked_up(lookup: Lookup, kind: &str, id: impl Display) -> Response {
+pub(crate) fn lookup_response(lookup: Lookup, kind: &str, id: impl Display) -> Response {
     let mut response = match lookup.value {
         Some(body) => Bytes::into_response(body),
         None => Problem::not_found(kind, id).into_response(),
@@ -107,7 +107,7 @@ pub(crate) fn parse_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem>
 }
 
 /// What a create answers: the id and the version of what is new.
-pub(crate) fn created(kind: &str, new: Option<(i64, i64)>) -> Result<Response, Problem> {
+pub(crate) fn created_response(kind: &str, new: Option<(i64, i64)>) -> Result<Response, Problem> {
     let (id, version) = new.ok_or_else(|| Problem::not_found(kind, "new"))?;
     let body = json(StatusCode::CREATED, &serde_json::json!({ "id": id, "version": version }));
     Ok(([(LOCATION, format!("/{kind}/{id}"))], body).into_response())

@@ -4,13 +4,13 @@ use serde::Serialize;
 
 use cacheproof_core::numbers;
 use cacheproof_core::observe::Measurements;
-use cacheproof_core::scenario::{Path, Scenario, Term};
+use cacheproof_core::scenario::{CachePath, Scenario, Term};
 use cacheproof_verdict::{FaultOutcome, Recovery, RuleResult, Ruling, Verdict};
 
-use super::{View, sides};
+use super::{ReportInput, path_comparison};
 
 /// A fault as the tables show it. Everything in words but what programs read.
-pub(super) struct Told<'a> {
+pub(super) struct FaultSummary<'a> {
     pub outcome: &'a FaultOutcome,
     /// From 1, as the charts number them.
     pub number: usize,
@@ -32,20 +32,20 @@ pub(super) struct Told<'a> {
 }
 
 /// Every fault, in the order in which they were injected.
-pub(super) fn told<'a>(view: &'a View<'_>) -> Vec<Told<'a>> {
+pub(super) fn fault_summaries<'a>(view: &'a ReportInput<'_>) -> Vec<FaultSummary<'a>> {
     let faults = &view.verdict.faults;
-    faults.iter().enumerate().map(|(index, outcome)| tell(view, index + 1, outcome)).collect()
+    faults.iter().enumerate().map(|(index, outcome)| summarize_fault(view, index + 1, outcome)).collect()
 }
 
-fn tell<'a>(view: &'a View<'_>, number: usize, outcome: &'a FaultOutcome) -> Told<'a> {
+fn summarize_fault<'a>(view: &'a ReportInput<'_>, number: usize, outcome: &'a FaultOutcome) -> FaultSummary<'a> {
     let window = &outcome.window;
     let connections = match window.connections {
         Some(1) => "; 1 open connection".to_owned(),
         Some(count) => format!("; {} open connections", numbers::count(count)),
         None => String::new(),
     };
-    let seen = match (window.seen, &window.sight) {
-        (Some(at), Some(sight)) => format!("{sight}, after {}", numbers::time(at - window.from)),
+    let seen = match (window.seen, &window.observation) {
+        (Some(at), Some(observation)) => format!("{observation}, after {}", numbers::time(at - window.from)),
         (Some(at), None) => format!("after {}", numbers::time(at - window.from)),
         (None, _) => "never seen to work".to_owned(),
     };
@@ -54,8 +54,8 @@ fn tell<'a>(view: &'a View<'_>, number: usize, outcome: &'a FaultOutcome) -> Tol
         (None, Some(_)) => "over at once".to_owned(),
         (None, None) => "never undone".to_owned(),
     };
-    let suffered = &outcome.suffered;
-    let bad: Vec<String> = [("error", suffered.errors), ("wrong", suffered.wrong), ("stale", suffered.stale)]
+    let impact = &outcome.impact;
+    let bad: Vec<String> = [("error", impact.errors), ("wrong", impact.wrong), ("stale", impact.stale)]
         .into_iter()
         .filter(|(_, count)| *count > 0)
         .map(|(what, count)| {
@@ -63,7 +63,7 @@ fn tell<'a>(view: &'a View<'_>, number: usize, outcome: &'a FaultOutcome) -> Tol
             format!("{} {what}{plural}", numbers::count(count))
         })
         .collect();
-    Told {
+    FaultSummary {
         outcome,
         number,
         phase: view.phase_name(window.phase),
@@ -71,7 +71,7 @@ fn tell<'a>(view: &'a View<'_>, number: usize, outcome: &'a FaultOutcome) -> Tol
         lasted,
         seen,
         noticed: match (outcome.notice(), outcome.noticed_by, &outcome.limits) {
-            (Some(after), Some(why), _) => format!("{}: {why}", tenths(after)),
+            (Some(after), Some(why), _) => format!("{}: {why}", format_to_tenths(after)),
             (_, _, Some(_)) => "never".to_owned(),
             (_, _, None) => "–".to_owned(),
         },
@@ -79,29 +79,29 @@ fn tell<'a>(view: &'a View<'_>, number: usize, outcome: &'a FaultOutcome) -> Tol
         hit_rate: hit_rate(outcome),
         availability: outcome.availability().map_or_else(|| "–".to_owned(), numbers::share),
         bad: if bad.is_empty() { "0".to_owned() } else { bad.join(", ") },
-        promised: promised(view, window.phase),
+        promised: applied_rules(view, window.phase),
     }
 }
 
 fn recovery(recovery: &Recovery, kept: &str) -> String {
     match recovery {
         Recovery::Kept => kept.to_owned(),
-        Recovery::After(seconds) => tenths(*seconds),
+        Recovery::After(seconds) => format_to_tenths(*seconds),
         Recovery::NotWithin(watched) => format!("not within {}", numbers::moment(*watched)),
         Recovery::Unknown(_) => "–".to_owned(),
-        Recovery::TooThin(_) => "too few requests to tell".to_owned(),
+        Recovery::InsufficientLoad(_) => "too few requests to tell".to_owned(),
     }
 }
 
 /// Pulses are a tenth of a second long: more digits would say more than is known.
-fn tenths(seconds: f64) -> String {
+fn format_to_tenths(seconds: f64) -> String {
     if seconds < 0.05 { "at once".to_owned() } else { format!("after {}", numbers::moment(seconds)) }
 }
 
 fn hit_rate(outcome: &FaultOutcome) -> String {
     let Some(hit_rate) = &outcome.hit_rate else { return "–".to_owned() };
     let bound = match hit_rate.bound {
-        Some(bound) => format!(" (a cold cache at best {})", tenths(bound)),
+        Some(bound) => format!(" (a cold cache at best {})", format_to_tenths(bound)),
         None => String::new(),
     };
     let kept = hit_rate.lowest.is_some_and(|lowest| lowest >= hit_rate.target);
@@ -112,11 +112,11 @@ fn hit_rate(outcome: &FaultOutcome) -> String {
 }
 
 /// The rules that speak of this phase by name, and those on faults that speak of all.
-fn promised<'a>(view: &'a View<'_>, phase: usize) -> Vec<(Ruling, &'a str)> {
+fn applied_rules<'a>(view: &'a ReportInput<'_>, phase: usize) -> Vec<(Ruling, &'a str)> {
     let speaks = |term: &Term| {
         term.phase == Some(phase)
             || term.phase.is_none()
-                && term.metric.is_of_faults()
+                && term.metric.is_fault_metric()
                 && term.path.is_none_or(|path| view.scenario.phases.get(phase).is_some_and(|phase| phase.path == path))
     };
     let results = view.verdict.criteria.iter().map(|criterion| &criterion.rules);
@@ -130,8 +130,8 @@ fn promised<'a>(view: &'a View<'_>, phase: usize) -> Vec<(Ruling, &'a str)> {
 
 /// Each fault in a line for the terminal, and what it looks like.
 pub fn fault_lines(scenario: &Scenario, seen: &Measurements, verdict: &Verdict) -> Vec<(String, Vec<String>)> {
-    let view = View { scenario, seen, verdict, sides: sides(scenario, seen) };
-    let line = |fault: Told<'_>| {
+    let view = ReportInput { scenario, seen, verdict, path_comparison: path_comparison(scenario, seen) };
+    let line = |fault: FaultSummary<'_>| {
         let window = &fault.outcome.window;
         let text = format!(
             "{} in '{}' at {} ({}): noticed {}; {} available; bad answers: {}; service back: {}; hit rate back: {}",
@@ -147,12 +147,12 @@ pub fn fault_lines(scenario: &Scenario, seen: &Measurements, verdict: &Verdict) 
         );
         (text, fault.outcome.hints.clone())
     };
-    told(&view).into_iter().map(line).collect()
+    fault_summaries(&view).into_iter().map(line).collect()
 }
 
 /// The steady limits in a sentence; empty where there are none.
-pub(super) fn limits(view: &View<'_>) -> Vec<String> {
-    let mut told: Vec<(Path, String)> = Vec::new();
+pub(super) fn limits(view: &ReportInput<'_>) -> Vec<String> {
+    let mut told: Vec<(CachePath, String)> = Vec::new();
     for outcome in &view.verdict.faults {
         let Some(limits) = &outcome.limits else { continue };
         if told.iter().any(|(path, _)| *path == outcome.path) {
@@ -181,7 +181,7 @@ pub(super) fn limits(view: &View<'_>) -> Vec<String> {
 
 /// A fault for summary.json.
 #[derive(Serialize)]
-pub(super) struct Fault<'a> {
+pub(super) struct FaultJson<'a> {
     phase: &'a str,
     what: &'a str,
     round: u32,
@@ -193,7 +193,7 @@ pub(super) struct Fault<'a> {
     undone: Option<f64>,
     back: Option<f64>,
     noticed: Option<f64>,
-    noticed_by: Option<cacheproof_verdict::Why>,
+    noticed_by: Option<cacheproof_verdict::LimitViolation>,
     service: &'a Recovery,
     recovered: Option<f64>,
     absorbed: Option<f64>,
@@ -208,14 +208,14 @@ pub(super) struct Fault<'a> {
     wrong: u64,
     stale: u64,
     fallbacks: u64,
-    hit_rate: Option<HitRate<'a>>,
+    hit_rate: Option<HitRateJson<'a>>,
     limits: Option<&'a cacheproof_verdict::SteadyLimits>,
     hints: &'a [String],
-    promised: Vec<Promise<'a>>,
+    promised: Vec<AppliedRule<'a>>,
 }
 
 #[derive(Serialize)]
-struct HitRate<'a> {
+struct HitRateJson<'a> {
     back: &'a Recovery,
     steady: f64,
     target: f64,
@@ -225,17 +225,17 @@ struct HitRate<'a> {
 }
 
 #[derive(Serialize)]
-struct Promise<'a> {
+struct AppliedRule<'a> {
     rule: &'a str,
     ruling: Ruling,
 }
 
 /// Every fault for summary.json.
-pub(super) fn for_programs<'a>(view: &'a View<'_>) -> Vec<Fault<'a>> {
-    let promise = |(ruling, rule)| Promise { rule, ruling };
+pub(super) fn json_faults<'a>(view: &'a ReportInput<'_>) -> Vec<FaultJson<'a>> {
+    let promise = |(ruling, rule)| AppliedRule { rule, ruling };
     let faults = view.verdict.faults.iter();
     faults
-        .map(|outcome| Fault {
+        .map(|outcome| FaultJson {
             phase: view.phase_name(outcome.window.phase),
             what: &outcome.window.what,
             round: outcome.window.round,
@@ -256,13 +256,13 @@ pub(super) fn for_programs<'a>(view: &'a View<'_>) -> Vec<Fault<'a>> {
             watched_to: outcome.watched_to,
             trouble: outcome.trouble,
             relapse: outcome.relapse,
-            requests: outcome.suffered.requests(),
+            requests: outcome.impact.requests(),
             availability: outcome.availability(),
-            errors: outcome.suffered.errors,
-            wrong: outcome.suffered.wrong,
-            stale: outcome.suffered.stale,
-            fallbacks: outcome.suffered.fallbacks,
-            hit_rate: outcome.hit_rate.as_ref().map(|hit_rate| HitRate {
+            errors: outcome.impact.errors,
+            wrong: outcome.impact.wrong,
+            stale: outcome.impact.stale,
+            fallbacks: outcome.impact.fallbacks,
+            hit_rate: outcome.hit_rate.as_ref().map(|hit_rate| HitRateJson {
                 back: &hit_rate.back,
                 steady: hit_rate.steady,
                 target: hit_rate.target,
@@ -272,7 +272,7 @@ pub(super) fn for_programs<'a>(view: &'a View<'_>) -> Vec<Fault<'a>> {
             }),
             limits: outcome.limits.as_ref(),
             hints: &outcome.hints,
-            promised: promised(view, outcome.window.phase).into_iter().map(promise).collect(),
+            promised: applied_rules(view, outcome.window.phase).into_iter().map(promise).collect(),
         })
         .collect()
 }

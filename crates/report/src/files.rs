@@ -16,7 +16,7 @@ pub fn write(directory: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Report
         fs::create_dir_all(parent).map_err(failed)?;
         let mut file = tempfile::Builder::new().prefix(".cacheproof-").tempfile_in(parent).map_err(failed)?;
         file.write_all(bytes).map_err(failed)?;
-        readable(file.as_file()).map_err(failed)?;
+        make_world_readable(file.as_file()).map_err(failed)?;
         file.persist(&path).map_err(|error| failed(error.error))?;
     }
     Ok(())
@@ -24,13 +24,13 @@ pub fn write(directory: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Report
 
 /// Temporary files are for their owner only; reports are for everybody, as far as the umask lets them.
 #[cfg(unix)]
-fn readable(file: &fs::File) -> std::io::Result<()> {
+fn make_world_readable(file: &fs::File) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     file.set_permissions(fs::Permissions::from_mode(0o644))
 }
 
 #[cfg(not(unix))]
-fn readable(_: &fs::File) -> std::io::Result<()> {
+fn make_world_readable(_: &fs::File) -> std::io::Result<()> {
     Ok(())
 }
 

@@ -3,21 +3,21 @@
 use cacheproof_core::numbers;
 use cacheproof_verdict::Ruling;
 
-use super::View;
+use super::ReportInput;
 use super::charts::{Svg, style};
-use super::figures::Compared;
 use super::html_stale::stale;
 use super::html_tables::{examples, faults, outcomes, phases, requests, servers};
-use super::text::{escape, joined, one_line, with_code};
+use super::request_stats::ComparisonRow;
+use super::text::{escape, one_line, render_code_spans, with_nonbreaking_spaces};
 
 /// Nothing may be loaded, run or sent; the page's own style is all there is.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 const CSS: &str = include_str!("../assets/report.css");
 /// Names and sentences from outside are shortened to these lengths.
-const NAME: usize = 120;
-const SENTENCE: usize = 600;
+const MAX_NAME_CHARS: usize = 120;
+const MAX_SENTENCE_CHARS: usize = 600;
 
-pub(super) fn page(view: &View<'_>, charts: &[Svg]) -> String {
+pub(super) fn page(view: &ReportInput<'_>, charts: &[Svg]) -> String {
     let word = view.verdict.ruling.as_str();
     let title = name(&view.scenario.title);
     let charts: String =
@@ -61,12 +61,12 @@ pub(super) fn document(title: &str, body: &str) -> String {
 
 /// A name from outside: one line, shortened, escaped.
 pub(super) fn name(text: &str) -> String {
-    escape(&one_line(text, NAME))
+    escape(&one_line(text, MAX_NAME_CHARS))
 }
 
 /// A sentence from outside, in which no number is parted from its unit or its thousands by a line end.
 pub(super) fn sentence(text: &str) -> String {
-    escape(&joined(&one_line(text, SENTENCE)))
+    escape(&with_nonbreaking_spaces(&one_line(text, MAX_SENTENCE_CHARS)))
 }
 
 pub(super) fn section(title: &str, body: &str) -> String {
@@ -82,7 +82,7 @@ pub(super) fn ruling(ruling: Ruling) -> String {
     format!("{}&nbsp;{}", ruling.sign(), ruling.as_str())
 }
 
-fn head(view: &View<'_>) -> String {
+fn head(view: &ReportInput<'_>) -> String {
     let verdict = view.verdict;
     let class = verdict.ruling.as_str();
     let mut facts = Vec::new();
@@ -106,7 +106,7 @@ fn head(view: &View<'_>) -> String {
     )
 }
 
-fn criteria(view: &View<'_>) -> String {
+fn criteria(view: &ReportInput<'_>) -> String {
     let mut html = "<ol class=\"criteria\">\n".to_owned();
     for criterion in &view.verdict.criteria {
         let class = criterion.ruling.as_str();
@@ -121,7 +121,7 @@ fn criteria(view: &View<'_>) -> String {
         });
         let test = criterion.evidence().split_off(criterion.rules.len());
         let code = |test: &str| format!("<code>{}</code>", escape(&one_line(test, 200)));
-        let prose = |line: &str| with_code(&one_line(line, SENTENCE), sentence, code);
+        let prose = |line: &str| render_code_spans(&one_line(line, MAX_SENTENCE_CHARS), sentence, code);
         let test = test.iter().map(|line| format!("<p>{}</p>", prose(line)));
         html += &format!(
             "<li><span class=\"ruling {class}\">{}</span><div><div class=\"says\"><bdi>{}</bdi></div>\
@@ -134,8 +134,8 @@ fn criteria(view: &View<'_>) -> String {
     if view.verdict.criteria.is_empty() { String::new() } else { html + "</ol>" }
 }
 
-fn compared(view: &View<'_>) -> String {
-    let lines = view.sides.lines();
+fn compared(view: &ReportInput<'_>) -> String {
+    let lines = view.path_comparison.lines();
     if lines.is_empty() {
         return String::new();
     }
@@ -151,10 +151,10 @@ fn compared(view: &View<'_>) -> String {
     let mut html = format!(
         "<div class=\"scroll\"><table>\n<thead><tr><th></th><th class=\"n\">{}</th><th class=\"n\">{}</th><th></th></tr>\
          </thead>\n<tbody>\n",
-        head("uncached", &view.sides.uncached_phases),
-        head("cached", &view.sides.cached_phases)
+        head("uncached", &view.path_comparison.uncached_phases),
+        head("cached", &view.path_comparison.cached_phases)
     );
-    for Compared { name, uncached, cached, change } in lines {
+    for ComparisonRow { name, uncached, cached, change } in lines {
         html += &format!(
             "<tr><th>{name}</th><td class=\"n\">{uncached}</td><td class=\"n\">{cached}</td><td class=\"word\">{}</td></tr>\n",
             sentence(&change)
@@ -163,22 +163,22 @@ fn compared(view: &View<'_>) -> String {
     html + "</tbody></table></div>"
 }
 
-fn validity(view: &View<'_>) -> String {
+fn validity(view: &ReportInput<'_>) -> String {
     let findings = &view.verdict.validity;
     if findings.is_empty() {
         return String::new();
     }
-    let grave = findings.iter().any(|finding| finding.grave);
+    let blocking = findings.iter().any(|finding| finding.blocking);
     let mut sorted: Vec<_> = findings.iter().collect();
-    sorted.sort_by_key(|finding| !finding.grave);
+    sorted.sort_by_key(|finding| !finding.blocking);
     let lines: String = sorted
         .iter()
         .map(|finding| {
-            let mark = if finding.grave { "<strong class=\"inconclusive\">? doubtful:</strong> " } else { "" };
+            let mark = if finding.blocking { "<strong class=\"inconclusive\">? doubtful:</strong> " } else { "" };
             format!("<li>{mark}{}</li>\n", sentence(&finding.text))
         })
         .collect();
-    let (class, word) = if grave {
+    let (class, word) = if blocking {
         (" grave", "<p><strong class=\"inconclusive\">This run does not prove everything it should.</strong></p>")
     } else {
         ("", "<p>Nothing was found that puts this run in doubt.</p>")
@@ -186,7 +186,7 @@ fn validity(view: &View<'_>) -> String {
     format!("<div class=\"box{class}\">{word}<ul>\n{lines}</ul></div>")
 }
 
-fn reproduce(view: &View<'_>) -> String {
+fn reproduce(view: &ReportInput<'_>) -> String {
     let Some(start) = &view.seen.start else { return String::new() };
     let git = if start.git.is_empty() { String::new() } else { format!(", commit <code>{}</code>", name(&start.git)) };
     format!(
@@ -200,7 +200,7 @@ fn reproduce(view: &View<'_>) -> String {
     )
 }
 
-fn footer(view: &View<'_>) -> String {
+fn footer(view: &ReportInput<'_>) -> String {
     let version = view.seen.start.as_ref().map_or("", |start| &start.cacheproof);
     format!(
         "<footer>cacheproof {}. Response time runs from the moment a request was due to the last byte of its body. \

@@ -1,32 +1,34 @@
 //! Stale reads in report.html: the numbers, and each example with the history around it.
 
-use cacheproof_core::observe::PastEvent;
+use cacheproof_core::observe::HistoryEntry;
 
-use super::View;
+use super::ReportInput;
 use super::html::{name, sentence};
 use super::html_tables::table;
-use super::stale::{Example, relative, told};
+use super::stale::{StaleExample, relative, stale_summary};
 use super::text::{escape, one_line};
 
 /// How many lines of an example's history and of its second looks are shown: the last ones.
-const LINES: usize = 40;
+const MAX_HISTORY_ROWS: usize = 40;
 
-pub(super) fn stale(view: &View<'_>) -> String {
-    let Some(told) = told(view) else { return String::new() };
-    let sentences: String = told.sentences().iter().map(|text| format!("<li>{}</li>\n", sentence(text))).collect();
-    let examples: String = told.examples.iter().map(example).collect();
-    let more = match told.more_examples {
+pub(super) fn stale(view: &ReportInput<'_>) -> String {
+    let Some(stale_summary) = stale_summary(view) else { return String::new() };
+    let sentences: String =
+        stale_summary.sentences().iter().map(|text| format!("<li>{}</li>\n", sentence(text))).collect();
+    let examples: String = stale_summary.examples.iter().map(example).collect();
+    let more = match stale_summary.more_examples {
         0 => String::new(),
         more => format!("<p class=\"muted\">{more} more are in events.jsonl.</p>\n"),
     };
     format!("<ul>\n{sentences}</ul>\n{examples}{more}")
 }
 
-fn example(example: &Example<'_>) -> String {
+fn example(example: &StaleExample<'_>) -> String {
     let read = &example.read;
     let lines: Vec<Vec<String>> = last(example.history).iter().map(|event| line(example, event)).collect();
     let head = ["What", "#Version", "#Sent", "#Answered", "How"];
-    let looks: String = last(&example.looks()).iter().map(|look| format!("<li>{}</li>\n", sentence(look))).collect();
+    let rechecks: String =
+        last(&example.describe_rechecks()).iter().map(|look| format!("<li>{}</li>\n", sentence(look))).collect();
     let facts = [
         format!("{} path", example.path.as_str()),
         if read.probe { "cacheproof's own read after a write".to_owned() } else { name(example.request) },
@@ -43,7 +45,7 @@ fn example(example: &Example<'_>) -> String {
     let facts: Vec<String> = facts.into_iter().filter(|fact| !fact.is_empty()).collect();
     format!(
         "<details>\n<summary><strong>{}</strong>: <code>{}</code> in <bdi>{}</bdi> at {}: {}</summary>\n\
-         <p>{}.</p>\n{}\n<p>Looked at again:</p>\n<ul>\n{looks}</ul>\n</details>\n",
+         <p>{}.</p>\n{}\n<p>Looked at again:</p>\n<ul>\n{rechecks}</ul>\n</details>\n",
         example.kind.as_str(),
         escape(&one_line(read.call, 160)),
         name(example.phase),
@@ -54,8 +56,8 @@ fn example(example: &Example<'_>) -> String {
     )
 }
 
-fn line(example: &Example<'_>, event: &PastEvent) -> Vec<String> {
-    let it = example.is_it(event);
+fn line(example: &StaleExample<'_>, event: &HistoryEntry) -> Vec<String> {
+    let it = example.is_stale_read(event);
     let what = name(&event.what);
     vec![
         if it { format!("<strong>{what}</strong> (this one)") } else { what },
@@ -67,5 +69,5 @@ fn line(example: &Example<'_>, event: &PastEvent) -> Vec<String> {
 }
 
 fn last<T>(all: &[T]) -> &[T] {
-    &all[all.len().saturating_sub(LINES)..]
+    &all[all.len().saturating_sub(MAX_HISTORY_ROWS)..]
 }

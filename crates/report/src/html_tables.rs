@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 
 use cacheproof_core::numbers;
 use cacheproof_core::observe::{NodeFacts, Outcome, ServerFacts};
-use cacheproof_core::scenario::Path;
+use cacheproof_core::scenario::CachePath;
 
-use super::View;
-use super::faults::{limits, told};
-use super::figures::{Figures, errors, figures, or_dash, redis_lookups};
+use super::ReportInput;
+use super::faults::{fault_summaries, limits};
 use super::html::{name, sentence};
+use super::request_stats::{RequestStats, errors, or_dash, redis_lookups, request_stats};
 use super::text::{escape, one_line};
 
 /// How many examples of trouble are shown.
-const EXAMPLES: usize = 30;
+const MAX_EXAMPLES: usize = 30;
 /// How many steps of faults are shown.
-const STEPS: usize = 120;
+const MAX_FAULT_EVENTS: usize = 120;
 
 /// A table of a head and lines; cells are HTML. A head that begins with `#` is of numbers.
 pub(super) fn table(head: &[&str], lines: &[Vec<String>]) -> String {
@@ -43,27 +43,27 @@ pub(super) fn table(head: &[&str], lines: &[Vec<String>]) -> String {
     format!("<div class=\"scroll\"><table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}</tbody></table></div>")
 }
 
-fn figure_cells(figures: &Figures) -> Vec<String> {
+fn figure_cells(request_stats: &RequestStats) -> Vec<String> {
     vec![
-        numbers::count(figures.requests),
-        or_dash(figures.p50, numbers::time),
-        or_dash(figures.p95, numbers::time),
-        or_dash(figures.p99, numbers::time),
-        or_dash(figures.max, numbers::time),
-        or_dash(figures.service_p95, numbers::time),
-        or_dash(figures.hit_rate, numbers::share),
-        errors(figures),
+        numbers::count(request_stats.requests),
+        or_dash(request_stats.p50, numbers::time),
+        or_dash(request_stats.p95, numbers::time),
+        or_dash(request_stats.p99, numbers::time),
+        or_dash(request_stats.max, numbers::time),
+        or_dash(request_stats.service_p95, numbers::time),
+        or_dash(request_stats.hit_rate, numbers::share),
+        errors(request_stats),
     ]
 }
 
-pub(super) fn phases(view: &View<'_>) -> String {
+pub(super) fn phases(view: &ReportInput<'_>) -> String {
     let lines: Vec<Vec<String>> = view
         .seen
         .phases
         .iter()
         .filter_map(|(index, span)| {
             let phase = view.scenario.phases.get(*index)?;
-            let figures = figures(view.scenario, view.seen, &[*index], |_| true);
+            let request_stats = request_stats(view.scenario, view.seen, &[*index], |_| true);
             let warm_up = if phase.warm_up { "<br><span class=\"muted\">not judged</span>" } else { "" };
             let mut line = vec![
                 format!("<bdi>{}</bdi>{warm_up}", name(&phase.name)),
@@ -73,11 +73,11 @@ pub(super) fn phases(view: &View<'_>) -> String {
                     None => "broke off".to_owned(),
                 },
             ];
-            let mut cells = figure_cells(&figures);
+            let mut cells = figure_cells(&request_stats);
             cells.remove(5); // service time has its place in the table of requests
-            cells.insert(1, or_dash(figures.throughput, numbers::rate));
+            cells.insert(1, or_dash(request_stats.throughput, numbers::rate));
             line.extend(cells);
-            line.push(or_dash(figures.db_queries_per_request, numbers::plain));
+            line.push(or_dash(request_stats.db_queries_per_request, numbers::plain));
             Some(line)
         })
         .collect();
@@ -98,21 +98,22 @@ pub(super) fn phases(view: &View<'_>) -> String {
     table(&head, &lines)
 }
 
-pub(super) fn requests(view: &View<'_>) -> String {
-    let mut keys: Vec<(usize, usize, Path)> =
+pub(super) fn requests(view: &ReportInput<'_>) -> String {
+    let mut keys: Vec<(usize, usize, CachePath)> =
         view.seen.cells.keys().map(|key| (key.request, key.phase, key.path)).collect();
     keys.sort_unstable();
     keys.dedup();
     let lines: Vec<Vec<String>> = keys
         .into_iter()
         .map(|(request, phase, path)| {
-            let figures = figures(view.scenario, view.seen, &[phase], |key| key.request == request && key.path == path);
+            let request_stats =
+                request_stats(view.scenario, view.seen, &[phase], |key| key.request == request && key.path == path);
             let mut line = vec![
                 format!("<bdi>{}</bdi>", name(view.request_name(request))),
                 format!("<bdi>{}</bdi>", name(view.phase_name(phase))),
                 path.as_str().to_owned(),
             ];
-            line.extend(figure_cells(&figures));
+            line.extend(figure_cells(&request_stats));
             line
         })
         .collect();
@@ -132,7 +133,7 @@ pub(super) fn requests(view: &View<'_>) -> String {
     table(&head, &lines)
 }
 
-pub(super) fn outcomes(view: &View<'_>) -> String {
+pub(super) fn outcomes(view: &ReportInput<'_>) -> String {
     let mut counts: BTreeMap<(usize, Outcome), u64> = BTreeMap::new();
     for (key, totals) in &view.seen.cells {
         *counts.entry((key.phase, key.outcome)).or_default() += totals.count();
@@ -165,9 +166,9 @@ pub(super) fn outcomes(view: &View<'_>) -> String {
 }
 
 /// What was done, what was promised about it, and what happened.
-pub(super) fn faults(view: &View<'_>) -> String {
-    let told = told(view);
-    let lines: Vec<Vec<String>> = told
+pub(super) fn faults(view: &ReportInput<'_>) -> String {
+    let fault_summaries = fault_summaries(view);
+    let lines: Vec<Vec<String>> = fault_summaries
         .iter()
         .map(|fault| {
             let promised: Vec<String> = fault
@@ -223,7 +224,7 @@ pub(super) fn faults(view: &View<'_>) -> String {
         "Service back",
         "Hit rate back",
     ];
-    let hints: String = told
+    let hints: String = fault_summaries
         .iter()
         .flat_map(|fault| fault.outcome.hints.iter().map(move |hint| (fault, hint)))
         .map(|(fault, hint)| {
@@ -237,7 +238,7 @@ pub(super) fn faults(view: &View<'_>) -> String {
         .seen
         .faults
         .iter()
-        .take(STEPS)
+        .take(MAX_FAULT_EVENTS)
         .map(|(at, event)| {
             format!(
                 "<li><span class=\"num\">{}</span> {}: {}</li>\n",
@@ -258,12 +259,12 @@ fn lasted(lasted: &str) -> String {
     if lasted.starts_with(|letter: char| letter.is_ascii_digit()) { format!("for {lasted}") } else { lasted.to_owned() }
 }
 
-pub(super) fn examples(view: &View<'_>) -> String {
+pub(super) fn examples(view: &ReportInput<'_>) -> String {
     let lines: Vec<Vec<String>> = view
         .seen
         .examples
         .iter()
-        .take(EXAMPLES)
+        .take(MAX_EXAMPLES)
         .map(|example| {
             vec![
                 name(&example.kind),
@@ -273,7 +274,7 @@ pub(super) fn examples(view: &View<'_>) -> String {
             ]
         })
         .collect();
-    let more = view.seen.examples.len().saturating_sub(EXAMPLES);
+    let more = view.seen.examples.len().saturating_sub(MAX_EXAMPLES);
     let more =
         if more > 0 { format!("<p class=\"muted\">{more} more are in events.jsonl.</p>") } else { String::new() };
     table(&["Kind", "Phase", "Request", "What was wrong"], &lines) + &more
@@ -290,7 +291,7 @@ fn nodes(server: &ServerFacts) -> String {
     server.nodes.iter().map(node).collect()
 }
 
-pub(super) fn servers(view: &View<'_>) -> String {
+pub(super) fn servers(view: &ReportInput<'_>) -> String {
     let server = |what: &str, server: &ServerFacts| {
         let settings: Vec<String> = server
             .settings

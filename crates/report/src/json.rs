@@ -4,13 +4,13 @@
 use serde::Serialize;
 
 use cacheproof_core::observe::{Outcome, ProxyCost, RunEnded, StackReady, TargetReady};
-use cacheproof_core::scenario::Path;
+use cacheproof_core::scenario::CachePath;
 use cacheproof_verdict::Verdict;
 
-use super::faults::{Fault, for_programs};
-use super::figures::{Figures, figures};
-use super::stale::{Told as Freshness, told as freshness};
-use super::{SUMMARY_VERSION, Sides, View};
+use super::faults::{FaultJson, json_faults};
+use super::request_stats::{RequestStats, request_stats};
+use super::stale::{StaleSummary as Freshness, stale_summary as freshness};
+use super::{PathComparison, ReportInput, SUMMARY_VERSION};
 
 #[derive(Serialize)]
 struct Summary<'a> {
@@ -18,10 +18,10 @@ struct Summary<'a> {
     cacheproof: &'a str,
     run: Run<'a>,
     verdict: &'a Verdict,
-    compared: &'a Sides,
-    phases: Vec<PhaseFigures<'a>>,
+    compared: &'a PathComparison,
+    phases: Vec<PhaseStats<'a>>,
     outcomes: Vec<OutcomeCount<'a>>,
-    faults: Vec<Fault<'a>>,
+    faults: Vec<FaultJson<'a>>,
     freshness: Option<Freshness<'a>>,
     stack: Option<&'a StackReady>,
     proxy: Option<&'a ProxyCost>,
@@ -44,26 +44,26 @@ struct Run<'a> {
 }
 
 #[derive(Serialize)]
-struct PhaseFigures<'a> {
+struct PhaseStats<'a> {
     name: &'a str,
-    path: Path,
+    path: CachePath,
     warm_up: bool,
     from: f64,
     to: Option<f64>,
     reason: Option<&'a str>,
-    figures: Figures,
+    figures: RequestStats,
 }
 
 #[derive(Serialize)]
 struct OutcomeCount<'a> {
     phase: &'a str,
-    path: Path,
+    path: CachePath,
     request: &'a str,
     outcome: Outcome,
     count: u64,
 }
 
-pub(super) fn summary(view: &View<'_>) -> Vec<u8> {
+pub(super) fn summary(view: &ReportInput<'_>) -> Vec<u8> {
     let (scenario, seen) = (view.scenario, view.seen);
     let start = seen.start.as_ref();
     let text = |pick: fn(&cacheproof_core::observe::RunStarted) -> &str| start.map_or("", pick);
@@ -84,20 +84,20 @@ pub(super) fn summary(view: &View<'_>) -> Vec<u8> {
             host: start.map(|start| &start.host),
         },
         verdict: view.verdict,
-        compared: &view.sides,
+        compared: &view.path_comparison,
         phases: seen
             .phases
             .iter()
             .filter_map(|(index, span)| {
                 let phase = scenario.phases.get(*index)?;
-                Some(PhaseFigures {
+                Some(PhaseStats {
                     name: &phase.name,
                     path: phase.path,
                     warm_up: phase.warm_up,
                     from: span.from,
                     to: span.to,
                     reason: span.reason.as_deref(),
-                    figures: figures(scenario, seen, &[*index], |_| true),
+                    figures: request_stats(scenario, seen, &[*index], |_| true),
                 })
             })
             .collect(),
@@ -112,7 +112,7 @@ pub(super) fn summary(view: &View<'_>) -> Vec<u8> {
                 count: totals.count(),
             })
             .collect(),
-        faults: for_programs(view),
+        faults: json_faults(view),
         freshness: freshness(view),
         stack: seen.stack.as_ref(),
         proxy: seen.proxy.as_ref(),

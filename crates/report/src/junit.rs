@@ -8,9 +8,9 @@ use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, Te
 use cacheproof_verdict::{CriterionResult, Ruling};
 
 use super::text::one_line;
-use super::{ReportError, View};
+use super::{ReportError, ReportInput};
 
-pub(super) fn report(view: &View<'_>) -> Result<Vec<u8>, ReportError> {
+pub(super) fn report(view: &ReportInput<'_>) -> Result<Vec<u8>, ReportError> {
     let title = one_line(&view.scenario.title, 200);
     let mut suite = TestSuite::new(format!("cacheproof: {title}"));
     suite.set_time(Duration::from_millis((view.seen.last_at * 1e3).round() as u64));
@@ -28,7 +28,7 @@ pub(super) fn report(view: &View<'_>) -> Result<Vec<u8>, ReportError> {
     Ok(text)
 }
 
-fn properties(view: &View<'_>) -> impl Iterator<Item = (&'static str, String)> {
+fn properties(view: &ReportInput<'_>) -> impl Iterator<Item = (&'static str, String)> {
     let mut all = vec![
         ("verdict", view.verdict.ruling.as_str().to_owned()),
         ("summary", view.verdict.summary.clone()),
@@ -89,14 +89,14 @@ fn case(class: &str, name: &str, ruling: Ruling, evidence: &str) -> TestCase {
 }
 
 /// Whether the run can be trusted at all: an error of the environment, not a failure of the app.
-fn validity(view: &View<'_>) -> TestCase {
-    let grave: Vec<&str> =
-        view.verdict.validity.iter().filter(|finding| finding.grave).map(|finding| finding.text.as_str()).collect();
+fn validity(view: &ReportInput<'_>) -> TestCase {
+    let blocking: Vec<&str> =
+        view.verdict.validity.iter().filter(|finding| finding.blocking).map(|finding| finding.text.as_str()).collect();
     let mut status = TestCaseStatus::success();
-    if !grave.is_empty() {
+    if !blocking.is_empty() {
         status = TestCaseStatus::non_success(NonSuccessKind::Error);
         status.set_type("run not valid");
-        status.set_message(one_line(&grave.join(" "), 2_000));
+        status.set_message(one_line(&blocking.join(" "), 2_000));
     }
     let mut case = TestCase::new("the run is valid", status);
     case.set_classname("validity");

@@ -4,20 +4,20 @@
 
 pub mod attach;
 mod charts;
+mod combined;
 mod faults;
-mod figures;
 mod files;
 mod html;
 mod html_stale;
 mod html_tables;
 mod json;
-mod judged;
+mod judged_run;
 mod junit;
 mod markdown;
 mod markdown_stale;
+mod request_stats;
 mod stale;
 mod text;
-mod together;
 
 use std::path::PathBuf;
 
@@ -25,13 +25,13 @@ use cacheproof_core::observe::{JournalError, Measurements};
 use cacheproof_core::scenario::Scenario;
 use cacheproof_verdict::Verdict;
 
+pub use combined::combined_page;
 pub use faults::fault_lines;
-pub use figures::{Sides, sides};
 pub use files::write;
-pub use judged::{Judged, judge_run, render_run};
+pub use judged_run::{JudgedRun, judge_run, render_run};
+pub use request_stats::{PathComparison, path_comparison};
 pub use stale::stale_lines;
-pub use text::{joined, one_line};
-pub use together::together;
+pub use text::{one_line, with_nonbreaking_spaces};
 
 /// Version of summary.json's schema; see docs/summary-schema.md.
 pub const SUMMARY_VERSION: u32 = 1;
@@ -75,10 +75,10 @@ pub fn render(
 ) -> Result<Vec<(String, Vec<u8>)>, ReportError> {
     let plots = charts::all(scenario, seen, &verdict.faults);
     let svgs: Vec<charts::Svg> = plots.iter().map(charts::svg).collect::<Result<_, _>>()?;
-    let view = View { scenario, seen, verdict, sides: sides(scenario, seen) };
+    let view = ReportInput { scenario, seen, verdict, path_comparison: path_comparison(scenario, seen) };
     let mut files = vec![
         (HTML_FILE.to_owned(), html::page(&view, &svgs).into_bytes()),
-        ("report.md".to_owned(), markdown::page(&view, markdown::MOST_BYTES).into_bytes()),
+        ("report.md".to_owned(), markdown::page(&view, markdown::MAX_BYTES).into_bytes()),
         ("summary.json".to_owned(), json::summary(&view)),
         ("junit.xml".to_owned(), junit::report(&view)?),
         ("summary.png".to_owned(), charts::page(scenario, seen, verdict, &plots)?),
@@ -93,14 +93,14 @@ pub fn render(
 }
 
 /// Everything that a format looks at.
-struct View<'a> {
+struct ReportInput<'a> {
     scenario: &'a Scenario,
     seen: &'a Measurements,
     verdict: &'a Verdict,
-    sides: Sides,
+    path_comparison: PathComparison,
 }
 
-impl View<'_> {
+impl ReportInput<'_> {
     fn phase_name(&self, phase: usize) -> &str {
         self.scenario.phases.get(phase).map_or("?", |phase| &phase.name)
     }

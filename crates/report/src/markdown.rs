@@ -4,20 +4,20 @@ use cacheproof_core::numbers;
 use cacheproof_core::observe::ServerFacts;
 use cacheproof_verdict::{Ruling, Verdict};
 
-use super::View;
-use super::faults::told;
-use super::figures::{Compared, errors, figures, or_dash, redis_lookups};
+use super::ReportInput;
+use super::faults::fault_summaries;
 use super::markdown_stale::stale;
-use super::text::{code, fence, lines, markdown, one_line, with_code};
+use super::request_stats::{ComparisonRow, errors, or_dash, redis_lookups, request_stats};
+use super::text::{code, fence, lines, markdown, one_line, render_code_spans};
 
 /// Room for a comment's 65 536 characters with something around it.
-pub(super) const MOST_BYTES: usize = 60_000;
+pub(super) const MAX_BYTES: usize = 60_000;
 
 /// More faults than these are counted, not listed: a page that is cut loses the whole table.
-const MOST_FAULTS: usize = 40;
+const MAX_FAULTS: usize = 40;
 
 /// The whole page in at most `most` bytes: sections that do not fit are left out whole, verdict first.
-pub(super) fn page(view: &View<'_>, most: usize) -> String {
+pub(super) fn page(view: &ReportInput<'_>, most: usize) -> String {
     let sections = [
         verdict(view),
         criteria_within(view.verdict, most / 2),
@@ -55,7 +55,7 @@ pub(super) fn sign(ruling: Ruling) -> &'static str {
     }
 }
 
-fn verdict(view: &View<'_>) -> String {
+fn verdict(view: &ReportInput<'_>) -> String {
     let mut text = format!("### {}: {}\n\n", sign(view.verdict.ruling), markdown(&view.scenario.title, 200));
     text += &format!("{}\n", markdown(&view.verdict.summary, 400));
     if let Some(start) = &view.seen.start {
@@ -88,7 +88,8 @@ pub(super) fn criteria(verdict: &Verdict, most: usize) -> String {
             format!("{sign}{} — {}", code(&rule.text, 200), markdown(&rule.evidence, 300))
         });
         let test = criterion.evidence().split_off(criterion.rules.len());
-        let prose = |line: &str| with_code(&one_line(line, 600), |text| markdown(text, 300), |piece| code(piece, 200));
+        let prose =
+            |line: &str| render_code_spans(&one_line(line, 600), |text| markdown(text, 300), |piece| code(piece, 200));
         let all: Vec<String> = rules.chain(test.iter().map(|line| prose(line))).collect();
         text += &format!("| {} | {} | {} |\n", sign(criterion.ruling), prose(&criterion.says), all.join("<br>"));
     }
@@ -98,8 +99,8 @@ pub(super) fn criteria(verdict: &Verdict, most: usize) -> String {
     text
 }
 
-fn compared(view: &View<'_>) -> String {
-    let lines = view.sides.lines();
+fn compared(view: &ReportInput<'_>) -> String {
+    let lines = view.path_comparison.lines();
     if lines.is_empty() {
         return String::new();
     }
@@ -111,43 +112,43 @@ fn compared(view: &View<'_>) -> String {
     };
     let mut text = format!(
         "### Cached beside uncached\n\n| | {} | {} | |\n|---|---:|---:|---|\n",
-        head("uncached", &view.sides.uncached_phases),
-        head("cached", &view.sides.cached_phases)
+        head("uncached", &view.path_comparison.uncached_phases),
+        head("cached", &view.path_comparison.cached_phases)
     );
-    for Compared { name, uncached, cached, change } in lines {
+    for ComparisonRow { name, uncached, cached, change } in lines {
         text += &format!("| {name} | {uncached} | {cached} | {change} |\n");
     }
     text
 }
 
-fn validity(view: &View<'_>) -> String {
+fn validity(view: &ReportInput<'_>) -> String {
     let mut text = "### What makes this run valid or not\n\n".to_owned();
     for finding in &view.verdict.validity {
-        let mark = if finding.grave { "⚠️ " } else { "" };
+        let mark = if finding.blocking { "⚠️ " } else { "" };
         text += &format!("- {mark}{}\n", markdown(&finding.text, 600));
     }
     if view.verdict.validity.is_empty() { String::new() } else { text }
 }
 
-fn phases(view: &View<'_>) -> String {
+fn phases(view: &ReportInput<'_>) -> String {
     let mut text = "<details><summary>Phases</summary>\n\n| Phase | Path | Requests | P50 | P95 | P99 | Hit rate | \
                     Queries a request | Errors |\n|---|---|---:|---:|---:|---:|---:|---:|---:|\n"
         .to_owned();
     for index in view.seen.phases.keys() {
         let Some(phase) = view.scenario.phases.get(*index) else { continue };
-        let figures = figures(view.scenario, view.seen, &[*index], |_| true);
+        let request_stats = request_stats(view.scenario, view.seen, &[*index], |_| true);
         text += &format!(
             "| {}{} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
             markdown(&phase.name, 60),
             if phase.warm_up { " (warm-up)" } else { "" },
             phase.path.as_str(),
-            numbers::count(figures.requests),
-            or_dash(figures.p50, numbers::time),
-            or_dash(figures.p95, numbers::time),
-            or_dash(figures.p99, numbers::time),
-            or_dash(figures.hit_rate, numbers::share),
-            or_dash(figures.db_queries_per_request, numbers::plain),
-            errors(&figures)
+            numbers::count(request_stats.requests),
+            or_dash(request_stats.p50, numbers::time),
+            or_dash(request_stats.p95, numbers::time),
+            or_dash(request_stats.p99, numbers::time),
+            or_dash(request_stats.hit_rate, numbers::share),
+            or_dash(request_stats.db_queries_per_request, numbers::plain),
+            errors(&request_stats)
         );
     }
     let redis = redis_lookups(view.scenario, view.seen);
@@ -160,16 +161,16 @@ fn phases(view: &View<'_>) -> String {
     if view.seen.phases.is_empty() { String::new() } else { text + "\n</details>\n" }
 }
 
-fn faults(view: &View<'_>) -> String {
-    let told = told(view);
-    if told.is_empty() {
+fn faults(view: &ReportInput<'_>) -> String {
+    let fault_summaries = fault_summaries(view);
+    if fault_summaries.is_empty() {
         return String::new();
     }
     let mut text =
         "### Faults\n\n| # | What was broken | Where, when | Lasted | Promised | Noticed by users | Available | \
                     Bad answers | Service back | Hit rate back |\n|---:|---|---|---:|---|---|---:|---:|---|---|\n"
             .to_owned();
-    for fault in told.iter().take(MOST_FAULTS) {
+    for fault in fault_summaries.iter().take(MAX_FAULTS) {
         let promised: Vec<String> = fault
             .promised
             .iter()
@@ -193,12 +194,12 @@ fn faults(view: &View<'_>) -> String {
             fault.hit_rate
         );
     }
-    if told.len() > MOST_FAULTS {
-        text += &format!("\n…and {} more.\n", told.len() - MOST_FAULTS);
+    if fault_summaries.len() > MAX_FAULTS {
+        text += &format!("\n…and {} more.\n", fault_summaries.len() - MAX_FAULTS);
     }
-    let hints: Vec<String> = told
+    let hints: Vec<String> = fault_summaries
         .iter()
-        .take(MOST_FAULTS)
+        .take(MAX_FAULTS)
         .flat_map(|fault| fault.outcome.hints.iter().map(move |hint| (fault, hint)))
         .map(|(fault, hint)| {
             format!("- {} {}: {}\n", fault.number, markdown(&fault.outcome.window.what, 60), markdown(hint, 300))
@@ -210,7 +211,7 @@ fn faults(view: &View<'_>) -> String {
     text
 }
 
-fn examples(view: &View<'_>) -> String {
+fn examples(view: &ReportInput<'_>) -> String {
     if view.seen.examples.is_empty() {
         return String::new();
     }
@@ -238,7 +239,7 @@ fn several(server: &ServerFacts) -> String {
     if server.nodes.len() < 2 { String::new() } else { format!(" ({}: {})", server.topology, counts.join(", ")) }
 }
 
-fn environment(view: &View<'_>) -> String {
+fn environment(view: &ReportInput<'_>) -> String {
     let mut lines = Vec::new();
     if let Some(start) = &view.seen.start {
         let host = &start.host;
@@ -274,7 +275,7 @@ fn environment(view: &View<'_>) -> String {
     format!("<details><summary>Environment</summary>\n\n{}\n\n</details>\n", lines.join("\n"))
 }
 
-fn reproduce(view: &View<'_>) -> String {
+fn reproduce(view: &ReportInput<'_>) -> String {
     let Some(start) = &view.seen.start else { return String::new() };
     let scenario = lines(&start.scenario);
     let (command, fence) = (lines(&start.command), fence(&format!("{}{scenario}", start.command)));

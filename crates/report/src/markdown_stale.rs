@@ -1,41 +1,41 @@
 //! Stale reads in report.md.
 
-use cacheproof_core::observe::PastEvent;
+use cacheproof_core::observe::HistoryEntry;
 
-use super::View;
-use super::stale::{Example, relative, told};
+use super::ReportInput;
+use super::stale::{StaleExample, relative, stale_summary};
 use super::text::{code, markdown};
 
 /// How many of an example's last writes are told, and how many of its last reads.
-const PAST: usize = 3;
+const MAX_HISTORY_ENTRIES: usize = 3;
 /// How many of its second looks.
-const LOOKS: usize = 3;
+const MAX_RECHECKS: usize = 3;
 
-pub(super) fn stale(view: &View<'_>) -> String {
-    let Some(told) = told(view) else { return String::new() };
-    let mut text = format!("### Stale reads\n\n{}\n", markdown(&told.sentences().join(" "), 1_500));
-    if told.examples.is_empty() {
+pub(super) fn stale(view: &ReportInput<'_>) -> String {
+    let Some(stale_summary) = stale_summary(view) else { return String::new() };
+    let mut text = format!("### Stale reads\n\n{}\n", markdown(&stale_summary.sentences().join(" "), 1_500));
+    if stale_summary.examples.is_empty() {
         return text;
     }
     text += "\n<details><summary>Examples, with times relative to the stale read</summary>\n\n";
-    text += &told.examples.iter().map(example).collect::<String>();
-    if told.more_examples > 0 {
-        text += &format!("\n…and {} more.\n", told.more_examples);
+    text += &stale_summary.examples.iter().map(example).collect::<String>();
+    if stale_summary.more_examples > 0 {
+        text += &format!("\n…and {} more.\n", stale_summary.more_examples);
     }
     text + "\n</details>\n"
 }
 
-fn example(example: &Example<'_>) -> String {
+fn example(example: &StaleExample<'_>) -> String {
     let read = &example.read;
     let last = |reads: bool| {
-        let wanted = move |event: &&PastEvent| (event.what == "read") == reads && !example.is_it(event);
-        example.history.iter().rev().filter(wanted).take(PAST)
+        let wanted = move |event: &&HistoryEntry| (event.what == "read") == reads && !example.is_stale_read(event);
+        example.history.iter().rev().filter(wanted).take(MAX_HISTORY_ENTRIES)
     };
-    let mut past: Vec<&PastEvent> = last(true).chain(last(false)).collect();
+    let mut past: Vec<&HistoryEntry> = last(true).chain(last(false)).collect();
     past.sort_by(|a, b| a.from.total_cmp(&b.from));
     let past: Vec<String> = past.into_iter().map(one).collect();
-    let looks = example.looks();
-    let looks = &looks[looks.len().saturating_sub(LOOKS)..];
+    let rechecks = example.describe_rechecks();
+    let rechecks = &rechecks[rechecks.len().saturating_sub(MAX_RECHECKS)..];
     format!(
         "- {} in '{}'{}: {} — {}; {}\n  - Around it: {}\n  - Looked at again: {}\n",
         code(read.call, 120),
@@ -45,12 +45,12 @@ fn example(example: &Example<'_>) -> String {
         markdown(read.detail, 240),
         example.age(),
         if past.is_empty() { "nothing".to_owned() } else { past.join("; ") },
-        markdown(&looks.join("; "), 300)
+        markdown(&rechecks.join("; "), 300)
     )
 }
 
 /// `write 95 at −75 ms: acknowledged at −72 ms`.
-fn one(event: &PastEvent) -> String {
+fn one(event: &HistoryEntry) -> String {
     let version = event.version.map_or_else(String::new, |version| format!(" {version}"));
     let to = event.to.map_or_else(String::new, |to| format!(" at {}", relative(to)));
     format!("{}{version} at {}: {}{to}", markdown(&event.what, 20), relative(event.from), markdown(&event.how, 30))

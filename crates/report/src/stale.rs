@@ -6,18 +6,18 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use cacheproof_core::numbers;
-use cacheproof_core::observe::{FreshPoint, Histogram, Look, PastEvent, StaleRead, StaleSorted};
-use cacheproof_core::scenario::{Path, StaleKind};
-use cacheproof_verdict::{stale_reads, upper_bound};
+use cacheproof_core::observe::{FreshnessPoint, Histogram, HistoryEntry, Recheck, StaleClassification, StaleRead};
+use cacheproof_core::scenario::{CachePath, StaleKind};
+use cacheproof_verdict::{clopper_pearson_upper_bound, stale_reads};
 
-use super::{Judged, View, sides};
+use super::{JudgedRun, ReportInput, path_comparison};
 
 /// How many examples are shown.
-const EXAMPLES: usize = 10;
+const MAX_EXAMPLES: usize = 10;
 
 /// What was judged of freshness, warm-up left out. Also `freshness` of summary.json: times in seconds.
 #[derive(Serialize)]
-pub(super) struct Told<'a> {
+pub(super) struct StaleSummary<'a> {
     /// Reads that could be judged, probe reads among them; without versions, items compared at rest.
     pub judged: u64,
     /// How many of them were stale.
@@ -31,17 +31,17 @@ pub(super) struct Told<'a> {
     /// Reads that brought what a write of unknown outcome may have stored: not judged.
     pub indeterminate: u64,
     pub kinds: BTreeMap<StaleKind, u64>,
-    pub age_at_least: Option<Ages>,
-    pub age_at_most: Option<Ages>,
-    pub curve: Vec<Point>,
-    pub examples: Vec<Example<'a>>,
+    pub age_at_least: Option<AgePercentiles>,
+    pub age_at_most: Option<AgePercentiles>,
+    pub curve: Vec<CurvePoint>,
+    pub examples: Vec<StaleExample<'a>>,
     /// Examples in the journal beyond these.
     pub more_examples: usize,
 }
 
 /// How long stale answers had been superseded, seconds.
 #[derive(Serialize)]
-pub(super) struct Ages {
+pub(super) struct AgePercentiles {
     pub p50: f64,
     pub p99: f64,
     pub max: f64,
@@ -49,7 +49,7 @@ pub(super) struct Ages {
 
 /// One step of P(fresh) by the time since the acknowledgement; the last has no end.
 #[derive(Serialize)]
-pub(super) struct Point {
+pub(super) struct CurvePoint {
     from: f64,
     to: Option<f64>,
     fresh: u64,
@@ -58,23 +58,23 @@ pub(super) struct Point {
 
 /// One stale read.
 #[derive(Serialize)]
-pub(super) struct Example<'a> {
+pub(super) struct StaleExample<'a> {
     /// When it was told, seconds since the run began.
     pub at: f64,
     pub phase: &'a str,
-    pub path: Path,
+    pub path: CachePath,
     pub request: &'a str,
     pub kind: StaleKind,
     #[serde(flatten)]
-    pub read: Read<'a>,
+    pub read: StaleReadJson<'a>,
     /// Every second look.
-    pub looks: &'a [Look],
-    pub history: &'a [PastEvent],
+    pub looks: &'a [Recheck],
+    pub history: &'a [HistoryEntry],
 }
 
 /// The part of an example that the journal has word for word.
 #[derive(Serialize)]
-pub(super) struct Read<'a> {
+pub(super) struct StaleReadJson<'a> {
     pub call: &'a str,
     pub item: &'a str,
     pub probe: bool,
@@ -88,16 +88,16 @@ pub(super) struct Read<'a> {
 }
 
 /// What is known of freshness; `None` where nothing was judged.
-pub(super) fn told<'a>(view: &'a View<'_>) -> Option<Told<'a>> {
+pub(super) fn stale_summary<'a>(view: &'a ReportInput<'_>) -> Option<StaleSummary<'a>> {
     let (scenario, seen) = (view.scenario, view.seen);
-    let judged = |phase: usize| scenario.judges(phase);
+    let judged = |phase: usize| scenario.is_judged(phase);
     let phases: Vec<usize> = (0..scenario.phases.len()).filter(|phase| judged(*phase)).collect();
     let (stale, reads) = stale_reads(scenario, seen, &phases, |key| judged(key.phase));
     if reads == 0 && seen.stale_reads.is_empty() {
         return None;
     }
     let counts = seen.freshness(|key| judged(key.phase));
-    let point = |point: FreshPoint| Point {
+    let point = |point: FreshnessPoint| CurvePoint {
         from: point.from,
         to: point.to.is_finite().then_some(point.to),
         fresh: point.fresh,
@@ -106,52 +106,55 @@ pub(super) fn told<'a>(view: &'a View<'_>) -> Option<Told<'a>> {
     // More than were sorted, where the run ended before or too many were looked at.
     let of = |kind| seen.stale_of_kind(kind, |key| judged(key.phase));
     let mut kinds: BTreeMap<StaleKind, u64> = StaleKind::ALL.into_iter().map(|kind| (kind, of(kind))).collect();
-    let sorted: u64 = kinds.iter().filter(|(kind, _)| **kind != StaleKind::Unsorted).map(|(_, count)| count).sum();
+    let sorted: u64 = kinds.iter().filter(|(kind, _)| **kind != StaleKind::Unclassified).map(|(_, count)| count).sum();
     let versions = scenario.has_versions();
-    kinds.insert(StaleKind::Unsorted, if versions { stale.saturating_sub(sorted) } else { 0 });
-    Some(Told {
+    kinds.insert(StaleKind::Unclassified, if versions { stale.saturating_sub(sorted) } else { 0 });
+    Some(StaleSummary {
         judged: reads,
         stale,
-        bound: upper_bound(stale, reads),
+        bound: clopper_pearson_upper_bound(stale, reads),
         versions,
         non_monotonic: counts.non_monotonic,
         indeterminate: counts.indeterminate,
         kinds,
         age_at_least: counts.age_at_least.as_ref().and_then(ages),
         age_at_most: counts.age_at_most.as_ref().and_then(ages),
-        curve: seen.fresh_curve(|key| judged(key.phase)).into_iter().map(point).collect(),
-        examples: seen.stale_reads.iter().take(EXAMPLES).map(|(at, read)| example(view, *at, read)).collect(),
-        more_examples: seen.stale_reads.len().saturating_sub(EXAMPLES),
+        curve: seen.freshness_curve(|key| judged(key.phase)).into_iter().map(point).collect(),
+        examples: seen.stale_reads.iter().take(MAX_EXAMPLES).map(|(at, read)| example(view, *at, read)).collect(),
+        more_examples: seen.stale_reads.len().saturating_sub(MAX_EXAMPLES),
     })
 }
 
 /// Stale reads in two lines for the terminal: how many of which kind, and the first with what was wrong with it.
-pub fn stale_lines(judged: &Judged) -> Vec<String> {
-    let Judged { scenario, seen, verdict } = judged;
-    let view = View { scenario, seen, verdict, sides: sides(scenario, seen) };
-    let Some(told) = told(&view).filter(|told| told.stale > 0) else { return Vec::new() };
-    let mut lines = vec![told.sentences().join(" ")];
-    lines.extend(told.examples.first().map(|example| {
+pub fn stale_lines(judged: &JudgedRun) -> Vec<String> {
+    let JudgedRun { scenario, seen, verdict } = judged;
+    let view = ReportInput { scenario, seen, verdict, path_comparison: path_comparison(scenario, seen) };
+    let Some(stale_summary) = stale_summary(&view).filter(|stale_summary| stale_summary.stale > 0) else {
+        return Vec::new();
+    };
+    let mut lines = vec![stale_summary.sentences().join(" ")];
+    lines.extend(stale_summary.examples.first().map(|example| {
         let (read, kind) = (&example.read, example.kind.as_str());
         format!("For example {} in '{}': {kind} — {}; {}", read.call, example.phase, read.detail, example.age())
     }));
     lines
 }
 
-fn ages(histogram: &Histogram) -> Option<Ages> {
+fn ages(histogram: &Histogram) -> Option<AgePercentiles> {
     let at = |q| histogram.quantile(q).map(|nanoseconds| nanoseconds as f64 / 1e9);
-    Some(Ages { p50: at(0.5)?, p99: at(0.99)?, max: histogram.max()? as f64 / 1e9 })
+    Some(AgePercentiles { p50: at(0.5)?, p99: at(0.99)?, max: histogram.max()? as f64 / 1e9 })
 }
 
-fn example<'a>(view: &'a View<'_>, at: f64, read: &'a StaleRead) -> Example<'a> {
-    let sorted: Option<&StaleSorted> = view.seen.stale_sorted.iter().find(|sorted| sorted.id == read.id);
-    Example {
+fn example<'a>(view: &'a ReportInput<'_>, at: f64, read: &'a StaleRead) -> StaleExample<'a> {
+    let sorted: Option<&StaleClassification> =
+        view.seen.stale_classifications.iter().find(|sorted| sorted.id == read.id);
+    StaleExample {
         at,
         phase: view.phase_name(read.of.phase),
         path: read.of.path,
         request: view.request_name(read.of.request),
-        kind: sorted.map_or(StaleKind::Unsorted, |sorted| sorted.kind),
-        read: Read {
+        kind: sorted.map_or(StaleKind::Unclassified, |sorted| sorted.kind),
+        read: StaleReadJson {
             call: &read.call,
             item: &read.item,
             probe: read.probe,
@@ -168,7 +171,7 @@ fn example<'a>(view: &'a View<'_>, at: f64, read: &'a StaleRead) -> Example<'a> 
     }
 }
 
-impl Told<'_> {
+impl StaleSummary<'_> {
     /// The numbers in sentences.
     pub fn sentences(&self) -> Vec<String> {
         let of = if self.versions { "judged reads" } else { "items compared at rest" };
@@ -196,7 +199,7 @@ impl Told<'_> {
         if !kinds.is_empty() {
             all.push(format!("By kind: {}.", kinds.join(", ")));
         }
-        let ages = |ages: &Ages| {
+        let ages = |ages: &AgePercentiles| {
             let [p50, p99, max] = [ages.p50, ages.p99, ages.max].map(numbers::time);
             format!("P50 {p50}, P99 {p99}, at the most {max}")
         };
@@ -221,7 +224,7 @@ impl Told<'_> {
     }
 }
 
-impl Example<'_> {
+impl StaleExample<'_> {
     /// How long it had been superseded, in words.
     pub fn age(&self) -> String {
         let (least, most) = (numbers::time(self.read.age_at_least), numbers::time(self.read.age_at_most));
@@ -229,8 +232,8 @@ impl Example<'_> {
     }
 
     /// What the second looks saw, in words.
-    pub fn looks(&self) -> Vec<String> {
-        let look = |look: &Look| {
+    pub fn describe_rechecks(&self) -> Vec<String> {
+        let look = |look: &Recheck| {
             let way = if look.past_cache { "past the cache" } else { "the same way" };
             let found = match (look.version, look.stale) {
                 (version, Some(stale)) => {
@@ -250,7 +253,7 @@ impl Example<'_> {
     }
 
     /// Whether a line of the history is the stale read itself.
-    pub fn is_it(&self, event: &PastEvent) -> bool {
+    pub fn is_stale_read(&self, event: &HistoryEntry) -> bool {
         event.from == 0.0 && event.what == "read" && event.version == self.read.version
     }
 }

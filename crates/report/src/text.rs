@@ -6,7 +6,7 @@ pub fn one_line(text: &str, most: usize) -> String {
     let mut line = String::new();
     let mut letters = 0;
     for letter in text.chars() {
-        if turns_reading(letter) {
+        if is_bidi_control(letter) {
             continue;
         }
         let letter = if letter.is_control() { ' ' } else { letter };
@@ -31,7 +31,7 @@ pub fn one_line(text: &str, most: usize) -> String {
 pub(crate) fn lines(text: &str) -> String {
     text.replace("\r\n", "\n")
         .chars()
-        .filter(|letter| !turns_reading(*letter))
+        .filter(|letter| !is_bidi_control(*letter))
         .map(|letter| match letter {
             '\n' | '\t' => letter,
             letter if letter.is_control() => '\u{fffd}',
@@ -41,7 +41,7 @@ pub(crate) fn lines(text: &str) -> String {
 }
 
 /// Marks that turn the direction of reading can make a text show another than it is.
-fn turns_reading(letter: char) -> bool {
+fn is_bidi_control(letter: char) -> bool {
     matches!(letter, '\u{061c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn code(text: &str, most: usize) -> String {
 }
 
 /// With a space that is no line end between a number and its unit, and between thousands.
-pub fn joined(text: &str) -> String {
+pub fn with_nonbreaking_spaces(text: &str) -> String {
     let letters: Vec<char> = text.chars().collect();
     let joins = |at: usize| {
         let before = at.checked_sub(1).and_then(|before| letters.get(before));
@@ -121,7 +121,7 @@ fn is_unit(rest: &[char]) -> bool {
 
 /// A line that holds pieces of code between backticks: those are shown as code, the rest as text. Where one backtick has no other, or
 /// two have nothing between them, all stand for themselves: nothing may come together that was apart, such as the halves of a link.
-pub(crate) fn with_code(line: &str, show: impl Fn(&str) -> String, code: impl Fn(&str) -> String) -> String {
+pub(crate) fn render_code_spans(line: &str, show: impl Fn(&str) -> String, code: impl Fn(&str) -> String) -> String {
     let pieces: Vec<_> = line.split('`').collect();
     let empty = |(i, piece): (usize, &&str)| match i % 2 {
         1 => piece.trim().is_empty(),
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn what_is_between_backticks_is_code() {
-        let shown = |line: &str| with_code(line, |text| text.trim().to_uppercase(), |code| format!("<{code}>"));
+        let shown = |line: &str| render_code_spans(line, |text| text.trim().to_uppercase(), |code| format!("<{code}>"));
         assert_eq!(shown("keys: `a:{id}`, `b` `c` and so on"), "KEYS: <a:{id}>, <b> <c> AND SO ON");
         assert_eq!(shown("proved by the test `t`"), "PROVED BY THE TEST <t>");
         for line in ["one ` alone, `two`", "http:``//x", "a` `b", "`a``b`"] {
@@ -179,6 +179,9 @@ mod tests {
 
     #[test]
     fn no_number_is_parted_from_its_unit() {
-        assert_eq!(joined("100 % of 1 234 in 5 ms, 3 times"), "100\u{a0}% of 1\u{a0}234 in 5\u{a0}ms, 3 times");
+        assert_eq!(
+            with_nonbreaking_spaces("100 % of 1 234 in 5 ms, 3 times"),
+            "100\u{a0}% of 1\u{a0}234 in 5\u{a0}ms, 3 times"
+        );
     }
 }

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use nix::sys::statvfs::statvfs;
 
 use cacheproof_core::observe::{Outcome, Sample, Window};
-use cacheproof_core::scenario::{Abort, Quantity};
+use cacheproof_core::scenario::{AbortCondition, Quantity};
 
 /// Watches for the scenario's reasons to give up.
 #[derive(Debug)]
 pub(super) struct AbortWatch<'run> {
-    reasons: &'run [Abort],
+    reasons: &'run [AbortCondition],
     /// Where the disk is looked at.
     places: Vec<PathBuf>,
     /// Length in seconds, failed and all requests of the last windows.
@@ -19,7 +19,7 @@ pub(super) struct AbortWatch<'run> {
 }
 
 impl<'run> AbortWatch<'run> {
-    pub(super) fn new(reasons: &'run [Abort], report: &Path) -> Self {
+    pub(super) fn new(reasons: &'run [AbortCondition], report: &Path) -> Self {
         Self { reasons, places: vec![report.to_owned(), std::env::temp_dir()], windows: VecDeque::new() }
     }
 
@@ -34,7 +34,7 @@ impl<'run> AbortWatch<'run> {
         let mut longest = 0.0_f64;
         let mut why = None;
         for reason in self.reasons {
-            let Abort::Errors { above, over } = reason else { continue };
+            let AbortCondition::Errors { above, over } = reason else { continue };
             longest = longest.max(over.as_secs_f64());
             let (mut seconds, mut failed, mut all) = (0.0, 0, 0);
             for (length, bad, count) in &self.windows {
@@ -58,7 +58,7 @@ impl<'run> AbortWatch<'run> {
 
     fn disk(&self) -> Option<String> {
         self.reasons.iter().find_map(|reason| {
-            let Abort::Disk { below } = reason else { return None };
+            let AbortCondition::Disk { below } = reason else { return None };
             self.places.iter().find_map(|place| {
                 let free = free_bytes(place)?;
                 (free < *below).then(|| format!("'{reason}': {} are free in {}", size(free), place.display()))
@@ -70,7 +70,9 @@ impl<'run> AbortWatch<'run> {
     pub(super) fn sample(&self, sample: &Sample) -> Option<String> {
         let memory = sample.app.as_ref()?.memory;
         self.reasons.iter().find_map(|reason| match reason {
-            Abort::AppMemory { above } if memory > *above => Some(format!("'{reason}': the app uses {}", size(memory))),
+            AbortCondition::AppMemory { above } if memory > *above => {
+                Some(format!("'{reason}': the app uses {}", size(memory)))
+            }
             _ => None,
         })
     }
@@ -92,15 +94,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use cacheproof_core::observe::{Cell, Histogram, ProcessSample};
+    use cacheproof_core::observe::{Histogram, ProcessSample, ResponseCell};
 
     fn window(good: u64, bad: u64) -> Window {
         let cell = |outcome, count: u64| {
             let mut response = Histogram::new();
             (0..count).for_each(|_| response.record(1));
-            Cell {
+            ResponseCell {
                 phase: 0,
-                path: cacheproof_core::scenario::Path::Cached,
+                path: cacheproof_core::scenario::CachePath::Cached,
                 request: 0,
                 outcome,
                 service: response.clone(),
@@ -116,7 +118,7 @@ mod tests {
 
     #[test]
     fn errors_count_over_their_whole_time_and_no_sooner() {
-        let reasons = [Abort::Errors { above: 0.5, over: Duration::from_secs(3) }];
+        let reasons = [AbortCondition::Errors { above: 0.5, over: Duration::from_secs(3) }];
         let mut watch = AbortWatch::new(&reasons, Path::new("/"));
         assert_eq!(watch.window(&window(100, 0)), None);
         assert_eq!(watch.window(&window(0, 100)), None);
@@ -134,13 +136,16 @@ mod tests {
     fn memory_and_disk_are_looked_at() {
         let sample =
             Sample { app: Some(ProcessSample { memory: 5 << 20, ..ProcessSample::default() }), ..Sample::default() };
-        let reasons = [Abort::AppMemory { above: 4 << 20 }];
+        let reasons = [AbortCondition::AppMemory { above: 4 << 20 }];
         let why = AbortWatch::new(&reasons, Path::new("/")).sample(&sample).unwrap();
         assert_eq!(why, "'app_memory > 4mb': the app uses 5mb");
-        assert_eq!(AbortWatch::new(&[Abort::AppMemory { above: 6 << 20 }], Path::new("/")).sample(&sample), None);
-        let full = [Abort::Disk { below: u64::MAX }];
+        assert_eq!(
+            AbortWatch::new(&[AbortCondition::AppMemory { above: 6 << 20 }], Path::new("/")).sample(&sample),
+            None
+        );
+        let full = [AbortCondition::Disk { below: u64::MAX }];
         assert!(AbortWatch::new(&full, Path::new("/")).window(&window(1, 0)).unwrap().contains("are free in"));
-        let plenty = [Abort::Disk { below: 1 }];
+        let plenty = [AbortCondition::Disk { below: 1 }];
         assert_eq!(AbortWatch::new(&plenty, Path::new("/")).window(&window(1, 0)), None);
     }
 }

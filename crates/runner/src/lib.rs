@@ -3,12 +3,12 @@
 mod abort;
 pub mod app;
 pub mod fault;
+mod monitors;
 mod preflight;
 pub mod probe;
 mod steady;
 mod timeline;
 mod warm_up;
-mod watch_over;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::app::{App, Surroundings, TargetError};
-use crate::fault::{Engine, FaultError, Ground};
+use crate::app::{App, AppEnvironment, TargetError};
+use crate::fault::{FaultContext, FaultEngine, FaultError};
 use crate::probe::Prober;
-use cacheproof_core::observe::{Ending, Event, Hub, Recorder, RunEnded, RunStarted, TargetReady};
+use cacheproof_core::observe::{Event, EventSink, Recorder, RunEnded, RunStarted, RunStatus, TargetReady};
 use cacheproof_core::scenario::{Scenario, TargetKind, mask_passwords};
 use cacheproof_load::{Driver, Exchange, LoadError};
 use cacheproof_stack::{Deployment, Stack, StackError};
@@ -29,7 +29,7 @@ pub use probe::{git_commit, host};
 
 /// What to run and where to write.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct RunPlan {
     /// The scenario, checked.
     pub scenario: Scenario,
     /// Name of its file as given.
@@ -75,15 +75,15 @@ pub enum RunError {
 
 /// How a run ended. The journal says so too, unless it is the journal that could not be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finished {
+pub struct RunOutcome {
     /// Whether the whole timeline was run.
-    pub how: Ending,
+    pub how: RunStatus,
     /// Why not, in a sentence.
     pub why: Option<String>,
 }
 
 /// How long requests in flight may take to finish when the user stops the run.
-const INTERRUPTED_PATIENCE: Duration = Duration::from_millis(300);
+const INTERRUPTED_DRAIN_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Runs the scenario and tells the hub. `stop` turns true when the user wants it to end.
 /// `tell` hears, in words, what bring-up is doing.
@@ -91,12 +91,12 @@ const INTERRUPTED_PATIENCE: Duration = Duration::from_millis(300);
 /// When this returns, everything that was started is down again. `Ok` means that the journal is closed with a
 /// [`RunEnded`] line that says how it went; `Err` that nothing was measured.
 pub async fn execute(
-    plan: &Plan,
-    hub: &Hub,
+    plan: &RunPlan,
+    event_sink: &EventSink,
     mut stop: watch::Receiver<bool>,
     tell: &(dyn Fn(&str) + Send + Sync),
-) -> Result<Finished, RunError> {
-    hub.emit(Event::RunStarted(RunStarted {
+) -> Result<RunOutcome, RunError> {
+    event_sink.emit(Event::RunStarted(RunStarted {
         journal: cacheproof_core::observe::JOURNAL_VERSION,
         cacheproof: env!("CARGO_PKG_VERSION").into(),
         started_at: plan.started_at.clone(),
@@ -116,9 +116,9 @@ pub async fn execute(
     };
     let Some(stack) = up else {
         drop(guard);
-        return Ok(interrupted_early(hub));
+        return Ok(interrupted_early(event_sink));
     };
-    let result = on_stack(plan, hub, stop, tell, &guard, &stack).await;
+    let result = run_on_stack(plan, event_sink, stop, tell, &guard, &stack).await;
     // What was measured counts whatever happens now; the guard clears away what does not go down by itself.
     if let Err(error) = stack.down().await {
         tell(&format!("a server did not stop as it should: {error}"));
@@ -131,20 +131,20 @@ pub async fn execute(
     result
 }
 
-async fn on_stack(
-    plan: &Plan,
-    hub: &Hub,
+async fn run_on_stack(
+    plan: &RunPlan,
+    event_sink: &EventSink,
     mut stop: watch::Receiver<bool>,
     tell: &(dyn Fn(&str) + Send + Sync),
     guard: &Guard,
     stack: &Stack,
-) -> Result<Finished, RunError> {
-    hub.emit(Event::StackReady(stack.facts()));
+) -> Result<RunOutcome, RunError> {
+    event_sink.emit(Event::StackReady(stack.facts()));
     if let Some(cost) = probe::proxy_cost(stack).await {
-        hub.emit(Event::ProxyCost(cost));
+        event_sink.emit(Event::ProxyCost(cost));
     }
     let watch_process = |pid| guard.watch_process(pid);
-    let around = Surroundings {
+    let app_environment = AppEnvironment {
         cacheproof: &plan.cacheproof,
         directory: guard.directory(),
         redis_url: stack.redis.as_ref().map(|redis| redis.app_url()),
@@ -160,46 +160,47 @@ async fn on_stack(
         TargetKind::Http => "starting the app",
     });
     let app = tokio::select! {
-        app = App::up(&plan.scenario, &around) => app?,
-        Ok(_) = stop.wait_for(|stop| *stop) => return Ok(interrupted_early(hub)),
+        app = App::up(&plan.scenario, &app_environment) => app?,
+        Ok(_) = stop.wait_for(|stop| *stop) => return Ok(interrupted_early(event_sink)),
     };
-    let result = on_app(plan, hub, stop, guard, stack, &app, &around).await;
+    let result = run_against_app(plan, event_sink, stop, guard, stack, &app, &app_environment).await;
     app.down().await;
     result
 }
 
-async fn on_app(
-    plan: &Plan,
-    hub: &Hub,
+async fn run_against_app(
+    plan: &RunPlan,
+    event_sink: &EventSink,
     mut stop: watch::Receiver<bool>,
     guard: &Guard,
     stack: &Stack,
     app: &App,
-    around: &Surroundings<'_>,
-) -> Result<Finished, RunError> {
+    app_environment: &AppEnvironment<'_>,
+) -> Result<RunOutcome, RunError> {
     let scenario = &plan.scenario;
     let url = mask_passwords(app.url());
-    hub.emit(Event::TargetReady(TargetReady { what: app.what(), url, pid: app.pids().first().copied() }));
+    event_sink.emit(Event::TargetReady(TargetReady { what: app.what(), url, pid: app.pids().first().copied() }));
     let exchange = Exchange::new(scenario.clone(), app.urls());
     tokio::select! {
         fits = preflight::preflight(scenario, &exchange.plan, app.url()) => fits?,
-        Ok(_) = stop.wait_for(|stop| *stop) => return Ok(interrupted_early(hub)),
+        Ok(_) = stop.wait_for(|stop| *stop) => return Ok(interrupted_early(event_sink)),
     }
     let shards = std::thread::available_parallelism().map_or(2, usize::from);
     let cacheable = scenario.traffic.requests.iter().map(|request| request.cacheable).collect();
     let recorder = Arc::new(Recorder::new(scenario.latency_limits(), shards).with_cacheable(cacheable));
     let driver = Driver::start(exchange, app.url(), Arc::clone(&recorder)).await?;
-    let redis = stack.redis.as_ref().map(Deployment::probes).unwrap_or_default();
+    let redis = stack.redis.as_ref().map(Deployment::probe_urls).unwrap_or_default();
     let prober = Prober::new(&redis, stack.postgres.as_ref().map(|postgres| postgres.first().url()));
 
     let breaks = scenario.phases.iter().any(|phase| !phase.faults.is_empty());
     let ledger = breaks.then(|| Ledger::create(&plan.directory, guard));
     let ledger = ledger.transpose().map_err(FaultError::Ledger)?;
-    let engine =
-        ledger.as_ref().map(|ledger| Engine::new(Ground { scenario, stack, app: Some((app, around)), guard, ledger }));
-    let scene = timeline::Scene {
+    let engine = ledger.as_ref().map(|ledger| {
+        FaultEngine::new(FaultContext { scenario, stack, app: Some((app, app_environment)), guard, ledger })
+    });
+    let context = timeline::RunContext {
         scenario,
-        hub,
+        event_sink,
         stack,
         app,
         engine: engine.as_ref(),
@@ -207,42 +208,47 @@ async fn on_app(
         driver: &driver,
         recorder: &recorder,
     };
-    let timeline::Played { how, why, since, pulsed } = timeline::play(&scene, prober, stop).await;
+    let timeline::TimelineOutcome { how, why, since, pulsed } = timeline::run_timeline(&context, prober, stop).await;
 
-    let patience = match how {
-        Ending::Completed => scenario.traffic.timeout + Duration::from_secs(1),
-        _ => INTERRUPTED_PATIENCE,
+    let drain_timeout = match how {
+        RunStatus::Completed => scenario.traffic.timeout + Duration::from_secs(1),
+        _ => INTERRUPTED_DRAIN_TIMEOUT,
     };
     let backlog = driver.backlog();
     let freshness = driver.freshness();
-    let stopped = driver.stop(patience, how == Ending::Completed).await;
+    let stopped = driver.stop(drain_timeout, how == RunStatus::Completed).await;
     // The last answers: those of requests that were in flight when the timeline ended.
     let pulse = recorder.pulse(pulsed.elapsed().as_secs_f64());
     if !pulse.cells.is_empty() {
-        hub.emit(Event::Pulse(pulse));
+        event_sink.emit(Event::Pulse(pulse));
     }
     let mut window = recorder.drain(since.elapsed().as_secs_f64(), backlog);
-    freshness.finish(how == Ending::Completed).await;
-    freshness.take_events().into_iter().for_each(|event| hub.emit(event));
+    freshness.finish(how == RunStatus::Completed).await;
+    freshness.take_events().into_iter().for_each(|event| event_sink.emit(event));
     window.freshness = freshness.drain();
-    hub.emit(Event::Window(window));
-    let (how, why) = match hub.failure() {
-        Some(failure) if how == Ending::Completed => (Ending::EnvironmentFailed, Some(failure)),
+    event_sink.emit(Event::Window(window));
+    let (how, why) = match event_sink.failure() {
+        Some(failure) if how == RunStatus::Completed => (RunStatus::EnvironmentFailed, Some(failure)),
         _ => (how, why),
     };
     let (goose_requests, unsent) = match stopped {
         Ok((counted, unsent)) => (Some(counted), unsent),
         Err(error) => {
-            hub.note(error.to_string());
+            event_sink.note(error.to_string());
             (None, backlog)
         }
     };
-    hub.emit(Event::RunEnded(RunEnded { how, why: why.clone(), goose_requests, unsent }));
-    Ok(Finished { how, why })
+    event_sink.emit(Event::RunEnded(RunEnded { how, why: why.clone(), goose_requests, unsent }));
+    Ok(RunOutcome { how, why })
 }
 
-fn interrupted_early(hub: &Hub) -> Finished {
+fn interrupted_early(event_sink: &EventSink) -> RunOutcome {
     let why = Some("stopped before the first phase".to_owned());
-    hub.emit(Event::RunEnded(RunEnded { how: Ending::Interrupted, why: why.clone(), goose_requests: None, unsent: 0 }));
-    Finished { how: Ending::Interrupted, why }
+    event_sink.emit(Event::RunEnded(RunEnded {
+        how: RunStatus::Interrupted,
+        why: why.clone(),
+        goose_requests: None,
+        unsent: 0,
+    }));
+    RunOutcome { how: RunStatus::Interrupted, why }
 }

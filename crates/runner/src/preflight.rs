@@ -5,19 +5,19 @@ use std::time::Duration;
 use crate::app::TargetError;
 use cacheproof_core::observe::Outcome;
 use cacheproof_core::scenario::{BypassSpec, Scenario};
-use cacheproof_load::response::{Reader, client, root_cause, shorten, with_bypass};
+use cacheproof_load::response::{ResponseClassifier, client, root_cause, shorten, with_bypass};
 use cacheproof_load::{Call, TrafficPlan};
 
 /// Sends each kind of read once, past the cache where the scenario says how, and looks at the answer.
 /// A read that fails here would fail all through the run, for a reason that is the scenario's and not the cache's.
 pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url: &str) -> Result<(), TargetError> {
-    let reader = Reader::new(&scenario.target);
+    let classifier = ResponseClassifier::new(&scenario.target);
     let client = client(Duration::from_secs(10));
     for (index, request) in scenario.traffic.requests.iter().enumerate() {
         if !request.method.is_read() {
             continue;
         }
-        let Call { path, asked, headers, .. } = plan.first_call(index);
+        let Call { path, expected, headers, .. } = plan.first_call(index);
         let unfit = |problem: String, help: &str| TargetError::Unfit {
             request: format!("GET {path}"),
             problem,
@@ -41,13 +41,13 @@ pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url:
         let body = answer.bytes().await.map_err(|error| {
             unfit(format!("the body broke off: {}", root_cause(&error)), "does the app answer this path by hand?")
         })?;
-        let reading = reader.read(request, asked, status, &answered, &body);
+        let reading = classifier.classify(request, expected, status, &answered, &body);
         match reading.outcome {
             Outcome::Error if status.is_success() => {
                 let kind =
                     answered.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or("no content-type");
                 return Err(unfit(
-                    format!("{} ({kind})", reading.trouble.unwrap_or_default()),
+                    format!("{} ({kind})", reading.error_detail.unwrap_or_default()),
                     "target.identity must name a field of a JSON body; leave it out for an app without JSON bodies \
                      (then wrong answers can't be told)",
                 ));
@@ -61,7 +61,7 @@ pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url:
             }
             Outcome::Wrong => {
                 return Err(unfit(
-                    reading.trouble.unwrap_or_default(),
+                    reading.error_detail.unwrap_or_default(),
                     "target.identity must name the field that repeats the key of the path",
                 ));
             }

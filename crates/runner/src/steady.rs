@@ -2,41 +2,41 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use cacheproof_core::observe::{CellKey, Event, Line, Measurements, Outcome, Totals, Window};
+use cacheproof_core::observe::{Event, JournalEntry, Measurements, Outcome, ResponseKey, Totals, Window};
 use cacheproof_core::scenario::{Limit, Metric, Op, Quantity, Rule, Scenario};
 
 /// Share of requests that may fail in a steady state of which the scenario says nothing.
-const ERRORS: f64 = 0.01;
+const MAX_ERROR_RATE: f64 = 0.01;
 
 /// What was measured before the first fault.
 #[derive(Debug)]
-pub(super) struct Steady<'run> {
+pub(super) struct SteadyStateCheck<'run> {
     scenario: &'run Scenario,
     seen: Mutex<Measurements>,
     /// Judged once: what a fault does is no longer the steady state.
     judged: Mutex<Option<Result<(), String>>>,
 }
 
-impl<'run> Steady<'run> {
+impl<'run> SteadyStateCheck<'run> {
     pub(super) fn new(scenario: &'run Scenario) -> Self {
         Self { scenario, seen: Mutex::default(), judged: Mutex::default() }
     }
 
     /// Takes the answers of one second, until it is judged.
-    pub(super) fn take(&self, window: &Window) {
+    pub(super) fn record(&self, window: &Window) {
         if self.judged.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
-            let line = Line { at: 0.0, event: Event::Window(window.clone()) };
-            self.seen.lock().unwrap_or_else(PoisonError::into_inner).take(&line);
+            let line = JournalEntry { at: 0.0, event: Event::Window(window.clone()) };
+            self.seen.lock().unwrap_or_else(PoisonError::into_inner).apply(&line);
         }
     }
 
     /// Whether it was steady before the first fault, which is about to come in this phase; else why not.
     pub(super) fn judge(&self, phase: usize) -> Result<(), String> {
         let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
-        judged.get_or_insert_with(|| self.look(phase)).clone()
+        judged.get_or_insert_with(|| self.evaluate(phase)).clone()
     }
 
-    fn look(&self, phase: usize) -> Result<(), String> {
+    fn evaluate(&self, phase: usize) -> Result<(), String> {
         let phases = &self.scenario.phases;
         let judged = phases.iter().take(phase).any(|before| !before.warm_up);
         let rules = self.scenario.safety.steady.as_deref();
@@ -46,28 +46,30 @@ impl<'run> Steady<'run> {
         // A warm-up is no steady state, unless there is nothing else to look at.
         let counts = |of: usize| of <= phase && (!judged || phases.get(of).is_some_and(|of| !of.warm_up));
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let total = |wanted: &dyn Fn(&CellKey) -> bool| seen.total(|key| counts(key.phase) && wanted(key));
+        let total = |wanted: &dyn Fn(&ResponseKey) -> bool| seen.total(|key| counts(key.phase) && wanted(key));
         if total(&|_| true).count() == 0 {
             return Err("not one request was answered before the first fault".into());
         }
         let Some(rules) = rules else {
             let (failed, all) = (total(&|key| key.outcome == Outcome::Error).count(), total(&|_| true).count());
             let share = failed as f64 / all as f64;
-            return if share < ERRORS {
+            return if share < MAX_ERROR_RATE {
                 Ok(())
             } else {
-                Err(broken("errors < 1%", &Quantity::Share(share).to_string()))
+                Err(not_steady_message("errors < 1%", &Quantity::Share(share).to_string()))
             };
         };
         for rule in rules {
-            let wanted = |key: &CellKey| {
+            let wanted = |key: &ResponseKey| {
                 rule.term.path.is_none_or(|path| path == key.path)
                     && rule.term.request.is_none_or(|request| request == key.request)
             };
             let outcome = |one: &dyn Fn(Outcome) -> bool| total(&|key| wanted(key) && one(key.outcome));
             match value(self.scenario, rule, &outcome, &|only| total(&|key| wanted(key) && only(key))) {
                 None => return Err(format!("nothing was measured that '{}' speaks of", rule.text)),
-                Some(value) if !holds(value, rule) => return Err(broken(&rule.text, &shown(value, rule))),
+                Some(value) if !is_met(value, rule) => {
+                    return Err(not_steady_message(&rule.text, &format_value(value, rule)));
+                }
                 Some(_) => {}
             }
         }
@@ -75,18 +77,18 @@ impl<'run> Steady<'run> {
     }
 }
 
-fn broken(rule: &str, value: &str) -> String {
+fn not_steady_message(rule: &str, value: &str) -> String {
     format!("'{rule}' does not hold before the first fault: it is {value}")
 }
 
 /// Totals of the answers with some outcomes.
-type OfOutcomes<'a> = &'a dyn Fn(&dyn Fn(Outcome) -> bool) -> Totals;
+type TotalsByOutcome<'a> = &'a dyn Fn(&dyn Fn(Outcome) -> bool) -> Totals;
 
 /// Totals of some cells.
-type OfCells<'a> = &'a dyn Fn(&dyn Fn(&CellKey) -> bool) -> Totals;
+type TotalsByCell<'a> = &'a dyn Fn(&dyn Fn(&ResponseKey) -> bool) -> Totals;
 
 /// What a rule measures: seconds, a share of 1, or a count.
-fn value(scenario: &Scenario, rule: &Rule, outcome: OfOutcomes<'_>, cells: OfCells<'_>) -> Option<f64> {
+fn value(scenario: &Scenario, rule: &Rule, outcome: TotalsByOutcome<'_>, cells: TotalsByCell<'_>) -> Option<f64> {
     let all = outcome(&|_| true);
     let seconds = |nanoseconds: u64| nanoseconds as f64 / 1e9;
     let is_share = matches!(rule.limit, Limit::Value(Quantity::Share(_)));
@@ -106,7 +108,8 @@ fn value(scenario: &Scenario, rule: &Rule, outcome: OfOutcomes<'_>, cells: OfCel
         Metric::Stale => of(all.stale, all.judged_fresh),
         Metric::Availability => (all.count() > 0).then(|| 1.0 - count(Outcome::Error) as f64 / all.count() as f64),
         Metric::HitRate => {
-            let cacheable = |key: &CellKey| scenario.traffic.requests.get(key.request).is_some_and(|one| one.cacheable);
+            let cacheable =
+                |key: &ResponseKey| scenario.traffic.requests.get(key.request).is_some_and(|one| one.cacheable);
             let count = |one: Outcome| cells(&|key| cacheable(key) && key.outcome == one).count();
             let (hits, misses) = (count(Outcome::Hit), count(Outcome::Miss));
             (hits + misses > 0).then(|| hits as f64 / (hits + misses) as f64)
@@ -116,7 +119,7 @@ fn value(scenario: &Scenario, rule: &Rule, outcome: OfOutcomes<'_>, cells: OfCel
     }
 }
 
-fn holds(value: f64, rule: &Rule) -> bool {
+fn is_met(value: f64, rule: &Rule) -> bool {
     let limit = match rule.limit {
         Limit::Value(Quantity::Time(time)) => time.as_secs_f64(),
         Limit::Value(Quantity::Share(share) | Quantity::Count(share) | Quantity::Rate(share)) => share,
@@ -133,7 +136,7 @@ fn holds(value: f64, rule: &Rule) -> bool {
     }
 }
 
-fn shown(value: f64, rule: &Rule) -> String {
+fn format_value(value: f64, rule: &Rule) -> String {
     match rule.limit {
         Limit::Value(Quantity::Time(_)) => format!("{:.1} ms", value * 1e3),
         Limit::Value(Quantity::Share(_)) => format!("{:.2}%", value * 100.0),
@@ -144,8 +147,8 @@ fn shown(value: f64, rule: &Rule) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cacheproof_core::observe::{Cell, Histogram};
-    use cacheproof_core::scenario::{Path, parse};
+    use cacheproof_core::observe::{Histogram, ResponseCell};
+    use cacheproof_core::scenario::{CachePath, parse};
 
     /// A scenario with these `[safety]` lines: a warm-up, a steady phase and one with a fault.
     fn scenario(safety: &str) -> Scenario {
@@ -160,9 +163,9 @@ mod tests {
     fn window(phase: usize, outcome: Outcome, count: u64, milliseconds: u64) -> Window {
         let mut times = Histogram::new();
         (0..count).for_each(|_| times.record(milliseconds * 1_000_000));
-        let cell = Cell {
+        let cell = ResponseCell {
             phase,
-            path: Path::Cached,
+            path: CachePath::Cached,
             request: 0,
             outcome,
             response: times.clone(),
@@ -178,29 +181,29 @@ mod tests {
     #[test]
     fn a_system_that_is_ill_before_the_first_fault_is_not_broken_further() {
         let scenario = scenario("");
-        let steady = Steady::new(&scenario);
-        steady.take(&window(0, Outcome::Error, 500, 1));
-        steady.take(&window(1, Outcome::Hit, 995, 1));
-        steady.take(&window(1, Outcome::Error, 5, 1));
+        let steady = SteadyStateCheck::new(&scenario);
+        steady.record(&window(0, Outcome::Error, 500, 1));
+        steady.record(&window(1, Outcome::Hit, 995, 1));
+        steady.record(&window(1, Outcome::Error, 5, 1));
         assert_eq!(steady.judge(2), Ok(()), "the warm-up's errors do not count");
-        steady.take(&window(1, Outcome::Error, 500, 1));
+        steady.record(&window(1, Outcome::Error, 500, 1));
         assert_eq!(steady.judge(2), Ok(()), "judged once");
 
-        let steady = Steady::new(&scenario);
-        steady.take(&window(1, Outcome::Hit, 90, 1));
-        steady.take(&window(1, Outcome::Error, 10, 1));
+        let steady = SteadyStateCheck::new(&scenario);
+        steady.record(&window(1, Outcome::Hit, 90, 1));
+        steady.record(&window(1, Outcome::Error, 10, 1));
         let why = steady.judge(2).unwrap_err();
         assert_eq!(why, "'errors < 1%' does not hold before the first fault: it is 10%");
-        assert!(Steady::new(&scenario).judge(2).is_err(), "nothing measured");
+        assert!(SteadyStateCheck::new(&scenario).judge(2).is_err(), "nothing measured");
     }
 
     #[test]
     fn the_scenarios_own_rules_say_what_is_steady() {
         let scenario = scenario("steady = ['errors < 20%', 'p95 < 5ms', 'hit_rate > 50%']");
         let judged = |milliseconds, hits, misses| {
-            let steady = Steady::new(&scenario);
-            steady.take(&window(1, Outcome::Hit, hits, milliseconds));
-            steady.take(&window(1, Outcome::Miss, misses, 1));
+            let steady = SteadyStateCheck::new(&scenario);
+            steady.record(&window(1, Outcome::Hit, hits, milliseconds));
+            steady.record(&window(1, Outcome::Miss, misses, 1));
             steady.judge(2)
         };
         assert_eq!(judged(1, 80, 20), Ok(()));

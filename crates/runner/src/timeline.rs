@@ -6,25 +6,25 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::steady::Steady;
-use super::watch_over;
+use super::monitors;
+use super::steady::SteadyStateCheck;
 use crate::app::App;
-use crate::fault::{Engine, Step, Times};
+use crate::fault::{FaultEngine, FaultTransition, PhaseWindow};
 use crate::probe::Prober;
-use cacheproof_core::observe::{Ending, Event, FaultEvent, Hub, Recorder};
+use cacheproof_core::observe::{Event, EventSink, FaultEvent, Recorder, RunStatus};
 use cacheproof_core::scenario::Scenario;
-use cacheproof_load::{Driver, Restless};
+use cacheproof_load::{Driver, NotQuiescent};
 use cacheproof_stack::Stack;
 
 /// Everything on stage.
 #[derive(Clone, Copy)]
-pub(super) struct Scene<'run> {
+pub(super) struct RunContext<'run> {
     pub scenario: &'run Scenario,
-    pub hub: &'run Hub,
+    pub event_sink: &'run EventSink,
     pub stack: &'run Stack,
     pub app: &'run App,
     /// Breaks things; `None` where the scenario breaks nothing.
-    pub engine: Option<&'run Engine<'run>>,
+    pub engine: Option<&'run FaultEngine<'run>>,
     /// The run's directory.
     pub directory: &'run Path,
     pub driver: &'run Driver,
@@ -32,18 +32,18 @@ pub(super) struct Scene<'run> {
 }
 
 /// What the timeline and those who watch over it tell each other.
-pub(super) struct Control<'run> {
+pub(super) struct RunControl<'run> {
     /// The phase being played, and the way to end it, with the reason.
     phase: Mutex<Option<(usize, watch::Sender<bool>)>>,
     reason: Mutex<Option<String>>,
-    ending: Mutex<Option<(Ending, String)>>,
+    ending: Mutex<Option<(RunStatus, String)>>,
     /// Asks for a sample of the servers now.
     pub sample: Notify,
     /// Looked at before anything is broken.
-    pub steady: Steady<'run>,
+    pub steady: SteadyStateCheck<'run>,
 }
 
-impl Control<'_> {
+impl RunControl<'_> {
     /// The phase being played.
     pub fn current(&self) -> Option<usize> {
         lock(&self.phase).as_ref().map(|(phase, _)| *phase)
@@ -58,7 +58,7 @@ impl Control<'_> {
     }
 
     /// Ends the run. The first reason stands.
-    pub fn end_run(&self, how: Ending, why: String) {
+    pub fn end_run(&self, how: RunStatus, why: String) {
         lock(&self.ending).get_or_insert((how, why.clone()));
         self.end_phase(why);
     }
@@ -73,8 +73,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// How the timeline went.
-pub(super) struct Played {
-    pub how: Ending,
+pub(super) struct TimelineOutcome {
+    pub how: RunStatus,
     /// Why not to its end.
     pub why: Option<String>,
     /// When the last window ended; answers since then are still in the recorder.
@@ -84,44 +84,48 @@ pub(super) struct Played {
 }
 
 /// Plays the whole timeline.
-pub(super) async fn play(scene: &Scene<'_>, prober: Prober, stop: watch::Receiver<bool>) -> Played {
-    let control = Control {
+pub(super) async fn run_timeline(
+    context: &RunContext<'_>,
+    prober: Prober,
+    stop: watch::Receiver<bool>,
+) -> TimelineOutcome {
+    let control = RunControl {
         phase: Mutex::new(None),
         reason: Mutex::new(None),
         ending: Mutex::new(None),
         sample: Notify::new(),
-        steady: Steady::new(scene.scenario),
+        steady: SteadyStateCheck::new(context.scenario),
     };
     let (over, is_over) = watch::channel(false);
     let phases = async {
-        for index in 0..scene.scenario.phases.len() {
+        for index in 0..context.scenario.phases.len() {
             if control.ended() {
                 break;
             }
-            play_phase(scene, &control, index).await;
+            run_phase(context, &control, index).await;
         }
         over.send_replace(true);
     };
     let ((), since, pulsed, (), ()) = tokio::join!(
         phases,
-        watch_over::windows(scene, &control, is_over.clone()),
-        watch_over::pulses(scene, is_over.clone()),
-        watch_over::samples(scene, &control, prober, is_over.clone()),
-        watch_over::stop(&control, stop, is_over),
+        monitors::windows(context, &control, is_over.clone()),
+        monitors::pulses(context, is_over.clone()),
+        monitors::samples(context, &control, prober, is_over.clone()),
+        monitors::stop(&control, stop, is_over),
     );
     let ending = lock(&control.ending).take();
     match ending {
-        None => Played { how: Ending::Completed, why: None, since, pulsed },
-        Some((how, why)) => Played { how, why: Some(why), since, pulsed },
+        None => TimelineOutcome { how: RunStatus::Completed, why: None, since, pulsed },
+        Some((how, why)) => TimelineOutcome { how, why: Some(why), since, pulsed },
     }
 }
 
-async fn play_phase(scene: &Scene<'_>, control: &Control<'_>, index: usize) {
-    let phase = &scene.scenario.phases[index];
+async fn run_phase(context: &RunContext<'_>, control: &RunControl<'_>, index: usize) {
+    let phase = &context.scenario.phases[index];
     let (end, ended) = watch::channel(false);
     *lock(&control.phase) = Some((index, end));
     lock(&control.reason).take();
-    scene.hub.emit(Event::PhaseStarted { phase: index });
+    context.event_sink.emit(Event::PhaseStarted { phase: index });
     control.sample.notify_one();
     if control.ended() {
         // Stopped between two phases: this one ends as it begins.
@@ -133,46 +137,46 @@ async fn play_phase(scene: &Scene<'_>, control: &Control<'_>, index: usize) {
     let faults = phase.faults.iter().enumerate().map(|(number, spec)| {
         let ended = ended.clone();
         async move {
-            let Some(engine) = scene.engine else { return };
-            let what = spec.what();
-            let tell = |Step { round, stage, detail, connections }| {
+            let Some(engine) = context.engine else { return };
+            let what = spec.describe();
+            let tell = |FaultTransition { round, stage, detail, connections }| {
                 let what = what.clone();
                 let event = FaultEvent { phase: index, fault: number, round, what, stage, detail, connections };
-                scene.hub.emit(Event::Fault(event));
+                context.event_sink.emit(Event::Fault(event));
             };
             let gate = || {
                 let steady = control.steady.judge(index);
                 if let Err(why) = &steady {
                     let why = format!("the system was not steady, so nothing was broken: {why}");
-                    control.end_run(Ending::NotSteady, why);
+                    control.end_run(RunStatus::NotSteady, why);
                 }
                 steady.is_ok()
             };
-            let times = Times { from, lasts: phase.lasts };
-            if let Err(error) = engine.live(spec, times, ended, &gate, &tell).await {
-                control.end_run(Ending::EnvironmentFailed, format!("the fault '{what}' failed: {error}"));
+            let window = PhaseWindow { from, lasts: phase.lasts };
+            if let Err(error) = engine.run_fault(spec, window, ended, &gate, &tell).await {
+                control.end_run(RunStatus::EnvironmentFailed, format!("the fault '{what}' failed: {error}"));
             }
         }
     });
-    tokio::join!(scene.driver.phase(index, phase.lasts, may_end, ended.clone()), async {
+    tokio::join!(context.driver.phase(index, phase.lasts, may_end, ended.clone()), async {
         futures_util::future::join_all(faults).await;
         faults_over.send_replace(true);
     });
     *lock(&control.phase) = None;
     let reason = lock(&control.reason).take().unwrap_or_else(|| "its time was up".into());
-    scene.hub.emit(Event::PhaseEnded { phase: index, reason });
+    context.event_sink.emit(Event::PhaseEnded { phase: index, reason });
     control.sample.notify_one();
     if control.ended() {
         return;
     }
-    match scene.driver.compare_at_rest(index).await {
-        Ok(Some(at_rest)) => scene.hub.emit(Event::AtRest(at_rest)),
+    match context.driver.compare_when_quiescent(index).await {
+        Ok(Some(at_quiescence)) => context.event_sink.emit(Event::AtQuiescence(at_quiescence)),
         Ok(None) => {}
-        Err(Restless { waiting, patience }) => scene.hub.note(format!(
+        Err(NotQuiescent { waiting, drain_timeout }) => context.event_sink.note(format!(
             "After '{}' nothing was compared at rest: {waiting} requests still waited to be sent or answered after {} s. \
              Lower traffic.rate until the app keeps up.",
             phase.name,
-            patience.as_secs_f64()
+            drain_timeout.as_secs_f64()
         )),
     }
 }

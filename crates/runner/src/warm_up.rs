@@ -4,10 +4,10 @@ use cacheproof_core::observe::{Outcome, Window};
 use cacheproof_core::scenario::Scenario;
 
 /// Windows on each side of the comparison.
-const SIDE: usize = 3;
+const WINDOWS_PER_SIDE: usize = 3;
 
 /// Shares of 1 by which the two sides may differ: a point.
-const LEVEL: f64 = 0.01;
+const MAX_HIT_RATE_CHANGE: f64 = 0.01;
 
 /// Watches the hit rate of one warm-up phase, window by window.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +18,7 @@ pub struct WarmUp {
 impl WarmUp {
     /// Takes one more window. Gives the reason to end when the hit rate of the last three windows is within a
     /// point of that of the three before.
-    pub fn take(&mut self, scenario: &Scenario, phase: usize, window: &Window) -> Option<String> {
+    pub fn add_window(&mut self, scenario: &Scenario, phase: usize, window: &Window) -> Option<String> {
         let count = |outcome| -> u64 {
             window
                 .cells
@@ -33,25 +33,26 @@ impl WarmUp {
             return None;
         }
         self.windows.push((hits, misses));
-        let (before, after) = self.windows.split_at(self.windows.len().checked_sub(SIDE)?);
-        let before = rate(&before[before.len().checked_sub(SIDE)?..]);
-        let after = rate(after);
-        ((after - before).abs() < LEVEL).then(|| format!("the hit rate was level at {:.1} %", after * 100.0))
+        let (before, after) = self.windows.split_at(self.windows.len().checked_sub(WINDOWS_PER_SIDE)?);
+        let before = hit_rate(&before[before.len().checked_sub(WINDOWS_PER_SIDE)?..]);
+        let after = hit_rate(after);
+        ((after - before).abs() < MAX_HIT_RATE_CHANGE)
+            .then(|| format!("the hit rate was level at {:.1} %", after * 100.0))
     }
 }
 
-fn rate(windows: &[(u64, u64)]) -> f64 {
+fn hit_rate(windows: &[(u64, u64)]) -> f64 {
     let (hits, all) = windows.iter().fold((0, 0), |(hits, all), (hit, miss)| (hits + hit, all + hit + miss));
     hits as f64 / all.max(1) as f64
 }
 
 #[cfg(test)]
 mod tests {
-    use super::rate;
+    use super::hit_rate;
 
     #[test]
     fn the_rate_weighs_windows_by_their_reads() {
-        assert_eq!(rate(&[(1, 1), (98, 0)]), 0.99);
-        assert_eq!(rate(&[]), 0.0);
+        assert_eq!(hit_rate(&[(1, 1), (98, 0)]), 0.99);
+        assert_eq!(hit_rate(&[]), 0.0);
     }
 }

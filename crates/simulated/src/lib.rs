@@ -12,7 +12,7 @@ use rand_distr::{Distribution as _, LogNormal};
 
 /// What kind of run it is.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct SimulationPlan {
     /// Requests a second.
     pub rate: u64,
     /// Share of cached reads that hit, once warm.
@@ -34,14 +34,14 @@ pub struct Plan {
     /// Whether it is the run of tests/scenarios/simulated-faults.toml.
     pub several: bool,
     /// Seconds after Redis is back in which the app does not look at it yet.
-    pub away_for: u64,
+    pub reconnect_after: u64,
     /// Whether the journal has pulses, as it has since cacheproof 0.2.
     pub pulses: bool,
     /// How many stale reads are told with the history around them, in the first cached phase that is judged.
-    pub told_stale: u64,
+    pub stale_examples: u64,
 }
 
-impl Default for Plan {
+impl Default for SimulationPlan {
     fn default() -> Self {
         Self {
             rate: 420,
@@ -54,9 +54,9 @@ impl Default for Plan {
             fault_seen: true,
             hostile: false,
             several: false,
-            away_for: 0,
+            reconnect_after: 0,
             pulses: true,
-            told_stale: 0,
+            stale_examples: 0,
         }
     }
 }
@@ -70,7 +70,7 @@ pub const SCENARIO_TEXT: &str = include_str!("../scenarios/simulated.toml");
 /// The scenario file of those with several faults.
 pub const SEVERAL_TEXT: &str = include_str!("../scenarios/simulated-faults.toml");
 
-fn file(plan: &Plan) -> (&'static str, &'static str) {
+fn file(plan: &SimulationPlan) -> (&'static str, &'static str) {
     match plan.several {
         false => ("tests/scenarios/simulated.toml", SCENARIO_TEXT),
         true => ("tests/scenarios/simulated-faults.toml", SEVERAL_TEXT),
@@ -78,10 +78,10 @@ fn file(plan: &Plan) -> (&'static str, &'static str) {
 }
 
 /// The scenario of a simulated run.
-pub fn scenario(plan: &Plan) -> Scenario {
+pub fn scenario(plan: &SimulationPlan) -> Scenario {
     let (name, text) = file(plan);
     let mut scenario = parse(name, text).expect("the scenario is right");
-    if let Drive::Open { rate, .. } = &mut scenario.traffic.drive {
+    if let LoadModel::Open { rate, .. } = &mut scenario.traffic.load_model {
         *rate = plan.rate as f64;
     }
     if plan.hostile {
@@ -94,11 +94,11 @@ pub fn scenario(plan: &Plan) -> Scenario {
     scenario
 }
 
-struct Sim {
-    plan: Plan,
+struct Simulator {
+    plan: SimulationPlan,
     rng: ChaCha8Rng,
     limits: Vec<u64>,
-    lines: Vec<Line>,
+    lines: Vec<JournalEntry>,
     phases: Vec<Phase>,
     queries: u64,
     redis: RedisSample,
@@ -108,7 +108,7 @@ struct Sim {
 
 /// One injection of a fault, in whole seconds of its phase.
 #[derive(Clone, Debug)]
-struct Planned {
+struct PlannedFault {
     number: usize,
     round: u32,
     what: String,
@@ -126,7 +126,7 @@ struct Planned {
     back: &'static str,
 }
 
-fn schedule(phase: &Phase) -> Vec<Planned> {
+fn schedule(phase: &Phase) -> Vec<PlannedFault> {
     let length = phase.lasts.as_secs();
     let mut all = Vec::new();
     for (number, spec) in phase.faults.iter().enumerate() {
@@ -135,7 +135,7 @@ fn schedule(phase: &Phase) -> Vec<Planned> {
         let mut round = 0;
         while from < length {
             let lasts = spec.lasts.map_or(length, |lasts| lasts.as_secs());
-            let to = (!spec.action.is_over_at_once()).then(|| (from + lasts).min(length));
+            let to = (!spec.action.is_instantaneous()).then(|| (from + lasts).min(length));
             let (done, seen, undone, back) = match spec.action {
                 FaultAction::Kill => (
                     "sent SIGKILL to redis-server (pid 4702)",
@@ -149,10 +149,10 @@ fn schedule(phase: &Phase) -> Vec<Planned> {
                 }
                 _ => ("50 ms on every byte", "a round trip took 101 ms", "no more delay", "a round trip took 0.2 ms"),
             };
-            all.push(Planned {
+            all.push(PlannedFault {
                 number,
                 round,
-                what: spec.what(),
+                what: spec.describe(),
                 from,
                 to,
                 empties: matches!(spec.action, FaultAction::Kill | FaultAction::Flush),
@@ -172,7 +172,7 @@ fn schedule(phase: &Phase) -> Vec<Planned> {
 }
 
 /// How the deployment is in one second.
-struct State {
+struct DeploymentState {
     /// Redis does not answer.
     dead: bool,
     /// It does, but the app does not look.
@@ -184,19 +184,22 @@ struct State {
     since_cold: Option<f64>,
 }
 
-impl State {
-    fn of(faults: &[Planned], phase: usize, second: u64, away_for: u64) -> Self {
-        let on = |fault: &&Planned| second >= fault.from && fault.to.is_none_or(|to| second < to);
-        let dead = |fault: &&Planned| fault.action == FaultAction::Kill && on(fault);
+impl DeploymentState {
+    fn of(faults: &[PlannedFault], phase: usize, second: u64, reconnect_after: u64) -> Self {
+        let on = |fault: &&PlannedFault| second >= fault.from && fault.to.is_none_or(|to| second < to);
+        let dead = |fault: &&PlannedFault| fault.action == FaultAction::Kill && on(fault);
         let killed = faults.iter().find(dead);
         let away = faults.iter().any(|fault| {
-            fault.action == FaultAction::Kill && fault.to.is_some_and(|to| second >= to && second < to + away_for)
+            fault.action == FaultAction::Kill
+                && fault.to.is_some_and(|to| second >= to && second < to + reconnect_after)
         });
-        let slow = |fault: &&Planned| on(fault) && !fault.empties && fault.to.is_some();
+        let slow = |fault: &&PlannedFault| on(fault) && !fault.empties && fault.to.is_some();
         let slower = faults.iter().filter(slow).map(|fault| if fault.victim == Victim::Redis { 0.05 } else { 0.9 });
         let empty = faults.iter().filter(|fault| fault.empties);
-        let cold =
-            empty.map(|fault| fault.to.map_or(fault.from, |to| to + away_for)).filter(|from| second >= *from).max();
+        let cold = empty
+            .map(|fault| fault.to.map_or(fault.from, |to| to + reconnect_after))
+            .filter(|from| second >= *from)
+            .max();
         Self {
             dead: killed.is_some(),
             away,
@@ -208,9 +211,9 @@ impl State {
 }
 
 /// The journal of a simulated run.
-pub fn journal(plan: &Plan) -> Vec<Line> {
+pub fn journal(plan: &SimulationPlan) -> Vec<JournalEntry> {
     let scenario = scenario(plan);
-    let mut sim = Sim {
+    let mut sim = Simulator {
         rng: ChaCha8Rng::seed_from_u64(31),
         limits: scenario.latency_limits(),
         lines: Vec::new(),
@@ -233,7 +236,7 @@ pub fn journal(plan: &Plan) -> Vec<Line> {
     for phase in 0..scenario.phases.len() {
         at = sim.phase(phase, at);
     }
-    let end = RunEnded { how: Ending::Completed, why: None, goose_requests: Some(sim.requests), unsent: 0 };
+    let end = RunEnded { how: RunStatus::Completed, why: None, goose_requests: Some(sim.requests), unsent: 0 };
     sim.push(at + 0.4, Event::RunEnded(end));
     let mut lines = sim.lines;
     lines.sort_by(|a, b| a.at.total_cmp(&b.at));
@@ -243,9 +246,9 @@ pub fn journal(plan: &Plan) -> Vec<Line> {
     lines
 }
 
-impl Sim {
+impl Simulator {
     fn push(&mut self, at: f64, event: Event) {
-        self.lines.push(Line { at: (at * 1e6).round() / 1e6, event });
+        self.lines.push(JournalEntry { at: (at * 1e6).round() / 1e6, event });
     }
 
     fn start(&mut self, scenario: &Scenario) {
@@ -314,7 +317,7 @@ impl Sim {
                     self.fault(index, at + 0.41, fault, FaultStage::SeenUndone, fault.back);
                 }
             }
-            let state = State::of(&faults, index, second, self.plan.away_for);
+            let state = DeploymentState::of(&faults, index, second, self.plan.reconnect_after);
             let window = self.window(index, second, &state);
             self.push(at + 1.0 - 1e-3, Event::Window(window));
             self.sample(at + 1.0 - 5e-4, !state.dead);
@@ -327,7 +330,7 @@ impl Sim {
         from + seconds as f64
     }
 
-    fn inject(&mut self, index: usize, at: f64, fault: &Planned) {
+    fn inject(&mut self, index: usize, at: f64, fault: &PlannedFault) {
         self.fault(index, at + 0.012, fault, FaultStage::Injected, fault.done);
         if self.plan.fault_seen {
             self.fault(index, at + 0.034, fault, FaultStage::Seen, fault.seen);
@@ -337,7 +340,7 @@ impl Sim {
         }
     }
 
-    fn fault(&mut self, phase: usize, at: f64, fault: &Planned, stage: FaultStage, detail: &str) {
+    fn fault(&mut self, phase: usize, at: f64, fault: &PlannedFault, stage: FaultStage, detail: &str) {
         let detail = if self.plan.hostile { HOSTILE } else { detail };
         let connections = fault.connections.filter(|_| stage == FaultStage::Injected);
         let (what, detail) = (fault.what.clone(), detail.to_owned());
@@ -350,11 +353,11 @@ impl Sim {
         }
     }
 
-    fn window(&mut self, phase: usize, second: u64, state: &State) -> Window {
+    fn window(&mut self, phase: usize, second: u64, state: &DeploymentState) -> Window {
         let down = state.dead || state.away;
         let mut pulses: BTreeMap<u64, (PulseCell, Vec<u64>)> = BTreeMap::new();
         let spec = self.phases[phase].clone();
-        let mut cells: BTreeMap<(usize, Outcome), Cell> = BTreeMap::new();
+        let mut cells: BTreeMap<(usize, Outcome), ResponseCell> = BTreeMap::new();
         let noise: f64 = self.rng.random_range(-0.06..0.06);
         let count = (self.plan.rate as f64 * (1.0 + noise)) as u64;
         let warmth = state.since_cold.map_or(1.0, |since| 1.0 - 0.75 * (-since / 2.5).exp());
@@ -372,7 +375,7 @@ impl Sim {
                 Outcome::Error
             } else if request == 2 {
                 Outcome::Plain
-            } else if spec.path == Path::Uncached {
+            } else if spec.path == CachePath::Uncached {
                 Outcome::Bypass
             } else if down {
                 Outcome::Fallback
@@ -391,7 +394,7 @@ impl Sim {
             };
             let service = LogNormal::new(f64::ln(median), spread).expect("a spread above 0").sample(&mut self.rng);
             let wait: f64 = if self.rng.random_bool(0.02) { self.rng.random_range(0.0..0.004) } else { 0.0 };
-            let service = service + if spec.path == Path::Cached { state.slower } else { 0.0 };
+            let service = service + if spec.path == CachePath::Cached { state.slower } else { 0.0 };
             let (service, response) = ((service * 1e9) as u64, ((service + wait) * 1e9) as u64);
             let (pulse, times) =
                 pulses.entry(number * 10 / count).or_insert_with(|| (PulseCell::new(phase, spec.path), Vec::new()));
@@ -406,7 +409,7 @@ impl Sim {
                 }
             }
             let limits = &self.limits;
-            let cell = cells.entry((request, outcome)).or_insert_with(|| Cell {
+            let cell = cells.entry((request, outcome)).or_insert_with(|| ResponseCell {
                 phase,
                 path: spec.path,
                 request,
@@ -436,7 +439,7 @@ impl Sim {
                     cell.stale += 1;
                     pulse.stale += 1;
                     let text = "version 3 was answered after version 4 had been acknowledged 1.2 s before".to_owned();
-                    self.lines.push(Line {
+                    self.lines.push(JournalEntry {
                         at: self.lines.last().map_or(0.0, |line| line.at),
                         event: Event::Example(Example {
                             phase,
@@ -458,8 +461,10 @@ impl Sim {
                     if self.plan.hostile { HOSTILE.repeat(200) } else { "500: connection reset by peer".to_owned() };
                 let example =
                     Example { phase, kind: "error".to_owned(), request: "GET /posts/2917".to_owned(), detail };
-                self.lines
-                    .push(Line { at: self.lines.last().map_or(0.0, |line| line.at), event: Event::Example(example) });
+                self.lines.push(JournalEntry {
+                    at: self.lines.last().map_or(0.0, |line| line.at),
+                    event: Event::Example(example),
+                });
             }
         }
         if self.plan.pulses {
@@ -472,41 +477,46 @@ impl Sim {
                 self.push(end, Event::Pulse(Pulse { seconds: 0.1, cells: vec![cell] }));
             }
         }
-        let send_lag = Some(Lag { p50: 92_000, p99: 1_400_000, max: 3_900_000 });
-        let freshness = if self.plan.told_stale > 0 { self.freshness(phase, second, &cells) } else { Vec::new() };
+        let send_lag = Some(SendLag { p50: 92_000, p99: 1_400_000, max: 3_900_000 });
+        let freshness = if self.plan.stale_examples > 0 { self.freshness(phase, second, &cells) } else { Vec::new() };
         Window { seconds: 1.0, backlog: 0, send_lag, cells: cells.into_values().collect(), freshness }
     }
 
     /// What was judged in a second: most reads come long after the write; the stale ones within a second of it.
-    fn freshness(&mut self, phase: usize, second: u64, cells: &BTreeMap<(usize, Outcome), Cell>) -> Vec<FreshCell> {
-        let of = FreshKey { phase, path: self.phases[phase].path, request: 0 };
+    fn freshness(
+        &mut self,
+        phase: usize,
+        second: u64,
+        cells: &BTreeMap<(usize, Outcome), ResponseCell>,
+    ) -> Vec<FreshnessCell> {
+        let of = FreshnessKey { phase, path: self.phases[phase].path, request: 0 };
         let posts = || cells.values().filter(|cell| cell.request == 0);
         let (judged, stale) =
             posts().fold((0, 0), |(judged, stale), cell| (judged + cell.judged_fresh, stale + cell.stale));
-        let mut counts = FreshCounts { probes: 3, indeterminate: second % 2, ..FreshCounts::default() };
+        let mut counts = FreshnessCounts { probes: 3, indeterminate: second % 2, ..FreshnessCounts::default() };
         for (share, after) in [(40, 500_000), (12, 20_000_000), (4, 300_000_000), (1, 4_000_000_000)] {
-            counts.curve.entry(fresh_bucket(after)).or_default().fresh += (judged + 3) / share / 3;
+            counts.curve.entry(freshness_bucket(after)).or_default().fresh += (judged + 3) / share / 3;
         }
         if stale > 0 {
-            counts.curve.entry(fresh_bucket(300_000_000)).or_default().stale += stale;
+            counts.curve.entry(freshness_bucket(300_000_000)).or_default().stale += stale;
             let at_least = counts.age_at_least.get_or_insert_default();
             (0..stale).for_each(|nth| at_least.record(300_000_000 + nth * 40_000_000));
             let at_most = counts.age_at_most.get_or_insert_default();
             (0..stale).for_each(|nth| at_most.record(310_000_000 + nth * 41_000_000));
         }
-        let first = self.phases.iter().position(|phase| !phase.warm_up && phase.path == Path::Cached);
+        let first = self.phases.iter().position(|phase| !phase.warm_up && phase.path == CachePath::Cached);
         if first == Some(phase) && second == 4 {
             counts.non_monotonic = 1;
-            (1..=self.plan.told_stale).for_each(|id| self.stale_read(id, of, second));
+            (1..=self.plan.stale_examples).for_each(|id| self.stale_read(id, of, second));
         }
-        vec![FreshCell { of, counts }]
+        vec![FreshnessCell { of, counts }]
     }
 
     /// A stale read with the history around it; every third stays stuck, the last is not sorted before the end.
-    fn stale_read(&mut self, id: u64, of: FreshKey, second: u64) {
+    fn stale_read(&mut self, id: u64, of: FreshnessKey, second: u64) {
         let at = self.second_of(of.phase, second) + 0.1 + id as f64 * 0.01;
         let said = |text: &str| if self.plan.hostile { HOSTILE.repeat(40) } else { text.to_owned() };
-        let past = |from: f64, to: Option<f64>, what: &str, version: Option<u64>, how: &str| PastEvent {
+        let past = |from: f64, to: Option<f64>, what: &str, version: Option<u64>, how: &str| HistoryEntry {
             from,
             to,
             what: said(what),
@@ -531,23 +541,27 @@ impl Sim {
                 past(-0.31, Some(-0.3), "write", Some(4), "acknowledged"),
                 past(-0.02, None, "write", None, "in flight"),
                 past(-0.01, Some(-0.008), "read", Some(4), "answered"),
-                PastEvent { what: "read".to_owned(), ..past(0.0, Some(0.002), "read", Some(3), "answered") },
+                HistoryEntry { what: "read".to_owned(), ..past(0.0, Some(0.002), "read", Some(3), "answered") },
             ],
         };
         self.push(at, Event::StaleRead(read));
-        if id > 1 && id == self.plan.told_stale {
+        if id > 1 && id == self.plan.stale_examples {
             return;
         }
         let stuck = id.is_multiple_of(3);
-        let look =
-            |after, past_cache, version, stale| Look { after, past_cache, version: Some(version), stale: Some(stale) };
+        let recheck = |after, past_cache, version, stale| Recheck {
+            after,
+            past_cache,
+            version: Some(version),
+            stale: Some(stale),
+        };
         let looks = match stuck {
-            true => vec![look(1.001, false, 3, true), look(1.004, true, 4, false)],
-            false => vec![look(1.001, false, 4, false)],
+            true => vec![recheck(1.001, false, 3, true), recheck(1.004, true, 4, false)],
+            false => vec![recheck(1.001, false, 4, false)],
         };
         let kind = if stuck { StaleKind::Stuck } else { StaleKind::Transient };
-        let sorted = StaleSorted { id, kind, looks, reads: vec![StaleCount { of, count: 1 }] };
-        self.push(at + 1.01, Event::StaleSorted(sorted));
+        let sorted = StaleClassification { id, kind, looks, reads: vec![StaleCount { of, count: 1 }] };
+        self.push(at + 1.01, Event::StaleClassification(sorted));
     }
 
     /// When a second of a phase begins.

@@ -5,12 +5,12 @@ use testcontainers::bollard::Docker;
 use super::StackError;
 use super::container;
 use super::local::{Installed, installed};
-use super::probe::Kind;
+use super::probe::ServerKind;
 use cacheproof_core::scenario::Provider;
 use cacheproof_supervise::docker;
 
 /// Where a server will run, with the reason in a sentence.
-pub(super) enum Choice {
+pub(super) enum ProviderChoice {
     Local { installed: Installed, why: String },
     Container { docker: Docker, image: String, why: String },
     External { why: String },
@@ -18,27 +18,29 @@ pub(super) enum Choice {
 
 /// Chooses, and sees to it that the choice can be carried out: the program is there, the image is there.
 pub(super) async fn choose(
-    kind: Kind,
+    kind: ServerKind,
     provider: Provider,
     image: &str,
-    tell: &(dyn Fn(&str) + Send + Sync),
-) -> Result<Choice, StackError> {
+    notify: &(dyn Fn(&str) + Send + Sync),
+) -> Result<ProviderChoice, StackError> {
     let asked = |name: &str| format!("the scenario asks for provider = \"{name}\"");
     let image = kind.image(image);
     match provider {
-        Provider::External => Ok(Choice::External { why: asked("external") }),
-        Provider::Local => Ok(Choice::Local { installed: installed(kind)?, why: asked("local") }),
+        Provider::External => Ok(ProviderChoice::External { why: asked("external") }),
+        Provider::Local => Ok(ProviderChoice::Local { installed: installed(kind)?, why: asked("local") }),
         Provider::Container => {
-            let docker = container_with(kind, &image, tell).await?;
-            Ok(Choice::Container { docker, image, why: asked("container") })
+            let docker = docker_with_image(kind, &image, notify).await?;
+            Ok(ProviderChoice::Container { docker, image, why: asked("container") })
         }
-        Provider::Auto => match here(kind, &image, tell).await {
-            Ok(docker) => Ok(Choice::Container { docker, why: format!("Docker answers and has image {image}"), image }),
+        Provider::Auto => match local_docker_with_image(kind, &image, notify).await {
+            Ok(docker) => {
+                Ok(ProviderChoice::Container { docker, why: format!("Docker answers and has image {image}"), image })
+            }
             Err(no_container) => match installed(kind) {
                 Ok(installed) => {
                     let name = installed.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
                     let why = format!("{}; using local {name} {}", reason(&no_container), installed.version);
-                    Ok(Choice::Local { installed, why })
+                    Ok(ProviderChoice::Local { installed, why })
                 }
                 Err(no_local) => Err(StackError::NoProvider {
                     server: kind.name(),
@@ -62,16 +64,24 @@ fn reason(error: &StackError) -> String {
     }
 }
 
-/// As [`container_with`], where Docker is this machine's own.
-async fn here(kind: Kind, image: &str, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Docker, StackError> {
-    if docker::elsewhere() {
-        return Err(StackError::DockerElsewhere);
+/// As [`docker_with_image`], where Docker is this machine's own.
+async fn local_docker_with_image(
+    kind: ServerKind,
+    image: &str,
+    notify: &(dyn Fn(&str) + Send + Sync),
+) -> Result<Docker, StackError> {
+    if docker::is_remote() {
+        return Err(StackError::RemoteDocker);
     }
-    container_with(kind, image, tell).await
+    docker_with_image(kind, image, notify).await
 }
 
-async fn container_with(kind: Kind, image: &str, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Docker, StackError> {
+async fn docker_with_image(
+    kind: ServerKind,
+    image: &str,
+    notify: &(dyn Fn(&str) + Send + Sync),
+) -> Result<Docker, StackError> {
     let docker = docker::connect().await?;
-    container::fetch_image(&docker, kind, image, tell).await?;
+    container::fetch_image(&docker, kind, image, notify).await?;
     Ok(docker)
 }

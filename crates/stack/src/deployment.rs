@@ -7,14 +7,14 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::StackError;
-use super::probe::{redis_says, without_password};
+use super::probe::{redis_command, without_password};
 use super::server::Server;
 use cacheproof_core::observe::{NodeFacts, ServerFacts};
 use cacheproof_core::scenario::Topology;
 use cacheproof_proxy::Proxy;
 
 /// How long a node may take to say what it is.
-const PATIENCE: Duration = Duration::from_millis(500);
+const ROLE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What a server is for the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,31 +63,31 @@ impl Node {
     }
 
     /// `127.0.0.1:PORT` of its proxy.
-    pub(super) fn front(&self) -> String {
-        format!("127.0.0.1:{}", self.front_port())
+    pub(super) fn proxy_address(&self) -> String {
+        format!("127.0.0.1:{}", self.proxy_port())
     }
 
     /// Its proxy's port; 0 where it has none.
-    pub(super) fn front_port(&self) -> u16 {
+    pub(super) fn proxy_port(&self) -> u16 {
         self.proxy.as_ref().map_or(0, |proxy| proxy.address().port())
     }
 
     /// What it says of itself now. `None` when it does not answer within half a second.
-    async fn says(&self) -> Option<Said> {
+    async fn reported_role(&self) -> Option<ReportedRole> {
         if self.is_sentinel() {
-            return self.server.answers().await.then_some(Said { role: Role::Sentinel, followers: 0 });
+            return self.server.answers().await.then_some(ReportedRole { role: Role::Sentinel, followers: 0 });
         }
         let role: Vec<redis::Value> =
-            tokio::time::timeout(PATIENCE, redis_says(self.server.url(), &["ROLE"])).await.ok()?.ok()?;
+            tokio::time::timeout(ROLE_TIMEOUT, redis_command(self.server.url(), &["ROLE"])).await.ok()?.ok()?;
         match redis::from_redis_value_ref::<String>(role.first()?).ok()?.as_str() {
             "master" => {
                 let followers = match role.get(2) {
                     Some(redis::Value::Array(all)) => all.len(),
                     _ => 0,
                 };
-                Some(Said { role: Role::Master, followers })
+                Some(ReportedRole { role: Role::Master, followers })
             }
-            _ => Some(Said { role: Role::Replica, followers: 0 }),
+            _ => Some(ReportedRole { role: Role::Replica, followers: 0 }),
         }
     }
 
@@ -102,7 +102,7 @@ impl Node {
 
 /// What a node says of itself.
 #[derive(Clone, Copy)]
-struct Said {
+struct ReportedRole {
     role: Role,
     followers: usize,
 }
@@ -130,9 +130,9 @@ impl Deployment {
     }
 
     /// Asks the first server what it is, and puts the facts together.
-    pub(super) async fn ask_facts(&mut self) -> Result<(), StackError> {
+    pub(super) async fn fetch_facts(&mut self) -> Result<(), StackError> {
         let Some(first) = self.nodes.first_mut() else { return Ok(()) };
-        first.server.ask_facts().await?;
+        first.server.fetch_facts().await?;
         self.facts = first.server.facts().clone();
         self.facts.topology = self.topology.as_str().into();
         self.facts.nodes = self
@@ -189,11 +189,11 @@ impl Deployment {
 
     /// Names and URLs of the servers that keep data, past the proxies and with the password of cacheproof's own
     /// user: for probes.
-    pub fn probes(&self) -> Vec<(String, String)> {
-        self.keepers().map(|node| (node.name.clone(), node.server.url().to_owned())).collect()
+    pub fn probe_urls(&self) -> Vec<(String, String)> {
+        self.data_nodes().map(|node| (node.name.clone(), node.server.url().to_owned())).collect()
     }
 
-    fn keepers(&self) -> impl Iterator<Item = &Node> {
+    fn data_nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(|node| !node.is_sentinel())
     }
 
@@ -209,18 +209,18 @@ impl Deployment {
         if self.nodes.len() == 1 {
             return self.nodes.iter().collect();
         }
-        let mut masters: Vec<(&Node, Said)> =
-            self.said().await.into_iter().filter(|(_, said)| said.role == Role::Master).collect();
+        let mut masters: Vec<(&Node, ReportedRole)> =
+            self.reported().await.into_iter().filter(|(_, reported)| reported.role == Role::Master).collect();
         if self.topology == Topology::Sentinel {
-            masters.sort_by_key(|(_, said)| std::cmp::Reverse(said.followers));
+            masters.sort_by_key(|(_, reported)| std::cmp::Reverse(reported.followers));
         }
         masters.into_iter().map(|(node, _)| node).collect()
     }
 
     /// The servers that say now that they are replicas.
     pub async fn replicas(&self) -> Vec<&Node> {
-        let said = self.said().await;
-        said.into_iter().filter(|(_, said)| said.role == Role::Replica).map(|(node, _)| node).collect()
+        let reported = self.reported().await;
+        reported.into_iter().filter(|(_, reported)| reported.role == Role::Replica).map(|(node, _)| node).collect()
     }
 
     /// The master of the moment (of a Cluster, the first). Where none says that it is one, that which most Sentinels
@@ -230,18 +230,19 @@ impl Deployment {
             return Some(master);
         }
         let asked = self.sentinels().into_iter().map(|sentinel| async {
-            let question = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"];
-            let answer: Option<(String, u16)> = redis_says(sentinel.server.url(), &question).await.ok()?;
+            let arguments = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"];
+            let answer: Option<(String, u16)> = redis_command(sentinel.server.url(), &arguments).await.ok()?;
             answer.map(|(_, port)| port)
         });
-        let told: Vec<u16> = join_all(asked).await.into_iter().flatten().collect();
-        let port = told.iter().max_by_key(|port| told.iter().filter(|other| other == port).count())?;
-        self.keepers().find(|node| node.front_port() == *port)
+        let sentinel_answers: Vec<u16> = join_all(asked).await.into_iter().flatten().collect();
+        let port =
+            sentinel_answers.iter().max_by_key(|port| sentinel_answers.iter().filter(|other| other == port).count())?;
+        self.data_nodes().find(|node| node.proxy_port() == *port)
     }
 
     /// What every server that keeps data and answers says of itself.
-    async fn said(&self) -> Vec<(&Node, Said)> {
-        let asked = self.keepers().map(|node| async move { Some((node, node.says().await?)) });
+    async fn reported(&self) -> Vec<(&Node, ReportedRole)> {
+        let asked = self.data_nodes().map(|node| async move { Some((node, node.reported_role().await?)) });
         join_all(asked).await.into_iter().flatten().collect()
     }
 

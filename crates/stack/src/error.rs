@@ -41,12 +41,12 @@ pub enum StackError {
     /// Postgres refuses to run as root and there is nobody to drop to.
     #[error("Postgres refuses to run as root, and this system has neither a user `postgres` nor `nobody` to run it as")]
     #[diagnostic(help("add a user: `useradd --system postgres`, or start cacheproof as another user"))]
-    NobodyToRunAs,
+    NoUnprivilegedUser,
 
     /// A server did not come up.
     #[error("{what} did not come up: {why}")]
     #[diagnostic(help("{help}"))]
-    NotUp {
+    StartFailure {
         /// Which one.
         what: String,
         /// What it said.
@@ -75,7 +75,7 @@ pub enum StackError {
         "DOCKER_HOST names no unix socket, and the ports of containers on another machine can't be reached from here"
     )]
     #[diagnostic(help("unset DOCKER_HOST, or set provider = \"local\" (or \"container\") in the scenario's [stack]"))]
-    DockerElsewhere,
+    RemoteDocker,
 
     /// An image is not there and cannot be had.
     #[error("Docker has no image {image} and can't pull it: {why}")]
@@ -139,7 +139,7 @@ pub enum StackError {
     /// Its data are not cacheproof's to delete.
     #[error("{0} can't be restarted without its data: cacheproof deletes only what a cache of its own kept")]
     #[diagnostic(help("restart it with its data, or flush it"))]
-    KeepsData(String),
+    DataDeletionNotAllowed(String),
 
     /// Several servers did not find each other.
     #[error("the {topology} did not form within {waited} s: {why}")]
@@ -160,7 +160,7 @@ pub enum StackError {
 }
 
 /// Why a server did not come up.
-pub(super) enum NotUp {
+pub(super) enum StartFailure {
     /// Somebody else got the port first.
     PortTaken,
     /// Anything else.

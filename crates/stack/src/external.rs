@@ -3,38 +3,38 @@
 use std::time::Duration;
 
 use super::deployment::{Deployment, Node, Role};
-use super::probe::{Kind, without_password};
-use super::server::{Place, Server};
-use super::{StackError, container, front};
-use cacheproof_core::scenario::{Permission, Topology};
+use super::probe::{ServerKind, without_password};
+use super::server::{Backend, Server};
+use super::{StackError, container, proxy};
+use cacheproof_core::scenario::{FaultPermission, Topology};
 use cacheproof_proxy::Proxy;
 use cacheproof_supervise::docker;
 
 /// How long one may take to answer at the start.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The server behind the scenario's URL, with a proxy in front of it where the app can be led through one.
 pub(super) async fn deployment(
-    kind: Kind,
+    kind: ServerKind,
     url: Option<&str>,
-    permission: Option<&Permission>,
+    permission: Option<&FaultPermission>,
     why: String,
     seed: u64,
 ) -> Result<Deployment, StackError> {
     let url = connect(kind, url).await?;
     let container = match permission {
         None => None,
-        Some(permission) => Some(Box::new(container::find_own(docker::connect().await?, permission).await?)),
+        Some(permission) => Some(Box::new(container::find_user_container(docker::connect().await?, permission).await?)),
     };
-    let place = Place::External(container);
-    let (app_url, proxy) = match through_proxy(&url, front::seed(seed, kind.key())).await? {
+    let backend = Backend::External(container);
+    let (app_url, proxy) = match through_proxy(&url, proxy::seed(seed, kind.key())).await? {
         Some((app_url, proxy)) => (app_url, Some(proxy)),
         None => (url.clone(), None),
     };
-    let server = Server::new(kind, kind.name(), place, url, &why, None);
+    let server = Server::new(kind, kind.name(), backend, url, &why, None);
     let nodes = vec![Node::new(kind.key(), Role::Master, server, proxy, None)];
     let mut deployment = Deployment::new(Topology::Standalone, nodes, app_url, None);
-    deployment.ask_facts().await?;
+    deployment.fetch_facts().await?;
     Ok(deployment)
 }
 
@@ -52,41 +52,41 @@ async fn through_proxy(url: &str, seed: u64) -> Result<Option<(String, Proxy)>, 
     let Some(host) = parsed.host_str().map(|host| host.trim_matches(['[', ']']).to_owned()) else { return Ok(None) };
     let found = tokio::net::lookup_host((host, port)).await.map_err(StackError::system("look up the server's name"))?;
     // It answers: of several addresses this is one that does.
-    let mut behind = None;
+    let mut upstream = None;
     for address in found {
         let connected = tokio::time::timeout(Duration::from_secs(2), tokio::net::TcpStream::connect(address)).await;
         if matches!(connected, Ok(Ok(_))) {
-            behind = Some(address);
+            upstream = Some(address);
             break;
         }
     }
-    let Some(behind) = behind else { return Ok(None) };
-    let proxy = front::anywhere(behind, seed)?;
-    let led = parsed.set_host(Some("127.0.0.1")).is_ok() && parsed.set_port(Some(proxy.address().port())).is_ok();
-    Ok(led.then(|| (parsed.into(), proxy)))
+    let Some(upstream) = upstream else { return Ok(None) };
+    let proxy = proxy::start_on_free_port(upstream, seed)?;
+    let rewritten = parsed.set_host(Some("127.0.0.1")).is_ok() && parsed.set_port(Some(proxy.address().port())).is_ok();
+    Ok(rewritten.then(|| (parsed.into(), proxy)))
 }
 
 /// The URL with its `${NAME}`s filled in, once the server behind it answers.
-async fn connect(kind: Kind, url: Option<&str>) -> Result<String, StackError> {
+async fn connect(kind: ServerKind, url: Option<&str>) -> Result<String, StackError> {
     let fault = |why: String| StackError::Url {
         server: kind.key(),
         why,
         example: match kind {
-            Kind::Redis | Kind::Valkey => "redis://:${REDIS_PASSWORD}@127.0.0.1:6379/",
-            Kind::Postgres => "postgres://app:${DB_PASSWORD}@127.0.0.1:5432/app",
+            ServerKind::Redis | ServerKind::Valkey => "redis://:${REDIS_PASSWORD}@127.0.0.1:6379/",
+            ServerKind::Postgres => "postgres://app:${DB_PASSWORD}@127.0.0.1:5432/app",
         },
     };
     let url = url.ok_or_else(|| fault("provider = \"external\" needs a url".into()))?;
     let url = fill_in(url, |name| std::env::var(name).ok()).map_err(fault)?;
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
     let known = match kind {
-        Kind::Redis | Kind::Valkey => ["redis", "rediss"],
-        Kind::Postgres => ["postgres", "postgresql"],
+        ServerKind::Redis | ServerKind::Valkey => ["redis", "rediss"],
+        ServerKind::Postgres => ["postgres", "postgresql"],
     };
     if !known.contains(&scheme) {
         return Err(fault(format!("its url does not begin with {}://", known[0])));
     }
-    kind.ask(&url, PATIENCE).await.map_err(|why| StackError::NotUp {
+    kind.ping(&url, CONNECT_TIMEOUT).await.map_err(|why| StackError::StartFailure {
         what: format!("{} at {}", kind.name(), without_password(&url)),
         why,
         help: "check that it runs and can be reached from here, and the url in the scenario's [stack]".into(),
@@ -123,9 +123,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_url_of_another_kind_is_refused_before_anything_is_sent() {
-        let error = connect(Kind::Redis, Some("postgres://h/")).await.unwrap_err();
+        let error = connect(ServerKind::Redis, Some("postgres://h/")).await.unwrap_err();
         assert_eq!(error.to_string(), "redis: its url does not begin with redis://");
-        let error = connect(Kind::Postgres, None).await.unwrap_err();
+        let error = connect(ServerKind::Postgres, None).await.unwrap_err();
         assert_eq!(error.to_string(), "postgres: provider = \"external\" needs a url");
     }
 }

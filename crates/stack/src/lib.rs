@@ -13,26 +13,26 @@
 mod choose;
 mod container;
 mod deployment;
+mod doctor;
 mod error;
 mod external;
-mod front;
 mod local;
 mod postgres;
 mod probe;
+mod proxy;
 mod redis;
 mod server;
-mod survey;
 
 pub use deployment::{Deployment, Node, Role};
+pub use doctor::{Check, DoctorReport, check_machine};
 pub use error::StackError;
 pub use local::free_port;
-pub use server::{Break, Server};
-pub use survey::{Check, Survey, survey};
+pub use server::{ProcessFaultKind, Server};
 
 use cacheproof_core::observe::StackReady;
 use cacheproof_core::scenario::StackSpec;
 use cacheproof_supervise::{Addresses, Guard};
-use error::NotUp;
+use error::StartFailure;
 
 /// The servers of a run, up and answering.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub struct Stack {
 
 impl Stack {
     /// Brings the servers up, both at a time. `seed`: the run's, from which the proxies draw which connections a
-    /// fault hits. `tell` gets a line about whatever takes long or was decided.
+    /// fault hits. `notify` gets a line about whatever takes long or was decided.
     ///
     /// # Errors
     /// The first server's that failed; the other is taken down again.
@@ -53,17 +53,17 @@ impl Stack {
         spec: &StackSpec,
         seed: u64,
         guard: &Guard,
-        tell: &(dyn Fn(&str) + Send + Sync),
+        notify: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<Self, StackError> {
         let redis = async {
             match &spec.redis {
-                Some(spec) => redis::up(spec, seed, guard, tell).await.map(Some),
+                Some(spec) => redis::up(spec, seed, guard, notify).await.map(Some),
                 None => Ok(None),
             }
         };
         let postgres = async {
             match &spec.postgres {
-                Some(spec) => postgres::up(spec, seed, guard, tell).await.map(Some),
+                Some(spec) => postgres::up(spec, seed, guard, notify).await.map(Some),
                 None => Ok(None),
             }
         };

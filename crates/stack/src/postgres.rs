@@ -2,11 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::choose::{Choice, choose};
+use super::choose::{ProviderChoice, choose};
 use super::deployment::{Deployment, Node, Role};
-use super::probe::{self, Kind};
-use super::server::{Place, Server};
-use super::{StackError, container, external, front, local};
+use super::probe::{self, ServerKind};
+use super::server::{Backend, Server};
+use super::{StackError, container, external, local, proxy};
 use cacheproof_core::scenario::{PostgresSpec, Topology};
 use cacheproof_supervise::Guard;
 
@@ -15,30 +15,30 @@ pub(super) async fn up(
     spec: &PostgresSpec,
     seed: u64,
     guard: &Guard,
-    tell: &(dyn Fn(&str) + Send + Sync),
+    notify: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<Deployment, StackError> {
-    let kind = Kind::Postgres;
-    let (place, url, why, image) = match choose(kind, spec.provider, &spec.image, tell).await? {
-        Choice::External { why } => {
+    let kind = ServerKind::Postgres;
+    let (backend, url, why, image) = match choose(kind, spec.provider, &spec.image, notify).await? {
+        ProviderChoice::External { why } => {
             let (url, permission) = (spec.url.as_deref(), spec.permission.as_ref());
             let deployment = external::deployment(kind, url, permission, why, seed).await?;
             // Somebody else's server may not allow it; the database's own counters then have to do.
-            if let Err(error) = probe::count_statements(deployment.first().url()).await {
-                tell(&format!("Postgres does not count statements ({error}): its transactions are counted instead"));
+            if let Err(error) = probe::enable_statement_counting(deployment.first().url()).await {
+                notify(&format!("Postgres does not count statements ({error}): its transactions are counted instead"));
             }
             return Ok(deployment);
         }
-        Choice::Local { installed, why } => {
+        ProviderChoice::Local { installed, why } => {
             let (server, url) = local::start_postgres(&installed, guard).await?;
-            (Place::Local(Box::new(server)), url, why, None)
+            (Backend::Local(Box::new(server)), url, why, None)
         }
-        Choice::Container { docker, image, why } => {
+        ProviderChoice::Container { docker, image, why } => {
             let (server, url) = container::start_postgres(&docker, &image, guard).await?;
-            (Place::Container(Box::new(server)), url, why, Some(image))
+            (Backend::Container(Box::new(server)), url, why, Some(image))
         }
     };
-    let server = Server::new(kind, kind.name(), place, url.clone(), &why, image);
-    let (app_url, proxy) = match in_front(&url, front::seed(seed, kind.key())) {
+    let server = Server::new(kind, kind.name(), backend, url.clone(), &why, image);
+    let (app_url, proxy) = match start_proxy(&url, proxy::seed(seed, kind.key())) {
         Ok(made) => made,
         Err(error) => {
             let _ = server.down().await;
@@ -48,8 +48,8 @@ pub(super) async fn up(
     let nodes = vec![Node::new(kind.key(), Role::Master, server, Some(proxy), None)];
     let mut deployment = Deployment::new(Topology::Standalone, nodes, app_url, None);
     let ready = async {
-        deployment.ask_facts().await?;
-        probe::count_statements(&url).await.map_err(|error| StackError::NotUp {
+        deployment.fetch_facts().await?;
+        probe::enable_statement_counting(&url).await.map_err(|error| StackError::StartFailure {
             what: kind.name().into(),
             why: format!("it can't count statements: {error}"),
             help: "use an image or installation that has the extension pg_stat_statements (contrib)".into(),
@@ -65,11 +65,11 @@ pub(super) async fn up(
 }
 
 /// A proxy to the server at this URL of ours, and the URL that leads through it.
-fn in_front(url: &str, seed: u64) -> Result<(String, cacheproof_proxy::Proxy), StackError> {
+fn start_proxy(url: &str, seed: u64) -> Result<(String, cacheproof_proxy::Proxy), StackError> {
     let unreadable = || StackError::Url { server: "postgres", why: "its url can't be read".into(), example: "" };
     let mut url = reqwest::Url::parse(url).map_err(|_| unreadable())?;
     let port = url.port().ok_or_else(unreadable)?;
-    let proxy = front::anywhere(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), seed)?;
+    let proxy = proxy::start_on_free_port(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), seed)?;
     url.set_port(Some(proxy.address().port())).map_err(|()| unreadable())?;
     Ok((url.into(), proxy))
 }

@@ -9,13 +9,13 @@ use cacheproof_core::scenario::CacheServer;
 
 /// The servers, as far as they differ. A Sentinel is its Redis or Valkey.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ServerKind {
     Redis,
     Valkey,
     Postgres,
 }
 
-impl From<CacheServer> for Kind {
+impl From<CacheServer> for ServerKind {
     fn from(server: CacheServer) -> Self {
         match server {
             CacheServer::Redis => Self::Redis,
@@ -25,12 +25,12 @@ impl From<CacheServer> for Kind {
 }
 
 /// A server's version and the settings that matter for a result.
-pub(super) type Version = (String, Vec<(String, String)>);
+pub(super) type VersionAndSettings = (String, Vec<(String, String)>);
 
 /// How long a server may take to say what it is.
-const PATIENCE: Duration = Duration::from_secs(10);
+const FACTS_TIMEOUT: Duration = Duration::from_secs(10);
 
-impl Kind {
+impl ServerKind {
     /// As users write it.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -67,14 +67,14 @@ impl Kind {
 
     /// Refuses a version that is too old.
     pub(super) fn check_version(self, what: &str, version: &str) -> Result<(), StackError> {
-        if numbers(version) >= numbers(self.needed()) {
+        if version_parts(version) >= version_parts(self.needed()) {
             return Ok(());
         }
         Err(StackError::TooOld { what: what.into(), found: version.into(), needed: self.needed() })
     }
 
-    /// Whether a fresh connection gets an answer within `patience`; the error says why not.
-    pub(super) async fn ask(self, url: &str, patience: Duration) -> Result<(), String> {
+    /// Whether a fresh connection gets an answer within `timeout`; the error says why not.
+    pub(super) async fn ping(self, url: &str, timeout: Duration) -> Result<(), String> {
         let asked = async {
             match self {
                 Self::Redis | Self::Valkey => {
@@ -88,26 +88,26 @@ impl Kind {
                 }
             }
         };
-        match tokio::time::timeout(patience, asked).await {
+        match tokio::time::timeout(timeout, asked).await {
             Ok(answer) => answer,
-            Err(_) => Err(format!("no answer within {} ms", patience.as_millis())),
+            Err(_) => Err(format!("no answer within {} ms", timeout.as_millis())),
         }
     }
 
     /// Version and settings.
-    pub(super) async fn facts(self, url: &str) -> Result<Version, String> {
+    pub(super) async fn facts(self, url: &str) -> Result<VersionAndSettings, String> {
         let facts = async {
             match self {
                 Self::Redis | Self::Valkey => redis_facts(url).await.map_err(|error| error.to_string()),
                 Self::Postgres => postgres_facts(url).await.map_err(|error| error.to_string()),
             }
         };
-        tokio::time::timeout(PATIENCE, facts).await.unwrap_or_else(|_| Err("it does not answer questions".into()))
+        tokio::time::timeout(FACTS_TIMEOUT, facts).await.unwrap_or_else(|_| Err("it does not answer questions".into()))
     }
 }
 
 /// The leading numbers of a version: `7.0.15` is 7, 0, 15.
-fn numbers(version: &str) -> Vec<u32> {
+fn version_parts(version: &str) -> Vec<u32> {
     version.split(|letter: char| !letter.is_ascii_digit()).map_while(|part| part.parse().ok()).collect()
 }
 
@@ -116,12 +116,12 @@ async fn redis_connection(url: &str) -> redis::RedisResult<redis::aio::Multiplex
 }
 
 /// What a Redis (or Sentinel) answers to one command, within a second.
-pub(super) async fn redis_says<T: redis::FromRedisValue>(url: &str, command: &[&str]) -> Result<T, String> {
+pub(super) async fn redis_command<T: redis::FromRedisValue>(url: &str, command: &[&str]) -> Result<T, String> {
     let asked = async {
         let mut connection = redis_connection(url).await?;
-        let mut question = redis::Cmd::new();
-        question.arg(command);
-        question.query_async(&mut connection).await
+        let mut cmd = redis::Cmd::new();
+        cmd.arg(command);
+        cmd.query_async(&mut connection).await
     };
     match tokio::time::timeout(Duration::from_secs(1), asked).await {
         Ok(answer) => answer.map_err(|error: redis::RedisError| error.to_string()),
@@ -129,7 +129,7 @@ pub(super) async fn redis_says<T: redis::FromRedisValue>(url: &str, command: &[&
     }
 }
 
-async fn redis_facts(url: &str) -> redis::RedisResult<Version> {
+async fn redis_facts(url: &str) -> redis::RedisResult<VersionAndSettings> {
     let mut connection = redis_connection(url).await?;
     let info: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
     // Valkey names the Redis that it is compatible with, too.
@@ -147,7 +147,7 @@ async fn redis_facts(url: &str) -> redis::RedisResult<Version> {
     Ok((version.trim().to_owned(), settings))
 }
 
-async fn postgres_facts(url: &str) -> Result<Version, sqlx::Error> {
+async fn postgres_facts(url: &str) -> Result<VersionAndSettings, sqlx::Error> {
     let mut connection = PgConnection::connect(url).await?;
     let version: String = sqlx::query_scalar("SHOW /* cacheproof */ server_version").fetch_one(&mut connection).await?;
     let settings: Vec<(String, String)> = sqlx::query_as(
@@ -162,7 +162,7 @@ async fn postgres_facts(url: &str) -> Result<Version, sqlx::Error> {
 }
 
 /// Has Postgres count statements from now on.
-pub(super) async fn count_statements(url: &str) -> Result<(), sqlx::Error> {
+pub(super) async fn enable_statement_counting(url: &str) -> Result<(), sqlx::Error> {
     let mut connection = PgConnection::connect(url).await?;
     sqlx::raw_sql("CREATE /* cacheproof */ EXTENSION IF NOT EXISTS pg_stat_statements")
         .execute(&mut connection)
@@ -199,13 +199,13 @@ mod tests {
 
     #[test]
     fn versions_are_compared_as_numbers() {
-        assert!(Kind::Redis.check_version("redis-server", "7.0.15").is_ok());
-        assert!(Kind::Redis.check_version("redis-server", "10.0.1").is_ok());
-        assert!(Kind::Redis.check_version("redis-server", "7.0").is_ok());
-        let old = Kind::Redis.check_version("redis-server", "6.2.14").unwrap_err();
+        assert!(ServerKind::Redis.check_version("redis-server", "7.0.15").is_ok());
+        assert!(ServerKind::Redis.check_version("redis-server", "10.0.1").is_ok());
+        assert!(ServerKind::Redis.check_version("redis-server", "7.0").is_ok());
+        let old = ServerKind::Redis.check_version("redis-server", "6.2.14").unwrap_err();
         assert_eq!(old.to_string(), "redis-server is version 6.2.14, but cacheproof needs 7.0 or later");
-        assert!(Kind::Postgres.check_version("postgres", "9.6.24").is_err());
-        assert!(Kind::Postgres.check_version("postgres", "17beta1").is_ok());
-        assert!(Kind::Redis.check_version("redis-server", "").is_err());
+        assert!(ServerKind::Postgres.check_version("postgres", "9.6.24").is_err());
+        assert!(ServerKind::Postgres.check_version("postgres", "17beta1").is_ok());
+        assert!(ServerKind::Redis.check_version("redis-server", "").is_err());
     }
 }

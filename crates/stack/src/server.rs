@@ -7,15 +7,15 @@ use tokio::sync::Mutex;
 use super::StackError;
 use super::container::ContainerServer;
 use super::local::LocalServer;
-use super::probe::{Kind, without_password};
+use super::probe::{ServerKind, without_password};
 use cacheproof_core::observe::ServerFacts;
 
 /// How long [`Server::answers`] waits.
-const ANSWER: Duration = Duration::from_millis(300);
+const PING_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// What is done to a process or container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Break {
+pub enum ProcessFaultKind {
     /// SIGKILL; undone by starting it again.
     Kill,
     /// An orderly end: SIGTERM (Postgres: SIGINT, its fast shutdown; a container: stop); undone by starting it again.
@@ -24,7 +24,7 @@ pub enum Break {
     Pause,
 }
 
-impl Break {
+impl ProcessFaultKind {
     /// `kill`, `stop` or `pause`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -35,7 +35,7 @@ impl Break {
     }
 
     /// What a server is to which this was done.
-    fn done(self) -> &'static str {
+    fn past_participle(self) -> &'static str {
         match self {
             Self::Kill => "killed",
             Self::Stop => "stopped",
@@ -46,7 +46,7 @@ impl Break {
 
 /// A server that is up: a Redis, a Valkey, a Sentinel or a Postgres. All faults are idempotent.
 pub struct Server {
-    pub(super) kind: Kind,
+    pub(super) kind: ServerKind,
     name: String,
     pub(super) url: String,
     pub(super) facts: ServerFacts,
@@ -55,14 +55,14 @@ pub struct Server {
 
 /// Where it runs and what was done to it.
 struct State {
-    place: Place,
+    backend: Backend,
     paused: bool,
     /// How it was ended on purpose.
-    down: Option<Break>,
+    down: Option<ProcessFaultKind>,
 }
 
 /// Where it runs.
-pub(super) enum Place {
+pub(super) enum Backend {
     Local(Box<LocalServer>),
     /// A container of ours.
     Container(Box<ContainerServer>),
@@ -70,7 +70,7 @@ pub(super) enum Place {
     External(Option<Box<ContainerServer>>),
 }
 
-impl Place {
+impl Backend {
     pub(super) fn provider(&self) -> &'static str {
         match self {
             Self::Local(_) => "local",
@@ -100,24 +100,31 @@ impl std::fmt::Debug for Server {
 
 impl Server {
     /// A server that has just come up. `url`: where it listens itself, with the password of cacheproof's own user.
-    pub(super) fn new(kind: Kind, name: &str, place: Place, url: String, why: &str, image: Option<String>) -> Self {
+    pub(super) fn new(
+        kind: ServerKind,
+        name: &str,
+        backend: Backend,
+        url: String,
+        why: &str,
+        image: Option<String>,
+    ) -> Self {
         let facts = ServerFacts {
-            provider: place.provider().into(),
+            provider: backend.provider().into(),
             why: why.into(),
             url: without_password(&url),
             image,
             ..ServerFacts::default()
         };
-        Self { kind, name: name.into(), url, facts, state: Mutex::new(State { place, paused: false, down: None }) }
+        Self { kind, name: name.into(), url, facts, state: Mutex::new(State { backend, paused: false, down: None }) }
     }
 
     /// Asks it what it is.
     ///
     /// # Errors
-    /// [`StackError::NotUp`] when it does not say, [`StackError::TooOld`].
-    pub(super) async fn ask_facts(&mut self) -> Result<(), StackError> {
+    /// [`StackError::StartFailure`] when it does not say, [`StackError::TooOld`].
+    pub(super) async fn fetch_facts(&mut self) -> Result<(), StackError> {
         let what = format!("{} ({})", self.name, self.facts.url);
-        let (version, settings) = self.kind.facts(&self.url).await.map_err(|why| StackError::NotUp {
+        let (version, settings) = self.kind.facts(&self.url).await.map_err(|why| StackError::StartFailure {
             what: what.clone(),
             why,
             help: "look at the message above".into(),
@@ -146,25 +153,25 @@ impl Server {
 
     /// Its first process, where it is a local one. Changes with every restart.
     pub async fn pid(&self) -> Option<u32> {
-        match &self.state.lock().await.place {
-            Place::Local(local) => local.pid(),
-            Place::Container(_) | Place::External(_) => None,
+        match &self.state.lock().await.backend {
+            Backend::Local(local) => local.pid(),
+            Backend::Container(_) | Backend::External(_) => None,
         }
     }
 
     /// Its first process and the time that was started, as [`cacheproof_supervise::undo_process`] wants them.
     pub async fn process(&self) -> Option<(u32, String)> {
-        match &self.state.lock().await.place {
-            Place::Local(local) => local.process(),
-            Place::Container(_) | Place::External(_) => None,
+        match &self.state.lock().await.backend {
+            Backend::Local(local) => local.process(),
+            Backend::Container(_) | Backend::External(_) => None,
         }
     }
 
     /// Its container's id, where it is one that may be broken.
     pub async fn container_id(&self) -> Option<String> {
-        match &self.state.lock().await.place {
-            Place::Container(container) | Place::External(Some(container)) => Some(container.id().to_owned()),
-            Place::Local(_) | Place::External(None) => None,
+        match &self.state.lock().await.backend {
+            Backend::Container(container) | Backend::External(Some(container)) => Some(container.id().to_owned()),
+            Backend::Local(_) | Backend::External(None) => None,
         }
     }
 
@@ -173,29 +180,30 @@ impl Server {
     /// # Errors
     /// [`StackError::External`] for an external server whose container the scenario does not name,
     /// [`StackError::Supervise`] when Docker refuses.
-    pub async fn break_it(&self, action: Break) -> Result<String, StackError> {
+    pub async fn inject_fault(&self, action: ProcessFaultKind) -> Result<String, StackError> {
         let mut state = self.state.lock().await;
-        let already = state.down.or((action == Break::Pause && state.paused).then_some(Break::Pause));
+        let already =
+            state.down.or((action == ProcessFaultKind::Pause && state.paused).then_some(ProcessFaultKind::Pause));
         if let Some(already) = already {
-            return Ok(format!("{} is {} already", self.name, already.done()));
+            return Ok(format!("{} is {} already", self.name, already.past_participle()));
         }
         let paused = state.paused;
-        let done = match &mut state.place {
-            Place::External(None) => return Err(StackError::External(self.kind.name())),
-            Place::Local(local) => match action {
-                Break::Kill => local.kill().await,
-                Break::Stop => local.end().await,
-                Break::Pause => local.pause(),
+        let done = match &mut state.backend {
+            Backend::External(None) => return Err(StackError::External(self.kind.name())),
+            Backend::Local(local) => match action {
+                ProcessFaultKind::Kill => local.kill().await,
+                ProcessFaultKind::Stop => local.shut_down().await,
+                ProcessFaultKind::Pause => local.pause(),
             },
-            Place::Container(container) | Place::External(Some(container)) => match action {
-                Break::Kill => container.kill(paused).await?,
-                Break::Stop => container.stop(paused).await?,
-                Break::Pause => container.pause().await?,
+            Backend::Container(container) | Backend::External(Some(container)) => match action {
+                ProcessFaultKind::Kill => container.kill(paused).await?,
+                ProcessFaultKind::Stop => container.stop(paused).await?,
+                ProcessFaultKind::Pause => container.pause().await?,
             },
         };
         match action {
-            Break::Kill | Break::Stop => (state.down, state.paused) = (Some(action), false),
-            Break::Pause => state.paused = true,
+            ProcessFaultKind::Kill | ProcessFaultKind::Stop => (state.down, state.paused) = (Some(action), false),
+            ProcessFaultKind::Pause => state.paused = true,
         }
         Ok(done)
     }
@@ -204,32 +212,32 @@ impl Server {
     /// A server that is not broken that way is left alone; one that died by itself is started again too.
     ///
     /// # Errors
-    /// [`StackError::External`], [`StackError::NotUp`] when it does not come up again, [`StackError::Supervise`].
-    pub async fn mend(&self, action: Break) -> Result<String, StackError> {
+    /// [`StackError::External`], [`StackError::StartFailure`] when it does not come up again, [`StackError::Supervise`].
+    pub async fn undo_fault(&self, action: ProcessFaultKind) -> Result<String, StackError> {
         let mut state = self.state.lock().await;
-        if action == Break::Pause {
+        if action == ProcessFaultKind::Pause {
             if !state.paused {
                 return Ok(format!("{} is not paused", self.name));
             }
-            let done = match &mut state.place {
-                Place::External(None) => return Err(StackError::External(self.kind.name())),
-                Place::Local(local) => local.resume(),
-                Place::Container(container) | Place::External(Some(container)) => container.resume().await?,
+            let done = match &mut state.backend {
+                Backend::External(None) => return Err(StackError::External(self.kind.name())),
+                Backend::Local(local) => local.resume(),
+                Backend::Container(container) | Backend::External(Some(container)) => container.resume().await?,
             };
             state.paused = false;
             return Ok(done);
         }
-        let done = match &mut state.place {
-            Place::External(None) => return Err(StackError::External(self.kind.name())),
-            Place::Local(local) => {
-                if local.runs() {
+        let done = match &mut state.backend {
+            Backend::External(None) => return Err(StackError::External(self.kind.name())),
+            Backend::Local(local) => {
+                if local.is_running() {
                     format!("{} runs already", self.name)
                 } else {
                     local.restart().await?
                 }
             }
-            Place::Container(container) | Place::External(Some(container)) => {
-                if container.runs().await? {
+            Backend::Container(container) | Backend::External(Some(container)) => {
+                if container.is_running().await? {
                     format!("{} runs already", self.name)
                 } else {
                     container.restart(self.kind, &self.url).await?
@@ -244,37 +252,37 @@ impl Server {
     /// What makes it a member of a Cluster or a Sentinel is kept. Also for one that is paused or down.
     ///
     /// # Errors
-    /// [`StackError::External`]; [`StackError::KeepsData`] where its data are not cacheproof's to delete;
-    /// [`StackError::NotUp`] when it does not come up again, [`StackError::Supervise`].
+    /// [`StackError::External`]; [`StackError::DataDeletionNotAllowed`] where its data are not cacheproof's to delete;
+    /// [`StackError::StartFailure`] when it does not come up again, [`StackError::Supervise`].
     pub async fn restart(&self, keep_data: bool) -> Result<String, StackError> {
         let mut state = self.state.lock().await;
         let paused = std::mem::take(&mut state.paused);
-        if !keep_data && (self.kind == Kind::Postgres || matches!(state.place, Place::External(Some(_)))) {
+        if !keep_data && (self.kind == ServerKind::Postgres || matches!(state.backend, Backend::External(Some(_)))) {
             state.paused = paused;
-            return Err(StackError::KeepsData(self.name.clone()));
+            return Err(StackError::DataDeletionNotAllowed(self.name.clone()));
         }
         // Until it is up again nobody should think that it died by itself.
-        state.down.get_or_insert(Break::Stop);
-        let done = match &mut state.place {
-            Place::External(None) => {
+        state.down.get_or_insert(ProcessFaultKind::Stop);
+        let done = match &mut state.backend {
+            Backend::External(None) => {
                 state.down = None;
                 return Err(StackError::External(self.kind.name()));
             }
-            Place::Local(local) => {
-                if local.runs() {
-                    local.end().await;
+            Backend::Local(local) => {
+                if local.is_running() {
+                    local.shut_down().await;
                 }
                 if !keep_data {
-                    local.forget_data()?;
+                    local.delete_data()?;
                 }
                 local.restart().await?
             }
-            Place::Container(container) | Place::External(Some(container)) => {
-                if container.runs().await? {
+            Backend::Container(container) | Backend::External(Some(container)) => {
+                if container.is_running().await? {
                     container.stop(paused).await?;
                 }
                 if !keep_data {
-                    container.forget_data().await?;
+                    container.delete_data().await?;
                 }
                 container.restart(self.kind, &self.url).await?
             }
@@ -285,7 +293,7 @@ impl Server {
 
     /// Whether a fresh connection gets an answer (PING or SELECT 1) within 300 ms.
     pub async fn answers(&self) -> bool {
-        self.kind.ask(&self.url, ANSWER).await.is_ok()
+        self.kind.ping(&self.url, PING_TIMEOUT).await.is_ok()
     }
 
     /// A sentence with its last log lines when it died although nobody broke it. `None` for an external server
@@ -295,10 +303,10 @@ impl Server {
         if state.down.is_some() {
             return None;
         }
-        match &mut state.place {
-            Place::Local(local) => local.last_words(),
-            Place::Container(container) | Place::External(Some(container)) => container.last_words().await,
-            Place::External(None) => None,
+        match &mut state.backend {
+            Backend::Local(local) => local.exit_report(),
+            Backend::Container(container) | Backend::External(Some(container)) => container.exit_report().await,
+            Backend::External(None) => None,
         }
     }
 
@@ -306,14 +314,14 @@ impl Server {
     pub(super) async fn down(self) -> Result<(), StackError> {
         let (external, paused, down) = {
             let state = self.state.lock().await;
-            (matches!(state.place, Place::External(_)), state.paused, state.down)
+            (matches!(state.backend, Backend::External(_)), state.paused, state.down)
         };
         if external && paused {
-            self.mend(Break::Pause).await?;
+            self.undo_fault(ProcessFaultKind::Pause).await?;
         }
         if let Some(action) = down.filter(|_| external) {
-            self.mend(action).await?;
+            self.undo_fault(action).await?;
         }
-        self.state.into_inner().place.down().await
+        self.state.into_inner().backend.down().await
     }
 }

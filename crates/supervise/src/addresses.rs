@@ -54,7 +54,7 @@ impl Addresses {
 
     /// A variable of this kind that a command names and that is neither here nor in cacheproof's own environment: the shell would put
     /// nothing in its place, and many a program then goes to a server of its own choice.
-    pub fn unknown_in<'command>(&self, command: &'command str) -> Option<&'command str> {
+    pub fn find_undefined_variable<'command>(&self, command: &'command str) -> Option<&'command str> {
         let named = command.split('$').skip(1).map(|rest| {
             let rest = rest.strip_prefix('{').unwrap_or(rest);
             let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
@@ -120,7 +120,7 @@ mod tests {
             ("echo ${CACHEPROOF_REDIS_2_URL:-none}", Some("CACHEPROOF_REDIS_2_URL")),
             ("echo $CACHEPROOF_RUN $DATABASE_URL", None),
         ] {
-            assert_eq!(some().unknown_in(command), unknown, "{command}");
+            assert_eq!(some().find_undefined_variable(command), unknown, "{command}");
         }
     }
 }

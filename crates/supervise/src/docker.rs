@@ -12,28 +12,28 @@ use super::SuperviseError;
 use super::guard::RUN_LABEL;
 
 /// How long Docker may take for a plain question.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Docker's answer, or an error when it takes longer than a plain question may: a Docker that hangs must not hang
 /// the run.
-pub async fn in_time<T>(answer: impl Future<Output = Result<T, BollardError>>) -> Result<T, BollardError> {
-    within(PATIENCE, answer).await
+pub async fn with_request_timeout<T>(answer: impl Future<Output = Result<T, BollardError>>) -> Result<T, BollardError> {
+    with_timeout(REQUEST_TIMEOUT, answer).await
 }
 
-async fn within<T>(
-    patience: Duration,
+async fn with_timeout<T>(
+    timeout: Duration,
     answer: impl Future<Output = Result<T, BollardError>>,
 ) -> Result<T, BollardError> {
-    tokio::time::timeout(patience, answer).await.unwrap_or(Err(BollardError::RequestTimeoutError))
+    tokio::time::timeout(timeout, answer).await.unwrap_or(Err(BollardError::RequestTimeoutError))
 }
 
 /// Whether DOCKER_HOST names another machine's Docker, or one that can't be told from it: ports are published on
 /// that machine's loopback, where nobody here reaches them.
-pub fn elsewhere() -> bool {
-    std::env::var("DOCKER_HOST").is_ok_and(|host| is_elsewhere(&host))
+pub fn is_remote() -> bool {
+    std::env::var("DOCKER_HOST").is_ok_and(|host| is_remote_host(&host))
 }
 
-fn is_elsewhere(docker_host: &str) -> bool {
+fn is_remote_host(docker_host: &str) -> bool {
     let host = docker_host.trim();
     !host.is_empty() && !host.starts_with("unix://")
 }
@@ -41,23 +41,23 @@ fn is_elsewhere(docker_host: &str) -> bool {
 /// A client of a Docker that answers.
 pub async fn connect() -> Result<Docker, SuperviseError> {
     let docker = docker_client_instance().await.map_err(|error| SuperviseError::NoDocker(error.to_string()))?;
-    match tokio::time::timeout(PATIENCE, docker.ping()).await {
+    match tokio::time::timeout(REQUEST_TIMEOUT, docker.ping()).await {
         Ok(Ok(_)) => Ok(docker),
-        Ok(Err(error)) => Err(SuperviseError::NoDocker(says(&error))),
-        Err(_) => Err(SuperviseError::NoDocker(format!("no answer within {} s", PATIENCE.as_secs()))),
+        Ok(Err(error)) => Err(SuperviseError::NoDocker(error_text(&error))),
+        Err(_) => Err(SuperviseError::NoDocker(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()))),
     }
 }
 
 /// An error of Docker's in one line.
-pub fn says(error: &BollardError) -> String {
+pub fn error_text(error: &BollardError) -> String {
     if let BollardError::DockerResponseServerError { message, .. } = error {
         return message.trim().replace('\n', " ");
     }
-    chain(error)
+    error_chain(error)
 }
 
 /// An error with its causes, where they say more, in one line.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -86,7 +86,7 @@ pub async fn remove(docker: &Docker, id: &str) -> Result<(), BollardError> {
 }
 
 /// Whether Docker answers. For a process that is nothing else; blocks.
-pub fn is_here() -> bool {
+pub fn is_available() -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.is_ok_and(|runtime| runtime.block_on(connect()).is_ok())
 }
@@ -105,7 +105,7 @@ pub fn remove_all(token: &str, ids: &[String], settle: Duration, limit: Duration
     let begun = Instant::now();
     let work = async {
         loop {
-            if let Ok(clean) = tokio::time::timeout(PATIENCE * 2, sweep(token, ids)).await
+            if let Ok(clean) = tokio::time::timeout(REQUEST_TIMEOUT * 2, remove_round(token, ids)).await
                 && clean
                 && begun.elapsed() >= settle
             {
@@ -118,7 +118,7 @@ pub fn remove_all(token: &str, ids: &[String], settle: Duration, limit: Duration
 }
 
 /// One round. True when there was nothing to remove.
-async fn sweep(token: &str, ids: &[String]) -> bool {
+async fn remove_round(token: &str, ids: &[String]) -> bool {
     let Ok(docker) = connect().await else { return false };
     let Ok(mut found) = of_run(&docker, token).await else { return false };
     for id in ids {
@@ -138,15 +138,15 @@ mod tests {
 
     #[test]
     fn only_a_unix_socket_is_this_machines_docker() {
-        assert!(["tcp://10.0.0.7:2375", "tcp://127.0.0.1:2375", "ssh://build"].into_iter().all(is_elsewhere));
+        assert!(["tcp://10.0.0.7:2375", "tcp://127.0.0.1:2375", "ssh://build"].into_iter().all(is_remote_host));
         assert!(
-            !["", "unix:///var/run/docker.sock", " unix:///run/user/1000/docker.sock"].into_iter().any(is_elsewhere)
+            !["", "unix:///var/run/docker.sock", " unix:///run/user/1000/docker.sock"].into_iter().any(is_remote_host)
         );
     }
 
     #[tokio::test]
     async fn a_docker_that_hangs_is_an_error() {
         let hangs = std::future::pending::<Result<(), BollardError>>();
-        assert!(matches!(within(Duration::from_millis(1), hangs).await, Err(BollardError::RequestTimeoutError)));
+        assert!(matches!(with_timeout(Duration::from_millis(1), hangs).await, Err(BollardError::RequestTimeoutError)));
     }
 }

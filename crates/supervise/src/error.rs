@@ -11,7 +11,7 @@ pub enum SuperviseError {
     /// The guard could not clear everything away.
     #[error("something of the run is left: {0}")]
     #[diagnostic(help("`cacheproof recover` undoes what is left broken"))]
-    LeftBehind(String),
+    CleanupIncomplete(String),
 
     /// Docker does not answer.
     #[error("Docker does not answer: {0}")]

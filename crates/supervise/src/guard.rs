@@ -3,7 +3,7 @@
 //! It holds the reading end of a pipe. When the pipe closes without a word of release, cacheproof is dead, and
 //! the guard kills the processes, removes the containers and deletes the directory of the run, and takes back every
 //! fault that is open. See
-//! [`super::guard_duty`] for what runs on the other side.
+//! [`super::guard_process`] for what runs on the other side.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::SuperviseError;
 use super::addresses::Addresses;
 use super::process::Process;
-use super::take_back::Undo;
+use super::undo_record::Undo;
 use cacheproof_core::scenario::mask_passwords;
 
 /// Environment variable of every child of a run; its value is the run's token.
@@ -30,11 +30,11 @@ pub const COMMAND_VARIABLE: &str = "CACHEPROOF_COMMAND";
 pub const RUN_LABEL: &str = "cacheproof.run";
 
 /// How long the guard may take to come up, and to clean up.
-const PATIENCE: Duration = Duration::from_secs(15);
+const GUARD_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What cacheproof tells its guard, one line each.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Message {
+pub(super) enum GuardMessage {
     /// A process to kill.
     Process(Process),
     /// One of them that is a command of the user's which breaks something: to be killed before that is taken back.
@@ -55,7 +55,7 @@ pub(super) enum Message {
     Release,
 }
 
-impl Message {
+impl GuardMessage {
     pub(super) fn to_line(&self) -> String {
         match self {
             Self::Process(process) => format!("process {} {}\n", process.pid, process.started),
@@ -104,20 +104,20 @@ fn json(value: &impl serde::Serialize) -> String {
 
 /// A handle for telling the guard what to watch; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Watch {
+pub struct GuardHandle {
     pipe: Arc<Mutex<Option<ChildStdin>>>,
     has_containers: Arc<AtomicBool>,
     token: String,
 }
 
-impl Watch {
-    fn tell(&self, message: &Message) {
+impl GuardHandle {
+    fn send(&self, message: &GuardMessage) {
         let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = pipe.as_mut().map(|pipe| pipe.write_all(message.to_line().as_bytes()));
-        if let Some(Err(error)) = told {
+        let sent = pipe.as_mut().map(|pipe| pipe.write_all(message.to_line().as_bytes()));
+        if let Some(Err(error)) = sent {
             let what = match message {
                 // Nothing that would be left, and full of passwords.
-                Message::Addresses(_) => return,
+                GuardMessage::Addresses(_) => return,
                 message => mask_passwords(message.to_line().trim_end()),
             };
             tracing::warn!("the guard is gone ({error}): a crash of cacheproof would leave this behind: {what}");
@@ -130,27 +130,27 @@ impl Watch {
     }
 
     /// Has a process killed when cacheproof dies.
-    pub fn process(&self, pid: u32) {
+    pub fn register_process(&self, pid: u32) {
         if let Some(process) = Process::find(pid) {
-            self.tell(&Message::Process(process));
+            self.send(&GuardMessage::Process(process));
         }
     }
 
-    fn command(&self, pid: u32) {
+    fn register_command(&self, pid: u32) {
         if let Some(process) = Process::find(pid) {
-            self.tell(&Message::Command(process));
+            self.send(&GuardMessage::Command(process));
         }
     }
 
     /// Says that containers are about to be created.
-    pub fn containers(&self) {
+    pub fn expect_containers(&self) {
         self.has_containers.store(true, Ordering::Relaxed);
-        self.tell(&Message::Containers);
+        self.send(&GuardMessage::Containers);
     }
 
     /// Has a container removed when cacheproof dies.
-    pub fn container(&self, id: &str) {
-        self.tell(&Message::Container(id.into()));
+    pub fn register_container(&self, id: &str) {
+        self.send(&GuardMessage::Container(id.into()));
     }
 }
 
@@ -159,7 +159,7 @@ impl Watch {
 #[derive(Debug)]
 pub struct Guard {
     child: Child,
-    watch: Watch,
+    guard_handle: GuardHandle,
     directory: PathBuf,
 }
 
@@ -192,14 +192,14 @@ impl Guard {
                 let _ = send.send(read.map(|_| line));
             });
         }
-        let answer = match receive.recv_timeout(PATIENCE) {
+        let answer = match receive.recv_timeout(GUARD_TIMEOUT) {
             Ok(Ok(line)) => line,
             Ok(Err(error)) => format!("error {error}"),
             Err(_) => "error it did not answer".into(),
         };
-        let watch = Watch { pipe: Arc::new(Mutex::new(pipe)), has_containers: Arc::default(), token };
+        let guard_handle = GuardHandle { pipe: Arc::new(Mutex::new(pipe)), has_containers: Arc::default(), token };
         match answer.trim_end().split_once(' ') {
-            Some(("directory", directory)) => Ok(Self { child, watch, directory: directory.into() }),
+            Some(("directory", directory)) => Ok(Self { child, guard_handle, directory: directory.into() }),
             other => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -217,54 +217,54 @@ impl Guard {
     /// The run's token: in the directory's name, in [`RUN_VARIABLE`] of every child, in [`RUN_LABEL`] of every
     /// container.
     pub fn token(&self) -> &str {
-        &self.watch.token
+        &self.guard_handle.token
     }
 
     /// Whether the run started containers, or tried to.
     pub fn has_containers(&self) -> bool {
-        self.watch.has_containers.load(Ordering::Relaxed)
+        self.guard_handle.has_containers.load(Ordering::Relaxed)
     }
 
     /// Has a process killed when cacheproof dies. It is known by its number and its start time, so a process that
     /// gets the same number later is safe.
     pub fn watch_process(&self, pid: u32) {
-        self.watch.process(pid);
+        self.guard_handle.register_process(pid);
     }
 
     /// The same for a command of the user's that breaks something, before that is taken back.
     pub fn watch_command(&self, pid: u32) {
-        self.watch.command(pid);
+        self.guard_handle.register_command(pid);
     }
 
     /// Has a container removed when cacheproof dies.
     pub fn watch_container(&self, id: &str) {
-        self.watch.containers();
-        self.watch.container(id);
+        self.guard_handle.expect_containers();
+        self.guard_handle.register_container(id);
     }
 
     /// Names the run's undo ledger, in which the guard notes what it undoes.
     pub fn watch_ledger(&self, path: &Path) {
-        self.watch.tell(&Message::Ledger(path.to_owned()));
+        self.guard_handle.send(&GuardMessage::Ledger(path.to_owned()));
     }
 
     /// Has the commands that take faults back told where everything is.
-    pub fn tell_addresses(&self, addresses: &Addresses) {
-        self.watch.tell(&Message::Addresses(addresses.clone()));
+    pub fn send_addresses(&self, addresses: &Addresses) {
+        self.guard_handle.send(&GuardMessage::Addresses(addresses.clone()));
     }
 
     /// Has a fault taken back when cacheproof dies. To be told before it is injected.
     pub fn watch_fault(&self, id: u64, undo: &Undo) {
-        self.watch.tell(&Message::Undo(id, undo.clone()));
+        self.guard_handle.send(&GuardMessage::Undo(id, undo.clone()));
     }
 
     /// A fault that was watched was taken back.
     pub fn fault_undone(&self, id: u64) {
-        self.watch.tell(&Message::Undone(id));
+        self.guard_handle.send(&GuardMessage::Undone(id));
     }
 
     /// A handle for telling it what to watch.
-    pub fn watch(&self) -> Watch {
-        self.watch.clone()
+    pub fn guard_handle(&self) -> GuardHandle {
+        self.guard_handle.clone()
     }
 
     /// The orderly end, when every server is down: the guard removes the directory (and whatever was left of the
@@ -272,24 +272,24 @@ impl Guard {
     /// case 15 s.
     ///
     /// # Errors
-    /// [`SuperviseError::LeftBehind`] when it did not end in time, or something is left.
+    /// [`SuperviseError::CleanupIncomplete`] when it did not end in time, or something is left.
     pub fn release(mut self) -> Result<(), SuperviseError> {
-        self.watch.tell(&Message::Release);
+        self.guard_handle.send(&GuardMessage::Release);
         self.finish();
         let left = match self.child.try_wait() {
             Ok(Some(status)) if status.success() && !self.directory.exists() => return Ok(()),
             Ok(Some(_)) if self.directory.exists() => format!("{} could not be removed", self.directory.display()),
             Ok(Some(status)) => format!("the guard could not remove or undo all of it ({status})"),
-            Ok(None) => format!("the guard is still at work after {} s", PATIENCE.as_secs()),
+            Ok(None) => format!("the guard is still at work after {} s", GUARD_TIMEOUT.as_secs()),
             Err(error) => format!("the guard could not be waited for: {error}"),
         };
-        Err(SuperviseError::LeftBehind(left))
+        Err(SuperviseError::CleanupIncomplete(left))
     }
 
     /// Closes the pipe and waits, bounded, for the guard's end.
     fn finish(&mut self) {
-        self.watch.pipe.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let until = Instant::now() + PATIENCE;
+        self.guard_handle.pipe.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let until = Instant::now() + GUARD_TIMEOUT;
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -311,21 +311,21 @@ mod tests {
         let process = Process { pid: 4711, started: "815".into() };
         let undo = Undo::Command { run: "a\nb c".into(), directory: "/a b".into() };
         for message in [
-            Message::Command(process.clone()),
-            Message::Process(process),
-            Message::Containers,
-            Message::Container("abc".into()),
-            Message::Ledger("/a b/c".into()),
-            Message::Addresses(serde_json::from_str(r#"[["CACHEPROOF_REDIS_URL","redis://a b"]]"#).unwrap()),
-            Message::Undo(7, undo),
-            Message::Undone(7),
-            Message::Release,
+            GuardMessage::Command(process.clone()),
+            GuardMessage::Process(process),
+            GuardMessage::Containers,
+            GuardMessage::Container("abc".into()),
+            GuardMessage::Ledger("/a b/c".into()),
+            GuardMessage::Addresses(serde_json::from_str(r#"[["CACHEPROOF_REDIS_URL","redis://a b"]]"#).unwrap()),
+            GuardMessage::Undo(7, undo),
+            GuardMessage::Undone(7),
+            GuardMessage::Release,
         ] {
             let line = message.to_line();
-            assert_eq!(Message::parse(&line).as_ref(), Some(&message));
-            assert_eq!(Message::parse(line.trim_end()), None);
+            assert_eq!(GuardMessage::parse(&line).as_ref(), Some(&message));
+            assert_eq!(GuardMessage::parse(line.trim_end()), None);
         }
-        assert_eq!(Message::parse("process 1\n"), None);
-        assert_eq!(Message::parse("release now\n"), None);
+        assert_eq!(GuardMessage::parse("process 1\n"), None);
+        assert_eq!(GuardMessage::parse("release now\n"), None);
     }
 }

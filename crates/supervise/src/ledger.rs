@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::guard::Guard;
 use super::process::Process;
-use super::take_back::Undo;
+use super::undo_record::Undo;
 
 /// Name of the ledger in a run's directory.
 pub const LEDGER_FILE: &str = "faults.ndjson";
@@ -88,7 +88,7 @@ impl Ledger {
     /// # Errors
     /// What the system said.
     pub fn create(directory: &Path, guard: &Guard) -> std::io::Result<Self> {
-        let run = LeftRun {
+        let run = LedgerRun {
             token: guard.token().to_owned(),
             directory: guard.directory().to_owned(),
             containers: guard.has_containers(),
@@ -96,7 +96,7 @@ impl Ledger {
         Self::of_run(directory, run)
     }
 
-    fn of_run(directory: &Path, run: LeftRun) -> std::io::Result<Self> {
+    fn of_run(directory: &Path, run: LedgerRun) -> std::io::Result<Self> {
         let path = std::path::absolute(directory.join(LEDGER_FILE))?;
         // What undoes a fault may hold a password, and reports are handed on.
         let file = File::options().read(true).create_new(true).append(true).mode(0o600).open(&path)?;
@@ -104,7 +104,7 @@ impl Ledger {
         File::open(directory)?.sync_all()?;
         let ledger = Self { path, inner: Mutex::new(Inner { file, next: 1 }) };
         let pid = std::process::id();
-        let LeftRun { token, directory, containers } = run;
+        let LedgerRun { token, directory, containers } = run;
         ledger.write(LedgerEntry::Run { token, directory, pid, started: identity(pid), containers })?;
         Ok(ledger)
     }
@@ -139,7 +139,7 @@ fn append(file: &mut File, entry: LedgerEntry) -> std::io::Result<()> {
     let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let mut line = serde_json::to_vec(&LedgerLine { at, entry })?;
     line.push(b'\n');
-    if ends_in_half_a_line(file)? {
+    if ends_in_partial_line(file)? {
         // Else both would be lost.
         line.insert(0, b'\n');
     }
@@ -148,7 +148,7 @@ fn append(file: &mut File, entry: LedgerEntry) -> std::io::Result<()> {
 }
 
 /// Whether the last line was cut off: its writer died, or the disk was full.
-fn ends_in_half_a_line(file: &File) -> std::io::Result<bool> {
+fn ends_in_partial_line(file: &File) -> std::io::Result<bool> {
     let mut last = [b'\n'];
     if let Some(at) = file.metadata()?.len().checked_sub(1) {
         file.read_exact_at(&mut last, at)?;
@@ -166,17 +166,17 @@ fn identity(pid: u32) -> String {
 /// A ledger that is held: the guard holds its run's while it stands, and `recover` the one that it works on, so that
 /// two never undo the same. Given back when dropped, and when its process ends.
 #[derive(Debug)]
-pub struct Hold {
+pub struct LedgerLock {
     _locked: Option<File>,
 }
 
 /// Takes a ledger for oneself. `None`: somebody else has it. Where files can't be locked everybody gets it.
-pub fn hold_ledger(path: &Path) -> Option<Hold> {
+pub fn lock_ledger(path: &Path) -> Option<LedgerLock> {
     let file = File::open(path).ok();
     match file.as_ref().map(File::try_lock) {
         Some(Err(TryLockError::WouldBlock)) => None,
-        Some(Ok(())) => Some(Hold { _locked: file }),
-        Some(Err(TryLockError::Error(_))) | None => Some(Hold { _locked: None }),
+        Some(Ok(())) => Some(LedgerLock { _locked: file }),
+        Some(Err(TryLockError::Error(_))) | None => Some(LedgerLock { _locked: None }),
     }
 }
 
@@ -193,7 +193,7 @@ pub struct OpenFault {
 
 /// A run as its ledger names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeftRun {
+pub struct LedgerRun {
     /// Marks its processes, containers and directory.
     pub token: String,
     /// Its temporary directory.
@@ -204,9 +204,9 @@ pub struct LeftRun {
 
 /// A ledger as it was left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LeftLedger {
+pub struct LedgerState {
     /// Whose it is; `None` when not even that was written.
-    pub run: Option<LeftRun>,
+    pub run: Option<LedgerRun>,
     /// What was not closed, in the order in which it was opened.
     pub open: Vec<OpenFault>,
     /// Whether it was closed: nothing of the run is left.
@@ -219,17 +219,17 @@ pub struct LeftLedger {
 ///
 /// # Errors
 /// What the system said.
-pub fn read_ledger(path: &Path) -> std::io::Result<LeftLedger> {
+pub fn read_ledger(path: &Path) -> std::io::Result<LedgerState> {
     // Cut off, it may end in the middle of a letter.
     let text = std::fs::read(path)?;
     let text = String::from_utf8_lossy(&text);
-    let mut left = LeftLedger::default();
+    let mut left = LedgerState::default();
     for line in text.lines() {
         let Ok(line) = serde_json::from_str::<LedgerLine>(line) else { continue };
         match line.entry {
             LedgerEntry::Run { token, directory, pid, started, containers } => {
                 left.alive = Process::find(pid).is_some() && identity(pid) == started;
-                left.run = Some(LeftRun { token, directory, containers });
+                left.run = Some(LedgerRun { token, directory, containers });
             }
             LedgerEntry::Open { id, what, undo } => left.open.push(OpenFault { id, what, undo }),
             LedgerEntry::Injected { .. } => {}
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn what_was_not_closed_is_found_again_also_behind_half_a_line() {
         let directory = tempfile::tempdir().unwrap();
-        let run = LeftRun { token: "abc".into(), directory: "/tmp/x".into(), containers: true };
+        let run = LedgerRun { token: "abc".into(), directory: "/tmp/x".into(), containers: true };
         let ledger = Ledger::of_run(directory.path(), run.clone()).unwrap();
         let undo = Undo::Container("shop".into());
         let first = ledger.open("kill redis", &undo).unwrap();

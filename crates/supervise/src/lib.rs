@@ -5,21 +5,22 @@ mod addresses;
 pub mod docker;
 mod error;
 mod guard;
-mod guard_duty;
+mod guard_process;
 mod ledger;
 mod process;
 mod recover;
-mod take_back;
 mod undo;
+mod undo_record;
 
 pub use addresses::Addresses;
 pub use error::SuperviseError;
-pub use guard::{COMMAND_VARIABLE, Guard, RUN_LABEL, RUN_VARIABLE, Watch};
-pub use guard_duty::stand_guard;
+pub use guard::{COMMAND_VARIABLE, Guard, GuardHandle, RUN_LABEL, RUN_VARIABLE};
+pub use guard_process::run_guard_process;
 pub use ledger::{
-    Hold, LEDGER_FILE, Ledger, LedgerEntry, LedgerLine, LeftLedger, LeftRun, OpenFault, hold_ledger, read_ledger,
+    LEDGER_FILE, Ledger, LedgerEntry, LedgerLine, LedgerLock, LedgerRun, LedgerState, OpenFault, lock_ledger,
+    read_ledger,
 };
-pub use process::{Process, has_proc, kill_marked, process_lives, signal_group};
-pub use recover::{Recovered, ledgers, recover};
-pub use take_back::Undo;
+pub use process::{Process, has_proc, is_process_alive, kill_by_environment, signal_group};
+pub use recover::{RecoveryReport, find_open_ledgers, recover};
 pub use undo::{undo_container, undo_process};
+pub use undo_record::Undo;

@@ -22,13 +22,13 @@ impl Process {
     }
 
     /// Whether it still lives (a zombie does not).
-    pub fn lives(&self) -> bool {
+    pub fn is_alive(&self) -> bool {
         start_time(self.pid).as_deref() == Some(&self.started)
     }
 
     /// Sends a signal if it still lives. False when it was gone.
     pub fn signal(&self, signal: Signal) -> bool {
-        self.lives() && raw_signal(self.pid, signal)
+        self.is_alive() && raw_signal(self.pid, signal)
     }
 
     /// Its living children.
@@ -75,29 +75,29 @@ fn start_time(pid: u32) -> Option<String> {
 }
 
 /// Whether a process lives. One that has ended and was not waited for does not, and keeps its number.
-pub fn process_lives(pid: u32) -> bool {
+pub fn is_process_alive(pid: u32) -> bool {
     start_time(pid).is_some()
 }
 
 /// Whether a process was started with all of these variables in its environment. False where there is no /proc.
-pub fn is_marked(pid: u32, variables: &[(&str, &str)]) -> bool {
+pub fn has_environment(pid: u32, variables: &[(&str, &str)]) -> bool {
     let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { return false };
     let there: Vec<&[u8]> = environment.split(|byte| *byte == 0).collect();
     variables.iter().all(|(name, value)| there.contains(&format!("{name}={value}").as_bytes()))
 }
 
 /// Kills every process that was started with all of these variables in its environment, this one excepted.
-pub fn kill_marked(variables: &[(&str, &str)]) {
+pub fn kill_by_environment(variables: &[(&str, &str)]) {
     // Found first and looked at then: a number that is given to another in between is not signalled.
-    for process in all().into_iter().filter(|pid| *pid != std::process::id()).filter_map(Process::find) {
-        if !variables.is_empty() && is_marked(process.pid, variables) {
+    for process in all_pids().into_iter().filter(|pid| *pid != std::process::id()).filter_map(Process::find) {
+        if !variables.is_empty() && has_environment(process.pid, variables) {
             process.signal(Signal::SIGKILL);
         }
     }
 }
 
 /// Every process number there is. Empty where there is no /proc.
-pub fn all() -> Vec<u32> {
+pub fn all_pids() -> Vec<u32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
@@ -105,7 +105,7 @@ pub fn all() -> Vec<u32> {
 fn children(pid: u32) -> Vec<u32> {
     if has_proc() {
         let parent = pid.to_string();
-        return all()
+        return all_pids()
             .into_iter()
             .filter(|child| stat_fields(*child).is_some_and(|fields| fields.get(1) == Some(&parent)))
             .collect();
@@ -125,11 +125,11 @@ mod tests {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let process = Process::find(child.id()).unwrap();
         let other = Process { pid: child.id(), started: "1".into() };
-        assert!(process.lives());
+        assert!(process.is_alive());
         assert!(!other.signal(Signal::SIGKILL), "another start time means another process");
         assert!(child.try_wait().unwrap().is_none(), "it was not hit");
         assert!(process.signal(Signal::SIGKILL));
-        while process.lives() {
+        while process.is_alive() {
             std::thread::yield_now();
         }
         assert!(Process::find(child.id()).is_none(), "a zombie is not alive");
@@ -143,8 +143,8 @@ mod tests {
             Command::new("sleep").arg("60").env("CACHEPROOF_TEST", &value).env("PORT", port).spawn().unwrap()
         };
         let (mut ours, mut other) = (start("15001"), start("15002"));
-        kill_marked(&[]);
-        kill_marked(&[("CACHEPROOF_TEST", &value), ("PORT", "15001")]);
+        kill_by_environment(&[]);
+        kill_by_environment(&[("CACHEPROOF_TEST", &value), ("PORT", "15001")]);
         assert_eq!(ours.wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
         assert!(other.try_wait().unwrap().is_none(), "it bears only one of the marks");
         other.kill().unwrap();

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::addresses::Addresses;
-use super::guard_duty::clear_away;
-use super::ledger::{self, LEDGER_FILE, LedgerEntry, LeftLedger, read_ledger};
+use super::guard_process::clean_up_run;
+use super::ledger::{self, LEDGER_FILE, LedgerEntry, LedgerState, read_ledger};
 
 /// What became of one ledger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovered {
+pub struct RecoveryReport {
     /// What was done, a sentence each.
     pub done: Vec<String>,
     /// What could not be done, a sentence each.
@@ -20,7 +20,7 @@ pub struct Recovered {
 ///
 /// # Errors
 /// When the directory can't be read.
-pub fn ledgers(directory: &Path) -> std::io::Result<Vec<(PathBuf, std::io::Result<LeftLedger>)>> {
+pub fn find_open_ledgers(directory: &Path) -> std::io::Result<Vec<(PathBuf, std::io::Result<LedgerState>)>> {
     let mut paths = vec![directory.join(LEDGER_FILE)];
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
@@ -42,15 +42,15 @@ pub fn ledgers(directory: &Path) -> std::io::Result<Vec<(PathBuf, std::io::Resul
 
 /// Undoes what a ledger says is open, the last first, clears away what is left of its run, and closes it. For a run
 /// whose cacheproof is gone. Blocks.
-pub fn recover(path: &Path, left: &LeftLedger) -> Recovered {
-    let mut recovered = Recovered::default();
+pub fn recover(path: &Path, left: &LedgerState) -> RecoveryReport {
+    let mut recovered = RecoveryReport::default();
     // First, so that the user's command which broke something no longer runs when it is undone.
     if let Some(run) = &left.run {
         let directory = &run.directory;
         let was_there = directory.exists();
         if !is_of_run(&run.token, directory) {
             recovered.failed.push(format!("{} is no directory of a run", directory.display()));
-        } else if let Err(why) = clear_away(run) {
+        } else if let Err(why) = clean_up_run(run) {
             recovered.failed.push(why);
         } else if was_there {
             recovered.done.push(format!("cleared away what was left of the run in {}", directory.display()));

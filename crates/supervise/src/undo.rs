@@ -4,7 +4,7 @@
 use nix::sys::signal::Signal;
 
 use super::SuperviseError;
-use super::docker::{self, in_time, says};
+use super::docker::{self, error_text, with_request_timeout};
 use super::process::Process;
 
 /// Lets a process run on that was paused (SIGCONT), with all below it. It is known by its number and its start time
@@ -22,7 +22,7 @@ pub fn undo_process(pid: u32, started: &str) -> bool {
     for process in all.iter().rev() {
         process.signal(Signal::SIGCONT);
     }
-    first.lives()
+    first.is_alive()
 }
 
 /// Has a container run again, whatever was done to it: unpauses it, starts it. Says what was done. For a process
@@ -35,25 +35,25 @@ pub fn undo_container(id: &str) -> Result<String, SuperviseError> {
         .enable_all()
         .build()
         .map_err(|error| SuperviseError::Guard(error.to_string()))?;
-    runtime.block_on(revive(id))
+    runtime.block_on(resume_container(id))
 }
 
-async fn revive(id: &str) -> Result<String, SuperviseError> {
+async fn resume_container(id: &str) -> Result<String, SuperviseError> {
     let docker = docker::connect().await?;
     let short = &id[..12.min(id.len())];
     let refused = |verb: &str| {
         let what = format!("{verb} container {short}");
-        move |error| SuperviseError::Docker { what, why: says(&error) }
+        move |error| SuperviseError::Docker { what, why: error_text(&error) }
     };
-    let seen = in_time(docker.inspect_container(id, None)).await.map_err(refused("look at"))?;
-    let state = seen.state.unwrap_or_default();
+    let inspected = with_request_timeout(docker.inspect_container(id, None)).await.map_err(refused("look at"))?;
+    let state = inspected.state.unwrap_or_default();
     if state.paused == Some(true) {
-        in_time(docker.unpause_container(id)).await.map_err(refused("unpause"))?;
+        with_request_timeout(docker.unpause_container(id)).await.map_err(refused("unpause"))?;
         return Ok(format!("unpaused container {short}"));
     }
     if state.running == Some(true) {
         return Ok(format!("container {short} runs already"));
     }
-    in_time(docker.start_container(id, None)).await.map_err(refused("start"))?;
+    with_request_timeout(docker.start_container(id, None)).await.map_err(refused("start"))?;
     Ok(format!("started container {short} again"))
 }

@@ -1,7 +1,7 @@
 //! What grows while nothing should: memory, connections, files, log. How a leak is told from a wave.
 
 /// Fewer readings than three a third say nothing about a trend.
-pub(super) const FEWEST: usize = 9;
+pub(super) const MIN_READINGS: usize = 9;
 
 /// How much a value grew over its readings: the median of their last third less that of their first third, 0 where
 /// it shrank, and the first third's median. `None` without readings.

@@ -4,8 +4,8 @@ use cacheproof_core::observe::Measurements;
 use cacheproof_core::scenario::{Criterion, Scenario};
 
 use super::rule::judge_rule;
-use super::validity::{Doubts, examine};
-use super::{CriterionResult, FaultOutcome, Finding, Ruling, Verdict, outcomes};
+use super::validity::{ValidityIssues, check_validity};
+use super::{CriterionResult, FaultOutcome, Finding, Ruling, Verdict, fault_outcomes};
 
 /// Judges what was seen by the scenario's rules. Pure: the same journal always gives the same verdict.
 ///
@@ -14,16 +14,16 @@ use super::{CriterionResult, FaultOutcome, Finding, Ruling, Verdict, outcomes};
 /// 3 ÷ min(limit, 1 − limit), and a mean or maximum from fewer than 20. Errors count as slower than any limit. A run that is not valid (a grave
 /// [`Finding`]) never passes.
 pub fn judge(scenario: &Scenario, seen: &Measurements) -> Verdict {
-    let (validity, doubts) = examine(scenario, seen);
-    let faults = outcomes(scenario, seen);
-    let judge = |criterion| judge_criterion(scenario, seen, &faults, &doubts, criterion);
+    let (validity, issues) = check_validity(scenario, seen);
+    let faults = fault_outcomes(scenario, seen);
+    let judge = |criterion| judge_criterion(scenario, seen, &faults, &issues, criterion);
     let criteria: Vec<CriterionResult> = scenario.criteria.iter().map(judge).collect();
     let worst = criteria.iter().map(|criterion| criterion.ruling).max();
-    let valid = !validity.iter().any(|finding| finding.grave);
+    let valid = !validity.iter().any(|finding| finding.blocking);
     let ruling = match worst {
         None => Ruling::Inconclusive,
         // What came before the end may have failed: the run was not made for that.
-        _ if seen.given_up() => Ruling::Inconclusive,
+        _ if seen.was_aborted() => Ruling::Inconclusive,
         Some(Ruling::Pass) if !valid => Ruling::Inconclusive,
         Some(worst) => worst,
     };
@@ -34,10 +34,10 @@ fn judge_criterion(
     scenario: &Scenario,
     seen: &Measurements,
     faults: &[FaultOutcome],
-    doubts: &Doubts,
+    issues: &ValidityIssues,
     criterion: &Criterion,
 ) -> CriterionResult {
-    let rules: Vec<_> = criterion.rules.iter().map(|rule| judge_rule(scenario, seen, faults, doubts, rule)).collect();
+    let rules: Vec<_> = criterion.rules.iter().map(|rule| judge_rule(scenario, seen, faults, issues, rule)).collect();
     let ruling = match rules.iter().map(|rule| rule.ruling).max() {
         Some(worst) => worst,
         None if criterion.proved_by.is_some() => Ruling::Pass,
@@ -63,10 +63,10 @@ fn summary(criteria: &[CriterionResult], validity: &[Finding]) -> String {
     if failed == 0 && open == 0 && by_test > 0 {
         text += &format!(" ({by_test} by tests, not by this run)");
     }
-    match validity.iter().filter(|finding| finding.grave).count() {
+    match validity.iter().filter(|finding| finding.blocking).count() {
         0 => text + ".",
         1 => text + "; one finding makes the run doubtful.",
-        grave => text + &format!("; {grave} findings make the run doubtful."),
+        blocking => text + &format!("; {blocking} findings make the run doubtful."),
     }
 }
 

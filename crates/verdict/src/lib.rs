@@ -11,14 +11,16 @@ mod measure;
 mod measure_faults;
 mod measure_growth;
 mod model;
-mod planned;
+mod plan_check;
 mod recovery;
 mod rule;
 mod validity;
 
 use cacheproof_core::numbers::{self, Unit};
-pub use freshness::{stale as stale_reads, upper_bound};
+pub use freshness::{clopper_pearson_upper_bound, stale as stale_reads};
 pub use judge::judge;
 pub use model::*;
-pub use planned::in_vain;
-pub use recovery::{FaultOutcome, HitRateRecovery, Recovery, Refill, SteadyLimits, Why, outcomes};
+pub use plan_check::undecidable_rules;
+pub use recovery::{
+    FaultOutcome, HitRateRecovery, LimitViolation, Recovery, RefillCurve, SteadyLimits, fault_outcomes,
+};

@@ -1,18 +1,18 @@
 //! What a rule's term comes to, measured on the journal.
 
-use cacheproof_core::observe::{CellKey, Measurements, Outcome, Sample, Totals};
-use cacheproof_core::scenario::{Limit, Metric, Path, Quantity, Rule, Scenario, Term};
+use cacheproof_core::observe::{Measurements, Outcome, ResponseKey, Sample, Totals};
+use cacheproof_core::scenario::{CachePath, Limit, Metric, Quantity, Rule, Scenario, Term};
 
-use super::measure_faults::of_faults;
-use super::measure_growth::{grown, log_per_request};
+use super::measure_faults::measure_fault_metric;
+use super::measure_growth::{log_per_request, measure_growth};
 use super::{FaultOutcome, Unit, freshness};
 
 /// A mean or a longest time of fewer answers says nothing.
-const FEWEST: u64 = 20;
+const MIN_SAMPLES: u64 = 20;
 
 /// A term, measured.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Measured {
+pub(super) struct MeasuredTerm {
     /// The value, in `unit`. `None`: there was nothing to measure it on.
     pub value: Option<f64>,
     /// Its unit.
@@ -27,19 +27,19 @@ pub(super) struct Measured {
     pub errors: u64,
     /// So many errors that no limit can hold.
     pub beyond: bool,
-    /// Response times above a limit, exact. By [`Measured::above`].
+    /// Response times above a limit, exact. By [`MeasuredTerm::above`].
     pub(super) totals: Option<Totals>,
     /// Why there is no value, where that is not plain.
-    pub why_not: Option<String>,
+    pub missing_reason: Option<String>,
     /// Why a limit that looks kept may not be.
-    pub unsure: Option<String>,
+    pub uncertainty: Option<String>,
     /// Something that was waited for so many seconds, at most, did not come; infinite where it never will.
     pub not_within: Option<f64>,
     /// What the value is of, where it is the worst of several.
     pub which: Option<String>,
 }
 
-impl Measured {
+impl MeasuredTerm {
     pub(super) fn of(value: Option<f64>, unit: Unit, samples: u64) -> Self {
         Self { value, unit: Some(unit), samples, ..Self::default() }
     }
@@ -53,7 +53,7 @@ impl Measured {
 }
 
 /// How many samples a percentile needs.
-pub(super) fn percentile_needs(q: f64) -> u64 {
+pub(super) fn min_samples_for_percentile(q: f64) -> u64 {
     (10.0 / (1.0 - q) - 1e-6).ceil() as u64
 }
 
@@ -83,11 +83,11 @@ fn wants_share(rule: &Rule) -> bool {
 
 /// What errors do to a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Errors {
+pub(super) enum ErrorTreatment {
     /// They count as slower than any limit: a short time is good for the rule.
-    Slowest,
+    CountAsSlowest,
     /// They are left out: a long time is good for the rule.
-    LeftOut,
+    Exclude,
 }
 
 /// "The database counted nothing", where it did so in these phases.
@@ -99,11 +99,11 @@ pub(super) fn no_queries(scenario: &Scenario, phases: &[usize]) -> String {
 
 /// Phases past the cache in which requests were answered and the database counted nothing: then it is not the
 /// app's database, or its statistics are off.
-pub(super) fn silent_phases(scenario: &Scenario, seen: &Measurements) -> Vec<usize> {
+pub(super) fn phases_without_db_queries(scenario: &Scenario, seen: &Measurements) -> Vec<usize> {
     let silent = |index: usize| {
         seen.db_queries(index) == Some(0) && seen.count(|key| key.phase == index && key.outcome != Outcome::Error) > 0
     };
-    let uncached = scenario.phases.iter().enumerate().filter(|(_, phase)| phase.path == Path::Uncached);
+    let uncached = scenario.phases.iter().enumerate().filter(|(_, phase)| phase.path == CachePath::Uncached);
     uncached.map(|(index, _)| index).filter(|index| silent(*index)).collect()
 }
 
@@ -114,27 +114,28 @@ pub(super) fn measure(
     faults: &[FaultOutcome],
     rule: &Rule,
     term: &Term,
-    errors_are: Errors,
-) -> Measured {
+    error_treatment: ErrorTreatment,
+) -> MeasuredTerm {
     let phases = phases_of(scenario, term);
-    let selected = |key: &CellKey| {
+    let selected = |key: &ResponseKey| {
         phases.contains(&key.phase)
             && term.path.is_none_or(|path| path == key.path)
             && term.request.is_none_or(|request| request == key.request)
     };
-    let cacheable = |key: &CellKey| scenario.traffic.requests.get(key.request).is_some_and(|request| request.cacheable);
+    let cacheable =
+        |key: &ResponseKey| scenario.traffic.requests.get(key.request).is_some_and(|request| request.cacheable);
     let outcome = |outcome: Outcome| seen.count(|key| selected(key) && key.outcome == outcome);
     let requests = || seen.count(selected);
     let events = |events: u64, of: u64| {
         let share = wants_share(rule);
         let value = if share { events as f64 / of as f64 } else { events as f64 };
-        Measured {
+        MeasuredTerm {
             events: Some(events),
-            ..Measured::of((of > 0).then_some(value), if share { Unit::Share } else { Unit::Count }, of)
+            ..MeasuredTerm::of((of > 0).then_some(value), if share { Unit::Share } else { Unit::Count }, of)
         }
     };
     let answers = || seen.total(|key| selected(key) && key.outcome != Outcome::Error);
-    let slowest = errors_are == Errors::Slowest;
+    let slowest = error_treatment == ErrorTreatment::CountAsSlowest;
     // A quick refusal must not make an app look fast.
     let percentile = |q: f64, service: bool| {
         let (totals, errors) = (answers(), outcome(Outcome::Error));
@@ -145,12 +146,12 @@ pub(super) fn measure(
         let histogram = if service { &totals.service } else { &totals.response };
         let value = if beyond { None } else { histogram.quantile(q_of_answers) };
         let value = value.map(|nanoseconds| nanoseconds as f64 / 1e9);
-        let needs = percentile_needs(q);
+        let needs = min_samples_for_percentile(q);
         let errors = if slowest || beyond { errors } else { 0 };
         let samples = if beyond { sent } else { samples };
-        let counted = Measured { needs, errors, beyond, ..Measured::of(value, Unit::Seconds, samples) };
+        let counted = MeasuredTerm { needs, errors, beyond, ..MeasuredTerm::of(value, Unit::Seconds, samples) };
         // The exact counts are of response times only.
-        Measured { totals: (!service).then_some(totals), ..counted }
+        MeasuredTerm { totals: (!service).then_some(totals), ..counted }
     };
     let samples = || {
         seen.samples.iter().filter(|(at, _)| {
@@ -168,41 +169,45 @@ pub(super) fn measure(
             // Timeouts left out would make it better: errors may only make it worse.
             let all = if slowest { seen.total(selected).mean() } else { None };
             let value = totals.mean().map(|mean| mean.max(all.unwrap_or(mean)) / 1e9);
-            let why_not = (value.is_none() && requests() > 0).then(|| "not one request was answered".to_owned());
-            Measured { needs: FEWEST, why_not, ..Measured::of(value, Unit::Seconds, totals.count()) }
+            let missing_reason = (value.is_none() && requests() > 0).then(|| "not one request was answered".to_owned());
+            MeasuredTerm {
+                needs: MIN_SAMPLES,
+                missing_reason,
+                ..MeasuredTerm::of(value, Unit::Seconds, totals.count())
+            }
         }
         Metric::Max => {
             let totals = answers();
             let errors = if slowest { outcome(Outcome::Error) } else { 0 };
             let max = if errors > 0 { None } else { totals.response.max() }.map(|max| max as f64 / 1e9);
-            let counted = Measured::of(max, Unit::Seconds, totals.count() + errors);
-            Measured { needs: FEWEST, errors, beyond: errors > 0, totals: Some(totals), ..counted }
+            let counted = MeasuredTerm::of(max, Unit::Seconds, totals.count() + errors);
+            MeasuredTerm { needs: MIN_SAMPLES, errors, beyond: errors > 0, totals: Some(totals), ..counted }
         }
         // None sent is a number too, but a rule about nothing proves nothing: it fails as "no samples".
         Metric::Requests => {
             let sent = requests();
-            Measured::of((sent > 0).then_some(sent as f64), Unit::Count, sent)
+            MeasuredTerm::of((sent > 0).then_some(sent as f64), Unit::Count, sent)
         }
         Metric::Throughput => {
             let answered = seen.count(|key| selected(key) && key.outcome != Outcome::Error);
             let value = seen.throughput(&phases, selected).filter(|_| requests() > 0);
-            Measured::of(value, Unit::PerSecond, answered)
+            MeasuredTerm::of(value, Unit::PerSecond, answered)
         }
         Metric::Errors => events(outcome(Outcome::Error), requests()),
         Metric::Availability => {
             let of = requests();
             let errors = outcome(Outcome::Error);
             let value = (of > 0).then(|| 1.0 - errors as f64 / of as f64);
-            Measured { events: Some(of - errors), ..Measured::of(value, Unit::Share, of) }
+            MeasuredTerm { events: Some(of - errors), ..MeasuredTerm::of(value, Unit::Share, of) }
         }
         Metric::HitRate => {
             let hits = seen.count(|key| selected(key) && cacheable(key) && key.outcome == Outcome::Hit);
             let misses = seen.count(|key| selected(key) && cacheable(key) && key.outcome == Outcome::Miss);
             let known = hits + misses;
             let value = (known > 0).then(|| hits as f64 / known as f64);
-            let why_not =
+            let missing_reason =
                 (known == 0 && requests() > 0).then(|| "no answer said whether it was a hit or a miss".to_owned());
-            Measured { events: Some(hits), why_not, ..Measured::of(value, Unit::Share, known) }
+            MeasuredTerm { events: Some(hits), missing_reason, ..MeasuredTerm::of(value, Unit::Share, known) }
         }
         Metric::Hits | Metric::Misses => {
             let wanted = if term.metric == Metric::Hits { Outcome::Hit } else { Outcome::Miss };
@@ -212,28 +217,36 @@ pub(super) fn measure(
         Metric::Fallbacks => events(outcome(Outcome::Fallback), requests()),
         Metric::WrongAnswers | Metric::WrongOf(_) => {
             let (wrong, answers) = freshness::wrong(scenario, seen, term, selected);
-            let why_not = "no request whose answers can be told to be wrong was answered";
-            let why_not = (answers == 0 && requests() > 0).then(|| why_not.to_owned());
-            Measured { why_not, ..events(wrong, answers) }
+            let missing_reason = "no request whose answers can be told to be wrong was answered";
+            let missing_reason = (answers == 0 && requests() > 0).then(|| missing_reason.to_owned());
+            MeasuredTerm { missing_reason, ..events(wrong, answers) }
         }
         Metric::Stale => {
             let (stale, judged) = freshness::stale(scenario, seen, &phases, selected);
-            let unsure = freshness::unsure_at_rest(scenario, seen, &phases);
-            let why_not = (judged == 0 && requests() > 0 && unsure.is_none()).then_some(freshness::why_not(scenario));
-            Measured { why_not: why_not.map(str::to_owned), unsure, ..events(stale, judged) }
+            let uncertainty = freshness::uncertainty_at_quiescence(scenario, seen, &phases);
+            let missing_reason =
+                (judged == 0 && requests() > 0 && uncertainty.is_none()).then_some(freshness::missing_reason(scenario));
+            MeasuredTerm { missing_reason: missing_reason.map(str::to_owned), uncertainty, ..events(stale, judged) }
         }
         Metric::NonMonotonic => {
             let (_, judged) = freshness::stale(scenario, seen, &phases, selected);
             let back = freshness::non_monotonic(seen, selected);
-            let why_not = freshness::why_not(scenario).to_owned();
-            Measured { why_not: (judged == 0 && requests() > 0).then_some(why_not), ..events(back, judged) }
+            let missing_reason = freshness::missing_reason(scenario).to_owned();
+            MeasuredTerm {
+                missing_reason: (judged == 0 && requests() > 0).then_some(missing_reason),
+                ..events(back, judged)
+            }
         }
         Metric::StaleOf(kind) => {
             let (stale, judged) = freshness::stale(scenario, seen, &phases, selected);
             let (of_kind, unsorted) = freshness::of_kind(seen, kind, stale, selected);
-            let why_not = freshness::why_not(scenario).to_owned();
-            let unsure = freshness::unsure_of_kind(seen, kind, unsorted, selected);
-            Measured { why_not: (judged == 0 && requests() > 0).then_some(why_not), unsure, ..events(of_kind, judged) }
+            let missing_reason = freshness::missing_reason(scenario).to_owned();
+            let uncertainty = freshness::uncertainty_of_kind(seen, kind, unsorted, selected);
+            MeasuredTerm {
+                missing_reason: (judged == 0 && requests() > 0).then_some(missing_reason),
+                uncertainty,
+                ..events(of_kind, judged)
+            }
         }
         Metric::StaleAge(_) | Metric::StaleAgeMax => {
             let (_, judged) = freshness::stale(scenario, seen, &phases, selected);
@@ -241,10 +254,14 @@ pub(super) fn measure(
             let (age, stale) = freshness::age(seen, q, selected);
             // Nothing stale is as young as can be.
             let value = if stale > 0 { age } else { (judged > 0).then_some(0.0) };
-            let why_not = freshness::why_not(scenario).to_owned();
+            let missing_reason = freshness::missing_reason(scenario).to_owned();
             let samples = if stale > 0 { stale } else { judged };
-            let counted = Measured::of(value, Unit::Seconds, samples);
-            Measured { why_not: (judged == 0 && requests() > 0).then_some(why_not), events: Some(stale), ..counted }
+            let counted = MeasuredTerm::of(value, Unit::Seconds, samples);
+            MeasuredTerm {
+                missing_reason: (judged == 0 && requests() > 0).then_some(missing_reason),
+                events: Some(stale),
+                ..counted
+            }
         }
         Metric::DbQueries | Metric::DbQueriesPerRequest => {
             // An error asks the database for nothing, or cannot be known to.
@@ -252,15 +269,15 @@ pub(super) fn measure(
             let of = seen.count(|key| phases.contains(&key.phase) && !(per_request && key.outcome == Outcome::Error));
             let grown: Option<u64> = phases.iter().map(|phase| seen.db_queries(*phase)).sum();
             let silent: Vec<usize> =
-                silent_phases(scenario, seen).into_iter().filter(|phase| phases.contains(phase)).collect();
-            let why_not = match grown {
+                phases_without_db_queries(scenario, seen).into_iter().filter(|phase| phases.contains(phase)).collect();
+            let missing_reason = match grown {
                 None => Some("the database did not answer the probe at the phase's edges".to_owned()),
                 Some(_) if !silent.is_empty() => Some(no_queries(scenario, &silent)),
                 Some(_) => None,
             };
             let per = if per_request { of as f64 } else { 1.0 };
             let value = grown.filter(|_| of > 0 && silent.is_empty()).map(|queries| queries as f64 / per);
-            Measured { events: grown, why_not, ..Measured::of(value, Unit::Count, of) }
+            MeasuredTerm { events: grown, missing_reason, ..MeasuredTerm::of(value, Unit::Count, of) }
         }
         Metric::RedisMemory => {
             let share = wants_share(rule) && matches!(rule.limit, Limit::Value(_));
@@ -269,52 +286,56 @@ pub(super) fn measure(
                 true => (redis.max_memory > 0).then(|| redis.memory as f64 / redis.max_memory as f64),
             });
             let largest = largest(values, if share { Unit::Share } else { Unit::Bytes });
-            let why_not = match samples().any(|(_, sample)| sample.redis.is_some()) {
+            let missing_reason = match samples().any(|(_, sample)| sample.redis.is_some()) {
                 true => "Redis has no maxmemory to compare with: set it in [stack.redis], or compare with a size",
                 false => "Redis gave no statistics",
             };
-            Measured { why_not: largest.value.is_none().then(|| why_not.to_owned()), ..largest }
+            MeasuredTerm { missing_reason: largest.value.is_none().then(|| missing_reason.to_owned()), ..largest }
         }
         Metric::Evictions => {
             let counter = |sample: &Sample| sample.redis.as_ref().map(|redis| redis.evicted);
             let grown: Option<u64> = phases.iter().map(|phase| seen.evictions(*phase)).sum();
-            let why_not = grown.is_none().then(|| "Redis gave no statistics".to_owned());
+            let missing_reason = grown.is_none().then(|| "Redis gave no statistics".to_owned());
             let count = samples().filter(|(_, sample)| counter(sample).is_some()).count();
-            Measured { events: grown, why_not, ..Measured::of(grown.map(|n| n as f64), Unit::Count, count as u64) }
+            MeasuredTerm {
+                events: grown,
+                missing_reason,
+                ..MeasuredTerm::of(grown.map(|n| n as f64), Unit::Count, count as u64)
+            }
         }
         Metric::AppMemory => {
             let values = samples().filter_map(|(_, sample)| sample.app.as_ref()).map(|app| app.memory as f64);
             let largest = largest(values, Unit::Bytes);
-            let why_not = largest.value.is_none().then(|| UNKNOWN_APP.to_owned());
-            Measured { why_not, ..largest }
+            let missing_reason = largest.value.is_none().then(|| UNKNOWN_APP.to_owned());
+            MeasuredTerm { missing_reason, ..largest }
         }
         Metric::AppFiles | Metric::RedisClients | Metric::DbConnections => {
-            let (reading, why_not) = resource(term.metric);
+            let (reading, missing_reason) = resource(term.metric);
             let largest = largest(samples().filter_map(|(_, sample)| reading(sample)), Unit::Count);
-            Measured { why_not: largest.value.is_none().then(|| why_not.to_owned()), ..largest }
+            MeasuredTerm { missing_reason: largest.value.is_none().then(|| missing_reason.to_owned()), ..largest }
         }
         Metric::AppMemoryGrowth | Metric::AppFilesGrowth | Metric::RedisClientsGrowth | Metric::DbConnectionsGrowth => {
-            let (reading, why_not) = resource(term.metric);
+            let (reading, missing_reason) = resource(term.metric);
             let unit = match rule.limit {
                 _ if term.metric != Metric::AppMemoryGrowth => Unit::Count,
                 Limit::Value(Quantity::Share(_)) => Unit::Share,
                 _ => Unit::Bytes,
             };
-            grown(scenario, seen, &phases, unit, reading, why_not)
+            measure_growth(scenario, seen, &phases, unit, reading, missing_reason)
         }
         Metric::LogBytesPerRequest => log_per_request(seen, &phases),
         Metric::Recovery | Metric::Notice | Metric::HitRateRecovery | Metric::Refill => {
-            of_faults(term.metric, &phases, faults)
+            measure_fault_metric(term.metric, &phases, faults)
         }
     }
 }
 
 const UNKNOWN_APP: &str = "the app's process is unknown: cacheproof did not start it";
 
-type Read = fn(&Sample) -> Option<f64>;
+type ResourceReader = fn(&Sample) -> Option<f64>;
 
 /// How a resource of a server or process is read, and why there may be no reading.
-fn resource(metric: Metric) -> (Read, &'static str) {
+fn resource(metric: Metric) -> (ResourceReader, &'static str) {
     match metric {
         Metric::RedisClients | Metric::RedisClientsGrowth => {
             (|sample| Some(sample.redis.as_ref()?.clients as f64), "Redis gave no statistics")
@@ -327,11 +348,11 @@ fn resource(metric: Metric) -> (Read, &'static str) {
     }
 }
 
-fn largest(values: impl Iterator<Item = f64>, unit: Unit) -> Measured {
+fn largest(values: impl Iterator<Item = f64>, unit: Unit) -> MeasuredTerm {
     let (mut largest, mut samples) = (None, 0);
     for value in values {
         largest = Some(largest.map_or(value, |largest: f64| largest.max(value)));
         samples += 1;
     }
-    Measured::of(largest, unit, samples)
+    MeasuredTerm::of(largest, unit, samples)
 }

@@ -2,11 +2,11 @@
 
 use cacheproof_core::scenario::Metric;
 
-use super::measure::Measured;
+use super::measure::MeasuredTerm;
 use super::{FaultOutcome, Recovery, Unit, numbers};
 
 /// The longest of `recovery`, `notice`, `hit_rate_recovery` or `refill` over the faults of some phases.
-pub(super) fn of_faults(metric: Metric, phases: &[usize], faults: &[FaultOutcome]) -> Measured {
+pub(super) fn measure_fault_metric(metric: Metric, phases: &[usize], faults: &[FaultOutcome]) -> MeasuredTerm {
     let faults: Vec<&FaultOutcome> = faults.iter().filter(|fault| phases.contains(&fault.window.phase)).collect();
     let mut worst: Option<(f64, &FaultOutcome)> = None;
     let mut missing: Option<(f64, &FaultOutcome)> = None;
@@ -32,7 +32,7 @@ pub(super) fn of_faults(metric: Metric, phases: &[usize], faults: &[FaultOutcome
         match recovery {
             Recovery::Unknown(_) if metric == Metric::Refill && worst.is_some() => continue,
             Recovery::Unknown(why) => unknown = Some((why, fault)),
-            Recovery::TooThin(why) => thin = Some((why, fault)),
+            Recovery::InsufficientLoad(why) => thin = Some((why, fault)),
             Recovery::NotWithin(watched) if missing.as_ref().is_none_or(|(most, _)| watched > *most) => {
                 missing = Some((watched, fault));
             }
@@ -63,13 +63,13 @@ pub(super) fn of_faults(metric: Metric, phases: &[usize], faults: &[FaultOutcome
     let after = |(why, fault): (String, &FaultOutcome)| {
         format!("after {} at {}: {why}", fault.window.what, numbers::moment(fault.window.from))
     };
-    let unsure = thin.map(after);
-    let why_not = match unknown {
+    let uncertainty = thin.map(after);
+    let missing_reason = match unknown {
         Some(unknown) => Some(after(unknown)),
         None if faults.is_empty() => Some("no fault was injected".to_owned()),
         None => None,
     };
-    let value = if why_not.is_some() { None } else { worst.map(|(took, _)| took) };
-    let not_within = if why_not.is_some() { None } else { missing.map(|(watched, _)| watched) };
-    Measured { why_not, not_within, which, unsure, ..Measured::of(value, Unit::Seconds, count) }
+    let value = if missing_reason.is_some() { None } else { worst.map(|(took, _)| took) };
+    let not_within = if missing_reason.is_some() { None } else { missing.map(|(watched, _)| watched) };
+    MeasuredTerm { missing_reason, not_within, which, uncertainty, ..MeasuredTerm::of(value, Unit::Seconds, count) }
 }

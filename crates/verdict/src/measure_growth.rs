@@ -4,18 +4,18 @@ use cacheproof_core::observe::{Measurements, Outcome, Sample};
 use cacheproof_core::scenario::Scenario;
 
 use super::Unit;
-use super::growth::{FEWEST, growth};
-use super::measure::Measured;
+use super::growth::{MIN_READINGS, growth};
+use super::measure::MeasuredTerm;
 
 /// The largest growth of a resource over one of the phases, each by itself.
-pub(super) fn grown(
+pub(super) fn measure_growth(
     scenario: &Scenario,
     seen: &Measurements,
     phases: &[usize],
     unit: Unit,
     reading: impl Fn(&Sample) -> Option<f64>,
-    why_not: &str,
-) -> Measured {
+    missing_reason: &str,
+) -> MeasuredTerm {
     let mut worst: Option<(f64, usize)> = None;
     let mut fewest = u64::MAX;
     for phase in phases {
@@ -35,18 +35,19 @@ pub(super) fn grown(
         _ => None,
     };
     let samples = if worst.is_some() { fewest } else { 0 };
-    let why_not = worst.is_none().then(|| why_not.to_owned());
-    let measured = Measured::of(worst.map(|(more, _)| more), unit, samples);
-    Measured { needs: FEWEST as u64, why_not, which, ..measured }
+    let missing_reason = worst.is_none().then(|| missing_reason.to_owned());
+    let measured = MeasuredTerm::of(worst.map(|(more, _)| more), unit, samples);
+    MeasuredTerm { needs: MIN_READINGS as u64, missing_reason, which, ..measured }
 }
 
 /// How much the app's log grew for each request, answered or not.
-pub(super) fn log_per_request(seen: &Measurements, phases: &[usize]) -> Measured {
+pub(super) fn log_per_request(seen: &Measurements, phases: &[usize]) -> MeasuredTerm {
     let requests = seen.count(|key| phases.contains(&key.phase));
     let failed = seen.count(|key| phases.contains(&key.phase) && key.outcome == Outcome::Error);
     let bytes: Option<u64> = phases.iter().map(|phase| seen.log_bytes(*phase)).sum();
     let value = bytes.filter(|_| requests > 0).map(|bytes| bytes as f64 / requests as f64);
-    let why_not = bytes.is_none().then(|| "the size of the app's log is not known at the phase's edges".to_owned());
+    let missing_reason =
+        bytes.is_none().then(|| "the size of the app's log is not known at the phase's edges".to_owned());
     let which = (failed > 0).then(|| format!("{failed} of them failed"));
-    Measured { events: bytes, why_not, which, ..Measured::of(value, Unit::Bytes, requests) }
+    MeasuredTerm { events: bytes, missing_reason, which, ..MeasuredTerm::of(value, Unit::Bytes, requests) }
 }

@@ -71,7 +71,8 @@ pub struct RuleResult {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
     /// Whether it stands in the way of a verdict.
-    pub grave: bool,
+    #[serde(rename = "grave")]
+    pub blocking: bool,
     /// A sentence with its numbers.
     pub text: String,
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use cacheproof_core::observe::Measurements;
 use cacheproof_core::scenario::{Limit, Metric, Op, Quantity, Rule, Scenario, StaleKind, Term, WrongKind};
 
-use super::measure::{Errors, Measured, measure, no_queries, phases_of};
-use super::validity::Doubts;
+use super::measure::{ErrorTreatment, MeasuredTerm, measure, no_queries, phases_of};
+use super::validity::ValidityIssues;
 use super::{FaultOutcome, RuleResult, Ruling, Unit, numbers};
 
 /// Judges a rule, then weakens the ruling by what is doubtful about the phases it speaks of.
@@ -14,13 +14,13 @@ pub(super) fn judge_rule(
     scenario: &Scenario,
     seen: &Measurements,
     faults: &[FaultOutcome],
-    doubts: &Doubts,
+    issues: &ValidityIssues,
     rule: &Rule,
 ) -> RuleResult {
     // Errors never help a rule, on neither side.
     let (errors, errors_of_other) = match rule.op {
-        Op::More | Op::AtLeast => (Errors::LeftOut, Errors::Slowest),
-        Op::Less | Op::AtMost | Op::Equal | Op::NotEqual => (Errors::Slowest, Errors::LeftOut),
+        Op::More | Op::AtLeast => (ErrorTreatment::Exclude, ErrorTreatment::CountAsSlowest),
+        Op::Less | Op::AtMost | Op::Equal | Op::NotEqual => (ErrorTreatment::CountAsSlowest, ErrorTreatment::Exclude),
     };
     let observed = measure(scenario, seen, faults, rule, &rule.term, errors);
     let mut result = match &rule.limit {
@@ -29,7 +29,7 @@ pub(super) fn judge_rule(
             let mut other = measure(scenario, seen, faults, rule, term, errors_of_other);
             if is_db(term.metric) && other.value == Some(0.0) {
                 other.value = None;
-                other.why_not = Some(no_queries(scenario, &phases_of(scenario, term)));
+                other.missing_reason = Some(no_queries(scenario, &phases_of(scenario, term)));
             }
             against_term(rule, &observed, &other, *factor)
         }
@@ -38,11 +38,11 @@ pub(super) fn judge_rule(
     if let Limit::Of { term, .. } = &rule.limit {
         phases.extend(phases_of(scenario, term));
     }
-    weaken(scenario, doubts, rule, &phases, &mut result);
+    apply_validity_issues(scenario, issues, rule, &phases, &mut result);
     result
 }
 
-fn against_value(seen: &Measurements, rule: &Rule, observed: &Measured, limit: Quantity) -> RuleResult {
+fn against_value(seen: &Measurements, rule: &Rule, observed: &MeasuredTerm, limit: Quantity) -> RuleResult {
     let (limit, limit_unit) = in_unit(limit);
     let unit = observed.unit.unwrap_or(limit_unit);
     let mut result = RuleResult {
@@ -66,10 +66,10 @@ fn against_value(seen: &Measurements, rule: &Rule, observed: &Measured, limit: Q
     }
     let Some(value) = observed.value else {
         result.evidence = no_value(rule.term.metric, unit, observed);
-        if decides_nothing(&mut result, observed) {
+        if mark_undecidable(&mut result, observed) {
             return result;
         }
-        if observed.beyond && !errors_are_proof(rule.term.metric, observed) {
+        if observed.beyond && !errors_are_significant(rule.term.metric, observed) {
             too_few(&mut result, observed.needs);
         }
         return result;
@@ -82,11 +82,11 @@ fn against_value(seen: &Measurements, rule: &Rule, observed: &Measured, limit: Q
     .unwrap_or_else(|| compare(rule.op, value, limit));
     result.evidence = evidence(rule, observed, value, limit, unit, &result);
 
-    let needs = observed.needs.max(share_needs(rule.term.metric, unit, limit));
+    let needs = observed.needs.max(min_samples_for_share(rule.term.metric, unit, limit));
     if observed.samples < needs {
         let n = observed.samples;
         let proof = match (rule.term.metric, result.over) {
-            (Metric::ResponsePercentile(q), Some(over)) => n >= 20 && beyond_chance(over, n, q),
+            (Metric::ResponsePercentile(q), Some(over)) => n >= 20 && is_significant(over, n, q),
             // One is enough.
             (Metric::Max, Some(over)) => over > 0 && matches!(rule.op, Op::Less | Op::AtMost),
             _ if unit == Unit::Share => share_is_broken(rule.op, observed.events.unwrap_or(0), n, limit),
@@ -96,28 +96,28 @@ fn against_value(seen: &Measurements, rule: &Rule, observed: &Measured, limit: Q
             too_few(&mut result, needs);
         }
     }
-    unsure(&mut result, observed);
+    mark_uncertain(&mut result, observed);
     result
 }
 
 /// Nothing was measured because there was too little to measure it on: that breaks no rule.
-fn decides_nothing(result: &mut RuleResult, observed: &Measured) -> bool {
-    let Some(why) = observed.unsure.as_ref().filter(|_| observed.why_not.is_none()) else { return false };
+fn mark_undecidable(result: &mut RuleResult, observed: &MeasuredTerm) -> bool {
+    let Some(why) = observed.uncertainty.as_ref().filter(|_| observed.missing_reason.is_none()) else { return false };
     result.ruling = Ruling::Inconclusive;
     result.evidence.clone_from(why);
     true
 }
 
 /// A limit that looks kept and may not be is not held to be.
-fn unsure(result: &mut RuleResult, observed: &Measured) {
-    if let Some(why) = observed.unsure.as_ref().filter(|_| result.ruling == Ruling::Pass) {
+fn mark_uncertain(result: &mut RuleResult, observed: &MeasuredTerm) {
+    if let Some(why) = observed.uncertainty.as_ref().filter(|_| result.ruling == Ruling::Pass) {
         result.ruling = Ruling::Inconclusive;
         result.evidence += &format!("; {why}");
     }
 }
 
 /// Something was waited for and did not come: whether the limit is broken depends on how long was waited.
-fn not_within(result: &mut RuleResult, rule: &Rule, observed: &Measured, watched: f64, limit: f64) {
+fn not_within(result: &mut RuleResult, rule: &Rule, observed: &MeasuredTerm, watched: f64, limit: f64) {
     let over = observed.value.is_some_and(|value| value > limit);
     let long_enough = watched >= limit || over;
     result.observed = None;
@@ -147,7 +147,7 @@ fn too_few(result: &mut RuleResult, needs: u64) {
 
 /// How many samples a limit on a share needs: so many that three are to be expected on its rarer side (the rule of
 /// three: with fewer, none at all seen would not yet show that the limit is kept).
-fn share_needs(metric: Metric, unit: Unit, limit: f64) -> u64 {
+fn min_samples_for_share(metric: Metric, unit: Unit, limit: f64) -> u64 {
     // Memory is a share of what is allotted, not of samples.
     if unit != Unit::Share || metric == Metric::RedisMemory || limit <= 0.0 || limit >= 1.0 {
         return 0;
@@ -158,24 +158,24 @@ fn share_needs(metric: Metric, unit: Unit, limit: f64) -> u64 {
 /// Whether few samples show already, beyond chance, that a limit on a share is broken.
 fn share_is_broken(op: Op, events: u64, n: u64, limit: f64) -> bool {
     match op {
-        Op::Less | Op::AtMost => beyond_chance(events, n, 1.0 - limit),
-        Op::More | Op::AtLeast => beyond_chance(n.saturating_sub(events), n, limit),
+        Op::Less | Op::AtMost => is_significant(events, n, 1.0 - limit),
+        Op::More | Op::AtLeast => is_significant(n.saturating_sub(events), n, limit),
         Op::Equal | Op::NotEqual => false,
     }
 }
 
 /// Whether so many errors are more than chance allows beyond a percentile.
-fn errors_are_proof(metric: Metric, observed: &Measured) -> bool {
+fn errors_are_significant(metric: Metric, observed: &MeasuredTerm) -> bool {
     let (errors, n) = (observed.errors, observed.samples);
     match metric {
         Metric::ResponsePercentile(q) | Metric::ServicePercentile(q) => {
-            n >= observed.needs || (n >= 20 && beyond_chance(errors, n, q))
+            n >= observed.needs || (n >= 20 && is_significant(errors, n, q))
         }
         _ => true,
     }
 }
 
-fn against_term(rule: &Rule, observed: &Measured, other: &Measured, factor: f64) -> RuleResult {
+fn against_term(rule: &Rule, observed: &MeasuredTerm, other: &MeasuredTerm, factor: f64) -> RuleResult {
     let unit = observed.unit.unwrap_or(Unit::Count);
     let mut result = RuleResult {
         text: rule.text.clone(),
@@ -201,10 +201,10 @@ fn against_term(rule: &Rule, observed: &Measured, other: &Measured, factor: f64)
         let missing = if observed.value.is_none() { observed } else { other };
         let side = if observed.value.is_none() { "measured" } else { "compared with" };
         result.evidence = format!("{} for what is {side}", no_value(rule.term.metric, unit, missing));
-        if decides_nothing(&mut result, missing) {
+        if mark_undecidable(&mut result, missing) {
             return result;
         }
-        if missing.beyond && !errors_are_proof(rule.term.metric, missing) {
+        if missing.beyond && !errors_are_significant(rule.term.metric, missing) {
             too_few(&mut result, missing.needs);
         }
         return result;
@@ -240,28 +240,34 @@ fn against_term(rule: &Rule, observed: &Measured, other: &Measured, factor: f64)
         let (n, needs) = (numbers::count(result.samples), numbers::count(needs));
         result.evidence += &format!("; n = {n}: too few to tell, {needs} are needed");
     }
-    unsure(&mut result, observed);
-    unsure(&mut result, other);
+    mark_uncertain(&mut result, observed);
+    mark_uncertain(&mut result, other);
     result
 }
 
-fn weaken(scenario: &Scenario, doubts: &Doubts, rule: &Rule, phases: &BTreeSet<usize>, result: &mut RuleResult) {
+fn apply_validity_issues(
+    scenario: &Scenario,
+    issues: &ValidityIssues,
+    rule: &Rule,
+    phases: &BTreeSet<usize>,
+    result: &mut RuleResult,
+) {
     let name = |phase: usize| scenario.phases.get(phase).map_or("?", |phase| phase.name.as_str());
-    let why = if let Some(phase) = phases.intersection(&doubts.broken_off).next() {
+    let why = if let Some(phase) = phases.intersection(&issues.incomplete).next() {
         let seen = result.observed.is_some() || result.over.is_some_and(|over| over > 0);
         if result.ruling == Ruling::Fail && seen && only_grows(rule) {
             return;
         }
         format!("the run broke off before '{}' was over", name(*phase))
-    } else if let Some(phase) = phases.intersection(&doubts.saturated).next()
+    } else if let Some(phase) = phases.intersection(&issues.saturated).next()
         && is_timing(rule.term.metric)
     {
         format!("the load generator was saturated in '{}'", name(*phase))
     } else if result.ruling != Ruling::Pass {
         return;
-    } else if let Some(phase) = phases.intersection(&doubts.unbroken).next() {
+    } else if let Some(phase) = phases.intersection(&issues.ineffective_faults).next() {
         format!("the fault in '{}' was never seen to work", name(*phase))
-    } else if doubts.miscounted {
+    } else if issues.count_mismatch {
         "the run's count of requests is in doubt".to_owned()
     } else {
         return;
@@ -283,7 +289,7 @@ fn percentile_by_count(op: Op, q: f64, samples: u64, over: u64) -> Option<Ruling
 
 /// Whether `over` of `n` above the limit is more than chance allows where the true share is 1 − q: the
 /// binomial tail P(X ≥ over) is below 5 %.
-fn beyond_chance(over: u64, n: u64, q: f64) -> bool {
+fn is_significant(over: u64, n: u64, q: f64) -> bool {
     let p = 1.0 - q;
     let mut term = q.powf(n as f64);
     let mut below = 0.0;
@@ -361,13 +367,13 @@ fn is_db(metric: Metric) -> bool {
 }
 
 /// Why there is no value: nothing to measure, or too many errors.
-fn no_value(metric: Metric, unit: Unit, observed: &Measured) -> String {
+fn no_value(metric: Metric, unit: Unit, observed: &MeasuredTerm) -> String {
     if observed.beyond {
         let share = numbers::share(observed.errors as f64 / observed.samples as f64);
         let errors = errors_of(observed.errors, observed.samples);
         return format!("{} beyond any limit: {errors} = {share}", name(metric, unit));
     }
-    observed.why_not.as_ref().map_or_else(|| "no samples".to_owned(), |why| format!("no samples: {why}"))
+    observed.missing_reason.as_ref().map_or_else(|| "no samples".to_owned(), |why| format!("no samples: {why}"))
 }
 
 /// `1 error`, `3 errors of n = 1 200`.
@@ -423,7 +429,7 @@ fn noun(metric: Metric) -> &'static str {
         Metric::StaleOf(StaleKind::Stuck) => "stale and stuck",
         Metric::StaleOf(StaleKind::BeyondTtl) => "stale beyond the TTL",
         Metric::StaleOf(StaleKind::SourceRegressed) => "stale at the source",
-        Metric::StaleOf(StaleKind::Unsorted) => "stale and unsorted",
+        Metric::StaleOf(StaleKind::Unclassified) => "stale and unsorted",
         Metric::DbQueries => "database queries",
         Metric::DbQueriesPerRequest => "queries a request",
         Metric::Evictions => "evictions",
@@ -435,7 +441,7 @@ fn noun(metric: Metric) -> &'static str {
     }
 }
 
-fn evidence(rule: &Rule, observed: &Measured, value: f64, limit: f64, unit: Unit, result: &RuleResult) -> String {
+fn evidence(rule: &Rule, observed: &MeasuredTerm, value: f64, limit: f64, unit: Unit, result: &RuleResult) -> String {
     let metric = rule.term.metric;
     let name = name(metric, unit);
     let shown = numbers::quantity(value, unit);
@@ -476,7 +482,7 @@ fn evidence(rule: &Rule, observed: &Measured, value: f64, limit: f64, unit: Unit
         }
         Metric::Stale if observed.events.is_some_and(|events| events > 0) => {
             let events = observed.events.unwrap_or(0);
-            let bound = numbers::share(super::freshness::upper_bound(events, observed.samples));
+            let bound = numbers::share(super::freshness::clopper_pearson_upper_bound(events, observed.samples));
             let of = if unit == Unit::Share {
                 format!(" ({} of {n}", numbers::count(events))
             } else {
@@ -486,7 +492,7 @@ fn evidence(rule: &Rule, observed: &Measured, value: f64, limit: f64, unit: Unit
             text += &format!("{of}{comma}true share below {bound} with 95 % confidence)");
         }
         Metric::AppFiles | Metric::RedisClients | Metric::DbConnections => text += &format!(" ({n} readings)"),
-        _ if metric.is_of_faults() => {
+        _ if metric.is_fault_metric() => {
             let which = observed.which.as_deref().unwrap_or("?");
             text += &format!(" ({which})");
         }
@@ -495,7 +501,7 @@ fn evidence(rule: &Rule, observed: &Measured, value: f64, limit: f64, unit: Unit
             let failed = observed.which.as_ref().map_or_else(String::new, |which| format!(", {which}"));
             text += &format!(" ({bytes}, {n} requests{failed})");
         }
-        _ if metric.is_of_resources() => {
+        _ if metric.is_resource_metric() => {
             let place = observed.which.as_ref().map_or_else(String::new, |which| format!("{which}, "));
             text += &format!(" from its first third to its last ({place}{n} readings)");
         }

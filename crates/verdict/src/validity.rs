@@ -2,87 +2,87 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cacheproof_core::observe::{AtRest, Ending, FaultStage, Lag, Measurements, Outcome, Sample};
-use cacheproof_core::scenario::{Drive, Scenario};
+use cacheproof_core::observe::{AtQuiescence, FaultStage, Measurements, Outcome, RunStatus, Sample, SendLag};
+use cacheproof_core::scenario::{LoadModel, Scenario};
 
-use super::measure::silent_phases;
+use super::measure::phases_without_db_queries;
 use super::{Finding, numbers};
 
 /// The generator's lateness that counts as too late, in nanoseconds.
-const LATE: u64 = 50_000_000;
+const MAX_SEND_LAG_NANOS: u64 = 50_000_000;
 /// Share of a phase's windows that may be late.
-const LATE_WINDOWS: f64 = 0.10;
+const MAX_LATE_WINDOW_SHARE: f64 = 0.10;
 /// Share of all cores above which the generator is saturated.
-const BUSY: f64 = 0.85;
+const MAX_CPU_SHARE: f64 = 0.85;
 /// How far our count of requests and goose's may differ.
-const MISCOUNT: f64 = 0.01;
+const MAX_COUNT_DEVIATION: f64 = 0.01;
 
 /// What weakens the rules on certain phases.
 #[derive(Debug, Default)]
-pub(super) struct Doubts {
+pub(super) struct ValidityIssues {
     /// Judged phases that did not run to their end.
-    pub broken_off: BTreeSet<usize>,
+    pub incomplete: BTreeSet<usize>,
     /// Phases in which the generator was saturated.
     pub saturated: BTreeSet<usize>,
     /// Phases whose fault was never seen to work.
-    pub unbroken: BTreeSet<usize>,
+    pub ineffective_faults: BTreeSet<usize>,
     /// Our count of the requests and goose's differ.
-    pub miscounted: bool,
+    pub count_mismatch: bool,
 }
 
 /// Looks at what was seen for whatever makes it doubtful.
-pub(super) fn examine(scenario: &Scenario, seen: &Measurements) -> (Vec<Finding>, Doubts) {
+pub(super) fn check_validity(scenario: &Scenario, seen: &Measurements) -> (Vec<Finding>, ValidityIssues) {
     let mut findings = Findings(Vec::new());
-    let mut doubts = Doubts::default();
-    ending(scenario, seen, &mut findings, &mut doubts);
-    generator(scenario, seen, &mut findings, &mut doubts);
+    let mut issues = ValidityIssues::default();
+    check_completion(scenario, seen, &mut findings, &mut issues);
+    generator(scenario, seen, &mut findings, &mut issues);
     rates(scenario, seen, &mut findings);
-    counts(seen, &mut findings, &mut doubts);
+    counts(seen, &mut findings, &mut issues);
     for phase in judged(scenario) {
-        let ran = seen.phases.contains_key(&phase) && !doubts.broken_off.contains(&phase);
+        let ran = seen.phases.contains_key(&phase) && !issues.incomplete.contains(&phase);
         if ran && seen.count(|key| key.phase == phase) == 0 {
-            findings.grave(format!("Not one request was answered or failed in '{}'.", name(scenario, phase)));
+            findings.blocking(format!("Not one request was answered or failed in '{}'.", name(scenario, phase)));
         }
     }
-    faults(scenario, seen, &mut findings, &mut doubts);
+    faults(scenario, seen, &mut findings, &mut issues);
     statistics(scenario, seen, &mut findings);
-    silence(scenario, seen, &mut findings);
+    check_db_silence(scenario, seen, &mut findings);
     freshness(scenario, seen, &mut findings);
     proxy(seen, &mut findings);
     for note in &seen.notes {
-        findings.light(note.clone());
+        findings.informational(note.clone());
     }
-    (findings.0, doubts)
+    (findings.0, issues)
 }
 
 struct Findings(Vec<Finding>);
 
 impl Findings {
-    fn grave(&mut self, text: String) {
-        self.0.push(Finding { grave: true, text });
+    fn blocking(&mut self, text: String) {
+        self.0.push(Finding { blocking: true, text });
     }
 
-    fn light(&mut self, text: String) {
-        self.0.push(Finding { grave: false, text });
+    fn informational(&mut self, text: String) {
+        self.0.push(Finding { blocking: false, text });
     }
 }
 
 fn judged(scenario: &Scenario) -> impl Iterator<Item = usize> + '_ {
-    (0..scenario.phases.len()).filter(|phase| scenario.judges(*phase))
+    (0..scenario.phases.len()).filter(|phase| scenario.is_judged(*phase))
 }
 
 fn name(scenario: &Scenario, phase: usize) -> &str {
     scenario.phases.get(phase).map_or("?", |phase| &phase.name)
 }
 
-fn ending(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, doubts: &mut Doubts) {
+fn check_completion(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, issues: &mut ValidityIssues) {
     if seen.complete() {
         return;
     }
     let why = match &seen.end {
         None => "cacheproof itself died, the journal has no end".to_owned(),
         Some(end) => end.why.clone().unwrap_or_else(|| match end.how {
-            Ending::Interrupted => "the user stopped it".to_owned(),
+            RunStatus::Interrupted => "the user stopped it".to_owned(),
             _ => "the environment failed".to_owned(),
         }),
     };
@@ -94,20 +94,20 @@ fn ending(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, dou
             span.to.is_some_and(|to| Some(phase) != last || to - span.from >= planned * 0.99)
         });
         if !whole {
-            doubts.broken_off.insert(phase);
+            issues.incomplete.insert(phase);
         }
     }
     let at = numbers::moment(seen.last_at);
-    let missing: Vec<String> = doubts.broken_off.iter().map(|phase| format!("'{}'", name(scenario, *phase))).collect();
+    let missing: Vec<String> = issues.incomplete.iter().map(|phase| format!("'{}'", name(scenario, *phase))).collect();
     let missing = match missing.as_slice() {
         [] => "Every judged phase was over by then.".to_owned(),
         names => format!("Not judged to the end: {}.", names.join(", ")),
     };
     let why = why.trim_end().trim_end_matches('.');
-    findings.grave(format!("The run is incomplete, it ended after {at}: {why}. {missing}"));
+    findings.blocking(format!("The run is incomplete, it ended after {at}: {why}. {missing}"));
 }
 
-fn generator(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, doubts: &mut Doubts) {
+fn generator(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, issues: &mut ValidityIssues) {
     let cores = seen.start.as_ref().map_or(0, |start| start.host.cores);
     for phase in judged(scenario) {
         let Some(span) = seen.phases.get(&phase) else { continue };
@@ -123,9 +123,9 @@ fn generator(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, 
             && last.0 > first.0
         {
             let share = (last.1 - first.1) / (last.0 - first.0) / cores as f64;
-            if share > BUSY {
-                doubts.saturated.insert(phase);
-                findings.grave(format!(
+            if share > MAX_CPU_SHARE {
+                issues.saturated.insert(phase);
+                findings.blocking(format!(
                     "The load generator was saturated in '{}': it used {} of the {cores} cores. Times and throughput \
                      are its own, not the app's: lower traffic.rate, or use a larger machine.",
                     name(scenario, phase),
@@ -133,21 +133,21 @@ fn generator(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, 
                 ));
             }
         }
-        let lags: Vec<Lag> = seen
+        let lags: Vec<SendLag> = seen
             .windows
             .iter()
             .filter(|(at, _)| *at > span.from && *at <= to)
             .filter_map(|(_, window)| window.send_lag)
             .collect();
         // One late second is a hiccup of the machine, also in a phase so short that it is a tenth of it.
-        let too_many = |late: usize| late > 1 && late as f64 > lags.len() as f64 * LATE_WINDOWS;
+        let too_many = |late: usize| late > 1 && late as f64 > lags.len() as f64 * MAX_LATE_WINDOW_SHARE;
         // Half of a second's requests late: the generator cannot keep up. A few late: something else took the
         // processor for a moment, from the app as well, which can only make it look slower than it is.
-        let behind = lags.iter().filter(|lag| lag.p50 > LATE).count();
-        let paused = lags.iter().filter(|lag| lag.p99 > LATE).count();
+        let behind = lags.iter().filter(|lag| lag.p50 > MAX_SEND_LAG_NANOS).count();
+        let paused = lags.iter().filter(|lag| lag.p99 > MAX_SEND_LAG_NANOS).count();
         if too_many(behind) {
-            doubts.saturated.insert(phase);
-            findings.grave(format!(
+            issues.saturated.insert(phase);
+            findings.blocking(format!(
                 "The load generator was behind in '{}': in {behind} of {} seconds half of its requests left over 50 ms \
                  after their time though a connection was free. Lower traffic.rate, or keep the machine free of other \
                  work.",
@@ -155,7 +155,7 @@ fn generator(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, 
                 lags.len()
             ));
         } else if too_many(paused) {
-            findings.light(format!(
+            findings.informational(format!(
                 "The machine was not quiet in '{}': in {paused} of {} seconds a request in a hundred or more left over \
                  50 ms after its time. The app was held up as well, so its times may be better than they look here.",
                 name(scenario, phase),
@@ -166,7 +166,7 @@ fn generator(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, 
 }
 
 fn rates(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) {
-    let Drive::Open { rate, .. } = scenario.traffic.drive else { return };
+    let LoadModel::Open { rate, .. } = scenario.traffic.load_model else { return };
     let planned = |phase: usize| scenario.phases[phase].rate.unwrap_or(rate);
     let sent = |phase: usize| seen.count(|key| key.phase == phase);
     // Nobody says which phases the unsent were meant for; they are the last in the queue.
@@ -197,14 +197,14 @@ fn rates(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) {
         // Poisson arrivals spread by the root of their number; only what is beyond four times that is a lack.
         let expected = planned * seconds;
         if count < expected * 0.9 && expected - count > 4.0 * expected.sqrt() {
-            findings.grave(text);
+            findings.blocking(text);
         } else {
-            findings.light(text);
+            findings.informational(text);
         }
     }
 }
 
-fn counts(seen: &Measurements, findings: &mut Findings, doubts: &mut Doubts) {
+fn counts(seen: &Measurements, findings: &mut Findings, issues: &mut ValidityIssues) {
     let Some(end) = &seen.end else { return };
     let ours = seen.count(|_| true);
     if end.unsent > 0 {
@@ -214,11 +214,11 @@ fn counts(seen: &Measurements, findings: &mut Findings, doubts: &mut Doubts) {
             numbers::count(end.unsent),
             numbers::share(share)
         );
-        if share > MISCOUNT { findings.grave(text) } else { findings.light(text) }
+        if share > MAX_COUNT_DEVIATION { findings.blocking(text) } else { findings.informational(text) }
     }
     if let Some(goose) = end.goose_requests {
         // What was never sent is our error, and none of goose's requests.
-        let goose = goose + if end.how == Ending::Completed { end.unsent } else { 0 };
+        let goose = goose + if end.how == RunStatus::Completed { end.unsent } else { 0 };
         let apart = ours.abs_diff(goose) as f64 / ours.max(goose).max(1) as f64;
         let text = format!(
             "Requests counted: {} by cacheproof, {} by goose ({} apart).",
@@ -226,19 +226,19 @@ fn counts(seen: &Measurements, findings: &mut Findings, doubts: &mut Doubts) {
             numbers::count(goose),
             numbers::share(apart)
         );
-        if apart > MISCOUNT {
-            doubts.miscounted = true;
-            findings.grave(format!("{text} One of them is wrong: please report this."));
+        if apart > MAX_COUNT_DEVIATION {
+            issues.count_mismatch = true;
+            findings.blocking(format!("{text} One of them is wrong: please report this."));
         } else {
-            findings.light(text);
+            findings.informational(text);
         }
     }
 }
 
-fn faults(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, doubts: &mut Doubts) {
+fn faults(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, issues: &mut ValidityIssues) {
     for (index, phase) in scenario.phases.iter().enumerate() {
         for (number, fault) in phase.faults.iter().enumerate() {
-            let what = fault.what();
+            let what = fault.describe();
             let rounds = |stage| -> BTreeSet<u32> {
                 seen.faults
                     .iter()
@@ -256,21 +256,23 @@ fn faults(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, dou
                 };
                 (missing > 0).then_some(which)
             };
-            let over = seen.phases.contains_key(&index) && !doubts.broken_off.contains(&index);
+            let over = seen.phases.contains_key(&index) && !issues.incomplete.contains(&index);
             if injected.is_empty() {
                 if over {
-                    doubts.unbroken.insert(index);
-                    findings.grave(format!("The fault '{what}' in '{}' was never injected.", phase.name));
+                    issues.ineffective_faults.insert(index);
+                    findings.blocking(format!("The fault '{what}' in '{}' was never injected.", phase.name));
                 }
             } else if let Some(which) = without(FaultStage::Seen) {
-                doubts.unbroken.insert(index);
-                findings.grave(format!(
+                issues.ineffective_faults.insert(index);
+                findings.blocking(format!(
                     "The fault '{what}' in '{}' was injected but never seen to work{which}: nothing was proved about it.",
                     phase.name
                 ));
             } else if let Some(which) = without(FaultStage::SeenUndone).filter(|_| over) {
-                findings
-                    .light(format!("After '{what}' in '{}' the victim was not seen to work again{which}.", phase.name));
+                findings.informational(format!(
+                    "After '{what}' in '{}' the victim was not seen to work again{which}.",
+                    phase.name
+                ));
             }
         }
     }
@@ -278,20 +280,20 @@ fn faults(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, dou
 
 /// How far what is said about freshness reaches.
 fn freshness(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) {
-    if !seen.at_rest.is_empty() {
-        let sum = |of: fn(&AtRest) -> u64| -> String { numbers::count(seen.at_rest.iter().map(of).sum()) };
-        findings.light(format!(
+    if !seen.at_quiescence.is_empty() {
+        let sum = |of: fn(&AtQuiescence) -> u64| -> String { numbers::count(seen.at_quiescence.iter().map(of).sum()) };
+        findings.informational(format!(
             "Answers carry no version, so {} written items were compared on both paths at rest: {} differed, {} change \
              with every answer and say nothing. What was stale only while the load ran is not seen this way: let \
              answers carry a version (target.version).",
-            sum(|at_rest| at_rest.compared),
-            sum(|at_rest| at_rest.differ),
-            sum(|at_rest| at_rest.incomparable),
+            sum(|at_quiescence| at_quiescence.compared),
+            sum(|at_quiescence| at_quiescence.differ),
+            sum(|at_quiescence| at_quiescence.incomparable),
         ));
     }
-    let indeterminate = seen.freshness(|key| scenario.judges(key.phase));
+    let indeterminate = seen.freshness(|key| scenario.is_judged(key.phase));
     if indeterminate.indeterminate > 0 {
-        findings.light(format!(
+        findings.informational(format!(
             "{} reads brought what a write of unknown outcome may have stored late: they count neither as fresh nor as \
              stale.",
             numbers::count(indeterminate.indeterminate)
@@ -303,7 +305,7 @@ fn freshness(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) 
 fn proxy(seen: &Measurements, findings: &mut Findings) {
     let Some(cost) = seen.proxy else { return };
     let time = |nanoseconds: u64| numbers::time(nanoseconds as f64 / 1e9);
-    findings.light(format!(
+    findings.informational(format!(
         "The proxy before Redis adds {} to a round trip at the median ({} without it; {} PINGs each way, before the load). \
          Both paths reach the servers through proxies.",
         time(cost.added),
@@ -313,13 +315,13 @@ fn proxy(seen: &Measurements, findings: &mut Findings) {
 }
 
 /// A database that counts nothing while the app answers past its cache is not the app's, or does not count.
-fn silence(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) {
+fn check_db_silence(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) {
     if scenario.stack.postgres.is_none() {
         return;
     }
-    for phase in silent_phases(scenario, seen) {
+    for phase in phases_without_db_queries(scenario, seen) {
         let answered = seen.count(|key| key.phase == phase && key.outcome != Outcome::Error);
-        findings.grave(format!(
+        findings.blocking(format!(
             "Postgres counted 0 queries in '{}', though {} requests were answered there past the cache: is this the \
              app's database? Let [stack.postgres] name it, and look whether the requests go past the cache.",
             name(scenario, phase),
@@ -331,13 +333,13 @@ fn silence(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) {
 fn statistics(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) {
     let any = |has: fn(&Sample) -> bool| seen.samples.iter().any(|(_, sample)| has(sample));
     if scenario.stack.redis.is_some() && !any(|sample| sample.redis.is_some()) {
-        findings.light("Redis gave no statistics: its memory, keys and evictions are not known.".to_owned());
+        findings.informational("Redis gave no statistics: its memory, keys and evictions are not known.".to_owned());
     }
     if scenario.stack.postgres.is_some() {
         if !any(|sample| sample.postgres.is_some()) {
-            findings.light("Postgres gave no statistics: the database's work is not known.".to_owned());
+            findings.informational("Postgres gave no statistics: the database's work is not known.".to_owned());
         } else if !any(|sample| sample.postgres.as_ref().is_some_and(|postgres| postgres.exact)) {
-            findings.light(
+            findings.informational(
                 "Database work is counted in transactions, not in queries: pg_stat_statements is not installed there."
                     .to_owned(),
             );

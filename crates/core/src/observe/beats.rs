@@ -1,10 +1,10 @@
 //! The answers of one path in short stretches of time without a hole: what recoveries are timed by.
 
 use super::{Measurements, Outcome, PulseCell};
-use crate::scenario::{Path, Scenario};
+use crate::scenario::{CachePath, Scenario};
 
 /// Pulses that are less apart than this follow upon each other, seconds.
-const JOINED: f64 = 0.02;
+const MAX_GAP: f64 = 0.02;
 
 /// The answers of one path in one stretch of time, of all phases together.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -94,12 +94,12 @@ impl Measurements {
     /// The answers of a path from the first pulse to the last, in order of time and without a hole: where no pulse
     /// was written, nothing came in. Of a journal without pulses (cacheproof 0.1), one beat a second, from its
     /// windows.
-    pub fn beats(&self, scenario: &Scenario, path: Path) -> Vec<Beat> {
+    pub fn beats(&self, scenario: &Scenario, path: CachePath) -> Vec<Beat> {
         let found = if self.pulses.is_empty() { self.of_windows(scenario, path) } else { self.of_pulses(path) };
         let mut beats: Vec<Beat> = Vec::with_capacity(found.len());
         for mut beat in found {
             if let Some(before) = beats.last().map(|before| before.to) {
-                if beat.from - before > JOINED {
+                if beat.from - before > MAX_GAP {
                     beats.push(Beat::empty(before, beat.from));
                 } else {
                     // Clocks that are a little apart make no overlap and no hole.
@@ -112,7 +112,7 @@ impl Measurements {
         beats
     }
 
-    fn of_pulses(&self, path: Path) -> Vec<Beat> {
+    fn of_pulses(&self, path: CachePath) -> Vec<Beat> {
         self.pulses
             .iter()
             .map(|(at, pulse)| {
@@ -123,7 +123,7 @@ impl Measurements {
             .collect()
     }
 
-    fn of_windows(&self, scenario: &Scenario, path: Path) -> Vec<Beat> {
+    fn of_windows(&self, scenario: &Scenario, path: CachePath) -> Vec<Beat> {
         self.windows
             .iter()
             .map(|(at, window)| {
@@ -154,11 +154,11 @@ impl Measurements {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::{Event, Line, Pulse};
+    use crate::observe::{Event, JournalEntry, Pulse};
 
-    fn pulse(at: f64, seconds: f64, answered: u64) -> Line {
-        let cell = PulseCell { answered, ..PulseCell::new(0, Path::Cached) };
-        Line { at, event: Event::Pulse(Pulse { seconds, cells: vec![cell] }) }
+    fn pulse(at: f64, seconds: f64, answered: u64) -> JournalEntry {
+        let cell = PulseCell { answered, ..PulseCell::new(0, CachePath::Cached) };
+        JournalEntry { at, event: Event::Pulse(Pulse { seconds, cells: vec![cell] }) }
     }
 
     #[test]
@@ -166,11 +166,11 @@ mod tests {
         let seen = Measurements::of(&[pulse(1.0, 0.1, 4), pulse(1.101, 0.1, 5), pulse(2.0, 0.1, 6)]);
         let scenario =
             crate::scenario::parse("app.toml", include_str!("../scenario/tests/app.toml")).expect("it is right");
-        let beats = seen.beats(&scenario, Path::Cached);
+        let beats = seen.beats(&scenario, CachePath::Cached);
         let answered: Vec<u64> = beats.iter().map(|beat| beat.answered).collect();
         assert_eq!(answered, [4, 5, 0, 6]);
         assert!(beats.windows(2).all(|pair| pair[0].to == pair[1].from), "{beats:?}");
-        let other = seen.beats(&scenario, Path::Uncached);
+        let other = seen.beats(&scenario, CachePath::Uncached);
         assert!(other.iter().all(|beat| beat.requests() == 0) && other.len() == 4);
     }
 }

@@ -3,15 +3,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AtRest, FreshCell, Histogram, Pulse, StaleRead, StaleSorted};
-use crate::scenario::Path;
+use super::{AtQuiescence, FreshnessCell, Histogram, Pulse, StaleClassification, StaleRead};
+use crate::scenario::CachePath;
 
 /// Version of the journal's format. Raised when an older reader would misread a newer journal.
 pub const JOURNAL_VERSION: u32 = 1;
 
 /// One line of the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Line {
+pub struct JournalEntry {
     /// Seconds since the run began, on the monotonic clock.
     pub at: f64,
     /// What happened.
@@ -55,9 +55,11 @@ pub enum Event {
     /// A stale answer worth showing, with the history around it.
     StaleRead(StaleRead),
     /// What became of stale answers of one item.
-    StaleSorted(StaleSorted),
+    #[serde(rename = "stale_sorted")]
+    StaleClassification(StaleClassification),
     /// Cached and uncached answers compared while nothing was written.
-    AtRest(AtRest),
+    #[serde(rename = "at_rest")]
+    AtQuiescence(AtQuiescence),
     /// Something the user should know; shown in the report's validity box.
     Note {
         /// A whole sentence, with what to do where there is something.
@@ -84,7 +86,7 @@ pub struct RunStarted {
     pub scenario: String,
     /// Command that repeats the run.
     pub command: String,
-    /// Limits in nanoseconds that [`Cell::over`] counts against.
+    /// Limits in nanoseconds that [`ResponseCell::over`] counts against.
     pub limits: Vec<u64>,
     /// The machine.
     pub host: Host,
@@ -223,17 +225,17 @@ pub struct Window {
     /// Arrivals that were due and waited for a free connection at the window's end.
     pub backlog: u64,
     /// How late the generator itself was: sends by idle users after their intended start.
-    pub send_lag: Option<Lag>,
+    pub send_lag: Option<SendLag>,
     /// What came in.
-    pub cells: Vec<Cell>,
+    pub cells: Vec<ResponseCell>,
     /// What was judged beside it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub freshness: Vec<FreshCell>,
+    pub freshness: Vec<FreshnessCell>,
 }
 
 /// Lateness of the generator, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Lag {
+pub struct SendLag {
     /// Median.
     pub p50: u64,
     /// 99th percentile.
@@ -244,11 +246,11 @@ pub struct Lag {
 
 /// Answers of one kind in one window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Cell {
+pub struct ResponseCell {
     /// Phase that the request was meant for.
     pub phase: usize,
     /// Way it took.
-    pub path: Path,
+    pub path: CachePath,
     /// Index into the scenario's requests.
     pub request: usize,
     /// What became of it.
@@ -364,7 +366,7 @@ pub struct ProcessSample {
 
 impl ProcessSample {
     /// Both together.
-    pub fn and(self, other: Self) -> Self {
+    pub fn combine(self, other: Self) -> Self {
         Self {
             cpu: self.cpu + other.cpu,
             memory: self.memory + other.memory,
@@ -429,7 +431,7 @@ pub struct Example {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunEnded {
     /// Whether the whole timeline was run.
-    pub how: Ending,
+    pub how: RunStatus,
     /// Why not, in a sentence.
     pub why: Option<String>,
     /// goose's own count of requests, a cross-check of ours.
@@ -441,7 +443,7 @@ pub struct RunEnded {
 /// Whether the whole timeline was run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ending {
+pub enum RunStatus {
     /// To its end.
     Completed,
     /// The user stopped it.

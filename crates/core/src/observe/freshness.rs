@@ -5,38 +5,38 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Histogram, Measurements};
-use crate::scenario::{Path, StaleKind, WrongKind};
+use crate::scenario::{CachePath, StaleKind, WrongKind};
 
 /// What was judged in one window beyond what its cells count.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct FreshCell {
+pub struct FreshnessCell {
     /// What it speaks of.
     #[serde(flatten)]
-    pub of: FreshKey,
+    pub of: FreshnessKey,
     /// The counts.
-    pub counts: FreshCounts,
+    pub counts: FreshnessCounts,
 }
 
 /// What judgements are sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct FreshKey {
+pub struct FreshnessKey {
     /// Phase that the request was meant for.
     pub phase: usize,
     /// Way it took.
-    pub path: Path,
+    pub path: CachePath,
     /// Index into the scenario's requests.
     pub request: usize,
 }
 
-impl Default for FreshKey {
+impl Default for FreshnessKey {
     fn default() -> Self {
-        Self { phase: 0, path: Path::Cached, request: 0 }
+        Self { phase: 0, path: CachePath::Cached, request: 0 }
     }
 }
 
 /// Judgements counted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct FreshCounts {
+pub struct FreshnessCounts {
     /// Probe reads that could be judged: cacheproof's own, sent after writes, not among any cell's answers.
     pub probes: u64,
     /// How many of them were stale.
@@ -59,19 +59,19 @@ pub struct FreshCounts {
     pub age_at_most: Option<Histogram>,
     /// Judged reads by the time since the write before them was acknowledged, probes among them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub curve: BTreeMap<u8, FreshOrStale>,
+    pub curve: BTreeMap<u8, FreshStaleCount>,
 }
 
 /// How many reads of one bucket were fresh, and how many stale.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FreshOrStale {
+pub struct FreshStaleCount {
     /// As new as the last acknowledged write.
     pub fresh: u64,
     /// Older.
     pub stale: u64,
 }
 
-impl FreshCounts {
+impl FreshnessCounts {
     /// Adds another's.
     pub fn add(&mut self, other: &Self) {
         self.probes += other.probes;
@@ -98,30 +98,34 @@ impl FreshCounts {
 }
 
 /// Buckets of a decade of time.
-const A_DECADE: u32 = 4;
+const BUCKETS_PER_DECADE: u32 = 4;
 /// Where the first bucket ends, seconds.
-const FIRST: f64 = 1e-4;
+const FIRST_BUCKET_END: f64 = 1e-4;
 /// The last bucket, which has no end: above 1 000 s.
-const LAST: u8 = 7 * A_DECADE as u8 + 1;
+const LAST_BUCKET: u8 = 7 * BUCKETS_PER_DECADE as u8 + 1;
 
 /// The bucket of a time since an acknowledgement, nanoseconds.
-pub fn fresh_bucket(nanoseconds: u64) -> u8 {
+pub fn freshness_bucket(nanoseconds: u64) -> u8 {
     let seconds = nanoseconds as f64 / 1e9;
-    if seconds < FIRST {
+    if seconds < FIRST_BUCKET_END {
         return 0;
     }
-    let bucket = (f64::from(A_DECADE) * (seconds / FIRST).log10()).floor() + 1.0;
-    (bucket as u8).min(LAST)
+    let bucket = (f64::from(BUCKETS_PER_DECADE) * (seconds / FIRST_BUCKET_END).log10()).floor() + 1.0;
+    (bucket as u8).min(LAST_BUCKET)
 }
 
 /// Where a bucket begins, seconds.
 fn bucket_start(bucket: u8) -> f64 {
-    if bucket == 0 { 0.0 } else { FIRST * 10_f64.powf(f64::from(bucket - 1) / f64::from(A_DECADE)) }
+    if bucket == 0 {
+        0.0
+    } else {
+        FIRST_BUCKET_END * 10_f64.powf(f64::from(bucket - 1) / f64::from(BUCKETS_PER_DECADE))
+    }
 }
 
 /// One point of the curve P(fresh | time since the write was acknowledged).
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct FreshPoint {
+pub struct FreshnessPoint {
     /// From so many seconds after the acknowledgement.
     pub from: f64,
     /// To so many; infinite for the last.
@@ -132,7 +136,7 @@ pub struct FreshPoint {
     pub stale: u64,
 }
 
-impl FreshPoint {
+impl FreshnessPoint {
     /// How many reads stand behind it: never 0.
     pub fn count(&self) -> u64 {
         self.fresh + self.stale
@@ -147,11 +151,11 @@ impl FreshPoint {
 /// A stale answer worth showing: the first of those that were looked into together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StaleRead {
-    /// Tells it from the run's others; [`StaleSorted::id`] is the same.
+    /// Tells it from the run's others; [`StaleClassification::id`] is the same.
     pub id: u64,
     /// Phase, path and request.
     #[serde(flatten)]
-    pub of: FreshKey,
+    pub of: FreshnessKey,
     /// The request line: `GET /posts/17`.
     pub call: String,
     /// The item by its path: `/posts/17`; of a list, the item in it that was stale.
@@ -173,12 +177,12 @@ pub struct StaleRead {
     /// From the last acknowledged write to the read's start, seconds.
     pub since_ack: Option<f64>,
     /// The item's last writes and reads, this one among them, by their start.
-    pub history: Vec<PastEvent>,
+    pub history: Vec<HistoryEntry>,
 }
 
 /// One write or read of an item, with times relative to the start of the stale read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PastEvent {
+pub struct HistoryEntry {
     /// When it was sent, seconds.
     pub from: f64,
     /// When its answer was in; `None`: not yet.
@@ -193,18 +197,18 @@ pub struct PastEvent {
 
 /// What became of stale answers of one item when it was looked at again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StaleSorted {
+pub struct StaleClassification {
     /// As in [`StaleRead::id`].
     pub id: u64,
     /// The kind.
     pub kind: StaleKind,
     /// Every look.
-    pub looks: Vec<Look>,
+    pub looks: Vec<Recheck>,
     /// The stale reads that it speaks of: all of this item until it was sorted.
     pub reads: Vec<StaleCount>,
 }
 
-impl StaleSorted {
+impl StaleClassification {
     /// Whether it may be of this kind after all: the look that tells was not made, or not answered.
     pub fn may_be(&self, kind: StaleKind) -> bool {
         let found = |past_cache: bool, stale: bool| {
@@ -223,7 +227,7 @@ impl StaleSorted {
 
 /// A second look at a stale item.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Look {
+pub struct Recheck {
     /// So many seconds after the first stale read.
     pub after: f64,
     /// Whether it went past the cache.
@@ -239,14 +243,14 @@ pub struct Look {
 pub struct StaleCount {
     /// Phase, path and request.
     #[serde(flatten)]
-    pub of: FreshKey,
+    pub of: FreshnessKey,
     /// How many.
     pub count: u64,
 }
 
 /// Cached and uncached answers held against each other while nothing was written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct AtRest {
+pub struct AtQuiescence {
     /// The phase before.
     pub phase: usize,
     /// Items that were compared.
@@ -261,8 +265,8 @@ pub struct AtRest {
 
 impl Measurements {
     /// All judgements whose key passes, put together.
-    pub fn freshness(&self, mut wanted: impl FnMut(&FreshKey) -> bool) -> FreshCounts {
-        let mut sum = FreshCounts::default();
+    pub fn freshness(&self, mut wanted: impl FnMut(&FreshnessKey) -> bool) -> FreshnessCounts {
+        let mut sum = FreshnessCounts::default();
         for (_, counts) in self.fresh.iter().filter(|(key, _)| wanted(key)) {
             sum.add(counts);
         }
@@ -271,10 +275,10 @@ impl Measurements {
 
     /// The share of fresh reads by the time since the last write of their item was acknowledged (PBS' t-visibility),
     /// in order of time; times without any read are left out.
-    pub fn fresh_curve(&self, wanted: impl FnMut(&FreshKey) -> bool) -> Vec<FreshPoint> {
-        let point = |(bucket, counts): (u8, FreshOrStale)| FreshPoint {
+    pub fn freshness_curve(&self, wanted: impl FnMut(&FreshnessKey) -> bool) -> Vec<FreshnessPoint> {
+        let point = |(bucket, counts): (u8, FreshStaleCount)| FreshnessPoint {
             from: bucket_start(bucket),
-            to: if bucket == LAST { f64::INFINITY } else { bucket_start(bucket + 1) },
+            to: if bucket == LAST_BUCKET { f64::INFINITY } else { bucket_start(bucket + 1) },
             fresh: counts.fresh,
             stale: counts.stale,
         };
@@ -282,14 +286,16 @@ impl Measurements {
     }
 
     /// Stale reads by kind; what was not sorted (yet) is not among them.
-    pub fn stale_of_kind(&self, kind: StaleKind, mut wanted: impl FnMut(&FreshKey) -> bool) -> u64 {
-        let counts = self.stale_sorted.iter().filter(|sorted| sorted.kind == kind).flat_map(|sorted| &sorted.reads);
+    pub fn stale_of_kind(&self, kind: StaleKind, mut wanted: impl FnMut(&FreshnessKey) -> bool) -> u64 {
+        let counts =
+            self.stale_classifications.iter().filter(|sorted| sorted.kind == kind).flat_map(|sorted| &sorted.reads);
         counts.filter(|count| wanted(&count.of)).map(|count| count.count).sum()
     }
 
     /// Stale reads of other kinds that may be of this one: nobody looked when, or where, it would have shown.
-    pub fn stale_that_may_be(&self, kind: StaleKind, mut wanted: impl FnMut(&FreshKey) -> bool) -> u64 {
-        let counts = self.stale_sorted.iter().filter(|sorted| sorted.may_be(kind)).flat_map(|sorted| &sorted.reads);
+    pub fn stale_that_may_be(&self, kind: StaleKind, mut wanted: impl FnMut(&FreshnessKey) -> bool) -> u64 {
+        let counts =
+            self.stale_classifications.iter().filter(|sorted| sorted.may_be(kind)).flat_map(|sorted| &sorted.reads);
         counts.filter(|count| wanted(&count.of)).map(|count| count.count).sum()
     }
 }
@@ -301,18 +307,22 @@ mod tests {
     #[test]
     fn every_time_falls_into_the_bucket_that_it_lies_in() {
         for nanoseconds in [0, 99_999, 100_000, 100_001, 178_000, 1_000_000, 999_999_999, 5_000_000_000, u64::MAX / 2] {
-            let bucket = fresh_bucket(nanoseconds);
+            let bucket = freshness_bucket(nanoseconds);
             let seconds = nanoseconds as f64 / 1e9;
             assert!(bucket_start(bucket) <= seconds * (1.0 + 1e-9), "{nanoseconds} in {bucket}");
-            assert!(bucket == LAST || seconds <= bucket_start(bucket + 1) * (1.0 + 1e-9), "{nanoseconds} in {bucket}");
+            assert!(
+                bucket == LAST_BUCKET || seconds <= bucket_start(bucket + 1) * (1.0 + 1e-9),
+                "{nanoseconds} in {bucket}"
+            );
         }
-        assert_eq!(fresh_bucket(u64::MAX), LAST);
+        assert_eq!(freshness_bucket(u64::MAX), LAST_BUCKET);
     }
 
     #[test]
     fn a_kind_is_ruled_out_only_by_a_look_that_would_have_shown_it() {
-        let look = |after, past_cache, stale| Look { after, past_cache, version: None, stale };
-        let sorted = |kind, looks: &[Look]| StaleSorted { id: 1, kind, looks: looks.to_vec(), reads: Vec::new() };
+        let look = |after, past_cache, stale| Recheck { after, past_cache, version: None, stale };
+        let sorted =
+            |kind, looks: &[Recheck]| StaleClassification { id: 1, kind, looks: looks.to_vec(), reads: Vec::new() };
         let (first, past) = (look(1.0, false, Some(true)), look(1.1, true, Some(false)));
         let unlooked = sorted(StaleKind::Stuck, &[first]);
         assert!(unlooked.may_be(StaleKind::BeyondTtl) && unlooked.may_be(StaleKind::SourceRegressed));
@@ -329,15 +339,15 @@ mod tests {
 
     #[test]
     fn a_window_with_freshness_is_read_back_and_one_without_is_an_old_one() {
-        let of = FreshKey { phase: 1, path: Path::Cached, request: 2 };
-        let counts = FreshCounts {
+        let of = FreshnessKey { phase: 1, path: CachePath::Cached, request: 2 };
+        let counts = FreshnessCounts {
             probes: 3,
             wrong: [(WrongKind::Lost, 1)].into(),
-            curve: [(4, FreshOrStale { fresh: 2, stale: 1 })].into(),
-            ..FreshCounts::default()
+            curve: [(4, FreshStaleCount { fresh: 2, stale: 1 })].into(),
+            ..FreshnessCounts::default()
         };
-        let cell = FreshCell { of, counts };
+        let cell = FreshnessCell { of, counts };
         let text = serde_json::to_string(&cell).expect("it serialises");
-        assert_eq!(serde_json::from_str::<FreshCell>(&text).expect("it is read back"), cell, "{text}");
+        assert_eq!(serde_json::from_str::<FreshnessCell>(&text).expect("it is read back"), cell, "{text}");
     }
 }

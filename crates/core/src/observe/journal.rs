@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::{Event, JOURNAL_VERSION, Line};
+use super::{Event, JOURNAL_VERSION, JournalEntry};
 
 /// Name of the journal in a run's directory.
 pub const JOURNAL_FILE: &str = "events.jsonl";
@@ -75,7 +75,7 @@ impl JournalWriter {
     }
 
     /// Appends one line.
-    pub fn append(&mut self, line: &Line) -> Result<(), JournalError> {
+    pub fn append(&mut self, line: &JournalEntry) -> Result<(), JournalError> {
         let mut text = serde_json::to_vec(line).expect("events hold nothing that JSON cannot");
         text.push(b'\n');
         self.file.write_all(&text).map_err(|source| JournalError::Write { path: self.path.clone(), source })
@@ -83,11 +83,11 @@ impl JournalWriter {
 }
 
 /// Reads a journal. A last line that was cut off by a crash is left out.
-pub fn read_journal(directory: &Path) -> Result<Vec<Line>, JournalError> {
+pub fn read_journal(directory: &Path) -> Result<Vec<JournalEntry>, JournalError> {
     let path = directory.join(JOURNAL_FILE);
     let read_error = |source| JournalError::Read { path: path.clone(), source };
     let mut reader = BufReader::new(File::open(&path).map_err(read_error)?);
-    let mut lines: Vec<Line> = Vec::new();
+    let mut lines: Vec<JournalEntry> = Vec::new();
     let mut text = Vec::new();
     loop {
         text.clear();
@@ -107,10 +107,10 @@ pub fn read_journal(directory: &Path) -> Result<Vec<Line>, JournalError> {
     Ok(lines)
 }
 
-fn check_start(path: &Path, lines: &[Line]) -> Result<(), JournalError> {
+fn check_start(path: &Path, lines: &[JournalEntry]) -> Result<(), JournalError> {
     match lines.first() {
-        Some(Line { event: Event::RunStarted(start), .. }) if start.journal <= JOURNAL_VERSION => Ok(()),
-        Some(Line { event: Event::RunStarted(start), .. }) => {
+        Some(JournalEntry { event: Event::RunStarted(start), .. }) if start.journal <= JOURNAL_VERSION => Ok(()),
+        Some(JournalEntry { event: Event::RunStarted(start), .. }) => {
             Err(JournalError::TooNew { path: path.into(), found: start.journal, known: JOURNAL_VERSION })
         }
         _ => Err(JournalError::NoStart { path: path.into() }),

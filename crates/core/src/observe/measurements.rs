@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AtRest, Cell, Ending, Event, Example, FaultEvent, FaultStage, FreshCounts, FreshKey, Histogram, Lag, Line, Outcome,
-    ProxyCost, Pulse, RedisSample, RunEnded, RunStarted, Sample, StackReady, StaleRead, StaleSorted, TargetReady,
-    Window,
+    AtQuiescence, Event, Example, FaultEvent, FaultStage, FreshnessCounts, FreshnessKey, Histogram, JournalEntry,
+    Outcome, ProxyCost, Pulse, RedisSample, ResponseCell, RunEnded, RunStarted, RunStatus, Sample, SendLag, StackReady,
+    StaleClassification, StaleRead, TargetReady, Window,
 };
-use crate::scenario::Path;
+use crate::scenario::CachePath;
 
 /// How far from a phase's start and end a server may have been asked for its counters, seconds: a little more
 /// than the time between two samples.
-const EDGE: f64 = 1.2;
+const MAX_SAMPLE_DISTANCE: f64 = 1.2;
 
 /// Everything a journal says, sorted for reading.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +27,7 @@ pub struct Measurements {
     /// The phases that began, by index into the scenario's phases.
     pub phases: BTreeMap<usize, PhaseSpan>,
     /// All answers of the run, summed over time.
-    pub cells: BTreeMap<CellKey, Totals>,
+    pub cells: BTreeMap<ResponseKey, Totals>,
     /// The answers second by second, with the window's end in seconds since the start.
     pub windows: Vec<(f64, Second)>,
     /// The answers pulse by pulse, with the pulse's end; see [`Self::beats`].
@@ -39,13 +39,13 @@ pub struct Measurements {
     /// Answers worth showing.
     pub examples: Vec<Example>,
     /// What was judged of freshness, summed over time.
-    pub fresh: BTreeMap<FreshKey, FreshCounts>,
+    pub fresh: BTreeMap<FreshnessKey, FreshnessCounts>,
     /// Stale answers worth showing, with the time at which they were told.
     pub stale_reads: Vec<(f64, StaleRead)>,
     /// What became of stale answers.
-    pub stale_sorted: Vec<StaleSorted>,
+    pub stale_classifications: Vec<StaleClassification>,
     /// Comparisons at rest.
-    pub at_rest: Vec<AtRest>,
+    pub at_quiescence: Vec<AtQuiescence>,
     /// What the user should know.
     pub notes: Vec<String>,
     /// The last line; `None` while running, or when cacheproof died.
@@ -62,13 +62,13 @@ pub struct Second {
     /// Arrivals that were due and waited for a free connection at the window's end.
     pub backlog: u64,
     /// How late the generator itself was.
-    pub send_lag: Option<Lag>,
+    pub send_lag: Option<SendLag>,
     /// How many answers of each kind came in.
-    pub counts: Vec<(CellKey, u64)>,
+    pub counts: Vec<(ResponseKey, u64)>,
     /// Response times of each path.
-    pub response: BTreeMap<Path, Percentiles>,
+    pub response: BTreeMap<CachePath, Percentiles>,
     /// How many answers of each path were stale, where any were.
-    pub stale: BTreeMap<Path, u64>,
+    pub stale: BTreeMap<CachePath, u64>,
 }
 
 /// Percentiles in nanoseconds.
@@ -86,8 +86,8 @@ pub struct Percentiles {
 
 impl Second {
     fn of(window: &Window) -> Self {
-        let mut response: BTreeMap<Path, Histogram> = BTreeMap::new();
-        let mut stale: BTreeMap<Path, u64> = BTreeMap::new();
+        let mut response: BTreeMap<CachePath, Histogram> = BTreeMap::new();
+        let mut stale: BTreeMap<CachePath, u64> = BTreeMap::new();
         for cell in &window.cells {
             response.entry(cell.path).or_default().merge(&cell.response);
             if cell.stale > 0 {
@@ -102,7 +102,7 @@ impl Second {
             seconds: window.seconds,
             backlog: window.backlog,
             send_lag: window.send_lag,
-            counts: window.cells.iter().map(|cell| (CellKey::of(cell), cell.response.count())).collect(),
+            counts: window.cells.iter().map(|cell| (ResponseKey::of(cell), cell.response.count())).collect(),
             response: response.into_iter().map(|(path, histogram)| (path, percentiles(histogram))).collect(),
             stale,
         }
@@ -122,19 +122,19 @@ pub struct PhaseSpan {
 
 /// What answers are sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CellKey {
+pub struct ResponseKey {
     /// Phase that the request was meant for.
     pub phase: usize,
     /// Way it took.
-    pub path: Path,
+    pub path: CachePath,
     /// Index into the scenario's requests.
     pub request: usize,
     /// What became of it.
     pub outcome: Outcome,
 }
 
-impl CellKey {
-    fn of(cell: &Cell) -> Self {
+impl ResponseKey {
+    fn of(cell: &ResponseCell) -> Self {
         Self { phase: cell.phase, path: cell.path, request: cell.request, outcome: cell.outcome }
     }
 }
@@ -152,7 +152,7 @@ pub struct Totals {
     pub over: Vec<u64>,
     /// How many were stale.
     pub stale: u64,
-    /// How many could be: see [`Cell::judged_fresh`].
+    /// How many could be: see [`ResponseCell::judged_fresh`].
     pub judged_fresh: u64,
 }
 
@@ -177,7 +177,7 @@ impl Totals {
         add_over(&mut self.over, &other.over);
     }
 
-    fn add_cell(&mut self, cell: &Cell) {
+    fn add_cell(&mut self, cell: &ResponseCell) {
         self.response.merge(&cell.response);
         self.service.merge(&cell.service);
         self.response_sum += u128::from(cell.response_sum);
@@ -210,7 +210,7 @@ pub struct FaultWindow {
     /// How many open connections it touched, where it is done to connections.
     pub connections: Option<u64>,
     /// What a probe saw of it, in words.
-    pub sight: Option<String>,
+    pub observation: Option<String>,
     /// When its injection began, seconds.
     pub from: f64,
     /// When it was injected; `None`: that was broken off.
@@ -232,7 +232,7 @@ impl FaultWindow {
             what: event.what.clone(),
             done: "its injection was broken off".to_owned(),
             connections: None,
-            sight: None,
+            observation: None,
             from: at,
             injected: None,
             seen: None,
@@ -244,16 +244,16 @@ impl FaultWindow {
 
 impl Measurements {
     /// Reads a whole journal.
-    pub fn of(lines: &[Line]) -> Self {
+    pub fn of(lines: &[JournalEntry]) -> Self {
         let mut all = Self::default();
         for line in lines {
-            all.take(line);
+            all.apply(line);
         }
         all
     }
 
     /// Takes in one more line.
-    pub fn take(&mut self, line: &Line) {
+    pub fn apply(&mut self, line: &JournalEntry) {
         let at = line.at;
         self.last_at = self.last_at.max(at);
         match &line.event {
@@ -271,7 +271,7 @@ impl Measurements {
             }
             Event::Window(window) => {
                 for cell in &window.cells {
-                    self.cells.entry(CellKey::of(cell)).or_default().add_cell(cell);
+                    self.cells.entry(ResponseKey::of(cell)).or_default().add_cell(cell);
                 }
                 for cell in &window.freshness {
                     self.fresh.entry(cell.of).or_default().add(&cell.counts);
@@ -283,8 +283,8 @@ impl Measurements {
             Event::Fault(fault) => self.faults.push((at, fault.clone())),
             Event::Example(example) => self.examples.push(example.clone()),
             Event::StaleRead(read) => self.stale_reads.push((at, read.clone())),
-            Event::StaleSorted(sorted) => self.stale_sorted.push(sorted.clone()),
-            Event::AtRest(at_rest) => self.at_rest.push(at_rest.clone()),
+            Event::StaleClassification(sorted) => self.stale_classifications.push(sorted.clone()),
+            Event::AtQuiescence(at_quiescence) => self.at_quiescence.push(at_quiescence.clone()),
             Event::Note { text } => self.notes.push(text.clone()),
             Event::RunEnded(end) => self.end = Some(end.clone()),
         }
@@ -292,16 +292,16 @@ impl Measurements {
 
     /// Whether the whole timeline was run.
     pub fn complete(&self) -> bool {
-        self.end.as_ref().is_some_and(|end| end.how == Ending::Completed)
+        self.end.as_ref().is_some_and(|end| end.how == RunStatus::Completed)
     }
 
     /// Whether the run was given up before its end because nothing would have been proved by going on.
-    pub fn given_up(&self) -> bool {
-        self.end.as_ref().is_some_and(|end| matches!(end.how, Ending::NotSteady | Ending::Aborted))
+    pub fn was_aborted(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| matches!(end.how, RunStatus::NotSteady | RunStatus::Aborted))
     }
 
     /// All answers whose key passes, put together.
-    pub fn total(&self, mut wanted: impl FnMut(&CellKey) -> bool) -> Totals {
+    pub fn total(&self, mut wanted: impl FnMut(&ResponseKey) -> bool) -> Totals {
         let mut sum = Totals::default();
         for (_, totals) in self.cells.iter().filter(|(key, _)| wanted(key)) {
             sum.add(totals);
@@ -310,7 +310,7 @@ impl Measurements {
     }
 
     /// How many answers have a key that passes.
-    pub fn count(&self, mut wanted: impl FnMut(&CellKey) -> bool) -> u64 {
+    pub fn count(&self, mut wanted: impl FnMut(&ResponseKey) -> bool) -> u64 {
         self.cells.iter().filter(|(key, _)| wanted(key)).map(|(_, totals)| totals.count()).sum()
     }
 
@@ -321,7 +321,7 @@ impl Measurements {
 
     /// How many answers with a key that passes came in while their phase lasted, and the seconds in which they
     /// did. Answers that come in after it (there is a backlog) are none of its throughput.
-    pub fn in_time(&self, phase: usize, mut wanted: impl FnMut(&CellKey) -> bool) -> (u64, f64) {
+    pub fn completed_in_phase(&self, phase: usize, mut wanted: impl FnMut(&ResponseKey) -> bool) -> (u64, f64) {
         let Some(span) = self.phases.get(&phase) else { return (0, 0.0) };
         let to = span.to.unwrap_or(self.last_at);
         let inside = |at: f64| at > span.from && at <= to;
@@ -344,10 +344,10 @@ impl Measurements {
     }
 
     /// Requests answered (not failed) a second while the phases lasted. `None` where there is no such time.
-    pub fn throughput(&self, phases: &[usize], mut wanted: impl FnMut(&CellKey) -> bool) -> Option<f64> {
+    pub fn throughput(&self, phases: &[usize], mut wanted: impl FnMut(&ResponseKey) -> bool) -> Option<f64> {
         let (mut answers, mut seconds) = (0, 0.0);
         for phase in phases {
-            let (count, of) = self.in_time(*phase, |key| key.outcome != Outcome::Error && wanted(key));
+            let (count, of) = self.completed_in_phase(*phase, |key| key.outcome != Outcome::Error && wanted(key));
             answers += count;
             seconds += of;
         }
@@ -357,13 +357,19 @@ impl Measurements {
     /// How much a counter grew in a phase: between the readings nearest to its start and its end.
     /// `None` where either is more than 1.2 s away, and where the counter went back although its server was not
     /// started anew: somebody reset it, and what it had counted is lost.
-    fn growth<'a>(&'a self, phase: usize, reading: impl Fn(&'a Sample) -> Option<Reading<'a>>) -> Option<u64> {
+    fn counter_increase<'a>(
+        &'a self,
+        phase: usize,
+        reading: impl Fn(&'a Sample) -> Option<CounterReading<'a>>,
+    ) -> Option<u64> {
         let span = self.phases.get(&phase)?;
-        let readings: Vec<(f64, Reading<'_>)> =
+        let readings: Vec<(f64, CounterReading<'_>)> =
             self.samples.iter().filter_map(|(at, sample)| reading(sample).map(|read| (at - read.age, read))).collect();
         let nearest = |moment: f64| {
             let away = |index: &usize| (readings[*index].0 - moment).abs();
-            (0..readings.len()).min_by(|a, b| away(a).total_cmp(&away(b))).filter(|index| away(index) <= EDGE)
+            (0..readings.len())
+                .min_by(|a, b| away(a).total_cmp(&away(b)))
+                .filter(|index| away(index) <= MAX_SAMPLE_DISTANCE)
         };
         let (first, last) = (nearest(span.from)?, nearest(span.to.unwrap_or(self.last_at))?);
         let mut grown = None;
@@ -381,42 +387,45 @@ impl Measurements {
         grown
     }
 
-    fn redis_growth(&self, phase: usize, counter: impl Fn(&RedisSample) -> u64) -> Option<u64> {
-        self.growth(phase, |sample| {
+    fn redis_counter_increase(&self, phase: usize, counter: impl Fn(&RedisSample) -> u64) -> Option<u64> {
+        self.counter_increase(phase, |sample| {
             let redis = sample.redis.as_ref()?;
             let (value, server) = (counter(redis), redis.run_id.as_str());
-            Some(Reading { value, server, counts: true, survives: false, age: redis.age })
+            Some(CounterReading { value, server, counts: true, survives: false, age: redis.age })
         })
     }
 
     /// Queries that the database executed in a phase for everybody but cacheproof. `None` where the database did
     /// not answer the probe at the phase's edges, or lost its count in between.
     pub fn db_queries(&self, phase: usize) -> Option<u64> {
-        self.growth(phase, |sample| {
+        self.counter_increase(phase, |sample| {
             let postgres = sample.postgres.as_ref()?;
             // Postgres keeps its statistics over an orderly restart.
             let (value, server) = (postgres.queries, postgres.started.as_str());
-            Some(Reading { value, server, counts: postgres.exact, survives: true, age: postgres.age })
+            Some(CounterReading { value, server, counts: postgres.exact, survives: true, age: postgres.age })
         })
     }
 
     /// Bytes by which the app's log grew in a phase. `None` where cacheproof does not keep it, or somebody cut it.
     pub fn log_bytes(&self, phase: usize) -> Option<u64> {
-        self.growth(phase, |sample| {
+        self.counter_increase(phase, |sample| {
             let value = sample.app.as_ref()?.log?;
-            Some(Reading { value, server: "", counts: true, survives: true, age: 0.0 })
+            Some(CounterReading { value, server: "", counts: true, survives: true, age: 0.0 })
         })
     }
 
     /// Keys that Redis evicted in a phase.
     pub fn evictions(&self, phase: usize) -> Option<u64> {
-        self.redis_growth(phase, |redis| redis.evicted)
+        self.redis_counter_increase(phase, |redis| redis.evicted)
     }
 
     /// Look-ups of keys that found one, and that found none, as Redis itself counted them in a phase: all its clients and all kinds of
     /// keys together, so not the number of cached answers.
     pub fn redis_lookups(&self, phase: usize) -> Option<(u64, u64)> {
-        Some((self.redis_growth(phase, |redis| redis.hits)?, self.redis_growth(phase, |redis| redis.misses)?))
+        Some((
+            self.redis_counter_increase(phase, |redis| redis.hits)?,
+            self.redis_counter_increase(phase, |redis| redis.misses)?,
+        ))
     }
 
     /// The stretches in which something was broken.
@@ -446,7 +455,7 @@ impl Measurements {
                 }
                 FaultStage::Seen => {
                     window.seen = Some(*at);
-                    window.sight = Some(event.detail.clone());
+                    window.observation = Some(event.detail.clone());
                 }
                 FaultStage::Undone => window.undone = Some(*at),
                 FaultStage::SeenUndone => window.back = Some(*at),
@@ -457,7 +466,7 @@ impl Measurements {
 }
 
 /// One reading of a counter.
-struct Reading<'a> {
+struct CounterReading<'a> {
     value: u64,
     /// Changes with every start of the server.
     server: &'a str,
@@ -474,12 +483,12 @@ mod tests {
     use super::*;
     use crate::observe::PostgresSample;
 
-    fn cell(phase: usize, count: u64) -> Cell {
+    fn cell(phase: usize, count: u64) -> ResponseCell {
         let mut response = Histogram::new();
         (0..count).for_each(|_| response.record(1_000_000));
-        Cell {
+        ResponseCell {
             phase,
-            path: Path::Cached,
+            path: CachePath::Cached,
             request: 0,
             outcome: Outcome::Hit,
             service: response.clone(),
@@ -491,19 +500,19 @@ mod tests {
         }
     }
 
-    fn phase(phase: usize, from: f64, to: f64) -> [Line; 2] {
+    fn phase(phase: usize, from: f64, to: f64) -> [JournalEntry; 2] {
         let ended = Event::PhaseEnded { phase, reason: String::new() };
-        [Line { at: from, event: Event::PhaseStarted { phase } }, Line { at: to, event: ended }]
+        [JournalEntry { at: from, event: Event::PhaseStarted { phase } }, JournalEntry { at: to, event: ended }]
     }
 
-    fn window(at: f64, seconds: f64, cells: Vec<Cell>) -> Line {
-        Line { at, event: Event::Window(Window { seconds, cells, ..Window::default() }) }
+    fn window(at: f64, seconds: f64, cells: Vec<ResponseCell>) -> JournalEntry {
+        JournalEntry { at, event: Event::Window(Window { seconds, cells, ..Window::default() }) }
     }
 
-    fn postgres(at: f64, queries: u64, change: impl Fn(&mut PostgresSample)) -> Line {
+    fn postgres(at: f64, queries: u64, change: impl Fn(&mut PostgresSample)) -> JournalEntry {
         let mut postgres = PostgresSample { queries, exact: true, started: "noon".into(), ..PostgresSample::default() };
         change(&mut postgres);
-        Line { at, event: Event::Sample(Sample { postgres: Some(postgres), ..Sample::default() }) }
+        JournalEntry { at, event: Event::Sample(Sample { postgres: Some(postgres), ..Sample::default() }) }
     }
 
     #[test]
@@ -532,7 +541,7 @@ mod tests {
         let seen = Measurements::of(&[window(1.0, 1.0, vec![cell(0, 7), cell(1, 3)])]);
         let second = &seen.windows[0].1;
         assert_eq!(second.counts.iter().map(|(_, count)| count).sum::<u64>(), 10);
-        let response = second.response[&Path::Cached];
+        let response = second.response[&CachePath::Cached];
         assert_eq!(response.count, 10);
         assert!(response.p50.abs_diff(1_000_000) < 1_000 && response.p50 == response.p99, "{response:?}");
     }
@@ -562,7 +571,7 @@ mod tests {
 
     #[test]
     fn a_counter_that_goes_back_is_a_restart_only_where_the_server_was_started() {
-        let of = |last: Line| {
+        let of = |last: JournalEntry| {
             let mut lines = Vec::from(phase(0, 0.0, 2.0));
             lines.extend([postgres(0.0, 100, |_| {}), postgres(1.0, 150, |_| {}), last]);
             Measurements::of(&lines).db_queries(0)
@@ -577,7 +586,7 @@ mod tests {
     fn redis_counts_from_nothing_after_a_start() {
         let redis = |at, run_id: &str, hits| {
             let redis = RedisSample { run_id: run_id.into(), hits, misses: hits / 10, ..RedisSample::default() };
-            Line { at, event: Event::Sample(Sample { redis: Some(redis), ..Sample::default() }) }
+            JournalEntry { at, event: Event::Sample(Sample { redis: Some(redis), ..Sample::default() }) }
         };
         let mut lines = Vec::from(phase(0, 0.0, 2.0));
         lines.extend([redis(0.0, "a", 100), redis(1.0, "a", 140), redis(2.0, "b", 200)]);

@@ -2,9 +2,9 @@
 
 mod beats;
 mod event;
+mod event_sink;
 mod freshness;
 mod histogram;
-mod hub;
 mod journal;
 mod measurements;
 mod pulse;
@@ -12,9 +12,9 @@ mod recorder;
 
 pub use beats::Beat;
 pub use event::*;
+pub use event_sink::*;
 pub use freshness::*;
 pub use histogram::*;
-pub use hub::*;
 pub use journal::*;
 pub use measurements::*;
 pub use pulse::{Pulse, PulseCell};

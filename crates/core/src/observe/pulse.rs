@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Outcome};
-use crate::scenario::Path;
+use super::{Outcome, ResponseRecord};
+use crate::scenario::CachePath;
 
 /// The answers of about 100 ms. A pulse without answers is not written: the time between one pulse's end and the
 /// next one's start was empty.
@@ -22,7 +22,7 @@ pub struct PulseCell {
     /// Phase that the requests were meant for.
     pub phase: usize,
     /// Way they took.
-    pub path: Path,
+    pub path: CachePath,
     /// How many were answered, rightly or wrongly.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub answered: u64,
@@ -62,7 +62,7 @@ fn is_zero(count: &u64) -> bool {
 
 impl PulseCell {
     /// Nothing yet, for a phase and path.
-    pub fn new(phase: usize, path: Path) -> Self {
+    pub fn new(phase: usize, path: CachePath) -> Self {
         Self {
             phase,
             path,
@@ -82,14 +82,14 @@ impl PulseCell {
 
 /// Counts the answers of the pulse that is under way.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct ResponseAccumulator {
     /// Few: answers of the phase under way, and late ones of the phase before.
     cells: Vec<(PulseCell, Vec<u64>)>,
 }
 
-impl Tally {
+impl ResponseAccumulator {
     /// Counts one answer. `cacheable`: whether the hit rate counts its request.
-    pub fn add(&mut self, answer: &Answer, cacheable: bool) {
+    pub fn add(&mut self, answer: &ResponseRecord, cacheable: bool) {
         let (phase, path) = (usize::from(answer.phase), answer.path);
         let known = self.cells.iter().position(|(cell, _)| cell.phase == phase && cell.path == path);
         let index = known.unwrap_or_else(|| {
@@ -118,11 +118,11 @@ impl Tally {
         let mut cells: Vec<PulseCell> = std::mem::take(&mut self.cells)
             .into_iter()
             .map(|(cell, mut times)| {
-                let p95 = at(&mut times, 0.95);
+                let p95 = percentile(&mut times, 0.95);
                 PulseCell {
                     p95,
-                    p50: at(&mut times, 0.5),
-                    max: short(times.iter().copied().max().unwrap_or(0)),
+                    p50: percentile(&mut times, 0.5),
+                    max: round_up_to_micros(times.iter().copied().max().unwrap_or(0)),
                     ..cell
                 }
             })
@@ -134,15 +134,15 @@ impl Tally {
 
 /// The value that the share `q` of all does not exceed, to a microsecond: longer numbers make a longer journal and
 /// say no more.
-fn at(times: &mut [u64], q: f64) -> u64 {
+fn percentile(times: &mut [u64], q: f64) -> u64 {
     if times.is_empty() {
         return 0;
     }
     let rank = ((q * times.len() as f64).ceil() as usize).clamp(1, times.len()) - 1;
-    short(*times.select_nth_unstable(rank).1)
+    round_up_to_micros(*times.select_nth_unstable(rank).1)
 }
 
-fn short(nanoseconds: u64) -> u64 {
+fn round_up_to_micros(nanoseconds: u64) -> u64 {
     nanoseconds.div_ceil(1_000) * 1_000
 }
 
@@ -150,10 +150,10 @@ fn short(nanoseconds: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn answer(outcome: Outcome, response: u64) -> Answer {
-        Answer {
+    fn answer(outcome: Outcome, response: u64) -> ResponseRecord {
+        ResponseRecord {
             phase: 1,
-            path: Path::Cached,
+            path: CachePath::Cached,
             request: 0,
             outcome,
             response,
@@ -166,30 +166,31 @@ mod tests {
 
     #[test]
     fn a_quick_error_does_not_make_a_pulse_look_fast() {
-        let mut tally = Tally::default();
+        let mut accumulator = ResponseAccumulator::default();
         for response in 1..=100 {
-            tally.add(&answer(Outcome::Hit, response * 1_000_000), true);
-            tally.add(&answer(Outcome::Error, 1), true);
+            accumulator.add(&answer(Outcome::Hit, response * 1_000_000), true);
+            accumulator.add(&answer(Outcome::Error, 1), true);
         }
-        let cell = tally.take(0.1).cells[0];
+        let cell = accumulator.take(0.1).cells[0];
         assert_eq!((cell.answered, cell.errors, cell.hits), (100, 100, 100));
         assert_eq!((cell.p50, cell.p95, cell.max), (50_000_000, 95_000_000, 100_000_000));
     }
 
     #[test]
     fn what_the_hit_rate_does_not_count_is_no_hit_of_a_pulse() {
-        let mut tally = Tally::default();
-        tally.add(&answer(Outcome::Hit, 1), false);
-        tally.add(&answer(Outcome::Miss, 1), true);
-        tally.add(&Answer { stale: true, ..answer(Outcome::Plain, 1) }, true);
-        let cell = tally.take(0.1).cells[0];
+        let mut accumulator = ResponseAccumulator::default();
+        accumulator.add(&answer(Outcome::Hit, 1), false);
+        accumulator.add(&answer(Outcome::Miss, 1), true);
+        accumulator.add(&ResponseRecord { stale: true, ..answer(Outcome::Plain, 1) }, true);
+        let cell = accumulator.take(0.1).cells[0];
         assert_eq!((cell.answered, cell.hits, cell.misses, cell.stale), (3, 0, 1, 1));
-        assert!(tally.take(0.1).cells.is_empty(), "an answer belongs to one pulse");
+        assert!(accumulator.take(0.1).cells.is_empty(), "an answer belongs to one pulse");
     }
 
     #[test]
     fn a_pulse_is_short_in_the_journal_and_survives_it() {
-        let cell = PulseCell { answered: 41, hits: 38, misses: 2, p50: 1_180_000, ..PulseCell::new(2, Path::Cached) };
+        let cell =
+            PulseCell { answered: 41, hits: 38, misses: 2, p50: 1_180_000, ..PulseCell::new(2, CachePath::Cached) };
         let pulse = Pulse { seconds: 0.1, cells: vec![cell] };
         let text = serde_json::to_string(&pulse).expect("it serialises");
         assert!(text.len() < 120, "{text}");

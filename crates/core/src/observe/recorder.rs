@@ -7,17 +7,17 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::pulse::Tally;
-use super::{Cell, CellKey, Histogram, Lag, Outcome, Pulse, Window};
-use crate::scenario::Path;
+use super::pulse::ResponseAccumulator;
+use super::{Histogram, Outcome, Pulse, ResponseCell, ResponseKey, SendLag, Window};
+use crate::scenario::CachePath;
 
 /// One answer, as a worker hands it over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct ResponseRecord {
     /// Phase that the request was meant for.
     pub phase: u16,
     /// Way it took.
-    pub path: Path,
+    pub path: CachePath,
     /// Index into the scenario's requests.
     pub request: u16,
     /// What became of it.
@@ -38,20 +38,20 @@ pub struct Answer {
 /// Collects the answers of all workers.
 #[derive(Debug)]
 pub struct Recorder {
-    shards: Vec<Mutex<Vec<Answer>>>,
+    shards: Vec<Mutex<Vec<ResponseRecord>>>,
     /// What was taken out of the shards.
-    taken: Mutex<Taken>,
+    pending: Mutex<Pending>,
     limits: Vec<u64>,
     /// By request: whether the hit rate of pulses counts it. A request beyond the end counts.
     cacheable: Vec<bool>,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
+struct Pending {
     /// Waits for the next window.
-    answers: Vec<Vec<Answer>>,
+    answers: Vec<Vec<ResponseRecord>>,
     /// Waits for the next pulse.
-    tally: Tally,
+    accumulator: ResponseAccumulator,
 }
 
 impl Recorder {
@@ -59,7 +59,7 @@ impl Recorder {
     /// there are threads that record.
     pub fn new(limits: Vec<u64>, shards: usize) -> Self {
         let shards = (0..shards.max(1)).map(|_| Mutex::default()).collect();
-        Self { shards, taken: Mutex::default(), limits, cacheable: Vec::new() }
+        Self { shards, pending: Mutex::default(), limits, cacheable: Vec::new() }
     }
 
     /// Says of each request, by index, whether the hit rate counts it. Without this all of them count.
@@ -69,25 +69,25 @@ impl Recorder {
     }
 
     /// Takes one answer. `worker` spreads the workers over the shards.
-    pub fn record(&self, worker: usize, answer: Answer) {
+    pub fn record(&self, worker: usize, answer: ResponseRecord) {
         lock(&self.shards[worker % self.shards.len()]).push(answer);
     }
 
     /// Everything recorded since the last call. `seconds`: how long that was; `backlog`: arrivals waiting now.
     pub fn drain(&self, seconds: f64, backlog: u64) -> Window {
-        let mut cells: BTreeMap<CellKey, Cell> = BTreeMap::new();
+        let mut cells: BTreeMap<ResponseKey, ResponseCell> = BTreeMap::new();
         let mut lags = Histogram::new();
-        let mut taken = lock(&self.taken);
-        self.collect(&mut taken);
-        let answers = std::mem::take(&mut taken.answers);
-        drop(taken);
+        let mut pending = lock(&self.pending);
+        self.collect(&mut pending);
+        let answers = std::mem::take(&mut pending.answers);
+        drop(pending);
         for answer in answers.iter().flatten() {
             self.fold(&mut cells, answer);
             if let Some(lag) = answer.lag {
                 lags.record(lag);
             }
         }
-        let send_lag = lags.quantile(0.5).map(|p50| Lag {
+        let send_lag = lags.quantile(0.5).map(|p50| SendLag {
             p50,
             p99: lags.quantile(0.99).unwrap_or(p50),
             max: lags.max().unwrap_or(p50),
@@ -98,13 +98,13 @@ impl Recorder {
     /// Counts of everything recorded since the last call; the answers stay for the next window. `seconds`: how
     /// long that was.
     pub fn pulse(&self, seconds: f64) -> Pulse {
-        let mut taken = lock(&self.taken);
-        self.collect(&mut taken);
-        taken.tally.take(seconds)
+        let mut pending = lock(&self.pending);
+        self.collect(&mut pending);
+        pending.accumulator.take(seconds)
     }
 
     /// Empties the shards, so that each answer is counted for one pulse and kept for one window.
-    fn collect(&self, taken: &mut Taken) {
+    fn collect(&self, pending: &mut Pending) {
         for shard in &self.shards {
             let mut answers = lock(shard);
             let fresh = Vec::with_capacity(answers.len());
@@ -112,22 +112,22 @@ impl Recorder {
             drop(answers);
             for answer in &answers_now {
                 let cacheable = self.cacheable.get(usize::from(answer.request)).copied().unwrap_or(true);
-                taken.tally.add(answer, cacheable);
+                pending.accumulator.add(answer, cacheable);
             }
             if !answers_now.is_empty() {
-                taken.answers.push(answers_now);
+                pending.answers.push(answers_now);
             }
         }
     }
 
-    fn fold(&self, cells: &mut BTreeMap<CellKey, Cell>, answer: &Answer) {
-        let key = CellKey {
+    fn fold(&self, cells: &mut BTreeMap<ResponseKey, ResponseCell>, answer: &ResponseRecord) {
+        let key = ResponseKey {
             phase: answer.phase.into(),
             path: answer.path,
             request: answer.request.into(),
             outcome: answer.outcome,
         };
-        let cell = cells.entry(key).or_insert_with(|| Cell {
+        let cell = cells.entry(key).or_insert_with(|| ResponseCell {
             phase: key.phase,
             path: key.path,
             request: key.request,
@@ -161,10 +161,10 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    fn answer(outcome: Outcome, response: u64) -> Answer {
-        Answer {
+    fn answer(outcome: Outcome, response: u64) -> ResponseRecord {
+        ResponseRecord {
             phase: 1,
-            path: Path::Cached,
+            path: CachePath::Cached,
             request: 0,
             outcome,
             response,
@@ -192,8 +192,8 @@ mod tests {
     fn reads_that_could_be_judged_stale_are_counted_apart_from_those_that_could_not() {
         let recorder = Recorder::new(Vec::new(), 2);
         recorder.record(0, answer(Outcome::Hit, MS));
-        recorder.record(0, Answer { judged_fresh: true, ..answer(Outcome::Hit, MS) });
-        recorder.record(1, Answer { judged_fresh: true, stale: true, ..answer(Outcome::Hit, MS) });
+        recorder.record(0, ResponseRecord { judged_fresh: true, ..answer(Outcome::Hit, MS) });
+        recorder.record(1, ResponseRecord { judged_fresh: true, stale: true, ..answer(Outcome::Hit, MS) });
         let cell = &recorder.drain(1.0, 0).cells[0];
         assert_eq!((cell.response.count(), cell.judged_fresh, cell.stale), (3, 2, 1));
     }
@@ -217,7 +217,7 @@ mod tests {
             recorder.drain(1.0, 0).cells.iter().map(|cell| cell.response.count()).sum()
         };
         recorder.record(0, answer(Outcome::Hit, MS));
-        recorder.record(1, Answer { request: 1, ..answer(Outcome::Hit, MS) });
+        recorder.record(1, ResponseRecord { request: 1, ..answer(Outcome::Hit, MS) });
         assert_eq!(windowed(&recorder), 2, "a window before the pulse");
         recorder.record(1, answer(Outcome::Miss, MS));
         let pulse = recorder.pulse(0.1);
@@ -231,7 +231,7 @@ mod tests {
         let recorder = Recorder::new(Vec::new(), 1);
         recorder.record(0, answer(Outcome::Hit, 900 * MS));
         assert_eq!(recorder.drain(1.0, 0).send_lag, None);
-        recorder.record(0, Answer { lag: Some(3 * MS), ..answer(Outcome::Hit, MS) });
+        recorder.record(0, ResponseRecord { lag: Some(3 * MS), ..answer(Outcome::Hit, MS) });
         let lag = recorder.drain(1.0, 0).send_lag.expect("one worker was idle");
         assert!(lag.max >= 2_990_000 && lag.max <= 3_010_000, "{lag:?}");
     }

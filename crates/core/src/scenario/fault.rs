@@ -19,13 +19,13 @@ pub struct FaultSpec {
 
 impl FaultSpec {
     /// In words, for people: `kill redis`, `latency redis (50ms ± 10ms)`.
-    pub fn what(&self) -> String {
-        super::fault_text::what(self)
+    pub fn describe(&self) -> String {
+        super::fault_text::describe(self)
     }
 
     /// As it stands in a scenario: `{ kill = "redis", after = "2s", lasts = "5s" }`. Read again it is the same.
-    pub fn written(&self) -> String {
-        super::fault_text::written(self)
+    pub fn to_toml(&self) -> String {
+        super::fault_text::to_toml(self)
     }
 }
 
@@ -69,7 +69,7 @@ pub enum FaultAction {
 
 impl FaultAction {
     /// Whether it is over as soon as it is done, so that there is nothing to hold and nothing to undo.
-    pub fn is_over_at_once(&self) -> bool {
+    pub fn is_instantaneous(&self) -> bool {
         matches!(self, Self::Restart { .. } | Self::Flush | Self::Failover { .. } | Self::Command { undo: None, .. })
     }
 
@@ -101,7 +101,7 @@ pub struct LinkFault {
     /// Share of the connections that it hits, 0 to 1, drawn for each connection from the run's seed.
     pub share: f64,
     /// Whether it hits connections that are open already, that come later, or both.
-    pub reach: Reach,
+    pub connection_scope: ConnectionScope,
 }
 
 /// What a proxy can do to a connection.
@@ -165,7 +165,7 @@ pub enum Direction {
 
 /// Which connections a fault hits, by their age.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reach {
+pub enum ConnectionScope {
     /// Those that are open and those that come.
     #[default]
     All,
@@ -189,7 +189,7 @@ pub enum Victim {
     /// The app under test: one instance, counted from 1, or `None` for all. Only an app that cacheproof started.
     App(Option<usize>),
     /// Whatever the user's own command breaks.
-    Own,
+    Custom,
 }
 
 impl std::fmt::Display for Victim {
@@ -201,7 +201,7 @@ impl std::fmt::Display for Victim {
             Self::Postgres => formatter.write_str("postgres"),
             Self::App(None) => formatter.write_str("app"),
             Self::App(Some(instance)) => write!(formatter, "app {instance}"),
-            Self::Own => formatter.write_str("by command"),
+            Self::Custom => formatter.write_str("by command"),
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::quantity::shifted;
-use super::{Direction, FaultAction, FaultSpec, LinkFault, LinkFaultKind, Quantity, Reach};
+use super::quantity::as_percent;
+use super::{ConnectionScope, Direction, FaultAction, FaultSpec, LinkFault, LinkFaultKind, Quantity};
 
 /// A command is shown up to so many characters.
-const SHOWN: usize = 60;
+const MAX_COMMAND_CHARS: usize = 60;
 
-pub(super) fn what(spec: &FaultSpec) -> String {
+pub(super) fn describe(spec: &FaultSpec) -> String {
     let word = spec.action.as_str();
     let time = Quantity::Time;
     let mut details = Vec::new();
@@ -18,7 +18,7 @@ pub(super) fn what(spec: &FaultSpec) -> String {
         FaultAction::Partition => details.push("from redis".to_owned()),
         FaultAction::Command { run, .. } => {
             let run = super::mask_passwords(run).split_whitespace().collect::<Vec<_>>().join(" ");
-            return match run.char_indices().nth(SHOWN) {
+            return match run.char_indices().nth(MAX_COMMAND_CHARS) {
                 Some((end, _)) => format!("run ({}…)", &run[..end]),
                 None => format!("run ({run})"),
             };
@@ -40,14 +40,14 @@ pub(super) fn what(spec: &FaultSpec) -> String {
                 Direction::ToServer => details.push("to the server".to_owned()),
                 Direction::ToClient => details.push("to the client".to_owned()),
             }
-            let which = match link.reach {
-                Reach::All => "connections",
-                Reach::Live => "live connections",
-                Reach::New => "new connections",
+            let which = match link.connection_scope {
+                ConnectionScope::All => "connections",
+                ConnectionScope::Live => "live connections",
+                ConnectionScope::New => "new connections",
             };
             if link.share < 1.0 {
-                details.push(format!("{}% of {which}", shifted(link.share)));
-            } else if link.reach != Reach::All {
+                details.push(format!("{}% of {which}", as_percent(link.share)));
+            } else if link.connection_scope != ConnectionScope::All {
                 details.push(which.to_owned());
             }
         }
@@ -57,7 +57,7 @@ pub(super) fn what(spec: &FaultSpec) -> String {
     if details.is_empty() { format!("{word} {victim}") } else { format!("{word} {victim} ({})", details.join(", ")) }
 }
 
-pub(super) fn written(spec: &FaultSpec) -> String {
+pub(super) fn to_toml(spec: &FaultSpec) -> String {
     let mut keys: Vec<(&str, String)> = Vec::new();
     let time = |time: Duration| Quantity::Time(time).to_string();
     match &spec.action {
@@ -108,9 +108,9 @@ fn link_keys(link: &LinkFault, keys: &mut Vec<(&str, String)>) {
     if link.share < 1.0 {
         keys.push(("share", Quantity::Share(link.share).to_string()));
     }
-    match link.reach {
-        Reach::All => {}
-        Reach::Live => keys.push(("connections", "live".to_owned())),
-        Reach::New => keys.push(("connections", "new".to_owned())),
+    match link.connection_scope {
+        ConnectionScope::All => {}
+        ConnectionScope::Live => keys.push(("connections", "live".to_owned())),
+        ConnectionScope::New => keys.push(("connections", "new".to_owned())),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Path, Request, Scenario, TargetSpec};
+use super::{CachePath, Request, Scenario, TargetSpec};
 
 /// How stale answers are looked into.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,12 +50,14 @@ pub enum StaleKind {
     /// The answer past the cache is as old: not the cache's doing.
     SourceRegressed,
     /// The run ended before it could be told, or too many others were being looked at.
-    Unsorted,
+    #[serde(rename = "unsorted")]
+    Unclassified,
 }
 
 impl StaleKind {
     /// Every kind, in the order in which reports list them.
-    pub const ALL: [Self; 5] = [Self::Transient, Self::Stuck, Self::BeyondTtl, Self::SourceRegressed, Self::Unsorted];
+    pub const ALL: [Self; 5] =
+        [Self::Transient, Self::Stuck, Self::BeyondTtl, Self::SourceRegressed, Self::Unclassified];
 
     /// In words, for people.
     pub fn as_str(self) -> &'static str {
@@ -64,7 +66,7 @@ impl StaleKind {
             Self::Stuck => "stuck",
             Self::BeyondTtl => "beyond its TTL",
             Self::SourceRegressed => "the source regressed",
-            Self::Unsorted => "unsorted",
+            Self::Unclassified => "unsorted",
         }
     }
 }
@@ -115,7 +117,7 @@ impl Request {
 
 impl Scenario {
     /// Whether what happens in a phase, by its index, is judged: in a warm-up it is not.
-    pub fn judges(&self, phase: usize) -> bool {
+    pub fn is_judged(&self, phase: usize) -> bool {
         self.phases.get(phase).is_some_and(|phase| !phase.warm_up)
     }
 
@@ -126,7 +128,7 @@ impl Scenario {
 
     /// Whether cached and uncached answers are compared at the end of each cached phase: answers carry no version,
     /// something is written, and there is a way past the cache.
-    pub fn compares_at_rest(&self) -> bool {
+    pub fn compares_at_quiescence(&self) -> bool {
         !self.has_versions()
             && self.target.bypass.is_some()
             && self.traffic.requests.iter().any(|read| {
@@ -139,8 +141,8 @@ impl Scenario {
 
     /// Whether they are compared after this phase: it goes through the cache, and is judged.
     pub fn compares_after(&self, phase: usize) -> bool {
-        self.compares_at_rest()
-            && self.phases.get(phase).is_some_and(|phase| phase.path == Path::Cached && !phase.warm_up)
+        self.compares_at_quiescence()
+            && self.phases.get(phase).is_some_and(|phase| phase.path == CachePath::Cached && !phase.warm_up)
     }
 
     /// Path templates of the items that something writes, each once.

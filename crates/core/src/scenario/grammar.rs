@@ -11,9 +11,9 @@
 
 use std::ops::Range;
 
+use super::display::METRICS;
 use super::problem::{known_names, nearest};
-use super::show::METRICS;
-use super::{Metric, Op, Path, Quantity};
+use super::{CachePath, Metric, Op, Quantity};
 
 /// Why a text is no rule, and which part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(super) enum LimitTree {
 pub(super) struct TermTree {
     pub(super) metric: Metric,
     pub(super) span: Range<usize>,
-    pub(super) path: Option<(Path, Range<usize>)>,
+    pub(super) path: Option<(CachePath, Range<usize>)>,
     pub(super) request: Option<(String, Range<usize>)>,
     pub(super) phase: Option<(String, Range<usize>)>,
 }
@@ -54,7 +54,7 @@ pub(super) fn parse(text: &str) -> Result<RuleTree, GrammarError> {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Kind {
+enum TokenKind {
     Word(String),
     Quoted(String),
     Op(Op),
@@ -62,7 +62,7 @@ enum Kind {
 
 #[derive(Clone, Debug)]
 struct Token {
-    kind: Kind,
+    kind: TokenKind,
     span: Range<usize>,
 }
 
@@ -71,7 +71,7 @@ fn error<T>(span: Range<usize>, message: impl Into<String>, help: impl Into<Stri
 }
 
 const OPS_HELP: &str = "rules compare with < <= == != >= >";
-const SHAPE: &str =
+const RULE_SYNTAX: &str =
     "a rule is METRIC [on PATH] [for REQUEST] [in PHASE] OP VALUE, e.g. \"p95 on cached in steady < 150ms\"";
 
 fn is_op(c: char) -> bool {
@@ -91,7 +91,7 @@ fn tokens(text: &str) -> Result<Vec<Token>, GrammarError> {
             let Some(inner) = rest[1..].find(first) else {
                 return error(at..text.len(), "this quote is never closed", format!("close it with {first}"));
             };
-            (inner + 2, Kind::Quoted(rest[1..=inner].to_owned()))
+            (inner + 2, TokenKind::Quoted(rest[1..=inner].to_owned()))
         } else if is_op(first) {
             let length = length_while(&is_op);
             let op = match &rest[..length] {
@@ -112,10 +112,10 @@ fn tokens(text: &str) -> Result<Vec<Token>, GrammarError> {
                     return error(at..at + length, format!("\"{wrong}\" is no comparison"), meant);
                 }
             };
-            (length, Kind::Op(op))
+            (length, TokenKind::Op(op))
         } else {
             let length = length_while(&|c| !(c.is_whitespace() || is_op(c) || c == '\'' || c == '"'));
-            (length, Kind::Word(rest[..length].to_owned()))
+            (length, TokenKind::Word(rest[..length].to_owned()))
         };
         tokens.push(Token { kind, span: at..at + length });
         at += length;
@@ -148,7 +148,7 @@ impl Parser {
     fn unquoted(&self, word: &str, at: usize) -> String {
         let before = self.tokens.iter().rev().find(|token| token.span.end <= at);
         match before.map(|token| &token.kind) {
-            Some(Kind::Word(name)) if metric(name).is_err() && !matches!(name.as_str(), "on" | "for" | "in") => {
+            Some(TokenKind::Word(name)) if metric(name).is_err() && !matches!(name.as_str(), "on" | "for" | "in") => {
                 format!("a name of several words stands in quotes: '{name} {word}'")
             }
             _ => "write on, for or in, and then the comparison".to_owned(),
@@ -158,8 +158,8 @@ impl Parser {
     fn rule(&mut self) -> Result<RuleTree, GrammarError> {
         let mut term = self.term()?;
         let op = match self.take() {
-            Some(Token { kind: Kind::Op(op), .. }) => op,
-            Some(Token { kind: Kind::Word(word) | Kind::Quoted(word), span }) => {
+            Some(Token { kind: TokenKind::Op(op), .. }) => op,
+            Some(Token { kind: TokenKind::Word(word) | TokenKind::Quoted(word), span }) => {
                 let help = match word.as_str() {
                     "is" | "below" | "under" | "above" | "over" | "at" => OPS_HELP.to_owned(),
                     _ => nearest(&word, ["on", "for", "in"]).map_or_else(
@@ -169,7 +169,7 @@ impl Parser {
                 };
                 return error(span, format!("\"{word}\" is not understood"), help);
             }
-            None => return error(self.end(), "the comparison is missing", SHAPE),
+            None => return error(self.end(), "the comparison is missing", RULE_SYNTAX),
         };
         let limit = self.limit(&mut term)?;
         match self.take() {
@@ -180,9 +180,9 @@ impl Parser {
 
     fn term(&mut self) -> Result<TermTree, GrammarError> {
         let (word, span) = match self.take() {
-            Some(Token { kind: Kind::Word(word), span }) => (word, span),
-            Some(token) => return error(token.span, "a metric should stand here", SHAPE),
-            None => return error(self.end(), "a metric is missing", SHAPE),
+            Some(Token { kind: TokenKind::Word(word), span }) => (word, span),
+            Some(token) => return error(token.span, "a metric should stand here", RULE_SYNTAX),
+            None => return error(self.end(), "a metric is missing", RULE_SYNTAX),
         };
         let metric = match metric(&word) {
             Ok(metric) => metric,
@@ -194,7 +194,7 @@ impl Parser {
     }
 
     fn clauses(&mut self, term: &mut TermTree) -> Result<(), GrammarError> {
-        while let Some(Token { kind: Kind::Word(word), span }) = self.peek().cloned() {
+        while let Some(Token { kind: TokenKind::Word(word), span }) = self.peek().cloned() {
             let (taken, what) = match word.as_str() {
                 "on" => (term.path.is_some(), "cached or uncached"),
                 "for" => (term.request.is_some(), "the name of a request"),
@@ -207,14 +207,14 @@ impl Parser {
             }
             self.next += 1;
             let (name, span) = match self.take() {
-                Some(Token { kind: Kind::Word(name) | Kind::Quoted(name), span }) => (name, span),
-                Some(Token { span, .. }) => return error(span, format!("\"{word}\" needs {what}"), SHAPE),
-                None => return error(self.end(), format!("\"{word}\" needs {what}"), SHAPE),
+                Some(Token { kind: TokenKind::Word(name) | TokenKind::Quoted(name), span }) => (name, span),
+                Some(Token { span, .. }) => return error(span, format!("\"{word}\" needs {what}"), RULE_SYNTAX),
+                None => return error(self.end(), format!("\"{word}\" needs {what}"), RULE_SYNTAX),
             };
             match word.as_str() {
                 "on" => match name.as_str() {
-                    "cached" => term.path = Some((Path::Cached, span)),
-                    "uncached" => term.path = Some((Path::Uncached, span)),
+                    "cached" => term.path = Some((CachePath::Cached, span)),
+                    "uncached" => term.path = Some((CachePath::Uncached, span)),
                     _ => {
                         let help = known_names(&name, "paths", ["cached", "uncached"]);
                         return error(span, format!("\"{name}\" is no path"), help);
@@ -229,15 +229,15 @@ impl Parser {
 
     fn limit(&mut self, left: &mut TermTree) -> Result<LimitTree, GrammarError> {
         let (word, span) = match self.peek().cloned() {
-            Some(Token { kind: Kind::Word(word), span }) => (word, span),
-            Some(token) => return error(token.span, "a value or a metric should stand here", SHAPE),
-            None => return error(self.end(), "the value is missing", SHAPE),
+            Some(Token { kind: TokenKind::Word(word), span }) => (word, span),
+            Some(token) => return error(token.span, "a value or a metric should stand here", RULE_SYNTAX),
+            None => return error(self.end(), "the value is missing", RULE_SYNTAX),
         };
         if !word.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.')) {
             return Ok(LimitTree::Of(1.0, self.term()?));
         }
         self.next += 1;
-        let of = matches!(self.peek(), Some(Token { kind: Kind::Word(of), .. }) if of == "of");
+        let of = matches!(self.peek(), Some(Token { kind: TokenKind::Word(of), .. }) if of == "of");
         let value = match word.strip_suffix('x') {
             Some(number) => match number.parse() {
                 Ok(Quantity::Count(factor)) => Quantity::Share(factor),
@@ -270,7 +270,7 @@ impl Parser {
 
     /// A word behind a value is a unit that was set apart, or a forgotten "of".
     fn after_value(&self, value: &str) -> Result<(), GrammarError> {
-        let Some(Token { kind: Kind::Word(word), span }) = self.peek() else { return Ok(()) };
+        let Some(Token { kind: TokenKind::Word(word), span }) = self.peek() else { return Ok(()) };
         if matches!(word.as_str(), "on" | "for" | "in") {
             return Ok(());
         }

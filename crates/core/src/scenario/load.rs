@@ -8,7 +8,7 @@ use super::{Problem, Scenario, ScenarioErrors, mask_passwords, overrides, parse}
 
 /// A scenario and where it came from.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Loaded {
+pub struct LoadedScenario {
     /// The scenario, `${NAME}` in its URLs still to be filled by [`super::resolve_env`].
     pub scenario: Scenario,
     /// The file as the user named it.
@@ -22,7 +22,7 @@ pub struct Loaded {
 ///
 /// # Errors
 /// All problems at once, also that the file cannot be read.
-pub fn load(path: &Path, sets: &[String]) -> Result<Loaded, ScenarioErrors> {
+pub fn load(path: &Path, sets: &[String]) -> Result<LoadedScenario, ScenarioErrors> {
     let name = path.display().to_string();
     let text = std::fs::read(path).map_err(|error| {
         let help = "name a scenario file, e.g. one of those in scenarios/, or write one with `cacheproof init URL`";
@@ -36,13 +36,13 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Loaded, ScenarioErrors> {
     load_text(name, &text, sets)
 }
 
-pub(super) fn load_text(name: String, text: &str, sets: &[String]) -> Result<Loaded, ScenarioErrors> {
+pub(super) fn load_text(name: String, text: &str, sets: &[String]) -> Result<LoadedScenario, ScenarioErrors> {
     if sets.is_empty() {
-        return Ok(Loaded { scenario: parse(&name, text)?, text: masked(text), name });
+        return Ok(LoadedScenario { scenario: parse(&name, text)?, text: masked(text), name });
     }
     let text = overrides::apply(&name, text, sets)?;
     let scenario = parse(&format!("{name} (with --set)"), &text)?;
-    Ok(Loaded { scenario, text: masked(&text), name })
+    Ok(LoadedScenario { scenario, text: masked(&text), name })
 }
 
 /// Strikes passwords out of the text. What only shows once escapes are read is replaced as a whole string.
@@ -63,11 +63,11 @@ fn masked(text: &str) -> String {
     mask_passwords(&masked)
 }
 
-type Place = std::ops::Range<usize>;
+type ByteRange = std::ops::Range<usize>;
 
 fn collect_strings<'a>(
     values: impl Iterator<Item = &'a toml::Spanned<DeValue<'a>>>,
-    strings: &mut Vec<(Place, String)>,
+    strings: &mut Vec<(ByteRange, String)>,
 ) {
     for value in values {
         match value.get_ref() {

@@ -4,6 +4,7 @@
 //! names). [`parse`] turns text into a [`Scenario`] in which everything is already checked: names resolve,
 //! units are right, every rule speaks of something the scenario does. docs/scenario.md is the reference.
 
+mod display;
 mod fault;
 mod fault_text;
 mod freshness;
@@ -28,13 +29,12 @@ mod rule;
 mod safety;
 mod schema;
 mod secrets;
-mod show;
 #[cfg(test)]
 mod tests;
 
 pub use fault::*;
 pub use freshness::*;
-pub use load::{Loaded, load};
+pub use load::{LoadedScenario, load};
 pub use model::*;
 pub use parse::parse;
 pub use parse_traffic::placeholders;

@@ -49,7 +49,7 @@ pub enum Provider {
     Container,
     /// A private process in a temporary directory.
     Local,
-    /// A server that is there already, by its URL. cacheproof breaks it only where a [`Permission`] names its container.
+    /// A server that is there already, by its URL. cacheproof breaks it only where a [`FaultPermission`] names its container.
     External,
 }
 
@@ -115,7 +115,7 @@ impl Topology {
 
 /// The scenario's word that an external server may be paused, killed, stopped and started: the one container in which it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Permission {
+pub enum FaultPermission {
     /// By its name or id.
     Container(String),
     /// A service of a Docker Compose project; it must have one container.
@@ -153,7 +153,7 @@ pub struct RedisSpec {
     /// Whether the app is a user of its own that may do no more than a cache needs.
     pub acl: bool,
     /// Of an external server: the container that may be broken.
-    pub permission: Option<Permission>,
+    pub permission: Option<FaultPermission>,
 }
 
 impl Default for RedisSpec {
@@ -183,13 +183,13 @@ impl StackSpec {
     }
 
     /// Whether this server's process may be broken: it is cacheproof's own, or the scenario names its container.
-    pub fn is_breakable(&self, victim: Victim) -> bool {
+    pub fn allows_process_faults(&self, victim: Victim) -> bool {
         match victim {
             Victim::Redis | Victim::RedisReplica | Victim::Sentinels => {
-                self.redis.as_ref().is_some_and(RedisSpec::is_breakable)
+                self.redis.as_ref().is_some_and(RedisSpec::allows_process_faults)
             }
-            Victim::Postgres => self.postgres.as_ref().is_some_and(PostgresSpec::is_breakable),
-            Victim::App(_) | Victim::Own => false,
+            Victim::Postgres => self.postgres.as_ref().is_some_and(PostgresSpec::allows_process_faults),
+            Victim::App(_) | Victim::Custom => false,
         }
     }
 
@@ -201,7 +201,7 @@ impl StackSpec {
 
 impl RedisSpec {
     /// Whether faults may be done to the server itself.
-    pub fn is_breakable(&self) -> bool {
+    pub fn allows_process_faults(&self) -> bool {
         self.provider != Provider::External || self.permission.is_some()
     }
 }
@@ -216,7 +216,7 @@ pub struct PostgresSpec {
     /// Container image with its tag.
     pub image: String,
     /// Of an external server: the container that may be broken.
-    pub permission: Option<Permission>,
+    pub permission: Option<FaultPermission>,
 }
 
 impl Default for PostgresSpec {
@@ -228,7 +228,7 @@ impl Default for PostgresSpec {
 
 impl PostgresSpec {
     /// Whether faults may be done to the server itself.
-    pub fn is_breakable(&self) -> bool {
+    pub fn allows_process_faults(&self) -> bool {
         self.provider != Provider::External || self.permission.is_some()
     }
 }
@@ -252,7 +252,7 @@ pub struct TargetSpec {
     /// How the reference app caches.
     pub cache: CacheKind,
     /// How a response says that it came from the cache.
-    pub hit: HitSpec,
+    pub hit: CacheStatusSpec,
     /// How a request asks to go past the cache.
     pub bypass: Option<BypassSpec>,
     /// JSON field (dots for depth) that must equal the key in the path.
@@ -290,7 +290,7 @@ pub enum CacheKind {
 /// How a response says where it came from. `Cache-Status` (RFC 9211) and `X-Cache` are always understood;
 /// this names what an app does beyond them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct HitSpec {
+pub struct CacheStatusSpec {
     /// A header…
     pub header: Option<String>,
     /// …or a JSON field (dots for depth).
@@ -327,7 +327,7 @@ pub enum VersionSpec {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Traffic {
     /// Open or closed loop.
-    pub drive: Drive,
+    pub load_model: LoadModel,
     /// Which keys are asked for how often.
     pub popularity: Popularity,
     /// A request is given up after this time and counts as an error.
@@ -338,7 +338,7 @@ pub struct Traffic {
 
 /// How the load is driven.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Drive {
+pub enum LoadModel {
     /// Requests arrive by the clock, whatever the app does.
     Open {
         /// Mean arrival rate in requests a second.
@@ -470,14 +470,14 @@ impl Method {
 /// Which way a request takes through the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Path {
+pub enum CachePath {
     /// As the app's users go: through the cache.
     Cached,
     /// Past the cache, by [`TargetSpec::bypass`].
     Uncached,
 }
 
-impl Path {
+impl CachePath {
     /// `cached` or `uncached`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -493,7 +493,7 @@ pub struct Phase {
     /// Its name in rules and reports.
     pub name: String,
     /// Which way its requests take.
-    pub path: Path,
+    pub path: CachePath,
     /// How long it lasts; for a warm-up the longest it may last.
     pub lasts: Duration,
     /// A warm-up is not judged and ends when the hit rate is level.
@@ -522,7 +522,7 @@ impl Scenario {
             .criteria
             .iter()
             .flat_map(|criterion| &criterion.rules)
-            .filter(|rule| !rule.term.metric.is_of_faults())
+            .filter(|rule| !rule.term.metric.is_fault_metric())
             .filter_map(|rule| match rule.limit {
                 super::Limit::Value(Quantity::Time(limit)) => u64::try_from(limit.as_nanos()).ok(),
                 _ => None,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use super::problem::{known_names, nearest};
-use super::schema::{Key, Kind, ROOT};
+use super::schema::{Key, KeyKind, ROOT};
 use super::{Problem, ScenarioErrors};
 
 /// The text with every override written into it. A text that is no TOML comes back as it is: the parser says why.
@@ -15,23 +15,23 @@ pub(super) fn apply(name: &str, text: &str, sets: &[String]) -> Result<String, S
         return Ok(text.to_owned());
     };
     for set in sets {
-        let change = Change { set };
+        let change = Override { set };
         change.apply(&mut document).map_err(|problem| ScenarioErrors::new("--set", set, vec![problem]))?;
     }
     Ok(document.to_string())
 }
 
-struct Change<'a> {
+struct Override<'a> {
     set: &'a str,
 }
 
 /// A table of the document. No `[table]` can stand inside one in braces, so the two are told apart.
-enum Place<'t> {
+enum TableRef<'t> {
     Table(&'t mut Table),
     Inline(&'t mut InlineTable),
 }
 
-impl<'t> Place<'t> {
+impl<'t> TableRef<'t> {
     fn of_item(item: &'t mut Item) -> Option<Self> {
         match item {
             Item::Table(table) => Some(Self::Table(table)),
@@ -44,7 +44,7 @@ impl<'t> Place<'t> {
         value.as_inline_table_mut().map(Self::Inline)
     }
 
-    fn like(self) -> &'t mut dyn TableLike {
+    fn as_table_like(self) -> &'t mut dyn TableLike {
         match self {
             Self::Table(table) => table,
             Self::Inline(table) => table,
@@ -58,10 +58,10 @@ struct Segment {
     span: Range<usize>,
 }
 
-impl Change<'_> {
+impl Override<'_> {
     fn apply(&self, document: &mut DocumentMut) -> Result<(), Problem> {
         let (path, value) = self.split()?;
-        let mut table = Place::Table(document.as_table_mut());
+        let mut table = TableRef::Table(document.as_table_mut());
         let mut keys = ROOT;
         let mut rest = path.as_slice();
         loop {
@@ -70,26 +70,26 @@ impl Change<'_> {
                 return Err(unknown(segment, keys));
             };
             match key.kind {
-                Kind::Value | Kind::Table(_) if after.is_empty() => {
-                    write(table.like(), key.name, value);
+                KeyKind::Value | KeyKind::Table(_) if after.is_empty() => {
+                    write(table.as_table_like(), key.name, value);
                     return Ok(());
                 }
-                Kind::Value => {
+                KeyKind::Value => {
                     let problem = Problem::new(format!("\"{}\" has no parts", key.name)).at(after[0].span.clone());
                     return Err(problem.help(format!("set it as a whole: --set {}=…", self.up_to(segment))));
                 }
-                Kind::Names => {
+                KeyKind::UserKeys => {
                     let [name] = after else { return Err(self.too_short()) };
                     // Names are the user's own: none of them excludes another.
-                    replace(self.descend(table, key.name, segment)?.like(), &name.name, value);
+                    replace(self.descend(table, key.name, segment)?.as_table_like(), &name.name, value);
                     return Ok(());
                 }
-                Kind::Table(inner) => {
+                KeyKind::Table(inner) => {
                     table = self.descend(table, key.name, segment)?;
                     keys = inner;
                     rest = after;
                 }
-                Kind::Tables(label, inner) => {
+                KeyKind::Tables(label, inner) => {
                     let Some((which, after)) = after.split_first() else { return Err(self.too_short()) };
                     table = item(table, key.name, label, which)?;
                     keys = inner;
@@ -147,14 +147,14 @@ impl Change<'_> {
     }
 
     /// The table behind a key, made where the file does not have it.
-    fn descend<'t>(&self, table: Place<'t>, key: &str, segment: &Segment) -> Result<Place<'t>, Problem> {
+    fn descend<'t>(&self, table: TableRef<'t>, key: &str, segment: &Segment) -> Result<TableRef<'t>, Problem> {
         let found = match table {
-            Place::Table(table) => Place::of_item(table.entry(key).or_insert_with(|| Item::Table(Table::new()))),
-            Place::Inline(table) => {
+            TableRef::Table(table) => TableRef::of_item(table.entry(key).or_insert_with(|| Item::Table(Table::new()))),
+            TableRef::Inline(table) => {
                 if !table.contains_key(key) {
                     table.insert(key, Value::InlineTable(InlineTable::new()));
                 }
-                table.get_mut(key).and_then(Place::of_value)
+                table.get_mut(key).and_then(TableRef::of_value)
             }
         };
         found.ok_or_else(|| self.no_table(key, segment))
@@ -176,7 +176,7 @@ fn unknown(segment: &Segment, keys: &[Key]) -> Problem {
 }
 
 /// Keys that exclude others: to set the one is to give the others up.
-const EXCLUDES: [(&str, &[&str]); 7] = [
+const MUTUALLY_EXCLUSIVE_KEYS: [(&str, &[&str]); 7] = [
     ("users", &["rate", "arrivals", "connections"]),
     ("rate", &["users"]),
     ("kill", &["pause"]),
@@ -188,7 +188,7 @@ const EXCLUDES: [(&str, &[&str]); 7] = [
 
 /// Writes a value and gives up what it excludes.
 fn write(table: &mut dyn TableLike, key: &str, value: Value) {
-    for other in EXCLUDES.iter().filter(|(one, _)| *one == key).flat_map(|(_, others)| *others) {
+    for other in MUTUALLY_EXCLUSIVE_KEYS.iter().filter(|(one, _)| *one == key).flat_map(|(_, others)| *others) {
         table.remove(other);
     }
     if key == "provider" && value.as_str() != Some("external") {
@@ -213,14 +213,16 @@ fn replace(table: &mut dyn TableLike, key: &str, mut value: Value) {
 }
 
 /// One of a list of tables, by its name or its number from 0.
-fn item<'t>(table: Place<'t>, key: &str, label: &str, which: &Segment) -> Result<Place<'t>, Problem> {
+fn item<'t>(table: TableRef<'t>, key: &str, label: &str, which: &Segment) -> Result<TableRef<'t>, Problem> {
     let label = |table: &dyn TableLike| table.get(label).and_then(Item::as_str).unwrap_or_default().to_owned();
-    let (names, mut tables): (Vec<String>, Vec<Place<'t>>) = match table.like().get_mut(key) {
-        Some(Item::ArrayOfTables(array)) => array.iter_mut().map(|table| (label(table), Place::Table(table))).unzip(),
+    let (names, mut tables): (Vec<String>, Vec<TableRef<'t>>) = match table.as_table_like().get_mut(key) {
+        Some(Item::ArrayOfTables(array)) => {
+            array.iter_mut().map(|table| (label(table), TableRef::Table(table))).unzip()
+        }
         Some(Item::Value(Value::Array(array))) => array
             .iter_mut()
             .filter_map(Value::as_inline_table_mut)
-            .map(|table| (label(table), Place::Inline(table)))
+            .map(|table| (label(table), TableRef::Inline(table)))
             .unzip(),
         _ => (Vec::new(), Vec::new()),
     };

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Problem, Problems};
-use super::reader::{At, Section, inside};
-use super::resolve::{Context, resolve};
+use super::reader::{Located, Section, span_in_file};
+use super::resolve::{RuleContext, resolve};
 use super::{Criterion, Rule, Scenario, ScenarioErrors};
 use super::{
     grammar, parse_freshness, parse_safety, parse_servers, parse_target, parse_timeline, parse_traffic, schema,
@@ -67,7 +67,7 @@ fn read(root: &Section<'_>, text: &str) -> Scenario {
     let mut safety = parse_safety::safety(root);
     let phases = parse_timeline::phases(root, &stack, &target, &traffic, &safety);
     let requests = &traffic.requests;
-    let context = Context { stack: &stack, target: &target, requests, freshness: &freshness, phases: &phases };
+    let context = RuleContext { stack: &stack, target: &target, requests, freshness: &freshness, phases: &phases };
     safety.steady = parse_safety::steady(root, text, &context, &phases);
     let criteria = criteria(root, text, &context);
     Scenario { title, seed, stack, target, data, traffic, freshness, phases, safety, criteria }
@@ -82,11 +82,11 @@ fn data(root: &Section<'_>) -> BTreeMap<String, u64> {
         return data;
     };
     // Every name is right here, so the keys are not checked against a list.
-    let section = Section::any(root, table, value.span(), "[data]");
-    for (name, size) in section.names() {
+    let section = Section::with_user_keys(root, table, value.span(), "[data]");
+    for (name, size) in section.entries() {
         let problem = if !is_identifier(name.value) {
             Some(("has other characters than letters, digits and _", "a path says {post} for the key space posts"))
-        } else if parse_traffic::WORDS.contains(&name.value) {
+        } else if parse_traffic::RESERVED_PLACEHOLDERS.contains(&name.value) {
             Some((
                 "has a meaning already",
                 "{random} is a random word, {version} and {token} tell writes apart; take another name",
@@ -98,7 +98,7 @@ fn data(root: &Section<'_>) -> BTreeMap<String, u64> {
             let message = format!("the key space \"{}\" {what}", name.value);
             root.problems.add(Problem::new(message).at(name.span.clone()).help(help));
         }
-        let size = size.integer(1..=LARGEST_KEY_SPACE, &format!("{} = 10_000", name.value));
+        let size = size.integer(1..=MAX_KEY_SPACE, &format!("{} = 10_000", name.value));
         // A wrong size was complained of once; the name stays known, or every {placeholder} would complain again.
         data.insert(name.value.to_owned(), size.map_or(1, |size| size.value));
     }
@@ -106,7 +106,7 @@ fn data(root: &Section<'_>) -> BTreeMap<String, u64> {
 }
 
 /// Ids of a key space are kept in memory, shuffled, at 4 bytes each.
-const LARGEST_KEY_SPACE: u64 = 50_000_000;
+const MAX_KEY_SPACE: u64 = 50_000_000;
 
 /// Whether a text can stand in `{…}`.
 pub(super) fn is_identifier(text: &str) -> bool {
@@ -138,7 +138,7 @@ pub(super) fn name(section: &Section<'_>, example: &str, taken: &mut Vec<String>
     name.value.to_owned()
 }
 
-fn criteria(root: &Section<'_>, text: &str, context: &Context<'_>) -> Vec<Criterion> {
+fn criteria(root: &Section<'_>, text: &str, context: &RuleContext<'_>) -> Vec<Criterion> {
     let mut criteria = Vec::new();
     for section in root.sections("criterion", "criterion", schema::CRITERION) {
         let says = section.string("says");
@@ -175,11 +175,16 @@ fn criteria(root: &Section<'_>, text: &str, context: &Context<'_>) -> Vec<Criter
     criteria
 }
 
-pub(super) fn read_rule(section: &Section<'_>, text: &str, rule: &At<&str>, context: &Context<'_>) -> Option<Rule> {
+pub(super) fn read_rule(
+    section: &Section<'_>,
+    text: &str,
+    rule: &Located<&str>,
+    context: &RuleContext<'_>,
+) -> Option<Rule> {
     let tree = match grammar::parse(rule.value) {
         Ok(tree) => tree,
         Err(error) => {
-            let span = inside(text, rule, error.span);
+            let span = span_in_file(text, rule, error.span);
             section.problems.add(Problem::new(error.message).at(span).help(error.help));
             return None;
         }
@@ -188,7 +193,7 @@ pub(super) fn read_rule(section: &Section<'_>, text: &str, rule: &At<&str>, cont
         Ok(rule) => Some(rule),
         Err(refusals) => {
             for refusal in refusals {
-                let span = inside(text, rule, refusal.span);
+                let span = span_in_file(text, rule, refusal.span);
                 section.problems.add(Problem::new(refusal.message).at(span).help(refusal.help));
             }
             None
@@ -197,7 +202,7 @@ pub(super) fn read_rule(section: &Section<'_>, text: &str, rule: &At<&str>, cont
 }
 
 /// `FILE::test_name`. Whether the test is there is asked by [`super::check_proofs`].
-fn checked_proof(section: &Section<'_>, proof: &At<&str>) -> Option<String> {
+fn checked_proof(section: &Section<'_>, proof: &Located<&str>) -> Option<String> {
     let right = proof.value.rsplit_once("::").is_some_and(|(file, test)| {
         let relative = !file.is_empty() && !file.starts_with('/') && file.split('/').all(|part| part != "..");
         relative && is_identifier(test)

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::problem::{Problem, nearest};
-use super::reader::{At, Section};
+use super::reader::{Located, Section};
 use super::{
-    Direction, FaultAction, FaultSpec, LinkFault, LinkFaultKind, Provider, Quantity, Reach, SafetySpec, StackSpec,
-    TargetSpec, Victim,
+    ConnectionScope, Direction, FaultAction, FaultSpec, LinkFault, LinkFaultKind, Provider, Quantity, SafetySpec,
+    StackSpec, TargetSpec, Victim,
 };
 
 /// The words that say what is done, each with the keys that say how.
-const WORDS: [(&str, &[&str]); 17] = [
+const FAULT_KEYWORDS: [(&str, &[&str]); 17] = [
     ("kill", &[]),
     ("stop", &[]),
     ("pause", &[]),
@@ -31,11 +31,11 @@ const WORDS: [(&str, &[&str]); 17] = [
 ];
 
 /// Keys that every fault may have.
-const WHEN: [&str; 3] = ["after", "lasts", "every"];
+const TIMING_KEYS: [&str; 3] = ["after", "lasts", "every"];
 
 /// What a fault is checked against.
 #[derive(Clone, Copy)]
-pub(super) struct Surroundings<'a> {
+pub(super) struct FaultCheckContext<'a> {
     pub(super) stack: &'a StackSpec,
     pub(super) target: &'a TargetSpec,
     pub(super) safety: &'a SafetySpec,
@@ -44,12 +44,12 @@ pub(super) struct Surroundings<'a> {
 }
 
 /// Reads one fault.
-pub(super) fn fault(section: &Section<'_>, around: Surroundings<'_>) -> Option<FaultSpec> {
-    let (word, keys) = word(section)?;
-    for (name, _) in section.names() {
-        let known = name.value == word || WHEN.contains(&name.value) || keys.contains(&name.value);
+pub(super) fn fault(section: &Section<'_>, context: FaultCheckContext<'_>) -> Option<FaultSpec> {
+    let (word, keys) = fault_keyword(section)?;
+    for (name, _) in section.entries() {
+        let known = name.value == word || TIMING_KEYS.contains(&name.value) || keys.contains(&name.value);
         let belongs: Vec<&str> =
-            WORDS.iter().filter(|(_, keys)| keys.contains(&name.value)).map(|(word, _)| *word).collect();
+            FAULT_KEYWORDS.iter().filter(|(_, keys)| keys.contains(&name.value)).map(|(word, _)| *word).collect();
         if !known && !belongs.is_empty() {
             let help = match keys {
                 [] => format!("leave it out; it belongs to {}", belongs.join(", ")),
@@ -61,23 +61,23 @@ pub(super) fn fault(section: &Section<'_>, around: Surroundings<'_>) -> Option<F
             section.problems.add(Problem::new(message).at(name.span).help(help));
         }
     }
-    let reader = Reader { section, around };
-    let victim = if word == "run" { Some(Victim::Own) } else { reader.victim(word) };
+    let reader = FaultParser { section, context };
+    let victim = if word == "run" { Some(Victim::Custom) } else { reader.victim(word) };
     let action = reader.action(word);
-    let at_once = action.as_ref().is_some_and(FaultAction::is_over_at_once);
+    let at_once = action.as_ref().is_some_and(FaultAction::is_instantaneous);
     let (after, lasts, every) = reader.when(word, at_once);
     Some(FaultSpec { action: action?, victim: victim?, after, lasts, every })
 }
 
 /// The one word that says what is done.
-fn word(section: &Section<'_>) -> Option<(&'static str, &'static [&'static str])> {
-    let mut found = WORDS.iter().filter(|(word, _)| section.has(word));
+fn fault_keyword(section: &Section<'_>) -> Option<(&'static str, &'static [&'static str])> {
+    let mut found = FAULT_KEYWORDS.iter().filter(|(word, _)| section.has(word));
     let Some((word, keys)) = found.next() else {
         // Of a word that is only misspelt, what is said of unknown keys says it better.
-        if section.names().any(|(name, _)| nearest(name.value, WORDS.map(|(word, _)| word)).is_some()) {
+        if section.entries().any(|(name, _)| nearest(name.value, FAULT_KEYWORDS.map(|(word, _)| word)).is_some()) {
             return None;
         }
-        let words = WORDS.map(|(word, _)| word).join(", ");
+        let words = FAULT_KEYWORDS.map(|(word, _)| word).join(", ");
         let problem = Problem::new(format!("{} does not say what to break", section.place));
         section.problems.add(problem.at(section.span.clone()).label("nothing is broken").help(format!(
             "add one of {words}, each with whom it hits: kill = \"redis\", latency = \"postgres\", run = \"command\""
@@ -93,12 +93,12 @@ fn word(section: &Section<'_>) -> Option<(&'static str, &'static [&'static str])
     Some((*word, *keys))
 }
 
-struct Reader<'a> {
+struct FaultParser<'a> {
     section: &'a Section<'a>,
-    around: Surroundings<'a>,
+    context: FaultCheckContext<'a>,
 }
 
-impl Reader<'_> {
+impl FaultParser<'_> {
     fn refuse(&self, span: std::ops::Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         self.section.problems.add(Problem::new(message).at(span).help(help));
     }
@@ -111,7 +111,7 @@ impl Reader<'_> {
 
     fn victim(&self, word: &str) -> Option<Victim> {
         let text = self.section.string(word)?;
-        let instances = self.around.target.instances;
+        let instances = self.context.target.instances;
         let mut known = vec![
             ("redis".to_owned(), Victim::Redis),
             ("redis replica".to_owned(), Victim::RedisReplica),
@@ -135,12 +135,12 @@ impl Reader<'_> {
         }
         let known: Vec<(&str, Victim)> = known.iter().map(|(name, victim)| (name.as_str(), *victim)).collect();
         let victim = self.section.one_of(word, &known)?;
-        self.check_fit(word, &victim);
+        self.check_applicable(word, &victim);
         Some(victim.value)
     }
 
     /// Whether the word makes sense for the victim, and whether the victim is there and may be broken.
-    fn check_fit(&self, word: &str, victim: &At<Victim>) {
+    fn check_applicable(&self, word: &str, victim: &Located<Victim>) {
         let app = matches!(victim.value, Victim::App(_));
         let server = matches!(victim.value, Victim::Redis | Victim::RedisReplica | Victim::Postgres);
         let fits = match word {
@@ -167,14 +167,14 @@ impl Reader<'_> {
             self.refuse(victim.span.clone(), format!("{word} can't be done to {}", victim.value), help);
             return;
         }
-        if word == "partition" && victim.value == Victim::App(None) && self.around.target.instances > 1 {
+        if word == "partition" && victim.value == Victim::App(None) && self.context.target.instances > 1 {
             let message = "a partition cuts one instance off, and there are several";
             self.refuse(victim.span.clone(), message, "write partition = \"app 1\"");
         }
         if let Some((message, help)) = self.missing(word, victim.value) {
             self.refuse(victim.span.clone(), message, help);
         }
-        match (word, &self.around.stack.redis) {
+        match (word, &self.context.stack.redis) {
             ("fill_memory", Some(redis)) if redis.maxmemory.is_none() && redis.provider != Provider::External => {
                 let message = "this redis has no limit, so it is never full";
                 self.refuse(victim.span.clone(), message, "add maxmemory = \"64mb\" to [stack.redis]");
@@ -185,13 +185,16 @@ impl Reader<'_> {
 
     /// Why the victim is not there or may not be broken, with what to write.
     fn missing(&self, word: &str, victim: Victim) -> Option<(String, String)> {
-        let Surroundings { stack, target, .. } = self.around;
+        let FaultCheckContext { stack, target, .. } = self.context;
         let redis = stack.redis.as_ref().map(|redis| redis.provider);
         match victim {
-            Victim::Redis => self.closed(word, victim, redis, "redis"),
-            Victim::Postgres => {
-                self.closed(word, victim, stack.postgres.as_ref().map(|postgres| postgres.provider), "postgres")
-            }
+            Victim::Redis => self.check_server_allowed(word, victim, redis, "redis"),
+            Victim::Postgres => self.check_server_allowed(
+                word,
+                victim,
+                stack.postgres.as_ref().map(|postgres| postgres.provider),
+                "postgres",
+            ),
             Victim::RedisReplica if !stack.has_replica() => Some((
                 "this redis has no replica".to_owned(),
                 "write topology = \"sentinel\" (or \"cluster\") in [stack.redis]".to_owned(),
@@ -219,14 +222,20 @@ impl Reader<'_> {
     }
 
     /// The same for a server: it is there, and its own or named by the scenario.
-    fn closed(&self, word: &str, victim: Victim, provider: Option<Provider>, table: &str) -> Option<(String, String)> {
-        let Surroundings { stack, target, safety, .. } = self.around;
+    fn check_server_allowed(
+        &self,
+        word: &str,
+        victim: Victim,
+        provider: Option<Provider>,
+        table: &str,
+    ) -> Option<(String, String)> {
+        let FaultCheckContext { stack, target, safety, .. } = self.context;
         let external = provider == Some(Provider::External);
         let process = matches!(word, "kill" | "stop" | "pause" | "restart");
         let data = matches!(word, "flush" | "fill_memory" | "fill_clients" | "failover");
         if provider.is_none() {
             Some((format!("there is no {table} to {word}"), format!("add [stack.{table}]")))
-        } else if external && process && !stack.is_breakable(victim) {
+        } else if external && process && !stack.allows_process_faults(victim) {
             Some((
                 format!("cacheproof never breaks an external server, and {table} is one"),
                 format!(
@@ -262,7 +271,7 @@ impl Reader<'_> {
             "partition" => FaultAction::Partition,
             "failover" => {
                 let lagging = self.section.one_of("to", &[("lagging", true), ("best", false)]);
-                if !self.around.stack.has_sentinels() && self.around.stack.redis.is_some() {
+                if !self.context.stack.has_sentinels() && self.context.stack.redis.is_some() {
                     let help = "write topology = \"sentinel\" in [stack.redis]";
                     self.refuse_value(word, "only sentinels fail over, and there are none", help);
                 }
@@ -289,7 +298,7 @@ impl Reader<'_> {
     /// Whether a restarted victim finds its data again. Unless told, as it is set up.
     fn keep_data(&self) -> Option<bool> {
         let redis = self.section.string("restart").is_some_and(|victim| victim.value.starts_with("redis"));
-        let on_disk = self.around.stack.redis.as_ref().is_none_or(|redis| {
+        let on_disk = self.context.stack.redis.as_ref().is_none_or(|redis| {
             // How an external server is set up, nobody here knows.
             redis.appendonly || redis.provider == Provider::External
         });
@@ -303,7 +312,7 @@ impl Reader<'_> {
             self.refuse_value("data", message, "add appendonly = true to [stack.redis], or write data = \"lose\"");
         } else if !keep && !redis {
             self.refuse_value("data", "only redis can be restarted without its data", "leave it out");
-        } else if !keep && self.around.stack.redis.as_ref().is_some_and(|redis| redis.provider == Provider::External) {
+        } else if !keep && self.context.stack.redis.as_ref().is_some_and(|redis| redis.provider == Provider::External) {
             let message = "cacheproof deletes no data that it did not make";
             self.refuse_value("data", message, "write data = \"keep\", or flush it, which [safety] must allow");
         }
@@ -357,12 +366,12 @@ impl Reader<'_> {
         };
         let directions =
             [("both", Direction::Both), ("to_server", Direction::ToServer), ("to_client", Direction::ToClient)];
-        let reaches = [("all", Reach::All), ("live", Reach::Live), ("new", Reach::New)];
+        let reaches = [("all", ConnectionScope::All), ("live", ConnectionScope::Live), ("new", ConnectionScope::New)];
         Some(LinkFault {
             kind,
             direction: section.one_of("direction", &directions).map(|at| at.value).unwrap_or_default(),
             share: section.share("share", "share = \"50%\"").unwrap_or(1.0),
-            reach: section.one_of("connections", &reaches).map(|at| at.value).unwrap_or_default(),
+            connection_scope: section.one_of("connections", &reaches).map(|at| at.value).unwrap_or_default(),
         })
     }
 
@@ -382,8 +391,8 @@ impl Reader<'_> {
             self.refuse(lasts.span.clone(), format!("{word} is over as soon as it is done"), help);
             return (begins, None, every.map(|every| every.value));
         }
-        let max = self.around.safety.max_fault;
-        if let Some(phase) = self.around.phase {
+        let max = self.context.safety.max_fault;
+        if let Some(phase) = self.context.phase {
             if begins >= phase || ends > phase {
                 let key = if begins >= phase { "after" } else { "lasts" };
                 let message = format!("the fault goes beyond its phase, which lasts {}", Quantity::Time(phase));

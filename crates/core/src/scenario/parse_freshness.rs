@@ -9,7 +9,7 @@ use super::reader::Section;
 use super::{FreshnessSpec, ListSpec, Method, Request, schema};
 
 /// Probe reads beyond this share would be a load of their own.
-const MOST_PROBES: f64 = 0.02;
+const MAX_PROBE_SHARE: f64 = 0.02;
 
 /// `[freshness]`.
 pub(super) fn freshness(root: &Section<'_>) -> FreshnessSpec {
@@ -21,7 +21,7 @@ pub(super) fn freshness(root: &Section<'_>) -> FreshnessSpec {
     spec.ttl = section.time("ttl", false, "ttl = \"60s\"").map(|ttl| ttl.value);
     if let Some(probes) = section.string("probes") {
         match probes.value.parse() {
-            Ok(super::Quantity::Share(share)) if (0.0..=MOST_PROBES).contains(&share) => spec.probes = share,
+            Ok(super::Quantity::Share(share)) if (0.0..=MAX_PROBE_SHARE).contains(&share) => spec.probes = share,
             _ => {
                 let help = "write a share of the requests, at most 2%: probes = \"1%\" (or \"0%\" for none)";
                 section.problems.add(Problem::new("\"probes\" is no such share").at(probes.span).help(help));
@@ -40,7 +40,7 @@ pub(super) fn headers(section: &Section<'_>, data: &BTreeMap<String, u64>, text:
         return Vec::new();
     };
     let mut headers = Vec::new();
-    for (name, value) in Section::any(section, table, value.span(), "headers").names() {
+    for (name, value) in Section::with_user_keys(section, table, value.span(), "headers").entries() {
         if !is_header_name(name.value) {
             section.problems.add(Problem::new("this is no name of a header").at(name.span.clone()).help(help));
         }

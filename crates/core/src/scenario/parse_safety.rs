@@ -3,15 +3,15 @@
 use super::parse::read_rule;
 use super::problem::Problem;
 use super::reader::Section;
-use super::resolve::Context;
-use super::{Abort, Limit, MAX_FAULT, Metric, Phase, Rule, SafetySpec, Victim, schema};
+use super::resolve::RuleContext;
+use super::{AbortCondition, DEFAULT_MAX_FAULT_DURATION, Limit, Metric, Phase, Rule, SafetySpec, Victim, schema};
 
 /// Everything but the steady state, whose rules speak of the phases.
 pub(super) fn safety(root: &Section<'_>) -> SafetySpec {
     let Some(section) = root.section("safety", "[safety]", schema::SAFETY) else { return SafetySpec::default() };
     let mut abort = Vec::new();
     for text in section.strings("abort").unwrap_or_default() {
-        match Abort::parse(text.value) {
+        match AbortCondition::parse(text.value) {
             Ok(one) => abort.push(one),
             Err((message, help)) => section.problems.add(Problem::new(message).at(text.span).help(help)),
         }
@@ -28,15 +28,16 @@ pub(super) fn safety(root: &Section<'_>) -> SafetySpec {
             }
         }
     }
-    let max_fault = section.time("max_fault", false, "max_fault = \"60s\"").map_or(MAX_FAULT, |time| time.value);
+    let max_fault =
+        section.time("max_fault", false, "max_fault = \"60s\"").map_or(DEFAULT_MAX_FAULT_DURATION, |time| time.value);
     SafetySpec { max_fault, abort, steady: None, allow }
 }
 
 /// The rules of the steady state.
-pub(super) fn steady(root: &Section<'_>, text: &str, context: &Context<'_>, phases: &[Phase]) -> Option<Vec<Rule>> {
+pub(super) fn steady(root: &Section<'_>, text: &str, context: &RuleContext<'_>, phases: &[Phase]) -> Option<Vec<Rule>> {
     // Its keys were checked the first time.
     let section = root.get("safety")?.inner.get_ref().as_table()?;
-    let section = Section::any(root, section, root.get("safety")?.span(), "[safety]");
+    let section = Section::with_user_keys(root, section, root.get("safety")?.span(), "[safety]");
     let texts = section.strings("steady")?;
     let refuse = |span, message: String, help: &str| {
         section.problems.add(Problem::new(message).at(span).help(help));

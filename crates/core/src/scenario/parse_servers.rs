@@ -3,12 +3,12 @@
 use super::problem::{Problem, known_names};
 use super::reader::Section;
 use super::{
-    CacheKind, CacheServer, Permission, PostgresSpec, Provider, RedisSpec, StackSpec, TargetKind, TargetSpec, Topology,
-    schema,
+    CacheKind, CacheServer, FaultPermission, PostgresSpec, Provider, RedisSpec, StackSpec, TargetKind, TargetSpec,
+    Topology, schema,
 };
 
 /// More replicas of a master than this prove nothing more.
-const REPLICAS: u64 = 5;
+const MAX_REPLICAS: u64 = 5;
 
 const POLICIES: [&str; 8] = [
     "noeviction",
@@ -37,7 +37,7 @@ pub(super) fn stack(root: &Section<'_>, target: &TargetSpec) -> StackSpec {
 }
 
 fn redis(section: &Section<'_>) -> RedisSpec {
-    let (provider, url) = origin(section, &["redis://", "rediss://"], "redis://host:6379");
+    let (provider, url) = provider_and_url(section, &["redis://", "rediss://"], "redis://host:6379");
     let policy = section.string("policy").and_then(|policy| {
         let known = POLICIES.contains(&policy.value);
         if !known {
@@ -87,19 +87,19 @@ fn replicas(section: &Section<'_>, topology: Topology) -> u32 {
         section.problems.add(Problem::new(message).at(span).help(help));
         return 0;
     }
-    let given = section.integer("replicas", least..=REPLICAS, &example);
+    let given = section.integer("replicas", least..=MAX_REPLICAS, &example);
     given.and_then(|given| u32::try_from(given.value).ok()).unwrap_or_else(|| topology.replicas())
 }
 
 /// The container of an external server that the scenario allows to break.
-fn permission(section: &Section<'_>, provider: Provider) -> Option<Permission> {
+fn permission(section: &Section<'_>, provider: Provider) -> Option<FaultPermission> {
     let container = section.string("container").map(|name| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         if name.value.is_empty() || !name.value.chars().all(plain) {
             let help = "write it as `docker ps` shows it: container = \"shop-redis-1\"";
             section.problems.add(Problem::new("this is no name of a container").at(name.span).help(help));
         }
-        Permission::Container(name.value.to_owned())
+        FaultPermission::Container(name.value.to_owned())
     });
     let compose = section.section("compose", "compose", schema::COMPOSE).and_then(|compose| {
         let part = |key: &str, example: &str| {
@@ -110,7 +110,7 @@ fn permission(section: &Section<'_>, provider: Provider) -> Option<Permission> {
             part.map(|part| part.value.to_owned())
         };
         let (project, service) = (part("project", "project = \"shop\""), part("service", "service = \"redis\""));
-        Some(Permission::Compose { project: project?, service: service? })
+        Some(FaultPermission::Compose { project: project?, service: service? })
     });
     let refuse = |key: &str, message: &str, help: &str| {
         let span = section.key_span(key).unwrap_or_default();
@@ -127,7 +127,7 @@ fn permission(section: &Section<'_>, provider: Provider) -> Option<Permission> {
 }
 
 fn postgres(section: &Section<'_>) -> PostgresSpec {
-    let (provider, url) = origin(section, &["postgres://", "postgresql://"], "postgres://user@host:5432/app");
+    let (provider, url) = provider_and_url(section, &["postgres://", "postgresql://"], "postgres://user@host:5432/app");
     let image = image(section, &PostgresSpec::default().image);
     PostgresSpec { provider, url, image, permission: permission(section, provider) }
 }
@@ -142,7 +142,7 @@ fn image(section: &Section<'_>, default: &str) -> String {
 }
 
 /// Provider and URL, which belong together.
-fn origin(section: &Section<'_>, schemes: &[&str], example: &str) -> (Provider, Option<String>) {
+fn provider_and_url(section: &Section<'_>, schemes: &[&str], example: &str) -> (Provider, Option<String>) {
     let url = url(section, schemes, example);
     let words = [
         ("auto", Provider::Auto),

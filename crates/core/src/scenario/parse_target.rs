@@ -2,10 +2,10 @@
 
 use super::problem::Problem;
 use super::reader::Section;
-use super::{BypassSpec, CacheKind, HitSpec, TargetKind, TargetSpec, VersionSpec, parse_servers, schema};
+use super::{BypassSpec, CacheKind, CacheStatusSpec, TargetKind, TargetSpec, VersionSpec, parse_servers, schema};
 
 /// More instances than this measure the machine and not the app.
-const MOST_INSTANCES: u64 = 16;
+const MAX_INSTANCES: u64 = 16;
 
 impl TargetSpec {
     /// Whether cacheproof starts the app, so that it may also measure and break its process.
@@ -21,17 +21,22 @@ pub(super) fn target(root: &Section<'_>) -> TargetSpec {
         if !root.has("target") {
             root.missing("target", "[target] with kind = \"reference\", or kind = \"http\" and a url");
         }
-        return of_reference();
+        return reference_defaults();
     };
     if !section.has("kind") {
         section.missing("kind", "kind = \"reference\", or kind = \"http\" and a url");
     }
     let kind = section.one_of("kind", &kinds).map_or(TargetKind::Reference, |kind| kind.value);
     let defaults = match kind {
-        TargetKind::Reference => of_reference(),
-        TargetKind::Http => {
-            TargetSpec { kind, ready: "/".to_owned(), bypass: None, identity: None, version: None, ..of_reference() }
-        }
+        TargetKind::Reference => reference_defaults(),
+        TargetKind::Http => TargetSpec {
+            kind,
+            ready: "/".to_owned(),
+            bypass: None,
+            identity: None,
+            version: None,
+            ..reference_defaults()
+        },
     };
     let refuse = |key: &str, message: &str, help: &str| {
         if let Some(span) = section.key_span(key) {
@@ -97,7 +102,7 @@ pub(super) fn target(root: &Section<'_>) -> TargetSpec {
 
 /// How many of the app run side by side. Each needs a port of its own.
 fn instances(section: &Section<'_>, url: Option<&str>, start: &[String], kind: TargetKind) -> usize {
-    let Some(instances) = section.integer("instances", 1..=MOST_INSTANCES, "instances = 2") else { return 1 };
+    let Some(instances) = section.integer("instances", 1..=MAX_INSTANCES, "instances = 2") else { return 1 };
     let started = !start.is_empty() || (kind == TargetKind::Reference && url.is_none());
     let refuse = |message: &str, help: &str| {
         section.problems.add(Problem::new(message).at(instances.span.clone()).help(help));
@@ -110,7 +115,7 @@ fn instances(section: &Section<'_>, url: Option<&str>, start: &[String], kind: T
     usize::try_from(instances.value).unwrap_or(1)
 }
 
-fn of_reference() -> TargetSpec {
+fn reference_defaults() -> TargetSpec {
     TargetSpec {
         kind: TargetKind::Reference,
         url: None,
@@ -119,7 +124,7 @@ fn of_reference() -> TargetSpec {
         ready: "/health".to_owned(),
         instances: 1,
         cache: CacheKind::Redis,
-        hit: HitSpec::default(),
+        hit: CacheStatusSpec::default(),
         bypass: Some(BypassSpec::Header("Cache-Control".to_owned(), "no-store".to_owned())),
         identity: Some("id".to_owned()),
         version: Some(VersionSpec::Json("version".to_owned())),
@@ -178,8 +183,8 @@ fn version(section: &Section<'_>) -> Option<VersionSpec> {
     header(&table, "X-Version").map(VersionSpec::Header)
 }
 
-fn hit(section: &Section<'_>) -> HitSpec {
-    let Some(table) = section.section("hit", "[target.hit]", schema::HIT) else { return HitSpec::default() };
+fn hit(section: &Section<'_>) -> CacheStatusSpec {
+    let Some(table) = section.section("hit", "[target.hit]", schema::HIT) else { return CacheStatusSpec::default() };
     if table.has("header") && table.has("json") {
         let span = table.key_span("json").unwrap_or_default();
         let help = "keep the one that the app sends";
@@ -193,7 +198,7 @@ fn hit(section: &Section<'_>) -> HitSpec {
     let values = |key: &str| -> Vec<String> {
         table.strings(key).unwrap_or_default().into_iter().map(|value| value.value.to_owned()).collect()
     };
-    HitSpec {
+    CacheStatusSpec {
         header: header(&table, "X-Cache-Status"),
         json: field(&table, "json"),
         hit: values("hit"),

@@ -1,10 +1,10 @@
 //! The phases and what is broken in them.
 
 use super::parse::name;
-use super::parse_fault::{self, Surroundings};
+use super::parse_fault::{self, FaultCheckContext};
 use super::problem::Problem;
 use super::reader::Section;
-use super::{Drive, Path, Phase, SafetySpec, StackSpec, TargetSpec, Traffic, schema};
+use super::{CachePath, LoadModel, Phase, SafetySpec, StackSpec, TargetSpec, Traffic, schema};
 
 pub(super) fn phases(
     root: &Section<'_>,
@@ -18,14 +18,15 @@ pub(super) fn phases(
     }
     let mut taken = Vec::new();
     let sections = root.sections("phase", "phase", schema::PHASE);
-    let around = Surroundings { stack, target, safety, phase: None };
-    sections.iter().map(|section| phase(section, around, traffic, &mut taken)).collect()
+    let context = FaultCheckContext { stack, target, safety, phase: None };
+    sections.iter().map(|section| phase(section, context, traffic, &mut taken)).collect()
 }
 
-fn phase(section: &Section<'_>, around: Surroundings<'_>, traffic: &Traffic, taken: &mut Vec<String>) -> Phase {
+fn phase(section: &Section<'_>, context: FaultCheckContext<'_>, traffic: &Traffic, taken: &mut Vec<String>) -> Phase {
     let name = name(section, "steady", taken);
-    let path = section.one_of("path", &[("cached", Path::Cached), ("uncached", Path::Uncached)]);
-    if let Some(uncached) = path.as_ref().filter(|path| path.value == Path::Uncached && around.target.bypass.is_none())
+    let path = section.one_of("path", &[("cached", CachePath::Cached), ("uncached", CachePath::Uncached)]);
+    if let Some(uncached) =
+        path.as_ref().filter(|path| path.value == CachePath::Uncached && context.target.bypass.is_none())
     {
         let help =
             "say how in [target]: bypass = { header = \"Cache-Control: no-store\" } or { query = \"nocache=1\" }";
@@ -38,7 +39,7 @@ fn phase(section: &Section<'_>, around: Surroundings<'_>, traffic: &Traffic, tak
     let lasts = section.time("lasts", false, "lasts = \"20s\"").map(|lasts| lasts.value);
     let warm_up = section.boolean("warm_up").unwrap_or(false);
     let rate = section.rate("rate", "rate = \"400/s\"");
-    if let Some(span) = section.key_span("rate").filter(|_| matches!(traffic.drive, Drive::Closed { .. })) {
+    if let Some(span) = section.key_span("rate").filter(|_| matches!(traffic.load_model, LoadModel::Closed { .. })) {
         let help = "leave it out, or drive with rate instead of users in [traffic]";
         let message = "users send when they were answered, so a phase has no rate";
         section.problems.add(Problem::new(message).at(span).help(help));
@@ -54,11 +55,11 @@ fn phase(section: &Section<'_>, around: Surroundings<'_>, traffic: &Traffic, tak
         let message = "a warm-up ends when the hit rate is level, so nothing can be broken in it";
         section.problems.add(Problem::new(message).at(fault.span.clone()).help(help));
     }
-    let around = Surroundings { phase: lasts, ..around };
-    let faults = faults.iter().filter_map(|fault| parse_fault::fault(fault, around)).collect();
+    let context = FaultCheckContext { phase: lasts, ..context };
+    let faults = faults.iter().filter_map(|fault| parse_fault::fault(fault, context)).collect();
     Phase {
         name,
-        path: path.map_or(Path::Cached, |path| path.value),
+        path: path.map_or(CachePath::Cached, |path| path.value),
         lasts: lasts.unwrap_or_default(),
         warm_up,
         rate,

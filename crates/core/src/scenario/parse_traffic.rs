@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::parse::{is_identifier, name};
 use super::problem::{Problem, known_names};
-use super::reader::{At, Section, inside};
-use super::{Arrivals, Drive, Method, Popularity, Request, Scenario, Traffic, parse_freshness, schema};
+use super::reader::{Located, Section, span_in_file};
+use super::{Arrivals, LoadModel, Method, Popularity, Request, Scenario, Traffic, parse_freshness, schema};
 
 impl Scenario {
     /// The key space that a placeholder without its braces stands for, with its size: `post` is `posts`, or
@@ -38,11 +38,11 @@ pub fn placeholders(text: &str) -> Vec<Range<usize>> {
 }
 
 /// Placeholders that are no key spaces.
-pub(super) const WORDS: [&str; 3] = ["random", "version", "token"];
+pub(super) const RESERVED_PLACEHOLDERS: [&str; 3] = ["random", "version", "token"];
 
 pub(super) fn traffic(root: &Section<'_>, data: &BTreeMap<String, u64>, text: &str) -> Traffic {
     let mut traffic = Traffic {
-        drive: Drive::Open { rate: 1.0, arrivals: Arrivals::Poisson, connections: 64 },
+        load_model: LoadModel::Open { rate: 1.0, arrivals: Arrivals::Poisson, connections: 64 },
         popularity: Popularity::Zipf(0.99),
         timeout: Duration::from_secs(2),
         requests: Vec::new(),
@@ -53,7 +53,7 @@ pub(super) fn traffic(root: &Section<'_>, data: &BTreeMap<String, u64>, text: &s
         }
         return traffic;
     };
-    traffic.drive = drive(&section);
+    traffic.load_model = load_model(&section);
     traffic.popularity = popularity(&section);
     if let Some(timeout) = section.time("timeout", false, "timeout = \"2s\"") {
         traffic.timeout = timeout.value;
@@ -73,15 +73,14 @@ pub(super) fn traffic(root: &Section<'_>, data: &BTreeMap<String, u64>, text: &s
 }
 
 /// Each user and each connection is an HTTP client of its own.
-const MOST_USERS: u64 = 10_000;
+const MAX_USERS: u64 = 10_000;
 
-fn drive(section: &Section<'_>) -> Drive {
+fn load_model(section: &Section<'_>) -> LoadModel {
     let words = [("poisson", Arrivals::Poisson), ("constant", Arrivals::Constant)];
     let rate = section.rate("rate", "rate = \"400/s\"");
-    let users = section.integer("users", 1..=MOST_USERS, "users = 50");
+    let users = section.integer("users", 1..=MAX_USERS, "users = 50");
     let arrivals = section.one_of("arrivals", &words).map_or(Arrivals::default(), |arrivals| arrivals.value);
-    let connections =
-        section.integer("connections", 1..=MOST_USERS, "connections = 64").map_or(64, |count| count.value);
+    let connections = section.integer("connections", 1..=MAX_USERS, "connections = 64").map_or(64, |count| count.value);
     if let Some(span) = section.key_span("users") {
         let both = [("rate", "rate and users are two ways to drive"), ("arrivals", ""), ("connections", "")];
         for (key, message) in both.into_iter().filter(|(key, _)| section.has(key)) {
@@ -93,12 +92,12 @@ fn drive(section: &Section<'_>) -> Drive {
             let help = "keep rate for requests that arrive by the clock, or users for users that wait for each answer";
             section.problems.add(Problem::new(message).at(span).help(help));
         }
-        return Drive::Closed { users: users.map_or(1, |users| to_usize(users.value)) };
+        return LoadModel::Closed { users: users.map_or(1, |users| to_usize(users.value)) };
     }
     if !section.has("rate") {
         section.missing("rate", "rate = \"400/s\" (requests arrive by the clock), or users = 50");
     }
-    Drive::Open { rate: rate.unwrap_or(1.0), arrivals, connections: to_usize(connections) }
+    LoadModel::Open { rate: rate.unwrap_or(1.0), arrivals, connections: to_usize(connections) }
 }
 
 fn to_usize(number: u64) -> usize {
@@ -216,9 +215,9 @@ fn expect(section: &Section<'_>) -> Vec<u16> {
     statuses.unwrap_or_default()
 }
 
-fn check_path(section: &Section<'_>, path: &At<&str>, data: &BTreeMap<String, u64>, text: &str) {
+fn check_path(section: &Section<'_>, path: &Located<&str>, data: &BTreeMap<String, u64>, text: &str) {
     let refuse = |part: Range<usize>, message: &str, help: &str| {
-        section.problems.add(Problem::new(message).at(inside(text, path, part)).help(help));
+        section.problems.add(Problem::new(message).at(span_in_file(text, path, part)).help(help));
     };
     if !path.value.starts_with('/') {
         let help = "begin it with /; the app's address stands in [target]";
@@ -238,7 +237,7 @@ fn check_path(section: &Section<'_>, path: &At<&str>, data: &BTreeMap<String, u6
 
 pub(super) fn check_placeholders(
     section: &Section<'_>,
-    within: &At<&str>,
+    within: &Located<&str>,
     data: &BTreeMap<String, u64>,
     text: &str,
     allowed: &[&str],
@@ -248,28 +247,28 @@ pub(super) fn check_placeholders(
         if placeholder == "random" || key_space(data, placeholder).is_some() || allowed.contains(&placeholder) {
             continue;
         }
-        if WORDS.contains(&placeholder) {
+        if RESERVED_PLACEHOLDERS.contains(&placeholder) {
             let message = format!("{{{placeholder}}} has no meaning here");
             let help = format!("{{{placeholder}}} stands in the body of a put, a patch or a post");
-            section.problems.add(Problem::new(message).at(inside(text, within, part)).help(help));
+            section.problems.add(Problem::new(message).at(span_in_file(text, within, part)).help(help));
             continue;
         }
         let known = data.keys().map(|name| name.strip_suffix('s').unwrap_or(name)).chain(["random"]);
         let help =
             format!("add {placeholder}s = 1_000 to [data]; {}", known_names(placeholder, "placeholders so far", known));
         let message = format!("{{{placeholder}}} has no key space in [data]");
-        section.problems.add(Problem::new(message).at(inside(text, within, part)).help(help));
+        section.problems.add(Problem::new(message).at(span_in_file(text, within, part)).help(help));
     }
 }
 
-fn check_body(section: &Section<'_>, body: &At<&str>, method: Method, data: &BTreeMap<String, u64>, text: &str) {
+fn check_body(section: &Section<'_>, body: &Located<&str>, method: Method, data: &BTreeMap<String, u64>, text: &str) {
     if matches!(method, Method::Get | Method::Delete) {
         let help = "leave the body out, or send it with post, put or patch";
         let message = format!("{} has no body", method.as_str());
         section.problems.add(Problem::new(message).at(body.span.clone()).help(help));
         return;
     }
-    check_placeholders(section, body, data, text, &WORDS);
+    check_placeholders(section, body, data, text, &RESERVED_PLACEHOLDERS);
     // As it will be sent: numbers for keys, a word for {random}.
     let mut sample = String::new();
     let mut at = 0;

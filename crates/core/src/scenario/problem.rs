@@ -151,7 +151,7 @@ pub(super) fn known_names<'a>(
     let known = known.into_iter();
     let list = known.clone().collect::<Vec<_>>().join(", ");
     match nearest(written, known) {
-        Some(name) => format!("did you mean {}? {what}: {list}", super::show::name(name)),
+        Some(name) => format!("did you mean {}? {what}: {list}", super::display::name(name)),
         None if list.is_empty() => format!("{what}: none"),
         None => format!("{what}: {list}"),
     }

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use super::problem::nearest;
-use super::{Loaded, Problem, ScenarioErrors};
+use super::{LoadedScenario, Problem, ScenarioErrors};
 
 /// Checks every `proved_by` of a scenario: its file exists below `base` (the current directory), or below a
 /// directory above the scenario file, and names the test.
 ///
 /// # Errors
 /// All proofs that are missing.
-pub fn check_proofs(loaded: &Loaded, base: &Path) -> Result<(), ScenarioErrors> {
+pub fn check_proofs(loaded: &LoadedScenario, base: &Path) -> Result<(), ScenarioErrors> {
     let (tree, _) = DeTable::parse_recoverable(&loaded.text);
     let scenario = base.join(&loaded.name);
     // Without this, a file named from its own directory would have nothing above it.
@@ -29,8 +29,9 @@ pub fn check_proofs(loaded: &Loaded, base: &Path) -> Result<(), ScenarioErrors> 
         let problem = if texts.is_empty() {
             Problem::new(format!("the file of this proof is not there: {file}"))
                 .help("name it as seen from the project's root, and run cacheproof there")
-        } else if !texts.iter().any(|text| proves(file, text, test)) {
-            let near = similar(file, &texts, test).map_or_else(String::new, |near| format!("did you mean {near}? "));
+        } else if !texts.iter().any(|text| contains_test(file, text, test)) {
+            let near =
+                closest_test(file, &texts, test).map_or_else(String::new, |near| format!("did you mean {near}? "));
             Problem::new(format!("{file} has no test \"{test}\""))
                 .help(format!("{near}name a test of that file, one that is not ignored"))
         } else {
@@ -42,12 +43,12 @@ pub fn check_proofs(loaded: &Loaded, base: &Path) -> Result<(), ScenarioErrors> 
 }
 
 /// Whether a file's text holds a test of this name: in Rust, one that is run; in another language, the name.
-fn proves(file: &str, text: &str, name: &str) -> bool {
-    if file.ends_with(".rs") { is_rust_test(text, name) } else { words(text, name).next().is_some() }
+fn contains_test(file: &str, text: &str, name: &str) -> bool {
+    if file.ends_with(".rs") { is_rust_test(text, name) } else { whole_word_matches(text, name).next().is_some() }
 }
 
 /// The test that may have been meant: one whose name begins with this one, or nearly is it.
-fn similar<'a>(file: &str, texts: &'a [String], name: &str) -> Option<&'a str> {
+fn closest_test<'a>(file: &str, texts: &'a [String], name: &str) -> Option<&'a str> {
     let names = texts.iter().filter(|_| file.ends_with(".rs")).flat_map(|text| {
         let named =
             text.split("fn ").skip(1).filter_map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next());
@@ -58,7 +59,7 @@ fn similar<'a>(file: &str, texts: &'a [String], name: &str) -> Option<&'a str> {
 }
 
 /// Where a text holds a name as a whole word.
-fn words<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = usize> + 'a {
+fn whole_word_matches<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = usize> + 'a {
     let in_word = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(name)
         .map(|(at, _)| at)
@@ -68,7 +69,7 @@ fn words<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = usize> + 'a {
 /// Whether `fn NAME` stands in a Rust text below an attribute that makes it a test, and below none that has it
 /// ignored.
 fn is_rust_test(text: &str, name: &str) -> bool {
-    words(text, name).any(|at| {
+    whole_word_matches(text, name).any(|at| {
         let line_start = text[..at].rfind('\n').map_or(0, |end| end + 1);
         let before = text[line_start..at].trim();
         if before.starts_with("//") || before.split_whitespace().next_back() != Some("fn") {
@@ -100,9 +101,9 @@ mod tests {
     fn the_test_that_was_meant_is_named() {
         let texts = ["#[test]\nfn breaker_opens_and_closes() {}\nfn breaker_opens_not() {}".to_owned()];
         for written in ["breaker_opens", "braker_opens_and_closes"] {
-            assert_eq!(similar("t.rs", &texts, written), Some("breaker_opens_and_closes"));
+            assert_eq!(closest_test("t.rs", &texts, written), Some("breaker_opens_and_closes"));
         }
-        assert_eq!(similar("t.rs", &texts, "other"), None);
+        assert_eq!(closest_test("t.rs", &texts, "other"), None);
     }
 
     #[test]
@@ -114,7 +115,7 @@ mod tests {
             "#[test] fn it() {}",
             "fn it_too() {}\n#[test]\n#[cfg(unix)]\nfn it() {}",
         ] {
-            assert!(proves("t.rs", test, "it"), "{test}");
+            assert!(contains_test("t.rs", test, "it"), "{test}");
         }
         for no_test in [
             "fn it() {}",
@@ -130,8 +131,8 @@ mod tests {
             "#[test]\nfn it_too() {}",
             "mod it;",
         ] {
-            assert!(!proves("t.rs", no_test, "it"), "{no_test}");
+            assert!(!contains_test("t.rs", no_test, "it"), "{no_test}");
         }
-        assert!(proves("t.py", "def it():", "it") && !proves("t.py", "def its():", "it"));
+        assert!(contains_test("t.py", "def it():", "it") && !contains_test("t.py", "def its():", "it"));
     }
 }

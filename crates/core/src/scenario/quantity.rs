@@ -41,7 +41,7 @@ const TIMES: [(&str, u128); 7] = [
 const SIZES: [(&str, u128); 4] = [("gb", 1 << 30), ("mb", 1 << 20), ("kb", 1 << 10), ("b", 1)];
 
 /// Longer numbers say more than any measurement can.
-const MOST_DIGITS: usize = 18;
+const MAX_DIGITS: usize = 18;
 
 impl Quantity {
     /// What kind of value it is, in words with an example.
@@ -105,7 +105,7 @@ impl Number {
             );
         }
         let whole = whole.replace('_', "");
-        if whole.len() > MOST_DIGITS || fraction.len() > MOST_DIGITS {
+        if whole.len() > MAX_DIGITS || fraction.len() > MAX_DIGITS {
             return error(format!("\"{text}\" has too many digits"), "write at most 18 digits");
         }
         Ok((Self { text: digits.to_owned(), whole, fraction: fraction.to_owned() }, unit))
@@ -168,7 +168,7 @@ impl fmt::Display for Quantity {
                 // Seconds are the largest unit shown: "90s" reads as well as "1.5min" and needs no fraction.
                 units(f, nanoseconds, &TIMES[2..])
             }
-            Self::Share(share) => write!(f, "{}%", shifted(*share)),
+            Self::Share(share) => write!(f, "{}%", as_percent(*share)),
             Self::Count(count) => write!(f, "{count}"),
             Self::Bytes(0) => f.write_str("0b"),
             Self::Bytes(bytes) => units(f, u128::from(*bytes), &SIZES),
@@ -185,7 +185,7 @@ fn units(f: &mut fmt::Formatter<'_>, value: u128, units: &[(&str, u128)]) -> fmt
 }
 
 /// A number times 100, exactly: the point is moved in its shortest decimal form.
-pub(super) fn shifted(share: f64) -> String {
+pub(super) fn as_percent(share: f64) -> String {
     let text = format!("{share}");
     let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
     let padded = format!("{fraction:0<2}");

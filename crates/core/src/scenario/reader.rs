@@ -12,14 +12,14 @@ use super::{Quantity, QuantityError};
 
 /// A value of the file and where it stands.
 #[derive(Clone, Debug)]
-pub(super) struct At<T> {
+pub(super) struct Located<T> {
     pub(super) value: T,
     pub(super) span: Range<usize>,
 }
 
-impl<T> At<T> {
-    pub(super) fn map<U>(self, to: impl FnOnce(T) -> U) -> At<U> {
-        At { value: to(self.value), span: self.span }
+impl<T> Located<T> {
+    pub(super) fn map<U>(self, to: impl FnOnce(T) -> U) -> Located<U> {
+        Located { value: to(self.value), span: self.span }
     }
 }
 
@@ -59,14 +59,19 @@ impl<'a> Section<'a> {
     }
 
     /// Takes a table whose keys the user chose.
-    pub(super) fn any(around: &Section<'a>, table: &'a DeTable<'a>, span: Range<usize>, place: &str) -> Self {
-        Self { table, span, place: place.to_owned(), ..around.clone() }
+    pub(super) fn with_user_keys(
+        parent: &Section<'a>,
+        table: &'a DeTable<'a>,
+        span: Range<usize>,
+        place: &str,
+    ) -> Self {
+        Self { table, span, place: place.to_owned(), ..parent.clone() }
     }
 
     /// Every key with its value.
-    pub(super) fn names(&self) -> impl Iterator<Item = (At<&'a str>, Value<'a>)> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Located<&'a str>, Value<'a>)> {
         self.table.iter().map(|(key, value)| {
-            let at = At { value: key.get_ref().as_ref(), span: key.span() };
+            let at = Located { value: key.get_ref().as_ref(), span: key.span() };
             (at, Value { problems: self.problems, text: self.text, key: key.get_ref().to_string(), inner: value })
         })
     }
@@ -113,7 +118,7 @@ impl<'a> Section<'a> {
         items.iter().filter_map(|item| in_list(item).section(&place, keys)).collect()
     }
 
-    pub(super) fn string(&self, key: &str) -> Option<At<&'a str>> {
+    pub(super) fn string(&self, key: &str) -> Option<Located<&'a str>> {
         self.get(key)?.string()
     }
 
@@ -127,12 +132,12 @@ impl<'a> Section<'a> {
     }
 
     /// A whole number inside `range`.
-    pub(super) fn integer(&self, key: &str, range: RangeInclusive<u64>, example: &str) -> Option<At<u64>> {
+    pub(super) fn integer(&self, key: &str, range: RangeInclusive<u64>, example: &str) -> Option<Located<u64>> {
         self.get(key)?.integer(range, example)
     }
 
     /// A time longer than nothing, or than less than nothing where `zero` is right too.
-    pub(super) fn time(&self, key: &str, zero: bool, example: &str) -> Option<At<Duration>> {
+    pub(super) fn time(&self, key: &str, zero: bool, example: &str) -> Option<Located<Duration>> {
         let value = self.get(key)?;
         let quantity = value.quantity("a time", example, |digits| format!("{digits}s"))?;
         match quantity.value {
@@ -140,7 +145,7 @@ impl<'a> Section<'a> {
                 value.refuse(format!("\"{key}\" must be longer than 0"), "too short", &format!("write {example}"));
                 None
             }
-            Quantity::Time(time) if time > LONGEST => {
+            Quantity::Time(time) if time > MAX_DURATION => {
                 value.refuse(format!("\"{key}\" is longer than a week"), "too long", &format!("write {example}"));
                 None
             }
@@ -202,7 +207,7 @@ impl<'a> Section<'a> {
     }
 
     /// One of a few words.
-    pub(super) fn one_of<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Option<At<T>> {
+    pub(super) fn one_of<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Option<Located<T>> {
         let text = self.string(key)?;
         let found = words.iter().find(|(word, _)| *word == text.value);
         if found.is_none() {
@@ -213,16 +218,16 @@ impl<'a> Section<'a> {
                     .help(known_names(text.value, "it is one of", words.iter().map(|(word, _)| *word))),
             );
         }
-        found.map(|(_, value)| At { value: *value, span: text.span })
+        found.map(|(_, value)| Located { value: *value, span: text.span })
     }
 
-    pub(super) fn strings(&self, key: &str) -> Option<Vec<At<&'a str>>> {
+    pub(super) fn strings(&self, key: &str) -> Option<Vec<Located<&'a str>>> {
         self.get(key)?.strings()
     }
 }
 
 /// Longer phases are slips of the pen, and sums of times must not overflow.
-const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+const MAX_DURATION: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A value of the file with the key it belongs to.
 #[derive(Clone)]
@@ -276,7 +281,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    pub(super) fn string(&self) -> Option<At<&'a str>> {
+    pub(super) fn string(&self) -> Option<Located<&'a str>> {
         let text = self.inner.get_ref().as_str();
         if text.is_none() {
             let raw = self.text.get(self.span()).unwrap_or_default();
@@ -284,10 +289,10 @@ impl<'a> Value<'a> {
             let help = if simple { format!("write \"{raw}\" with its quotes") } else { "write \"…\"".to_owned() };
             self.wrong("a string", &help);
         }
-        text.map(|value| At { value, span: self.span() })
+        text.map(|value| Located { value, span: self.span() })
     }
 
-    pub(super) fn strings(&self) -> Option<Vec<At<&'a str>>> {
+    pub(super) fn strings(&self) -> Option<Vec<Located<&'a str>>> {
         let Some(items) = self.inner.get_ref().as_array() else {
             let help = match self.inner.get_ref().as_str() {
                 Some(_) => format!("write {} = [{}]", self.key, self.text.get(self.span()).unwrap_or("…")),
@@ -299,7 +304,7 @@ impl<'a> Value<'a> {
         items.iter().map(|item| Value { inner: item, ..self.clone() }.string()).collect()
     }
 
-    pub(super) fn integer(&self, range: RangeInclusive<u64>, example: &str) -> Option<At<u64>> {
+    pub(super) fn integer(&self, range: RangeInclusive<u64>, example: &str) -> Option<Located<u64>> {
         let (least, most) = (*range.start(), *range.end());
         let help = format!("write {example}");
         let Some(integer) = self.inner.get_ref().as_integer() else {
@@ -308,7 +313,7 @@ impl<'a> Value<'a> {
         };
         let number = i128::from_str_radix(integer.as_str(), integer.radix()).ok();
         match number.and_then(|number| u64::try_from(number).ok()) {
-            Some(value) if range.contains(&value) => Some(At { value, span: self.span() }),
+            Some(value) if range.contains(&value) => Some(Located { value, span: self.span() }),
             Some(value) if value < least => {
                 self.refuse(format!("\"{}\" must be at least {least}", self.key), "too small", &help);
                 None
@@ -333,7 +338,7 @@ impl<'a> Value<'a> {
     }
 
     /// A value with a unit, in a string. `with_unit` shows how a bare number should have been written.
-    fn quantity(&self, wanted: &str, example: &str, with_unit: impl Fn(&str) -> String) -> Option<At<Quantity>> {
+    fn quantity(&self, wanted: &str, example: &str, with_unit: impl Fn(&str) -> String) -> Option<Located<Quantity>> {
         if self.number().is_some() {
             let digits = self.text.get(self.span()).unwrap_or_default();
             let help = format!("write {} = \"{}\"", self.key, with_unit(digits));
@@ -350,7 +355,7 @@ impl<'a> Value<'a> {
                 self.refuse(format!("\"{}\" should be {wanted} with its unit", self.key), "the unit is missing", &help);
                 None
             }
-            Ok(value) => Some(At { value, span: self.span() }),
+            Ok(value) => Some(Located { value, span: self.span() }),
             Err(QuantityError { message, help }) => {
                 // A help that is just the value becomes the whole line.
                 let value = help.strip_prefix("write ").filter(|value| value.parse::<Quantity>().is_ok());
@@ -363,7 +368,7 @@ impl<'a> Value<'a> {
 }
 
 /// Maps a part of a string's value to the part of the file that it was written as.
-pub(super) fn inside(file: &str, string: &At<&str>, part: Range<usize>) -> Range<usize> {
+pub(super) fn span_in_file(file: &str, string: &Located<&str>, part: Range<usize>) -> Range<usize> {
     let whole = string.span.clone();
     let Some(raw) = file.get(whole.clone()) else { return whole };
     let quotes = if raw.starts_with("'''") || raw.starts_with("\"\"\"") { 3 } else { 1 };

@@ -8,12 +8,12 @@ use super::freshness::can_be_wrong;
 use super::grammar::{LimitTree, RuleTree, TermTree};
 use super::problem::known_names;
 use super::{
-    CacheKind, FreshnessSpec, Limit, Metric, Op, Path, Phase, Quantity, Request, Rule, StackSpec, StaleKind,
+    CacheKind, CachePath, FreshnessSpec, Limit, Metric, Op, Phase, Quantity, Request, Rule, StackSpec, StaleKind,
     TargetKind, TargetSpec, Term, WrongKind,
 };
 
 /// What a rule is checked against.
-pub(super) struct Context<'a> {
+pub(super) struct RuleContext<'a> {
     pub(super) stack: &'a StackSpec,
     pub(super) target: &'a TargetSpec,
     pub(super) requests: &'a [Request],
@@ -23,13 +23,13 @@ pub(super) struct Context<'a> {
 
 /// What is wrong with a rule, and which part of its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct RuleProblem {
     pub(super) span: Range<usize>,
     pub(super) message: String,
     pub(super) help: String,
 }
 
-impl Refusal {
+impl RuleProblem {
     fn new(span: &Range<usize>, message: impl Into<String>, help: impl Into<String>) -> Self {
         Self { span: span.clone(), message: message.into(), help: help.into() }
     }
@@ -82,7 +82,7 @@ impl Dimension {
         }
     }
 
-    fn takes(self, value: Quantity) -> bool {
+    fn accepts(self, value: Quantity) -> bool {
         match value {
             Quantity::Time(_) => self == Self::Time,
             Quantity::Share(_) => matches!(self, Self::Share | Self::CountOrShare | Self::BytesOrShare | Self::Growth),
@@ -93,7 +93,7 @@ impl Dimension {
     }
 
     /// Whether two metrics can be held against each other.
-    fn compares(self, other: Self) -> bool {
+    fn is_comparable_with(self, other: Self) -> bool {
         let plain = |dimension| match dimension {
             Self::CountOrShare => Self::Count,
             Self::BytesOrShare | Self::Growth => Self::Bytes,
@@ -102,7 +102,7 @@ impl Dimension {
         plain(self) == plain(other)
     }
 
-    fn what(self) -> &'static str {
+    fn describe(self) -> &'static str {
         match self {
             Self::Time => "a time, e.g. 150ms",
             Self::Share => "a percentage, e.g. 60%",
@@ -117,7 +117,7 @@ impl Dimension {
 }
 
 /// Turns the tree into a rule, or says all that is wrong with it.
-pub(super) fn resolve(text: &str, tree: &RuleTree, context: &Context<'_>) -> Result<Rule, Vec<Refusal>> {
+pub(super) fn resolve(text: &str, tree: &RuleTree, context: &RuleContext<'_>) -> Result<Rule, Vec<RuleProblem>> {
     let mut refusals = Vec::new();
     let term = context.term(&tree.term, &mut refusals);
     let dimension = Dimension::of(tree.term.metric);
@@ -129,19 +129,19 @@ pub(super) fn resolve(text: &str, tree: &RuleTree, context: &Context<'_>) -> Res
         LimitTree::Of(factor, other) => {
             let other_term = context.term(other, &mut refusals);
             let other_dimension = Dimension::of(other.metric);
-            if !dimension.compares(other_dimension) {
+            if !dimension.is_comparable_with(other_dimension) {
                 let message = format!("{} and {} cannot be compared", tree.term.metric, other.metric);
                 let help = format!(
                     "{} is {}; {} is {}",
                     tree.term.metric,
-                    dimension.what(),
+                    dimension.describe(),
                     other.metric,
-                    other_dimension.what()
+                    other_dimension.describe()
                 );
-                refusals.push(Refusal::new(&other.span, message, help));
+                refusals.push(RuleProblem::new(&other.span, message, help));
             } else if term == other_term && refusals.is_empty() {
                 let help = "name another path, request or phase on one of the sides";
-                refusals.push(Refusal::new(&other.span, "both sides are the same measurement", help));
+                refusals.push(RuleProblem::new(&other.span, "both sides are the same measurement", help));
             } else if refusals.is_empty() {
                 refusals.extend(context.check_comparison(&term, &other_term, &other.span));
             }
@@ -156,12 +156,12 @@ fn check_value(
     value: Quantity,
     span: &Range<usize>,
     dimension: Dimension,
-    refusals: &mut Vec<Refusal>,
+    refusals: &mut Vec<RuleProblem>,
 ) {
     let metric = tree.term.metric;
-    if !dimension.takes(value) {
+    if !dimension.accepts(value) {
         let message = format!("{metric} is not {}", value.kind());
-        refusals.push(Refusal::new(span, message, format!("compare {metric} with {}", dimension.what())));
+        refusals.push(RuleProblem::new(span, message, format!("compare {metric} with {}", dimension.describe())));
         return;
     }
     let (number, most) = match value {
@@ -190,7 +190,7 @@ fn check_value(
     if never_fails || never_holds {
         let message = if never_fails { "this rule could never fail" } else { "this rule could never hold" };
         let range = if most.is_some() { "from 0% to 100%" } else { "0 or more" };
-        refusals.push(Refusal::new(
+        refusals.push(RuleProblem::new(
             span,
             message,
             format!("{metric} is always {range}: take a value that can be missed"),
@@ -199,12 +199,12 @@ fn check_value(
 }
 
 /// Whether two sides of a comparison are counted and not measured as shares: twice the time, twice the count.
-fn stays_a_count(metric: Metric) -> bool {
+fn is_absolute_count(metric: Metric) -> bool {
     matches!(metric, Metric::Requests | Metric::DbQueries | Metric::Evictions)
 }
 
 /// Whether it is a share of the requests as soon as it is held against another metric.
-fn becomes_a_share(metric: Metric) -> bool {
+fn is_share_in_comparison(metric: Metric) -> bool {
     matches!(
         metric,
         Metric::Errors
@@ -220,9 +220,9 @@ fn becomes_a_share(metric: Metric) -> bool {
 }
 
 /// How long after the TTL of a stale answer it is looked at again.
-const LOOK: Duration = Duration::from_secs(1);
+const RECHECK_DELAY: Duration = Duration::from_secs(1);
 
-impl Context<'_> {
+impl RuleContext<'_> {
     /// How long the timeline is at most.
     fn whole(&self) -> Duration {
         self.phases.iter().map(|phase| phase.lasts).sum()
@@ -238,15 +238,15 @@ impl Context<'_> {
     }
 
     /// Whether two terms of one kind can be held against each other.
-    fn check_comparison(&self, term: &Term, other: &Term, span: &Range<usize>) -> Option<Refusal> {
-        if becomes_a_share(term.metric) != becomes_a_share(other.metric) {
-            let share = if becomes_a_share(term.metric) { term.metric } else { other.metric };
+    fn check_comparison(&self, term: &Term, other: &Term, span: &Range<usize>) -> Option<RuleProblem> {
+        if is_share_in_comparison(term.metric) != is_share_in_comparison(other.metric) {
+            let share = if is_share_in_comparison(term.metric) { term.metric } else { other.metric };
             let message = format!("{} and {} cannot be compared", term.metric, other.metric);
             let help = format!("in a comparison {share} is a share of the requests: compare it with another share");
-            return Some(Refusal::new(span, message, help));
+            return Some(RuleProblem::new(span, message, help));
         }
         let (length, other_length) = (self.length(term), self.length(other));
-        if !stays_a_count(term.metric) && !stays_a_count(other.metric) || length == other_length {
+        if !is_absolute_count(term.metric) && !is_absolute_count(other.metric) || length == other_length {
             return None;
         }
         let message =
@@ -256,7 +256,7 @@ impl Context<'_> {
             Metric::Requests => "use throughput: it does not grow with a phase's length",
             _ => "compare phases that last equally long",
         };
-        Some(Refusal::new(span, message, help))
+        Some(RuleProblem::new(span, message, help))
     }
 
     /// Whether an item that the request reads is also written, so that its answers can be stale.
@@ -272,13 +272,13 @@ impl Context<'_> {
         request.map_or_else(|| self.requests.iter().any(can), can)
     }
 
-    fn term(&self, tree: &TermTree, refusals: &mut Vec<Refusal>) -> Term {
+    fn term(&self, tree: &TermTree, refusals: &mut Vec<RuleProblem>) -> Term {
         let mut index = |name: &Option<(String, Range<usize>)>, kind: &str, known: Vec<&str>| {
             let (name, span) = name.as_ref()?;
             let found = known.iter().position(|known| known == name);
             if found.is_none() {
                 let message = format!("no {kind} is called \"{name}\"");
-                refusals.push(Refusal::new(span, message, known_names(name, &format!("{kind}s"), known)));
+                refusals.push(RuleProblem::new(span, message, known_names(name, &format!("{kind}s"), known)));
             }
             found
         };
@@ -291,18 +291,18 @@ impl Context<'_> {
     }
 
     /// Whether there is a judged phase that the term can be taken over.
-    fn check_phases(&self, tree: &TermTree, term: &Term, refusals: &mut Vec<Refusal>) {
+    fn check_phases(&self, tree: &TermTree, term: &Term, refusals: &mut Vec<RuleProblem>) {
         if let Some((phase, (name, span))) =
             term.phase.and_then(|index| self.phases.get(index)).zip(tree.phase.as_ref())
         {
             if phase.warm_up {
                 let help = format!("judge a phase behind it: {}", self.judged_names());
-                refusals.push(Refusal::new(span, format!("\"{name}\" is a warm-up and is not judged"), help));
+                refusals.push(RuleProblem::new(span, format!("\"{name}\" is a warm-up and is not judged"), help));
             }
             if let Some((path, span)) = tree.path.as_ref().filter(|(path, _)| *path != phase.path) {
                 let message = format!("nothing goes {} in \"{name}\"", path.as_str());
                 let help = format!("all requests of \"{name}\" are {}: leave \"on\" out", phase.path.as_str());
-                refusals.push(Refusal::new(span, message, help));
+                refusals.push(RuleProblem::new(span, message, help));
             }
         } else if tree.phase.is_none() && !self.phases.is_empty() {
             let fits = |phase: &&Phase| !phase.warm_up && term.path.is_none_or(|path| path == phase.path);
@@ -315,7 +315,7 @@ impl Context<'_> {
                     Some((path, _)) => format!("add a [[phase]] with path = \"{}\"", path.as_str()),
                     None => "add a [[phase]] without warm_up".to_owned(),
                 };
-                refusals.push(Refusal::new(span, what, help));
+                refusals.push(RuleProblem::new(span, what, help));
             }
         }
     }
@@ -347,7 +347,7 @@ impl Context<'_> {
             broken(phase)
                 && term.phase.and_then(|index| self.phases.get(index)).is_none_or(|one| one.name == phase.name)
         };
-        for path in [Path::Cached, Path::Uncached] {
+        for path in [CachePath::Cached, CachePath::Uncached] {
             let wanted = self.phases.iter().any(|phase| measured(&phase) && phase.path == path);
             let quiet = |phase: &Phase| phase.path == path && !phase.warm_up;
             let before = self.phases.iter().take(first_fault.unwrap_or(0)).any(quiet);
@@ -365,16 +365,19 @@ impl Context<'_> {
     }
 
     /// Whether the scenario does what the metric counts.
-    fn check_metric(&self, tree: &TermTree, term: &Term, refusals: &mut Vec<Refusal>) {
+    fn check_metric(&self, tree: &TermTree, term: &Term, refusals: &mut Vec<RuleProblem>) {
         let metric = term.metric;
         let mut refuse = |message: &str, help: &str| {
-            refusals.push(Refusal::new(&tree.span, format!("{metric}: {message}"), help));
+            refusals.push(RuleProblem::new(&tree.span, format!("{metric}: {message}"), help));
         };
         let http = self.target.kind == TargetKind::Http;
         let reads_cache = |request: &Request| request.cacheable;
-        let uncached = term.path == Some(Path::Uncached)
-            || term.phase.and_then(|index| self.phases.get(index)).is_some_and(|phase| phase.path == Path::Uncached);
-        if metric.is_of_faults() {
+        let uncached = term.path == Some(CachePath::Uncached)
+            || term
+                .phase
+                .and_then(|index| self.phases.get(index))
+                .is_some_and(|phase| phase.path == CachePath::Uncached);
+        if metric.is_fault_metric() {
             for (message, help) in self.check_fault_metric(term) {
                 refuse(&message, &help);
             }
@@ -416,7 +419,10 @@ impl Context<'_> {
                 refuse("how long the app keeps an answer is not known", "say so: ttl = \"60s\" in [freshness]");
             }
             Metric::StaleOf(StaleKind::BeyondTtl)
-                if self.freshness.ttl.is_some_and(|ttl| !self.phases.is_empty() && self.whole() < ttl + LOOK) =>
+                if self
+                    .freshness
+                    .ttl
+                    .is_some_and(|ttl| !self.phases.is_empty() && self.whole() < ttl + RECHECK_DELAY) =>
             {
                 let (whole, ttl) = (self.whole().as_secs_f64(), self.freshness.ttl.unwrap_or_default().as_secs_f64());
                 refuse(
@@ -499,8 +505,8 @@ impl Context<'_> {
         };
         let refusal = match metric {
             metric
-                if metric.is_of_faults()
-                    || metric.is_of_resources()
+                if metric.is_fault_metric()
+                    || metric.is_resource_metric()
                     || matches!(metric, Metric::DbQueries | Metric::DbQueriesPerRequest) =>
             {
                 Some((format!("{metric} cannot be told apart by request"), "leave \"for\" out".to_owned()))
@@ -544,7 +550,7 @@ impl Context<'_> {
             _ => None,
         };
         if let Some((message, help)) = refusal {
-            refusals.push(Refusal::new(span, message, help));
+            refusals.push(RuleProblem::new(span, message, help));
         }
     }
 }

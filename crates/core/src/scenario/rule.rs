@@ -1,7 +1,7 @@
 //! Rules: `METRIC [on PATH] [for REQUEST] [in PHASE] OP VALUE`, or two metrics compared:
 //! `p95 on cached in steady <= 40% of p95 on uncached in uncached`.
 
-use super::{Path, Quantity, StaleKind, WrongKind};
+use super::{CachePath, Quantity, StaleKind, WrongKind};
 
 /// What a rule measures.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,12 +82,12 @@ pub enum Metric {
 
 impl Metric {
     /// Whether it is measured on faults, so that it needs a phase with one.
-    pub fn is_of_faults(self) -> bool {
+    pub fn is_fault_metric(self) -> bool {
         matches!(self, Self::Recovery | Self::Notice | Self::HitRateRecovery | Self::Refill)
     }
 
     /// Whether it is measured on the servers and processes, which serve all requests together.
-    pub fn is_of_resources(self) -> bool {
+    pub fn is_resource_metric(self) -> bool {
         matches!(
             self,
             Self::RedisMemory
@@ -111,7 +111,7 @@ pub struct Term {
     /// What is measured.
     pub metric: Metric,
     /// `on cached` / `on uncached`.
-    pub path: Option<Path>,
+    pub path: Option<CachePath>,
     /// `for 'read post'`: an index into [`super::Traffic::requests`].
     pub request: Option<usize>,
     /// `in steady`: an index into [`super::Scenario::phases`]. `None`: all judged phases.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Quantity, Rule, Victim};
 
 /// A fault is held at most so long unless `[safety]` says otherwise.
-pub const MAX_FAULT: Duration = Duration::from_secs(60);
+pub const DEFAULT_MAX_FAULT_DURATION: Duration = Duration::from_secs(60);
 
 /// What keeps faults in bounds.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,7 +13,7 @@ pub struct SafetySpec {
     /// A fault is held at most so long.
     pub max_fault: Duration,
     /// When the run is given up and everything undone.
-    pub abort: Vec<Abort>,
+    pub abort: Vec<AbortCondition>,
     /// What must hold before anything is broken. `None`: `errors < 1%`, where a judged phase without faults
     /// comes first.
     pub steady: Option<Vec<Rule>>,
@@ -23,13 +23,13 @@ pub struct SafetySpec {
 
 impl Default for SafetySpec {
     fn default() -> Self {
-        Self { max_fault: MAX_FAULT, abort: Vec::new(), steady: None, allow: Vec::new() }
+        Self { max_fault: DEFAULT_MAX_FAULT_DURATION, abort: Vec::new(), steady: None, allow: Vec::new() }
     }
 }
 
 /// When a run is given up.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Abort {
+pub enum AbortCondition {
     /// `errors > 50% for 5s`: the share of requests that failed, over so many seconds.
     Errors {
         /// Share above which it is too many, 0 to 1.
@@ -49,7 +49,7 @@ pub enum Abort {
     },
 }
 
-impl std::fmt::Display for Abort {
+impl std::fmt::Display for AbortCondition {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Errors { above, over } => {
@@ -61,11 +61,11 @@ impl std::fmt::Display for Abort {
     }
 }
 
-/// Why a text is no [`Abort`], with what to write.
-pub(super) type AbortError = (String, String);
+/// Why a text is no [`AbortCondition`], with what to write.
+pub(super) type AbortConditionError = (String, String);
 
-impl Abort {
-    pub(super) fn parse(text: &str) -> Result<Self, AbortError> {
+impl AbortCondition {
+    pub(super) fn parse(text: &str) -> Result<Self, AbortConditionError> {
         let examples = "write \"errors > 50% for 5s\", \"app_memory > 1gb\" or \"disk < 500mb\"";
         let no = |message: String| Err((message, examples.to_owned()));
         let words: Vec<&str> = text.split_whitespace().collect();
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn reasons_to_give_up_survive_being_written_and_read() {
         for text in ["errors > 50% for 5s", "errors > 0% for 1s", "app_memory > 1gb", "disk < 500mb"] {
-            assert_eq!(Abort::parse(text).map(|abort| abort.to_string()), Ok(text.to_owned()));
+            assert_eq!(AbortCondition::parse(text).map(|abort| abort.to_string()), Ok(text.to_owned()));
         }
         for text in [
             "",
@@ -118,7 +118,7 @@ mod tests {
             "app_memory > 0b",
             "cpu > 5%",
         ] {
-            assert!(Abort::parse(text).is_err(), "{text}");
+            assert!(AbortCondition::parse(text).is_err(), "{text}");
         }
     }
 }

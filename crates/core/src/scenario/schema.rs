@@ -2,7 +2,7 @@
 
 /// What may stand behind a key.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+pub(super) enum KeyKind {
     /// One value.
     Value,
     /// A table of these keys (`version` and `popularity` may be a value instead).
@@ -10,22 +10,22 @@ pub(super) enum Kind {
     /// A list of tables of these keys, told apart by the value of the one named first.
     Tables(&'static str, &'static [Key]),
     /// A table whose keys the user chooses.
-    Names,
+    UserKeys,
 }
 
 /// One key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key {
     pub(super) name: &'static str,
-    pub(super) kind: Kind,
+    pub(super) kind: KeyKind,
 }
 
 const fn value(name: &'static str) -> Key {
-    Key { name, kind: Kind::Value }
+    Key { name, kind: KeyKind::Value }
 }
 
 const fn table(name: &'static str, keys: &'static [Key]) -> Key {
-    Key { name, kind: Kind::Table(keys) }
+    Key { name, kind: KeyKind::Table(keys) }
 }
 
 pub(super) const ROOT: &[Key] = &[
@@ -33,12 +33,12 @@ pub(super) const ROOT: &[Key] = &[
     value("seed"),
     table("stack", STACK),
     table("target", TARGET),
-    Key { name: "data", kind: Kind::Names },
+    Key { name: "data", kind: KeyKind::UserKeys },
     table("traffic", TRAFFIC),
     table("freshness", FRESHNESS),
-    Key { name: "phase", kind: Kind::Tables("name", PHASE) },
+    Key { name: "phase", kind: KeyKind::Tables("name", PHASE) },
     table("safety", SAFETY),
-    Key { name: "criterion", kind: Kind::Tables("says", CRITERION) },
+    Key { name: "criterion", kind: KeyKind::Tables("says", CRITERION) },
 ];
 
 pub(super) const STACK: &[Key] = &[table("redis", REDIS), table("postgres", POSTGRES)];
@@ -93,7 +93,7 @@ pub(super) const TRAFFIC: &[Key] = &[
     value("users"),
     table("popularity", POPULARITY),
     value("timeout"),
-    Key { name: "request", kind: Kind::Tables("name", REQUEST) },
+    Key { name: "request", kind: KeyKind::Tables("name", REQUEST) },
 ];
 
 pub(super) const FRESHNESS: &[Key] = &[value("settle"), value("ttl"), value("probes")];
@@ -111,7 +111,7 @@ pub(super) const REQUEST: &[Key] = &[
     value("weight"),
     value("cacheable"),
     value("expect"),
-    Key { name: "headers", kind: Kind::Names },
+    Key { name: "headers", kind: KeyKind::UserKeys },
     value("owner"),
     table("list", LIST),
 ];
@@ -125,7 +125,7 @@ pub(super) const PHASE: &[Key] = &[
     value("warm_up"),
     value("rate"),
     table("fault", FAULT),
-    Key { name: "faults", kind: Kind::Tables("kill", FAULT) },
+    Key { name: "faults", kind: KeyKind::Tables("kill", FAULT) },
 ];
 
 /// One of the first words says what is done and to whom; the rest says how and when.

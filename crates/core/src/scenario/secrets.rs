@@ -60,9 +60,9 @@ pub(super) fn mask_in_place(text: &str) -> String {
 }
 
 /// What stands instead of a password.
-type Stars<'a> = &'a dyn Fn(&str) -> String;
+type MaskFn<'a> = &'a dyn Fn(&str) -> String;
 
-fn mask(text: &str, stars: Stars<'_>) -> String {
+fn mask(text: &str, mask_with: MaskFn<'_>) -> String {
     let mut masked = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
@@ -70,7 +70,7 @@ fn mask(text: &str, stars: Stars<'_>) -> String {
         masked.push_str(before);
         let ends = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '<' | '>' | '`');
         let (url, next) = after.split_at(after.find(ends).unwrap_or(after.len()));
-        masked.push_str(&mask_url(url, stars));
+        masked.push_str(&mask_url(url, mask_with));
         rest = next;
     }
     masked.push_str(rest);
@@ -78,7 +78,7 @@ fn mask(text: &str, stars: Stars<'_>) -> String {
 }
 
 /// What stands behind `://`.
-fn mask_url(url: &str, stars: Stars<'_>) -> String {
+fn mask_url(url: &str, mask_with: MaskFn<'_>) -> String {
     // Passwords that were not percent-encoded may hold "/" or "?", so the last "@" before a space ends them,
     // unless a path or query that comes first has nothing to do with a password.
     let plain_end = url.find(['/', '?', '#']).unwrap_or(url.len());
@@ -89,11 +89,11 @@ fn mask_url(url: &str, stars: Stars<'_>) -> String {
     let (user, rest) = at.map_or(("", url), |at| url.split_at(at));
     let user = match user.split_once(':') {
         Some((name, password)) if !password.is_empty() && !is_variable(password) => {
-            format!("{name}:{}", stars(password))
+            format!("{name}:{}", mask_with(password))
         }
         _ => user.to_owned(),
     };
-    format!("{user}{}", mask_query(rest, stars))
+    format!("{user}{}", mask_query(rest, mask_with))
 }
 
 fn is_variable(text: &str) -> bool {
@@ -104,7 +104,7 @@ fn looks_like_host_and_port(text: &str) -> bool {
     text.rsplit_once(':').is_none_or(|(_, port)| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn mask_query(url: &str, stars: Stars<'_>) -> String {
+fn mask_query(url: &str, mask_with: MaskFn<'_>) -> String {
     let Some((path, query)) = url.split_once('?') else { return url.to_owned() };
     let pairs = query.split('&').map(|pair| match pair.split_once('=') {
         Some((name, value))
@@ -112,7 +112,7 @@ fn mask_query(url: &str, stars: Stars<'_>) -> String {
                 && !value.is_empty()
                 && !is_variable(value) =>
         {
-            format!("{name}={}", stars(value))
+            format!("{name}={}", mask_with(value))
         }
         _ => pair.to_owned(),
     });

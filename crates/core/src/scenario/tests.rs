@@ -62,7 +62,7 @@ mod freshness;
 mod properties;
 mod refusals;
 
-fn with(sets: &[&str]) -> Loaded {
+fn with(sets: &[&str]) -> LoadedScenario {
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
     load::load_text("app.toml".into(), APP, &sets).unwrap_or_else(|errors| panic!("{}", shown(&errors)))
 }
@@ -84,7 +84,7 @@ fn overrides_reach_every_kind_of_value() {
         "title=800/s: a = b",
     ])
     .scenario;
-    assert!(matches!(scenario.traffic.drive, Drive::Open { rate: 800.0, .. }));
+    assert!(matches!(scenario.traffic.load_model, LoadModel::Open { rate: 800.0, .. }));
     assert_eq!(scenario.phases[2].lasts, Duration::from_secs(5));
     assert_eq!(scenario.phases[3].faults[0].after, Duration::from_secs(1));
     assert_eq!(scenario.phases[0].lasts, Duration::from_secs(2));
@@ -101,7 +101,7 @@ fn overrides_reach_every_kind_of_value() {
 #[test]
 fn an_override_takes_the_place_of_what_it_excludes() {
     let scenario = with(&["traffic.users=5", "phase.3.fault.pause=redis", "target.bypass.query=nocache=1"]).scenario;
-    assert_eq!(scenario.traffic.drive, Drive::Closed { users: 5 });
+    assert_eq!(scenario.traffic.load_model, LoadModel::Closed { users: 5 });
     assert_eq!(scenario.phases[3].faults[0].action, FaultAction::Pause);
     assert_eq!(scenario.target.bypass, Some(BypassSpec::Query("nocache=1".into())));
     let external = ["stack.redis.url=redis://h", "stack.redis.provider=external", "phase.3.fault.kill=app"];
@@ -214,10 +214,10 @@ fn a_deployment_has_as_many_replicas_as_it_is_worth_having_with() {
     assert_eq!(shape("topology = 'cluster'\nreplicas = 0"), (Topology::Cluster, 0));
     let valkey = redis("server = 'valkey'\ntls = true\nacl = true");
     assert_eq!((valkey.image.as_str(), valkey.tls, valkey.acl), ("valkey/valkey:8", true, true));
-    assert!(!redis("url = 'redis://h'").is_breakable());
+    assert!(!redis("url = 'redis://h'").allows_process_faults());
     let named = redis("url = 'redis://h'\ncompose = { project = 'shop', service = 'redis' }");
-    assert!(named.is_breakable());
-    let compose = Permission::Compose { project: "shop".into(), service: "redis".into() };
+    assert!(named.allows_process_faults());
+    let compose = FaultPermission::Compose { project: "shop".into(), service: "redis".into() };
     assert_eq!(named.permission, Some(compose));
 }
 
@@ -227,7 +227,7 @@ fn the_reference_page_is_complete_and_its_rules_are_right() {
     let page = std::fs::read_to_string(root().join("docs/scenario.md")).unwrap();
     let mut keys = Vec::new();
     collect_keys(schema::ROOT, &mut keys);
-    for name in keys.into_iter().chain(show::METRICS.iter().map(|(name, _)| *name)) {
+    for name in keys.into_iter().chain(display::METRICS.iter().map(|(name, _)| *name)) {
         let named = ["`", "[", ".", "{ "]
             .iter()
             .any(|before| ["`", "]", ".", " ="].iter().any(|after| page.contains(&format!("{before}{name}{after}"))));
@@ -247,8 +247,8 @@ fn collect_keys(keys: &[schema::Key], names: &mut Vec<&'static str>) {
     for key in keys {
         names.push(key.name);
         match key.kind {
-            schema::Kind::Table(inner) | schema::Kind::Tables(_, inner) => collect_keys(inner, names),
-            schema::Kind::Value | schema::Kind::Names => {}
+            schema::KeyKind::Table(inner) | schema::KeyKind::Tables(_, inner) => collect_keys(inner, names),
+            schema::KeyKind::Value | schema::KeyKind::UserKeys => {}
         }
     }
 }

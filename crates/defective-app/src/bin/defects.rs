@@ -1,7 +1,7 @@
 //! Proves the table of planted defects: each must be caught by its rule, and what is healthy must pass. `just defects`.
 
 use clap::Parser;
-use defective_app::prove::{Bench, Proof, ProofError};
+use defective_app::defect_run::{DefectRun, DefectRunError, DefectRunner};
 use defective_app::{Defect, HEALTHY, SCENARIOS, defects, find};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,7 +22,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match prove(&Arguments::parse()) {
+    match check_table(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
@@ -32,27 +32,28 @@ fn main() -> ExitCode {
     }
 }
 
-fn prove(arguments: &Arguments) -> Result<bool, ProofError> {
-    let program = std::env::current_exe().map_err(|source| ProofError::Run { program: "defects".into(), source })?;
+fn check_table(arguments: &Arguments) -> Result<bool, DefectRunError> {
+    let program =
+        std::env::current_exe().map_err(|source| DefectRunError::Run { program: "defects".into(), source })?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
-    let bench = Bench::find(program.parent().unwrap_or(Path::new(".")), root)?;
+    let runner = DefectRunner::find(program.parent().unwrap_or(Path::new(".")), root)?;
     let all = arguments.names.is_empty();
     let named: Vec<_> = if all { defects().collect() } else { arguments.names.clone() };
     let (planted, healthy): (Vec<_>, Vec<_>) = named.into_iter().partition(|defect| !defect.caught_by.is_empty());
     let begun = Instant::now();
     let mut rows = Vec::new();
     for defect in &planted {
-        rows.push(row(defect, &bench.run(defect, defect.scenario)?));
+        rows.push(row(defect, &runner.run(defect, defect.scenario)?));
     }
     let missed = rows.iter().filter(|row| row.missed).count();
-    let mut passed = Runs::default();
+    let mut passed = HealthyRuns::default();
     let runs = arguments.healthy_runs.unwrap_or(if all { 20 } else { 0 });
     for scenario in SCENARIOS.iter().cycle().take(runs) {
-        passed.count(&HEALTHY[0], scenario, &bench.run(&HEALTHY[0], scenario)?);
+        passed.count(&HEALTHY[0], scenario, &runner.run(&HEALTHY[0], scenario)?);
     }
     for scenario in SCENARIOS {
         for control in healthy.iter().copied().chain(all.then_some(&HEALTHY[1])) {
-            passed.count(control, scenario, &bench.run(control, scenario)?);
+            passed.count(control, scenario, &runner.run(control, scenario)?);
         }
     }
     let end = format!(
@@ -80,9 +81,9 @@ struct Row {
 }
 
 /// Prints a line of the table, and what is needed to see why where it was missed.
-fn row(defect: &Defect, proof: &Proof) -> Row {
-    let caught = proof.caught(defect);
-    let also = proof.failed.iter().filter(|other| other.criterion != defect.caught_by).count();
+fn row(defect: &Defect, defect_run: &DefectRun) -> Row {
+    let caught = defect_run.caught(defect);
+    let also = defect_run.failed.iter().filter(|other| other.criterion != defect.caught_by).count();
     let (rule, number) = caught.map_or(("", ""), |caught| (caught.rule.as_str(), caught.number.as_str()));
     let verdict = if caught.is_some() { "caught" } else { "MISSED" };
     let also = if also > 0 { format!(" (+{also})") } else { String::new() };
@@ -90,29 +91,32 @@ fn row(defect: &Defect, proof: &Proof) -> Row {
         "{verdict}  {:24} {:18} {rule} → {number}{also}  [{:.0} s]",
         defect.name,
         defect.scenario,
-        proof.took.as_secs_f64()
+        defect_run.took.as_secs_f64()
     );
     if caught.is_none() {
-        println!("  should have failed: '{}'\n  failed instead: {:?}\n{}", defect.caught_by, proof.failed, proof.said);
+        println!(
+            "  should have failed: '{}'\n  failed instead: {:?}\n{}",
+            defect.caught_by, defect_run.failed, defect_run.printed
+        );
     }
     let markdown = format!("| `{}`: {} | {} | `{rule}` | {number} |", defect.name, defect.what, defect.scenario);
     Row { markdown, missed: caught.is_none() }
 }
 
 #[derive(Default)]
-struct Runs {
+struct HealthyRuns {
     passed: usize,
     all: usize,
 }
 
-impl Runs {
-    fn count(&mut self, healthy: &Defect, scenario: &str, proof: &Proof) {
+impl HealthyRuns {
+    fn count(&mut self, healthy: &Defect, scenario: &str, defect_run: &DefectRun) {
         self.all += 1;
-        if proof.code == Some(0) {
+        if defect_run.code == Some(0) {
             self.passed += 1;
-            println!("passed  {:24} {scenario}  [{:.0} s]", healthy.name, proof.took.as_secs_f64());
+            println!("passed  {:24} {scenario}  [{:.0} s]", healthy.name, defect_run.took.as_secs_f64());
         } else {
-            println!("FAILED  {:24} {scenario}: {:?}\n{}", healthy.name, proof.failed, proof.said);
+            println!("FAILED  {:24} {scenario}: {:?}\n{}", healthy.name, defect_run.failed, defect_run.printed);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! While Postgres is away, and after it is back.
 
 use super::Defect;
-use crate::ask::is_cached_read;
-use crate::front::{self, Screws};
+use crate::data_request::is_cached_read;
+use crate::front_cache::{self, FrontCacheConfig};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::HeaderValue;
@@ -14,17 +14,20 @@ const SCENARIO: &str = "defects-database";
 
 pub(super) static TABLE: [Defect; 2] = [
     Defect::new("caches-errors", "stores the 503 of a load that took too long, for the whole TTL", |args| {
-        let load_at_most = Duration::from_millis(400);
-        front::plant(args, Screws { stores: |_| true, load_at_most, ..Screws::default() })
+        let load_timeout = Duration::from_millis(400);
+        front_cache::install(
+            args,
+            FrontCacheConfig { is_stored: |_| true, load_timeout, ..FrontCacheConfig::default() },
+        )
     })
     .caught(SCENARIO, "Errors end with the outage of Postgres"),
     Defect::new("hits-need-postgres", "asks the database before each read whether it may", |_| {
-        Box::new(|_, routes| routes.layer(middleware::from_fn(ask_first)))
+        Box::new(|_, routes| routes.layer(middleware::from_fn(query_database_first)))
     })
     .caught(SCENARIO, "Hits go on without Postgres"),
 ];
 
-async fn ask_first(request: Request, next: Next) -> Response {
+async fn query_database_first(request: Request, next: Next) -> Response {
     if is_cached_read(&request) {
         let mut question = Request::get(request.uri().clone()).body(Body::empty()).unwrap_or_default();
         question.headers_mut().insert("cache-control", HeaderValue::from_static("no-store"));

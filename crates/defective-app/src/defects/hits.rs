@@ -1,9 +1,9 @@
 //! The cache is there and does not do its work.
 
 use super::Defect;
-use crate::Wrap;
-use crate::ask::{is_cached_read, says};
-use crate::front::{self, Screws};
+use crate::RouteWrapper;
+use crate::data_request::{has_cache_status, is_cached_read};
+use crate::front_cache::{self, FrontCacheConfig};
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
@@ -21,29 +21,32 @@ pub(super) static TABLE: [Defect; 6] = [
         .caught(SCENARIO, "The database is spared"),
     Defect::new("slow-hits", "answers hits 200 ms late", slow_hits).caught(SCENARIO, "The cached path is fast"),
     Defect::new("ttl-in-ms", "a TTL of 300 s is written as 300 ms", |args| {
-        front::plant(args, Screws { ttl: Some(Duration::from_millis(300)), ..Screws::default() })
+        front_cache::install(
+            args,
+            FrontCacheConfig { ttl: Some(Duration::from_millis(300)), ..FrontCacheConfig::default() },
+        )
     })
     .caught(SCENARIO, MOST_READS),
     Defect::new("stores-nothing-large", "answers of more than 256 bytes are not stored, and nobody is told", |args| {
-        front::plant(args, Screws { largest: 256, ..Screws::default() })
+        front_cache::install(args, FrontCacheConfig { max_body_bytes: 256, ..FrontCacheConfig::default() })
     })
     .caught(SCENARIO, MOST_READS),
     Defect::new("orphaned-lock", "the lock on a key never ends, and one holder in 5 dies: the others wait", |args| {
-        front::plant(args, Screws { dies_every: 5, ..Screws::default() })
+        front_cache::install(args, FrontCacheConfig { lock_holder_dies_every: 5, ..FrontCacheConfig::default() })
     })
     .caught(SCENARIO, "The cached path is fast"),
 ];
 
-fn never_caches(args: &mut ServeArgs) -> Wrap {
+fn never_caches(args: &mut ServeArgs) -> RouteWrapper {
     args.app.cache = Some(Strategy::None);
     Box::new(|_, routes| routes)
 }
 
-fn false_hit(_: &mut ServeArgs) -> Wrap {
-    Box::new(|_, routes| routes.layer(middleware::from_fn(lie)))
+fn false_hit(_: &mut ServeArgs) -> RouteWrapper {
+    Box::new(|_, routes| routes.layer(middleware::from_fn(claim_hit)))
 }
 
-async fn lie(mut request: Request, next: Next) -> Response {
+async fn claim_hit(mut request: Request, next: Next) -> Response {
     if !is_cached_read(&request) {
         return next.run(request).await;
     }
@@ -55,13 +58,13 @@ async fn lie(mut request: Request, next: Next) -> Response {
     response
 }
 
-fn slow_hits(_: &mut ServeArgs) -> Wrap {
-    Box::new(|_, routes| routes.layer(middleware::from_fn(dawdle)))
+fn slow_hits(_: &mut ServeArgs) -> RouteWrapper {
+    Box::new(|_, routes| routes.layer(middleware::from_fn(delay_hit)))
 }
 
-async fn dawdle(request: Request, next: Next) -> Response {
+async fn delay_hit(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
-    if says(response.headers(), "hit") {
+    if has_cache_status(response.headers(), "hit") {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     response

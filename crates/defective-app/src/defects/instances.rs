@@ -1,12 +1,17 @@
 //! Two instances of the app on one Redis.
 
 use super::Defect;
-use crate::front::{self, Screws};
+use crate::front_cache::{self, FrontCacheConfig};
 use std::time::Duration;
 
 pub(super) static TABLE: [Defect; 1] = [Defect::new(
     "other-instance-not-told",
     "a first tier in the process, of which a write removes the value in its own process only",
-    |args| front::plant(args, Screws { local: Some(Duration::from_secs(20)), ..Screws::default() }),
+    |args| {
+        front_cache::install(
+            args,
+            FrontCacheConfig { local: Some(Duration::from_secs(20)), ..FrontCacheConfig::default() },
+        )
+    },
 )
 .caught("defects-instances", "No answer is older than a write")];

@@ -10,7 +10,7 @@ mod outages;
 mod people;
 mod races;
 
-use crate::Wrap;
+use crate::RouteWrapper;
 use reference_app::ServeArgs;
 
 /// One defective deployment: what is wrong with it, and what must show it.
@@ -27,12 +27,12 @@ pub struct Defect {
     /// Whether it needs somebody to start it again when it ends.
     pub supervised: bool,
     /// Changes the settings; answers what wraps the routes.
-    pub(crate) plant: fn(&mut ServeArgs) -> Wrap,
+    pub(crate) install: fn(&mut ServeArgs) -> RouteWrapper,
 }
 
 impl Defect {
-    const fn new(name: &'static str, what: &'static str, plant: fn(&mut ServeArgs) -> Wrap) -> Self {
-        Self { name, what, scenario: "", caught_by: "", supervised: false, plant }
+    const fn new(name: &'static str, what: &'static str, install: fn(&mut ServeArgs) -> RouteWrapper) -> Self {
+        Self { name, what, scenario: "", caught_by: "", supervised: false, install }
     }
 
     const fn caught(mut self, scenario: &'static str, by: &'static str) -> Self {
@@ -51,7 +51,7 @@ impl Defect {
 pub static HEALTHY: [Defect; 2] = [
     Defect::new("none", "the healthy app", |_| Box::new(|_, routes| routes)),
     Defect::new("front", "the healthy app behind the fixture's own cache, no screw turned", |args| {
-        crate::front::plant(args, crate::front::Screws::default())
+        crate::front_cache::install(args, crate::front_cache::FrontCacheConfig::default())
     }),
 ];
 

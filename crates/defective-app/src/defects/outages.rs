@@ -1,9 +1,9 @@
 //! While Redis is away, and after it is back.
 
 use super::Defect;
-use crate::Wrap;
-use crate::ask::{Asked, is_cached_read, says};
-use crate::front::{self, Gate, Manners, Screws};
+use crate::RouteWrapper;
+use crate::data_request::{DataRequest, has_cache_status, is_cached_read};
+use crate::front_cache::{self, FrontCacheConfig, LoadLock, RedisClientConfig};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
@@ -25,75 +25,95 @@ pub(super) static TABLE: [Defect; 15] = [
         .caught(DEAD, "Works on while Redis is dead")
         .supervised(),
     Defect::new("slow-fallback", "tries for a second before it falls back, each time", |args| {
-        front::plant(args, Screws { fallback_after: Duration::from_secs(1), ..Screws::default() })
+        front_cache::install(
+            args,
+            FrontCacheConfig { fallback_delay: Duration::from_secs(1), ..FrontCacheConfig::default() },
+        )
     })
     .caught(DEAD, "Is fast while Redis is dead"),
     Defect::new("serial-fallback", "one lock around all loads, of 20 ms each", |args| {
-        let load_takes = Duration::from_millis(20);
-        front::plant(args, Screws { gate: Gate::OneForAll, load_takes, ..Screws::default() })
+        let extra_load_time = Duration::from_millis(20);
+        front_cache::install(
+            args,
+            FrontCacheConfig { load_lock: LoadLock::Global, extra_load_time, ..FrontCacheConfig::default() },
+        )
     })
     .caught(DEAD, "Is fast while Redis is dead"),
     Defect::new("retry-storm", "a read whose value cannot be stored is tried 5 times, its statement as well", |args| {
-        front::plant(args, Screws { retries: 4, ..Screws::default() })
+        front_cache::install(args, FrontCacheConfig { retries: 4, ..FrontCacheConfig::default() })
     })
     .caught(DEAD, "Postgres is asked once for each read"),
     Defect::new("reconnect-gives-up", "a connection to Redis that broke is never made anew", |args| {
-        plant(args, Manners { reconnects: false, ..Manners::default() })
+        install(args, RedisClientConfig { reconnects: false, ..RedisClientConfig::default() })
     })
     .caught(DEAD, USED_AGAIN),
     Defect::new("scripts-sent-once", "knows its script by a digest that a new Redis does not know", |args| {
-        front::plant(args, Screws { script_once: true, ..Screws::default() })
+        front_cache::install(args, FrontCacheConfig { script_once: true, ..FrontCacheConfig::default() })
     })
     .caught(DEAD, "The cache fills again"),
     Defect::new("health-needs-redis", "the health check fails without Redis: the app would be taken out", |_| {
-        Box::new(|app, routes| routes.layer(middleware::from_fn_with_state(app, feel_ill)))
+        Box::new(|app, routes| routes.layer(middleware::from_fn_with_state(app, fail_health_check)))
     })
     .caught(DEAD, "Stays healthy while Redis is dead"),
     Defect::new("log-flood", "five lines in the log for each request while Redis is away", |args| {
-        front::plant(args, Screws { laments: 5, ..Screws::default() })
+        front_cache::install(args, FrontCacheConfig { log_lines_per_failure: 5, ..FrontCacheConfig::default() })
     })
     .caught(DEAD, "The log stays readable"),
     Defect::new("hangs-with-redis", "waits for Redis without a limit before each cached read", hangs)
         .caught(FROZEN, WORKS_FROZEN),
     Defect::new("breaker-never-opens", "each request waits a second for Redis anew", |args| {
-        plant(args, Manners { patience: Duration::from_secs(1), opens_after: None, ..Manners::default() })
+        install(
+            args,
+            RedisClientConfig {
+                command_timeout: Duration::from_secs(1),
+                breaker_threshold: None,
+                ..RedisClientConfig::default()
+            },
+        )
     })
     .caught(FROZEN, "Is fast while Redis is frozen"),
     Defect::new("breaker-never-closes", "a breaker that opened stays open for an hour", |args| {
-        plant(args, Manners { open_for: Duration::from_secs(3600), ..Manners::default() })
+        install(
+            args,
+            RedisClientConfig { breaker_open_time: Duration::from_secs(3600), ..RedisClientConfig::default() },
+        )
     })
     .caught(FROZEN, USED_AGAIN),
     Defect::new("invalidations-lost", "deletions that fail while Redis is away are forgotten", |args| {
-        plant(args, Manners { owes: false, ..Manners::default() })
+        install(args, RedisClientConfig { retries_invalidations: false, ..RedisClientConfig::default() })
     })
     .caught(FROZEN, "No answer is older than a write"),
     Defect::new(
         "no-ttl",
         "stores without an end, so that what a deletion lost in an outage leaves stays for ever",
         |args| {
-            let manners = Manners { owes: false, ..Manners::default() };
-            front::plant(args, Screws { manners, ttl: None, ..Screws::default() })
+            let redis_client_config =
+                RedisClientConfig { retries_invalidations: false, ..RedisClientConfig::default() };
+            front_cache::install(
+                args,
+                FrontCacheConfig { redis_client_config, ttl: None, ..FrontCacheConfig::default() },
+            )
         },
     )
     .caught(FROZEN, "No old answer outlives its TTL"),
     Defect::new(
         "writes-need-redis",
         "a write whose deletion fails is answered with 503, though it is committed",
-        |args| front::plant(args, Screws { writes_need_redis: true, ..Screws::default() }),
+        |args| front_cache::install(args, FrontCacheConfig { writes_need_redis: true, ..FrontCacheConfig::default() }),
     )
     .caught(FROZEN, WORKS_FROZEN),
 ];
 
-fn plant(args: &mut ServeArgs, manners: Manners) -> Wrap {
-    front::plant(args, Screws { manners, ..Screws::default() })
+fn install(args: &mut ServeArgs, redis_client_config: RedisClientConfig) -> RouteWrapper {
+    front_cache::install(args, FrontCacheConfig { redis_client_config, ..FrontCacheConfig::default() })
 }
 
-fn needs_redis(_: &mut ServeArgs) -> Wrap {
-    Box::new(|app, routes| routes.layer(middleware::from_fn_with_state(app, give_up)))
+fn needs_redis(_: &mut ServeArgs) -> RouteWrapper {
+    Box::new(|app, routes| routes.layer(middleware::from_fn_with_state(app, fail_without_redis)))
 }
 
-async fn give_up(State(app): State<App>, request: Request, next: Next) -> Response {
-    let is_data = Asked::of(&request).is_some();
+async fn fail_without_redis(State(app): State<App>, request: Request, next: Next) -> Response {
+    let is_data = DataRequest::of(&request).is_some();
     let response = next.run(request).await;
     if is_data && is_without_redis(&app, &response) {
         return (StatusCode::INTERNAL_SERVER_ERROR, r#"{"error":"no Redis"}"#).into_response();
@@ -102,15 +122,15 @@ async fn give_up(State(app): State<App>, request: Request, next: Next) -> Respon
 }
 
 fn is_without_redis(app: &App, response: &Response) -> bool {
-    says(response.headers(), "detail=fallback") || !app.cache().status().usable
+    has_cache_status(response.headers(), "detail=fallback") || !app.cache().status().usable
 }
 
-fn crashes(_: &mut ServeArgs) -> Wrap {
+fn crashes(_: &mut ServeArgs) -> RouteWrapper {
     Box::new(|app, routes| routes.layer(middleware::from_fn_with_state(app, panic_at_outage)))
 }
 
 async fn panic_at_outage(State(app): State<App>, request: Request, next: Next) -> Response {
-    let is_data = Asked::of(&request).is_some();
+    let is_data = DataRequest::of(&request).is_some();
     let response = next.run(request).await;
     if is_data && is_without_redis(&app, &response) {
         tracing::error!("Redis is gone: cannot go on");
@@ -119,7 +139,7 @@ async fn panic_at_outage(State(app): State<App>, request: Request, next: Next) -
     response
 }
 
-async fn feel_ill(State(app): State<App>, request: Request, next: Next) -> Response {
+async fn fail_health_check(State(app): State<App>, request: Request, next: Next) -> Response {
     let is_health = request.uri().path() == "/health";
     let response = next.run(request).await;
     if is_health && !app.cache().status().usable {
@@ -130,25 +150,25 @@ async fn feel_ill(State(app): State<App>, request: Request, next: Next) -> Respo
 
 /// A connection of its own, without any limit of time.
 #[derive(Clone)]
-struct Unhurried {
+struct RedisWithoutTimeout {
     client: Option<redis::Client>,
     connection: Arc<Mutex<Option<redis::aio::MultiplexedConnection>>>,
 }
 
-fn hangs(args: &mut ServeArgs) -> Wrap {
+fn hangs(args: &mut ServeArgs) -> RouteWrapper {
     let client = args.app.redis_url.as_deref().and_then(|url| redis::Client::open(url).ok());
-    let redis = Unhurried { client, connection: Arc::default() };
+    let redis = RedisWithoutTimeout { client, connection: Arc::default() };
     Box::new(|_, routes| routes.layer(middleware::from_fn_with_state(redis, wait_for_redis)))
 }
 
-async fn wait_for_redis(State(redis): State<Unhurried>, request: Request, next: Next) -> Response {
+async fn wait_for_redis(State(redis): State<RedisWithoutTimeout>, request: Request, next: Next) -> Response {
     if is_cached_read(&request) {
         redis.ping().await;
     }
     next.run(request).await
 }
 
-impl Unhurried {
+impl RedisWithoutTimeout {
     /// Returns when Redis answered, or when it is dead; never while it is frozen.
     async fn ping(&self) {
         let Some(mut connection) = self.connected().await else { return };

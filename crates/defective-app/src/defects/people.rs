@@ -1,9 +1,9 @@
 //! Whose answer it is, and lists.
 
 use super::Defect;
-use crate::Wrap;
-use crate::ask::Asked;
-use crate::front::{self, Local, Screws};
+use crate::RouteWrapper;
+use crate::data_request::DataRequest;
+use crate::front_cache::{self, FrontCacheConfig, LocalCache};
 use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
@@ -17,35 +17,39 @@ const SCENARIO: &str = "defects-people";
 
 pub(super) static TABLE: [Defect; 3] = [
     Defect::new("another-users-answer", "the page of the one who asks is cached without who that is", |_| {
-        kept("/mine")
+        cached_by_path("/mine")
     })
     .caught(SCENARIO, "Nobody gets another's page"),
     Defect::new("session-after-logout", "who is logged in is cached for 10 s, and a logout does not delete it", |_| {
-        kept("/visits/")
+        cached_by_path("/visits/")
     })
     .caught(SCENARIO, "Who logged out is out"),
     Defect::new(
         "list-after-delete",
         "a delete removes the item from the cache, but not the lists that show it",
         |args| {
-            let made_invalid = |asked: &Asked| {
-                if asked.deletes { vec![asked.key()] } else { asked.made_invalid() }
+            let invalidated_keys = |data_request: &DataRequest| {
+                if data_request.deletes { vec![data_request.key()] } else { data_request.invalidated_keys() }
             };
-            front::plant(args, Screws { made_invalid, ..Screws::default() })
+            front_cache::install(args, FrontCacheConfig { invalidated_keys, ..FrontCacheConfig::default() })
         },
     )
     .caught(SCENARIO, "Lists show no item that is deleted"),
 ];
 
 /// Keeps good answers to paths that begin so for 10 s, by path, in the process, outside of all that knows who asks.
-fn kept(prefix: &'static str) -> Wrap {
+fn cached_by_path(prefix: &'static str) -> RouteWrapper {
     Box::new(move |_, routes| {
-        let state = (prefix, Arc::new(Local::default()));
-        Router::new().fallback_service(routes).layer(middleware::from_fn_with_state(state, keep))
+        let state = (prefix, Arc::new(LocalCache::default()));
+        Router::new().fallback_service(routes).layer(middleware::from_fn_with_state(state, store))
     })
 }
 
-async fn keep(State((prefix, local)): State<(&'static str, Arc<Local>)>, request: Request, next: Next) -> Response {
+async fn store(
+    State((prefix, local)): State<(&'static str, Arc<LocalCache>)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let path = request.uri().path().to_owned();
     if request.method() != Method::GET || !path.starts_with(prefix) {
         return next.run(request).await;
@@ -56,7 +60,7 @@ async fn keep(State((prefix, local)): State<(&'static str, Arc<Local>)>, request
     let (head, body) = next.run(request).await.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
     if head.status == StatusCode::OK {
-        local.keep(&path, head.status, &body, Duration::from_secs(10));
+        local.store(&path, head.status, &body, Duration::from_secs(10));
     }
     Response::from_parts(head, body.into())
 }

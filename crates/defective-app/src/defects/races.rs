@@ -1,8 +1,8 @@
 //! What a write makes invalid stays, or comes back.
 
 use super::Defect;
-use crate::behind;
-use crate::front::{self, Removes, Screws};
+use crate::front_cache::{self, FrontCacheConfig, InvalidationPolicy};
+use crate::write_behind;
 use axum::http::StatusCode;
 use std::time::Duration;
 
@@ -11,51 +11,82 @@ const FRESH: &str = "No answer is older than a write";
 
 pub(super) static TABLE: [Defect; 8] = [
     Defect::new("no-invalidation", "a write leaves the cached value as it is", |args| {
-        front::plant(args, Screws { removes: Removes::Never, ..Screws::default() })
+        front_cache::install(
+            args,
+            FrontCacheConfig { invalidation: InvalidationPolicy::Never, ..FrontCacheConfig::default() },
+        )
     })
     .caught(SCENARIO, FRESH),
     Defect::new(
         "invalidates-before-commit",
         "deletes the key, then writes: readers between store the old value",
-        |args| front::plant(args, Screws { removes: Removes::BeforeCommit, ..Screws::default() }),
+        |args| {
+            front_cache::install(
+                args,
+                FrontCacheConfig { invalidation: InvalidationPolicy::BeforeCommit, ..FrontCacheConfig::default() },
+            )
+        },
     )
     .caught(SCENARIO, FRESH),
     Defect::new(
         "fill-after-invalidate",
         "a load of 30 ms stores what it read before a write, after the write's delete",
-        |args| front::plant(args, Screws { leases: false, load_takes: Duration::from_millis(30), ..Screws::default() }),
+        |args| {
+            front_cache::install(
+                args,
+                FrontCacheConfig {
+                    leases: false,
+                    extra_load_time: Duration::from_millis(30),
+                    ..FrontCacheConfig::default()
+                },
+            )
+        },
     )
     .caught(SCENARIO, FRESH),
     Defect::new(
         "refresh-overwrites-newer",
         "each hit is loaded anew in the background, and stored whatever was written since",
         |args| {
-            let load_takes = Duration::from_millis(5);
-            front::plant(args, Screws { leases: false, refreshes: true, load_takes, ..Screws::default() })
+            let extra_load_time = Duration::from_millis(5);
+            front_cache::install(
+                args,
+                FrontCacheConfig {
+                    leases: false,
+                    refreshes_on_hit: true,
+                    extra_load_time,
+                    ..FrontCacheConfig::default()
+                },
+            )
         },
     )
     .caught(SCENARIO, FRESH),
     Defect::new("invalidates-everything", "each write flushes the whole cache", |args| {
-        front::plant(args, Screws { removes: Removes::Everything, ..Screws::default() })
+        front_cache::install(
+            args,
+            FrontCacheConfig { invalidation: InvalidationPolicy::Everything, ..FrontCacheConfig::default() },
+        )
     })
     .caught(SCENARIO, "Writes cost the hit rate little"),
     Defect::new(
         "404-outlives-create",
         "caches that there is no such post, and a create does not delete that",
         |args| {
-            let stores = |status| matches!(status, StatusCode::OK | StatusCode::NOT_FOUND);
-            front::plant(args, Screws { stores, ..Screws::default() })
+            let is_stored = |status| matches!(status, StatusCode::OK | StatusCode::NOT_FOUND);
+            front_cache::install(args, FrontCacheConfig { is_stored, ..FrontCacheConfig::default() })
         },
     )
     .caught(SCENARIO, "What was created can be read"),
     Defect::new(
         "write-behind-drops",
         "acknowledges a write from a queue of 4, and drops what does not fit",
-        behind::plant,
+        write_behind::install,
     )
     .caught(SCENARIO, "What was acknowledged is in the database"),
     Defect::new("torn-value", "the text of a post is cached apart for 2 s, and a write does not reach it", |args| {
-        front::plant(args, Screws { text_apart: Some(Duration::from_secs(2)), ..Screws::default() })
+        front_cache::install(
+            args,
+            FrontCacheConfig { text_ttl: Some(Duration::from_secs(2)), ..FrontCacheConfig::default() },
+        )
     })
     .caught(SCENARIO, "Each value is of one write"),
 ];

@@ -6,11 +6,11 @@ mod support;
 
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
-use support::{Answer, Postgres, Redis, Running, eventually, free_port};
+use support::{Answer, Postgres, Redis, RunningApp, eventually, free_port};
 
 struct Defective {
     child: Child,
-    running: Running,
+    running: RunningApp,
 }
 
 impl Defective {
@@ -22,7 +22,7 @@ impl Defective {
             .env("RUST_LOG", "warn")
             .spawn()
             .expect("the app starts");
-        let running = Running::at_url(format!("http://{listen}"));
+        let running = RunningApp::at_url(format!("http://{listen}"));
         let ready = async || running.http.get(format!("http://{listen}/health")).send().await.is_ok();
         eventually("the app is ready", ready).await;
         Self { child, running }

@@ -4,15 +4,15 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::judge::{Before, Floor, Moment, Seen, Staleness, Verdict, WriteEnd, WriteKind};
+use super::judge::{Floor, ReadResult, ReadSnapshot, ReadVerdict, RunNanos, Staleness, WriteKind, WriteOutcome};
 use cacheproof_core::scenario::WrongKind;
 
 /// How many writes, and how many reads, of an item are kept.
-const KEPT: usize = 8;
+const HISTORY_CAPACITY: usize = 8;
 
 /// What a second look says about a stale item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Still {
+pub(super) enum RecheckResult {
     /// It is as stale as before.
     Stale,
     /// It no longer is.
@@ -20,7 +20,7 @@ pub(super) enum Still {
     /// It can't be told now.
     Unknown,
     /// It was deleted, or made anew, since it was stale: no look will ever tell.
-    AnotherLife,
+    OtherGeneration,
 }
 
 /// One write.
@@ -30,9 +30,9 @@ pub(super) struct WriteRecord {
     pub(super) kind: WriteKind,
     /// Assigned by the harness, or by the database and told in the answer.
     pub(super) version: Option<u64>,
-    pub(super) began: Moment,
+    pub(super) began: RunNanos,
     /// When its answer was in; `None` while it is in flight.
-    pub(super) ended: Option<(Moment, WriteEnd)>,
+    pub(super) ended: Option<(RunNanos, WriteOutcome)>,
     /// Its place among all acknowledgements; 0: none yet.
     sequence: u64,
 }
@@ -40,31 +40,31 @@ pub(super) struct WriteRecord {
 /// One read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReadRecord {
-    pub(super) seen: Seen,
-    pub(super) sent: Moment,
-    pub(super) done: Moment,
+    pub(super) seen: ReadResult,
+    pub(super) sent: RunNanos,
+    pub(super) done: RunNanos,
 }
 
 /// A delete that was acknowledged, with no other write beside it.
 #[derive(Clone, Copy, Debug)]
-struct Gone {
+struct Deletion {
     sequence: u64,
-    began: Moment,
-    ended: Moment,
+    began: RunNanos,
+    ended: RunNanos,
     /// A write after it may have made the item anew.
-    touched: bool,
+    maybe_recreated: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct History {
     /// Whether the harness numbers the versions.
-    assigns: bool,
+    assigns_versions: bool,
     issued: u64,
     begun: u64,
-    first_began: Moment,
+    first_began: RunNanos,
     in_flight: u32,
     /// Writes overlapped and not all of them are over.
-    crowded: bool,
+    writes_overlap: bool,
     deletes: u64,
     /// Assigned versions of writes whose outcome is not known: they may be stored at any time, or never.
     unknown_versions: Vec<u64>,
@@ -73,40 +73,40 @@ pub(super) struct History {
     /// A read that began before this may be of an earlier life of the item.
     settled_at: u64,
     /// Acknowledgements before this belong to an earlier life, whose numbers say nothing about this one.
-    life_from: u64,
+    generation_from: u64,
     /// How often the numbers began anew.
     anew: u64,
     exists_since: Option<u64>,
-    gone: Option<Gone>,
+    gone: Option<Deletion>,
     /// The highest version that a read brought before any acknowledgement of it, and when.
-    observed: Option<(u64, Moment)>,
+    observed: Option<(u64, RunNanos)>,
     pub(super) writes: VecDeque<WriteRecord>,
     pub(super) reads: VecDeque<ReadRecord>,
 }
 
 impl History {
-    pub(super) fn new(assigns: bool) -> Self {
-        Self { assigns, ..Self::default() }
+    pub(super) fn new(assigns_versions: bool) -> Self {
+        Self { assigns_versions, ..Self::default() }
     }
 
     /// A write leaves. Gives its number and, where the harness assigns them, its version; `None` where another
     /// write is in flight that it would race with.
-    pub(super) fn begin(&mut self, kind: WriteKind, at: Moment, sequence: &AtomicU64) -> Option<(u64, Option<u64>)> {
-        if self.assigns && self.in_flight > 0 {
+    pub(super) fn begin(&mut self, kind: WriteKind, at: RunNanos, sequence: &AtomicU64) -> Option<(u64, Option<u64>)> {
+        if self.assigns_versions && self.in_flight > 0 {
             return None;
         }
         if self.begun == 0 {
             self.first_began = at;
         }
         self.begun += 1;
-        self.crowded |= self.in_flight > 0;
+        self.writes_overlap |= self.in_flight > 0;
         self.in_flight += 1;
         if kind == WriteKind::Delete {
             self.deletes += 1;
             self.exists_since = None;
-            self.settled_at = next(sequence);
+            self.settled_at = next_sequence(sequence);
         }
-        let version = (self.assigns && kind == WriteKind::Put).then(|| {
+        let version = (self.assigns_versions && kind == WriteKind::Put).then(|| {
             self.issued += 1;
             self.issued
         });
@@ -118,59 +118,59 @@ impl History {
     pub(super) fn end(
         &mut self,
         (number, kind, assigned): (u64, WriteKind, Option<u64>),
-        end: WriteEnd,
-        at: Moment,
+        end: WriteOutcome,
+        at: RunNanos,
         sequence: &AtomicU64,
         floor: Option<&Floor>,
     ) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        let alone = !self.crowded && self.in_flight == 0;
-        self.crowded &= self.in_flight > 0;
-        let stamp = next(sequence);
+        let alone = !self.writes_overlap && self.in_flight == 0;
+        self.writes_overlap &= self.in_flight > 0;
+        let stamp = next_sequence(sequence);
         let version = match end {
-            WriteEnd::Acked { version } => assigned.or(version),
-            WriteEnd::Refused | WriteEnd::Unknown => assigned,
+            WriteOutcome::Acked { version } => assigned.or(version),
+            WriteOutcome::Refused | WriteOutcome::Unknown => assigned,
         };
         // Beside another write, a deletion may have come between: a higher number may be of the life before.
-        let maybe_before = !self.assigns && self.deletes > 0 && !alone;
+        let maybe_before = !self.assigns_versions && self.deletes > 0 && !alone;
         let version = version.filter(|version| !maybe_before || floor.is_none_or(|floor| *version <= floor.version()));
         let record = self.writes.iter_mut().rev().find(|record| record.number == number);
         let began = record.as_ref().map_or(self.first_began, |record| record.began);
         if let Some(record) = record {
             record.ended = Some((at, end));
             record.version = version;
-            record.sequence = if matches!(end, WriteEnd::Acked { .. }) { stamp } else { 0 };
+            record.sequence = if matches!(end, WriteOutcome::Acked { .. }) { stamp } else { 0 };
         }
         match (kind, end) {
-            (_, WriteEnd::Refused) => {}
-            (WriteKind::Put, WriteEnd::Acked { .. }) => {
+            (_, WriteOutcome::Refused) => {}
+            (WriteKind::Put, WriteOutcome::Acked { .. }) => {
                 self.gone = None;
                 self.exists_since = (alone && self.unknown_deletes == 0).then_some(stamp);
                 if let (Some(version), Some(floor)) = (version, floor) {
                     self.acknowledged(version, stamp, floor);
                 }
             }
-            (WriteKind::Put, WriteEnd::Unknown) => {
+            (WriteKind::Put, WriteOutcome::Unknown) => {
                 self.unknown_puts += 1;
                 self.unknown_versions.extend(assigned);
                 if let Some(gone) = &mut self.gone {
-                    gone.touched = true;
+                    gone.maybe_recreated = true;
                 }
             }
-            (WriteKind::Delete, WriteEnd::Acked { .. }) => {
+            (WriteKind::Delete, WriteOutcome::Acked { .. }) => {
                 let sure = alone && self.unknown_puts == 0;
-                self.gone = sure.then_some(Gone { sequence: stamp, began, ended: at, touched: false });
+                self.gone = sure.then_some(Deletion { sequence: stamp, began, ended: at, maybe_recreated: false });
             }
-            (WriteKind::Delete, WriteEnd::Unknown) => self.unknown_deletes += 1,
+            (WriteKind::Delete, WriteOutcome::Unknown) => self.unknown_deletes += 1,
         }
     }
 
     fn acknowledged(&mut self, version: u64, stamp: u64, floor: &Floor) {
-        if !self.assigns && self.deletes > 0 && version <= floor.version() {
+        if !self.assigns_versions && self.deletes > 0 && version <= floor.version() {
             // Made anew, and the database counts from the beginning: the numbers before say nothing now.
-            floor.begin_anew(version);
+            floor.reset_to(version);
             self.anew += 1;
-            (self.settled_at, self.life_from, self.observed) = (stamp, stamp, None);
+            (self.settled_at, self.generation_from, self.observed) = (stamp, stamp, None);
         } else {
             floor.acknowledge(version);
         }
@@ -182,72 +182,72 @@ impl History {
     }
 
     fn acked_by(&self, sequence: u64) -> impl Iterator<Item = &WriteRecord> {
-        let span = self.life_from.max(1)..=sequence;
+        let span = self.generation_from.max(1)..=sequence;
         self.writes.iter().filter(move |record| span.contains(&record.sequence))
     }
 
     /// Judges what a read brought.
-    pub(super) fn judge(&self, before: &Before, seen: Seen, sent: Moment, done: Moment) -> Verdict {
+    pub(super) fn judge(&self, before: &ReadSnapshot, seen: ReadResult, sent: RunNanos, done: RunNanos) -> ReadVerdict {
         let gone = self.gone.filter(|gone| gone.sequence <= before.sequence);
         let acked = self.acked_by(before.sequence).filter_map(|record| Some(record.ended?.0)).max();
         let since_ack = acked.map(|at| sent.saturating_sub(at));
         let version = match seen {
-            Seen::Missing if self.exists_since.is_some_and(|since| since <= before.sequence) => {
-                return Verdict::Wrong(WrongKind::Lost);
+            ReadResult::Missing if self.exists_since.is_some_and(|since| since <= before.sequence) => {
+                return ReadVerdict::Wrong(WrongKind::Lost);
             }
-            Seen::Missing if gone.is_some() => return Verdict::Fresh { since_ack },
-            Seen::Missing => return Verdict::NotJudged,
-            Seen::Item { version } => version,
+            ReadResult::Missing if gone.is_some() => return ReadVerdict::Fresh { since_ack },
+            ReadResult::Missing => return ReadVerdict::NotJudged,
+            ReadResult::Item { version } => version,
         };
         if let Some(gone) = gone {
             if self.in_flight > 0 {
-                return Verdict::NotJudged;
+                return ReadVerdict::NotJudged;
             }
-            if gone.touched || self.unknown_puts > 0 {
-                return Verdict::Indeterminate;
+            if gone.maybe_recreated || self.unknown_puts > 0 {
+                return ReadVerdict::Indeterminate;
             }
-            return Verdict::Stale(Staleness {
+            return ReadVerdict::Stale(Staleness {
                 floor: before.floor,
                 version,
                 gone: true,
-                life: self.life(),
+                generation: self.generation(),
                 since_ack,
                 at_least: sent.saturating_sub(gone.ended),
                 at_most: done.saturating_sub(gone.began),
             });
         }
         // Where the harness numbers the versions, what carries none is from before its first write.
-        let version = if self.assigns { version.unwrap_or(0) } else { version.unwrap_or(u64::MAX) };
+        let version = if self.assigns_versions { version.unwrap_or(0) } else { version.unwrap_or(u64::MAX) };
         if before.floor == 0 || version == u64::MAX {
-            return Verdict::NotJudged;
+            return ReadVerdict::NotJudged;
         }
-        if self.assigns && version > self.issued {
-            return Verdict::Wrong(WrongKind::NeverWritten);
+        if self.assigns_versions && version > self.issued {
+            return ReadVerdict::Wrong(WrongKind::NeverWritten);
         }
         if version >= before.floor {
-            return if before.written { Verdict::Fresh { since_ack } } else { Verdict::NotJudged };
+            return if before.written { ReadVerdict::Fresh { since_ack } } else { ReadVerdict::NotJudged };
         }
-        let another_life = !self.assigns
+        let other_generation = !self.assigns_versions
             && self.deletes > 0
             && (self.in_flight > 0
                 || self.unknown_puts + self.unknown_deletes > 0
                 || self.settled_at > before.sequence);
-        if another_life || self.unknown_versions.contains(&version) {
-            return Verdict::Indeterminate;
+        if other_generation || self.unknown_versions.contains(&version) {
+            return ReadVerdict::Indeterminate;
         }
         let (at_least, at_most) = self.age(version, before, sent, done);
         // Where every acknowledgement has left the ring, the floor itself says whether a write stands behind it.
         let acked_floor = self.floor_at(before.sequence).unwrap_or(if before.written { u64::MAX } else { 0 });
         let is_stale = version < acked_floor;
         let floor = if is_stale { acked_floor.min(before.floor) } else { before.floor };
-        let (version, life, gone) = (Some(version), self.life(), false);
-        let staleness = Staleness { floor, version, gone, life, since_ack, at_least, at_most };
-        if is_stale { Verdict::Stale(staleness) } else { Verdict::WentBack(staleness) }
+        let (version, generation, gone) = (Some(version), self.generation(), false);
+        let staleness = Staleness { floor, version, gone, generation, since_ack, at_least, at_most };
+        if is_stale { ReadVerdict::Stale(staleness) } else { ReadVerdict::NonMonotonic(staleness) }
     }
 
     /// How old a value was at least and at most: since a newer one was acknowledged, and since the first newer one
     /// was sent.
-    fn age(&self, version: u64, before: &Before, sent: Moment, done: Moment) -> (u64, u64) {
+    fn age(&self, version: u64, before: &ReadSnapshot, sent: RunNanos, done: RunNanos) -> (u64, u64) {
         let acked = self
             .acked_by(before.sequence)
             .filter(|record| record.version.is_some_and(|newer| newer > version))
@@ -255,7 +255,7 @@ impl History {
         let observed = self.observed.filter(|(newer, at)| *newer > version && *at <= sent).map(|(_, at)| at);
         let superseded = acked.chain(observed).min().unwrap_or(sent);
         let may_be_newer = |record: &&WriteRecord| match (record.version, record.ended) {
-            (_, Some((_, WriteEnd::Refused))) => false,
+            (_, Some((_, WriteOutcome::Refused))) => false,
             (Some(other), _) => other > version,
             (None, _) => record.kind == WriteKind::Put,
         };
@@ -268,36 +268,38 @@ impl History {
 
     /// Whether the item was deleted for sure, and nothing can have made it anew since.
     pub(super) fn is_gone(&self) -> bool {
-        self.in_flight == 0 && self.unknown_puts == 0 && self.gone.is_some_and(|gone| !gone.touched)
+        self.in_flight == 0 && self.unknown_puts == 0 && self.gone.is_some_and(|gone| !gone.maybe_recreated)
     }
 
     /// Tells this life of the item from others.
-    fn life(&self) -> u64 {
+    fn generation(&self) -> u64 {
         self.deletes + self.anew
     }
 
-    /// Whether what a second look found is still older than `floor`, which is of the life `life`.
-    pub(super) fn still(&self, life: u64, floor: u64, seen: Seen) -> Still {
+    /// Whether what a second look found is still older than `floor`, which is of the life `generation`.
+    pub(super) fn recheck(&self, generation: u64, floor: u64, seen: ReadResult) -> RecheckResult {
         match seen {
             // Numbers go on where the harness gives them out; a database may begin anew, with numbers that say
             // nothing about those before.
-            _ if !self.assigns && self.life() != life => Still::AnotherLife,
+            _ if !self.assigns_versions && self.generation() != generation => RecheckResult::OtherGeneration,
             // It may be made anew just now.
-            _ if !self.assigns && self.deletes > 0 && self.in_flight > 0 => Still::Unknown,
-            Seen::Missing => Still::Fresh,
-            Seen::Item { version: None } if !self.assigns => Still::Unknown,
-            Seen::Item { version } if version.unwrap_or(0) < floor => Still::Stale,
-            Seen::Item { .. } => Still::Fresh,
+            _ if !self.assigns_versions && self.deletes > 0 && self.in_flight > 0 => RecheckResult::Unknown,
+            ReadResult::Missing => RecheckResult::Fresh,
+            ReadResult::Item { version: None } if !self.assigns_versions => RecheckResult::Unknown,
+            ReadResult::Item { version } if version.unwrap_or(0) < floor => RecheckResult::Stale,
+            ReadResult::Item { .. } => RecheckResult::Fresh,
         }
     }
 
     /// Whether what a second look found is still an item that was deleted.
-    pub(super) fn still_there(&self, seen: Seen) -> Still {
+    pub(super) fn recheck_deleted(&self, seen: ReadResult) -> RecheckResult {
         match (seen, self.gone) {
-            (Seen::Missing, _) => Still::Fresh,
-            (Seen::Item { .. }, Some(_)) if self.is_gone() => Still::Stale,
-            (Seen::Item { .. }, Some(gone)) if !gone.touched && self.unknown_puts == 0 => Still::Unknown,
-            (Seen::Item { .. }, _) => Still::AnotherLife,
+            (ReadResult::Missing, _) => RecheckResult::Fresh,
+            (ReadResult::Item { .. }, Some(_)) if self.is_gone() => RecheckResult::Stale,
+            (ReadResult::Item { .. }, Some(gone)) if !gone.maybe_recreated && self.unknown_puts == 0 => {
+                RecheckResult::Unknown
+            }
+            (ReadResult::Item { .. }, _) => RecheckResult::OtherGeneration,
         }
     }
 
@@ -307,11 +309,11 @@ impl History {
     }
 
     /// Keeps a read, and what it brought first.
-    pub(super) fn read(&mut self, seen: Seen, sent: Moment, done: Moment, floor: Option<&Floor>) {
+    pub(super) fn read(&mut self, seen: ReadResult, sent: RunNanos, done: RunNanos, floor: Option<&Floor>) {
         push(&mut self.reads, ReadRecord { seen, sent, done });
-        let (Seen::Item { version: Some(version) }, Some(floor)) = (seen, floor) else { return };
+        let (ReadResult::Item { version: Some(version) }, Some(floor)) = (seen, floor) else { return };
         // After a delete a number may be of an earlier life; a number that was not given out is nobody's.
-        let sure = if self.assigns { version <= self.issued } else { self.deletes == 0 };
+        let sure = if self.assigns_versions { version <= self.issued } else { self.deletes == 0 };
         if sure && version > floor.version() {
             floor.observe(version);
             self.observed = Some((version, done));
@@ -320,39 +322,39 @@ impl History {
 }
 
 fn push<T>(ring: &mut VecDeque<T>, one: T) {
-    if ring.len() == KEPT {
+    if ring.len() == HISTORY_CAPACITY {
         ring.pop_front();
     }
     ring.push_back(one);
 }
 
-fn next(sequence: &AtomicU64) -> u64 {
+fn next_sequence(sequence: &AtomicU64) -> u64 {
     sequence.fetch_add(1, Ordering::SeqCst) + 1
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::judge::{Judge, Key};
+    use super::super::judge::{ItemKey, Judge};
     use super::*;
 
-    const KEY: Key = Key { space: 0, id: 1 };
-    const MS: Moment = 1_000_000;
+    const KEY: ItemKey = ItemKey { space: 0, id: 1 };
+    const MS: RunNanos = 1_000_000;
 
-    fn item(version: u64) -> Seen {
-        Seen::Item { version: Some(version) }
+    fn item(version: u64) -> ReadResult {
+        ReadResult::Item { version: Some(version) }
     }
 
     /// A write that is acknowledged.
-    fn write(judge: &Judge, kind: WriteKind, at: Moment, version: Option<u64>) {
+    fn write(judge: &Judge, kind: WriteKind, at: RunNanos, version: Option<u64>) {
         let write = judge.begin_write(KEY, kind, at * MS).expect("no other is in flight");
-        judge.end_write(write, WriteEnd::Acked { version }, (at + 1) * MS);
+        judge.end_write(write, WriteOutcome::Acked { version }, (at + 1) * MS);
     }
 
     /// A read that is stale.
-    fn stale(judge: &Judge, at: Moment, seen: Seen) -> Staleness {
+    fn stale(judge: &Judge, at: RunNanos, seen: ReadResult) -> Staleness {
         let before = judge.begin_read(KEY);
         match judge.end_read(KEY, &before, seen, at * MS, (at + 1) * MS) {
-            Verdict::Stale(staleness) => staleness,
+            ReadVerdict::Stale(staleness) => staleness,
             other => panic!("{seen:?} is stale, not {other:?}"),
         }
     }
@@ -362,15 +364,18 @@ mod tests {
         let judge = Judge::new([(10, false)]);
         write(&judge, WriteKind::Put, 0, Some(5));
         let staleness = stale(&judge, 10, item(4));
-        let still = |seen| judge.still(KEY, staleness.life, Some(staleness.floor), seen);
-        assert_eq!((still(item(4)), still(item(5)), still(Seen::Missing)), (Still::Stale, Still::Fresh, Still::Fresh));
+        let recheck = |seen| judge.recheck(KEY, staleness.generation, Some(staleness.floor), seen);
+        assert_eq!(
+            (recheck(item(4)), recheck(item(5)), recheck(ReadResult::Missing)),
+            (RecheckResult::Stale, RecheckResult::Fresh, RecheckResult::Fresh)
+        );
 
         let deletion = judge.begin_write(KEY, WriteKind::Delete, 20 * MS).expect("no other is in flight");
-        assert_eq!(still(item(1)), Still::AnotherLife, "it may be deleted and made anew by now");
-        judge.end_write(deletion, WriteEnd::Acked { version: None }, 21 * MS);
+        assert_eq!(recheck(item(1)), RecheckResult::OtherGeneration, "it may be deleted and made anew by now");
+        judge.end_write(deletion, WriteOutcome::Acked { version: None }, 21 * MS);
         write(&judge, WriteKind::Put, 30, Some(1));
-        for seen in [item(1), item(4), Seen::Missing] {
-            assert_eq!(still(seen), Still::AnotherLife, "the database counts from 1 again");
+        for seen in [item(1), item(4), ReadResult::Missing] {
+            assert_eq!(recheck(seen), RecheckResult::OtherGeneration, "the database counts from 1 again");
         }
     }
 
@@ -380,15 +385,15 @@ mod tests {
         write(&judge, WriteKind::Put, 0, Some(5));
         let deletion = judge.begin_write(KEY, WriteKind::Delete, 2 * MS).expect("no other is in flight");
         let before = judge.begin_read(KEY);
-        judge.end_write(deletion, WriteEnd::Acked { version: None }, 3 * MS);
-        let Verdict::Stale(staleness) = judge.end_read(KEY, &before, item(4), 2 * MS, 4 * MS) else {
+        judge.end_write(deletion, WriteOutcome::Acked { version: None }, 3 * MS);
+        let ReadVerdict::Stale(staleness) = judge.end_read(KEY, &before, item(4), 2 * MS, 4 * MS) else {
             panic!("version 5 was acknowledged before the read")
         };
-        let still = |seen| judge.still(KEY, staleness.life, Some(staleness.floor), seen);
+        let recheck = |seen| judge.recheck(KEY, staleness.generation, Some(staleness.floor), seen);
         let anew = judge.begin_write(KEY, WriteKind::Put, 5 * MS).expect("no other is in flight");
-        assert_eq!(still(item(1)), Still::Unknown, "it may be stored already");
-        judge.end_write(anew, WriteEnd::Acked { version: Some(1) }, 6 * MS);
-        assert_eq!(still(item(1)), Still::AnotherLife);
+        assert_eq!(recheck(item(1)), RecheckResult::Unknown, "it may be stored already");
+        judge.end_write(anew, WriteOutcome::Acked { version: Some(1) }, 6 * MS);
+        assert_eq!(recheck(item(1)), RecheckResult::OtherGeneration);
     }
 
     #[test]
@@ -397,12 +402,12 @@ mod tests {
         write(&judge, WriteKind::Put, 0, Some(5));
         let begin = |kind| judge.begin_write(KEY, kind, 2 * MS).expect("the database numbers them");
         let (early, deletion, anew) = (begin(WriteKind::Put), begin(WriteKind::Delete), begin(WriteKind::Put));
-        judge.end_write(anew, WriteEnd::Acked { version: Some(1) }, 3 * MS);
-        judge.end_write(deletion, WriteEnd::Acked { version: None }, 4 * MS);
-        judge.end_write(early, WriteEnd::Acked { version: Some(6) }, 5 * MS);
+        judge.end_write(anew, WriteOutcome::Acked { version: Some(1) }, 3 * MS);
+        judge.end_write(deletion, WriteOutcome::Acked { version: None }, 4 * MS);
+        judge.end_write(early, WriteOutcome::Acked { version: Some(6) }, 5 * MS);
         let before = judge.begin_read(KEY);
         let verdict = judge.end_read(KEY, &before, item(1), 6 * MS, 7 * MS);
-        assert!(matches!(verdict, Verdict::Fresh { .. } | Verdict::NotJudged), "the item is at 1: {verdict:?}");
+        assert!(matches!(verdict, ReadVerdict::Fresh { .. } | ReadVerdict::NotJudged), "the item is at 1: {verdict:?}");
     }
 
     #[test]
@@ -413,8 +418,8 @@ mod tests {
         let staleness = stale(&judge, 10, item(1));
         write(&judge, WriteKind::Delete, 20, None);
         write(&judge, WriteKind::Put, 30, None);
-        let still = |seen| judge.still(KEY, staleness.life, Some(staleness.floor), seen);
-        assert_eq!((still(item(1)), still(item(3))), (Still::Stale, Still::Fresh));
+        let recheck = |seen| judge.recheck(KEY, staleness.generation, Some(staleness.floor), seen);
+        assert_eq!((recheck(item(1)), recheck(item(3))), (RecheckResult::Stale, RecheckResult::Fresh));
     }
 
     #[test]
@@ -423,11 +428,11 @@ mod tests {
         write(&judge, WriteKind::Put, 0, Some(5));
         write(&judge, WriteKind::Delete, 2, None);
         let staleness = stale(&judge, 10, item(5));
-        let still = |seen| judge.still(KEY, staleness.life, None, seen);
-        assert_eq!((still(item(5)), still(Seen::Missing)), (Still::Stale, Still::Fresh));
+        let recheck = |seen| judge.recheck(KEY, staleness.generation, None, seen);
+        assert_eq!((recheck(item(5)), recheck(ReadResult::Missing)), (RecheckResult::Stale, RecheckResult::Fresh));
         let anew = judge.begin_write(KEY, WriteKind::Put, 20 * MS).expect("no other is in flight");
-        assert_eq!(still(item(5)), Still::Unknown, "it may be the new one");
-        judge.end_write(anew, WriteEnd::Acked { version: Some(1) }, 21 * MS);
-        assert_eq!(still(item(5)), Still::AnotherLife);
+        assert_eq!(recheck(item(5)), RecheckResult::Unknown, "it may be the new one");
+        judge.end_write(anew, WriteOutcome::Acked { version: Some(1) }, 21 * MS);
+        assert_eq!(recheck(item(5)), RecheckResult::OtherGeneration);
     }
 }

@@ -1,12 +1,12 @@
 //! Which items there are to judge: every kind that something writes, by its path template.
 
-use super::judge::{Judge, Key, WriteKind};
+use super::judge::{ItemKey, Judge, WriteKind};
 use crate::{Call, TrafficPlan};
 use cacheproof_core::scenario::{Method, Request, Scenario};
 
 /// What the requests of a scenario have to do with which kind of item.
 #[derive(Debug)]
-pub(super) struct Items {
+pub(super) struct ItemKinds {
     /// For each request: the kind of item that it reads or writes.
     of_request: Vec<Option<usize>>,
     /// For each request: the kind of item that it lists.
@@ -17,7 +17,7 @@ pub(super) struct Items {
     kinds: Vec<(Option<usize>, String)>,
 }
 
-impl Items {
+impl ItemKinds {
     pub(super) fn new(scenario: &Scenario, plan: &TrafficPlan) -> (Self, Judge) {
         let requests = &scenario.traffic.requests;
         let templates: Vec<String> = scenario.written_templates().into_iter().map(str::to_owned).collect();
@@ -31,8 +31,8 @@ impl Items {
         let spaces = templates.iter().map(|template| {
             let of = |index: &usize| requests[*index].item_key().is_some() && requests[*index].template() == template;
             let size = (0..requests.len()).filter(of).find_map(|index| plan.items(index)).unwrap_or(0);
-            let assigns = |request: &Request| request.template() == template && request.assigns_version();
-            (size, scenario.has_versions() && requests.iter().any(assigns))
+            let assigns_versions = |request: &Request| request.template() == template && request.assigns_version();
+            (size, scenario.has_versions() && requests.iter().any(assigns_versions))
         });
         let judge = Judge::new(spaces);
         let reads = |template: &String| {
@@ -50,8 +50,8 @@ impl Items {
     }
 
     /// The item that a call reads or writes.
-    pub(super) fn key(&self, call: &Call) -> Option<Key> {
-        Some(Key { space: self.of_request[call.request]?, id: call.asked.item? })
+    pub(super) fn key(&self, call: &Call) -> Option<ItemKey> {
+        Some(ItemKey { space: self.of_request[call.request]?, id: call.expected.item? })
     }
 
     /// The kind of item that a request lists.
@@ -65,7 +65,7 @@ impl Items {
     }
 
     /// The request that reads this kind of item.
-    pub(super) fn reader(&self, space: usize) -> Option<usize> {
+    pub(super) fn reading_request(&self, space: usize) -> Option<usize> {
         self.kinds.get(space)?.0
     }
 
@@ -75,7 +75,7 @@ impl Items {
     }
 
     /// The item by its path: `/posts/17`.
-    pub(super) fn path(&self, key: Key) -> String {
+    pub(super) fn path(&self, key: ItemKey) -> String {
         let template = self.kinds.get(key.space).map_or("", |(_, template)| template);
         let list = template.rsplit_once('/').map_or("", |(list, _)| list);
         format!("{list}/{}", key.id)

@@ -11,15 +11,15 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::history::{History, ReadRecord, Still, WriteRecord};
+use super::history::{History, ReadRecord, RecheckResult, WriteRecord};
 use cacheproof_core::scenario::WrongKind;
 
 /// Nanoseconds on the run's monotonic clock.
-pub type Moment = u64;
+pub type RunNanos = u64;
 
 /// One item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
+pub struct ItemKey {
     /// Which kind of item: an index into what [`Judge::new`] was given.
     pub space: usize,
     /// Its id, from 1.
@@ -37,7 +37,7 @@ pub enum WriteKind {
 
 /// How a write ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteEnd {
+pub enum WriteOutcome {
     /// It is stored. The version is the database's, where it numbers them.
     Acked {
         /// The item's new version, where the answer carries one.
@@ -51,9 +51,9 @@ pub enum WriteEnd {
 
 /// A write in flight.
 #[derive(Clone, Copy, Debug)]
-pub struct Write {
+pub struct WriteTicket {
     /// What it writes.
-    pub key: Key,
+    pub key: ItemKey,
     /// What it does.
     pub kind: WriteKind,
     /// Which write of this item, from 1.
@@ -64,7 +64,7 @@ pub struct Write {
 
 /// What was known before a read was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Before {
+pub struct ReadSnapshot {
     /// The lowest version that the answer may carry; 0: nothing is known.
     pub floor: u64,
     /// Whether a write stands behind it (and not only what an earlier read brought).
@@ -75,7 +75,7 @@ pub struct Before {
 
 /// What a read brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum ReadResult {
     /// The item.
     Item {
         /// Its version, where the answer carries one.
@@ -87,18 +87,18 @@ pub enum Seen {
 
 /// What is to be said about a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ReadVerdict {
     /// There was nothing to hold it against.
     NotJudged,
     /// As new as every write acknowledged before it was sent.
     Fresh {
         /// Time from the last of them to the read's start.
-        since_ack: Option<Moment>,
+        since_ack: Option<RunNanos>,
     },
     /// Older than an acknowledged write.
     Stale(Staleness),
     /// Older than what an earlier read brought, but than no acknowledged write: reads were not monotonic.
-    WentBack(Staleness),
+    NonMonotonic(Staleness),
     /// It may be the late effect of a write whose outcome is not known. Counted, never held against the app.
     Indeterminate,
     /// Wrong: never written, or lost.
@@ -115,18 +115,18 @@ pub struct Staleness {
     /// The item had been deleted.
     pub gone: bool,
     /// Which life of the item it was.
-    pub life: u64,
+    pub generation: u64,
     /// Time from the last acknowledged write to the read's start.
-    pub since_ack: Option<Moment>,
+    pub since_ack: Option<RunNanos>,
     /// It had been superseded so long when the read was sent, at least.
-    pub at_least: Moment,
+    pub at_least: RunNanos,
     /// And at most so long when the answer was in.
-    pub at_most: Moment,
+    pub at_most: RunNanos,
 }
 
 /// What is known of an item's last writes and reads, oldest first.
 #[derive(Clone, Debug, Default)]
-pub struct Past {
+pub struct RecentHistory {
     pub(super) writes: Vec<WriteRecord>,
     pub(super) reads: Vec<ReadRecord>,
 }
@@ -148,7 +148,7 @@ impl Floor {
         self.0.fetch_max(version.min(WRITTEN - 1) | WRITTEN, Ordering::SeqCst);
     }
 
-    pub(super) fn begin_anew(&self, version: u64) {
+    pub(super) fn reset_to(&self, version: u64) {
         self.0.store(version.min(WRITTEN - 1) | WRITTEN, Ordering::SeqCst);
     }
 
@@ -163,9 +163,9 @@ impl Floor {
 const SHARDS: usize = 64;
 
 #[derive(Debug)]
-struct Space {
+struct KeySpace {
     /// Whether the harness numbers the versions.
-    assigns: bool,
+    assigns_versions: bool,
     /// By id; 0 is nobody's.
     floors: Vec<Floor>,
     histories: Vec<Mutex<HashMap<u64, History>>>,
@@ -174,7 +174,7 @@ struct Space {
 /// Judges the reads of all items that are written.
 #[derive(Debug, Default)]
 pub struct Judge {
-    spaces: Vec<Space>,
+    spaces: Vec<KeySpace>,
     /// Counts acknowledgements: what a read knew is everything numbered up to when it was sent.
     sequence: AtomicU64,
 }
@@ -182,8 +182,8 @@ pub struct Judge {
 impl Judge {
     /// For kinds of items: how many there are of each, and whether the harness numbers their versions.
     pub fn new(spaces: impl IntoIterator<Item = (u64, bool)>) -> Self {
-        let space = |(size, assigns)| Space {
-            assigns,
+        let space = |(size, assigns_versions)| KeySpace {
+            assigns_versions,
             floors: (0..=size).map(|_| Floor::default()).collect(),
             histories: (0..SHARDS).map(|_| Mutex::default()).collect(),
         };
@@ -191,22 +191,22 @@ impl Judge {
     }
 
     /// Whether the harness numbers the versions of this kind of item.
-    pub fn assigns(&self, space: usize) -> bool {
-        self.spaces.get(space).is_some_and(|space| space.assigns)
+    pub fn assigns_versions(&self, space: usize) -> bool {
+        self.spaces.get(space).is_some_and(|space| space.assigns_versions)
     }
 
     /// A write is about to leave. `None`: the harness numbers the versions, and one of this item is in flight
     /// already; two could be stored in either order.
-    pub fn begin_write(&self, key: Key, kind: WriteKind, at: Moment) -> Option<Write> {
+    pub fn begin_write(&self, key: ItemKey, kind: WriteKind, at: RunNanos) -> Option<WriteTicket> {
         let space = self.spaces.get(key.space)?;
         let mut histories = lock(shard(space, key.id));
-        let history = histories.entry(key.id).or_insert_with(|| History::new(space.assigns));
+        let history = histories.entry(key.id).or_insert_with(|| History::new(space.assigns_versions));
         let (number, version) = history.begin(kind, at, &self.sequence)?;
-        Some(Write { key, kind, number, version })
+        Some(WriteTicket { key, kind, number, version })
     }
 
     /// Its answer is in, or will never come.
-    pub fn end_write(&self, write: Write, end: WriteEnd, at: Moment) {
+    pub fn end_write(&self, write: WriteTicket, end: WriteOutcome, at: RunNanos) {
         let Some(space) = self.spaces.get(write.key.space) else { return };
         let mut histories = lock(shard(space, write.key.id));
         let Some(history) = histories.get_mut(&write.key.id) else { return };
@@ -215,17 +215,17 @@ impl Judge {
     }
 
     /// An item was made whose id nobody could know before: it is there from now on.
-    pub fn created(&self, key: Key, version: Option<u64>, at: Moment) {
+    pub fn created(&self, key: ItemKey, version: Option<u64>, at: RunNanos) {
         if let Some(write) = self.begin_write(key, WriteKind::Put, at) {
-            self.end_write(write, WriteEnd::Acked { version }, at);
+            self.end_write(write, WriteOutcome::Acked { version }, at);
         }
     }
 
     /// A read is about to leave.
-    pub fn begin_read(&self, key: Key) -> Before {
+    pub fn begin_read(&self, key: ItemKey) -> ReadSnapshot {
         let known = self.spaces.get(key.space).and_then(|space| floor(space, key.id));
         let value = known.map_or(0, |floor| floor.0.load(Ordering::SeqCst));
-        Before { floor: value & !WRITTEN, written: value & WRITTEN != 0, sequence: self.now() }
+        ReadSnapshot { floor: value & !WRITTEN, written: value & WRITTEN != 0, sequence: self.now() }
     }
 
     /// How many acknowledgements there have been: what a list that leaves now knows.
@@ -234,8 +234,15 @@ impl Judge {
     }
 
     /// Judges what a read brought, and takes note of it.
-    pub fn end_read(&self, key: Key, before: &Before, seen: Seen, sent: Moment, done: Moment) -> Verdict {
-        let Some(space) = self.spaces.get(key.space) else { return Verdict::NotJudged };
+    pub fn end_read(
+        &self,
+        key: ItemKey,
+        before: &ReadSnapshot,
+        seen: ReadResult,
+        sent: RunNanos,
+        done: RunNanos,
+    ) -> ReadVerdict {
+        let Some(space) = self.spaces.get(key.space) else { return ReadVerdict::NotJudged };
         let floor = floor(space, key.id);
         let mut histories = lock(shard(space, key.id));
         if let Some(history) = histories.get_mut(&key.id) {
@@ -244,59 +251,68 @@ impl Judge {
             return verdict;
         }
         // Never written: only what earlier reads brought can be held against it.
-        let (Seen::Item { version: Some(version) }, Some(floor)) = (seen, floor) else { return Verdict::NotJudged };
-        if space.assigns {
-            return Verdict::NotJudged;
+        let (ReadResult::Item { version: Some(version) }, Some(floor)) = (seen, floor) else {
+            return ReadVerdict::NotJudged;
+        };
+        if space.assigns_versions {
+            return ReadVerdict::NotJudged;
         }
         if version < before.floor {
             let staleness = Staleness {
                 floor: before.floor,
                 version: Some(version),
                 gone: false,
-                life: 0,
+                generation: 0,
                 since_ack: None,
                 at_least: 0,
                 at_most: done,
             };
-            return Verdict::WentBack(staleness);
+            return ReadVerdict::NonMonotonic(staleness);
         }
         floor.observe(version);
-        Verdict::NotJudged
+        ReadVerdict::NotJudged
     }
 
     /// Judges what a list showed of an item. `sequence`: [`Self::now`] before the list was asked for.
-    pub fn judge_listed(&self, key: Key, sequence: u64, seen: Seen, sent: Moment, done: Moment) -> Verdict {
-        let Some(space) = self.spaces.get(key.space) else { return Verdict::NotJudged };
+    pub fn judge_listed(
+        &self,
+        key: ItemKey,
+        sequence: u64,
+        seen: ReadResult,
+        sent: RunNanos,
+        done: RunNanos,
+    ) -> ReadVerdict {
+        let Some(space) = self.spaces.get(key.space) else { return ReadVerdict::NotJudged };
         let histories = lock(shard(space, key.id));
-        let Some(history) = histories.get(&key.id) else { return Verdict::NotJudged };
+        let Some(history) = histories.get(&key.id) else { return ReadVerdict::NotJudged };
         // Where the list shows no version, it can only be seen that the item was deleted.
-        let shows_version = matches!(seen, Seen::Item { version: Some(_) });
+        let shows_version = matches!(seen, ReadResult::Item { version: Some(_) });
         let floor = history.floor_at(sequence).filter(|_| shows_version).unwrap_or(0);
-        history.judge(&Before { floor, written: floor > 0, sequence }, seen, sent, done)
+        history.judge(&ReadSnapshot { floor, written: floor > 0, sequence }, seen, sent, done)
     }
 
     /// Whether a write with this token's number was ever sent.
-    pub fn was_issued(&self, key: Key, number: u64) -> bool {
+    pub fn was_issued(&self, key: ItemKey, number: u64) -> bool {
         let Some(space) = self.spaces.get(key.space) else { return true };
         lock(shard(space, key.id)).get(&key.id).is_some_and(|history| history.was_begun(number))
     }
 
-    /// What a second look at a stale item says. `floor`: the lowest version that would have been right, in the life `life`;
+    /// What a second look at a stale item says. `floor`: the lowest version that would have been right, in the life `generation`;
     /// `None`: the item had been deleted.
-    pub(super) fn still(&self, key: Key, life: u64, floor: Option<u64>, seen: Seen) -> Still {
-        let Some(space) = self.spaces.get(key.space) else { return Still::Unknown };
+    pub(super) fn recheck(&self, key: ItemKey, generation: u64, floor: Option<u64>, seen: ReadResult) -> RecheckResult {
+        let Some(space) = self.spaces.get(key.space) else { return RecheckResult::Unknown };
         let histories = lock(shard(space, key.id));
-        let Some(history) = histories.get(&key.id) else { return Still::Unknown };
+        let Some(history) = histories.get(&key.id) else { return RecheckResult::Unknown };
         match floor {
-            Some(floor) => history.still(life, floor, seen),
-            None => history.still_there(seen),
+            Some(floor) => history.recheck(generation, floor, seen),
+            None => history.recheck_deleted(seen),
         }
     }
 
     /// The item's last writes and reads.
-    pub fn past(&self, key: Key) -> Past {
-        let Some(space) = self.spaces.get(key.space) else { return Past::default() };
-        lock(shard(space, key.id)).get(&key.id).map_or_else(Past::default, |history| Past {
+    pub fn recent_history(&self, key: ItemKey) -> RecentHistory {
+        let Some(space) = self.spaces.get(key.space) else { return RecentHistory::default() };
+        lock(shard(space, key.id)).get(&key.id).map_or_else(RecentHistory::default, |history| RecentHistory {
             writes: history.writes.iter().copied().collect(),
             reads: history.reads.iter().copied().collect(),
         })
@@ -312,11 +328,11 @@ impl Judge {
     }
 }
 
-fn floor(space: &Space, id: u64) -> Option<&Floor> {
+fn floor(space: &KeySpace, id: u64) -> Option<&Floor> {
     space.floors.get(usize::try_from(id).ok()?)
 }
 
-fn shard(space: &Space, id: u64) -> &Mutex<HashMap<u64, History>> {
+fn shard(space: &KeySpace, id: u64) -> &Mutex<HashMap<u64, History>> {
     &space.histories[(id % SHARDS as u64) as usize]
 }
 

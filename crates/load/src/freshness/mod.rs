@@ -4,17 +4,17 @@
 //! cacheproof's own reads go through a client of their own, few at a time, so that they disturb no measured
 //! connection; they are counted apart and stand in no percentile, no hit rate and not in goose's count.
 
-mod cases;
+mod classify;
+mod counters;
+mod fetch;
 mod history;
+mod investigations;
 mod items;
 mod judge;
-mod look;
 mod probes;
-mod rest;
+mod quiescent;
 #[cfg(test)]
 mod simulation;
-mod sort;
-mod tally;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,68 +26,68 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
 use super::{Call, TrafficPlan};
-use crate::response::{Reading, Token};
-use cacheproof_core::observe::{Event, FreshCell, FreshKey, Outcome};
+use crate::response::{ClassifiedResponse, WriteToken};
+use cacheproof_core::observe::{Event, FreshnessCell, FreshnessKey, Outcome};
 use cacheproof_core::scenario::{Scenario, WrongKind};
-use cases::{Case, CaseKey, StaleItem};
-use items::{Items, write_kind};
+use counters::FreshnessCounters;
+use fetch::ProbeClient;
+use investigations::{InvestigationKey, StaleInvestigation, StaleItem};
+use items::{ItemKinds, write_kind};
 pub use judge::*;
-use look::Looker;
-use tally::Tally;
 
 /// How many items behind its own a write tries that would race with another.
-const DETOURS: u64 = 64;
+const MAX_ITEM_SHIFTS: u64 = 64;
 
 /// How many of cacheproof's own reads may be in flight.
-const OWN_READS: usize = 8;
+const MAX_OWN_READS_IN_FLIGHT: usize = 8;
 
 /// The freshness of one run.
 #[derive(Debug)]
-pub struct Freshness {
+pub struct FreshnessMonitor {
     scenario: Arc<Scenario>,
     plan: Arc<TrafficPlan>,
     begun: Instant,
     /// Tells this run's tokens from those of earlier ones.
     run: u32,
-    items: Items,
+    items: ItemKinds,
     judge: Judge,
-    looker: Looker,
-    tally: Tally,
+    probe_client: ProbeClient,
+    counters: FreshnessCounters,
     events: Mutex<Vec<Event>>,
-    open: Mutex<HashMap<CaseKey, Case>>,
-    cases: AtomicU64,
-    shown: Mutex<HashMap<usize, usize>>,
+    open: Mutex<HashMap<InvestigationKey, StaleInvestigation>>,
+    investigations: AtomicU64,
+    example_counts: Mutex<HashMap<usize, usize>>,
     tasks: Mutex<JoinSet<()>>,
     over: AtomicBool,
-    own_reads: Semaphore,
+    own_read_permits: Semaphore,
     sent: AtomicU64,
     probed: AtomicU64,
     creates: AtomicU64,
     /// A write ended: whoever waits for its item may go.
-    freed: Notify,
+    item_released: Notify,
 }
 
 /// A request that was answered or given up.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ended<'a> {
+pub(super) struct FinishedRequest<'a> {
     pub(super) phase: usize,
     /// Which instance of the app it was sent to.
     pub(super) instance: usize,
     pub(super) call: &'a Call,
-    pub(super) write: Option<Write>,
-    pub(super) before: Before,
+    pub(super) write: Option<WriteTicket>,
+    pub(super) before: ReadSnapshot,
     /// `None`: no answer.
     pub(super) status: Option<StatusCode>,
     /// Nothing was sent at all.
     pub(super) unreachable: bool,
-    pub(super) reading: &'a Reading,
+    pub(super) reading: &'a ClassifiedResponse,
     pub(super) sent: Instant,
     pub(super) done: Instant,
 }
 
 /// What freshness has to say about an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Judged {
+pub(super) struct FreshnessJudgement {
     pub(super) stale: bool,
     pub(super) judged: bool,
     /// The answer is wrong although it reads well.
@@ -96,44 +96,44 @@ pub(super) struct Judged {
     pub(super) trouble: Option<String>,
 }
 
-impl Freshness {
+impl FreshnessMonitor {
     /// For the app whose instances are at `base_urls`.
     pub(super) fn new(scenario: Arc<Scenario>, plan: Arc<TrafficPlan>, base_urls: Vec<String>) -> Self {
-        let (items, judge) = Items::new(&scenario, &plan);
+        let (items, judge) = ItemKinds::new(&scenario, &plan);
         Self {
-            looker: Looker::new(Arc::clone(&scenario), base_urls),
+            probe_client: ProbeClient::new(Arc::clone(&scenario), base_urls),
             scenario,
             plan,
             begun: Instant::now(),
             run: rand::random(),
             items,
             judge,
-            tally: Tally::default(),
+            counters: FreshnessCounters::default(),
             events: Mutex::default(),
             open: Mutex::default(),
-            cases: AtomicU64::new(0),
-            shown: Mutex::default(),
+            investigations: AtomicU64::new(0),
+            example_counts: Mutex::default(),
             tasks: Mutex::default(),
             over: AtomicBool::new(false),
-            own_reads: Semaphore::new(OWN_READS),
+            own_read_permits: Semaphore::new(MAX_OWN_READS_IN_FLIGHT),
             sent: AtomicU64::new(0),
             probed: AtomicU64::new(0),
             creates: AtomicU64::new(0),
-            freed: Notify::new(),
+            item_released: Notify::new(),
         }
     }
 
-    fn moment(&self, at: Instant) -> Moment {
+    fn run_nanos(&self, at: Instant) -> RunNanos {
         u64::try_from(at.saturating_duration_since(self.begun).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    fn key_of(&self, phase: usize, request: usize) -> FreshKey {
-        FreshKey { phase, path: self.scenario.phases[phase].path, request }
+    fn key_of(&self, phase: usize, request: usize) -> FreshnessKey {
+        FreshnessKey { phase, path: self.scenario.phases[phase].path, request }
     }
 
     /// The request of an arrival, ready to be sent. A write that would race with another of its item (where the
     /// harness numbers the versions) goes to the next item that is free; where all near it are taken, it waits.
-    pub(super) async fn call(&self, phase: usize, index: u64) -> (Call, Option<Write>) {
+    pub(super) async fn call(&self, phase: usize, index: u64) -> (Call, Option<WriteTicket>) {
         self.sent.fetch_add(1, Ordering::Relaxed);
         let mut call = self.plan.call(phase, index);
         let method = self.scenario.traffic.requests[call.request].method;
@@ -141,55 +141,55 @@ impl Freshness {
         if self.items.key(&call).is_none() {
             if let Some(body) = &mut call.body {
                 let number = 1 + self.creates.fetch_add(1, Ordering::Relaxed);
-                *body = self.filled(body, Token { run: self.run, id: 0, number }, 1);
+                *body = self.filled(body, WriteToken { run: self.run, id: 0, number }, 1);
             }
             return (call, None);
         }
-        let detours = self.plan.items(call.request).unwrap_or(1).min(DETOURS);
+        let max_shifts = self.plan.items(call.request).unwrap_or(1).min(MAX_ITEM_SHIFTS);
         loop {
-            let freed = self.freed.notified();
-            for shift in 0..detours {
+            let item_released = self.item_released.notified();
+            for shift in 0..max_shifts {
                 if shift > 0 {
                     call = self.plan.shifted(phase, index, shift);
                 }
                 let Some(key) = self.items.key(&call) else { continue };
-                if let Some(write) = self.judge.begin_write(key, kind, self.moment(Instant::now())) {
+                if let Some(write) = self.judge.begin_write(key, kind, self.run_nanos(Instant::now())) {
                     if let Some(body) = &mut call.body {
-                        let token = Token { run: self.run, id: key.id, number: write.number };
+                        let token = WriteToken { run: self.run, id: key.id, number: write.number };
                         *body = self.filled(body, token, write.version.unwrap_or(write.number));
                     }
                     return (call, Some(write));
                 }
             }
-            freed.await;
+            item_released.await;
         }
     }
 
-    fn filled(&self, body: &str, token: Token, version: u64) -> String {
+    fn filled(&self, body: &str, token: WriteToken, version: u64) -> String {
         body.replace("{token}", &token.to_string()).replace("{version}", &version.to_string())
     }
 
     /// What is known before the call leaves.
-    pub(super) fn before(&self, call: &Call) -> Before {
+    pub(super) fn snapshot_before(&self, call: &Call) -> ReadSnapshot {
         match self.items.key(call) {
             Some(key) => self.judge.begin_read(key),
-            None => Before { sequence: self.judge.now(), ..Before::default() },
+            None => ReadSnapshot { sequence: self.judge.now(), ..ReadSnapshot::default() },
         }
     }
 
     /// Takes note of an answer and judges it.
-    pub(super) fn end(self: &Arc<Self>, ended: &Ended<'_>) -> Judged {
-        let Ended { phase, call, reading, .. } = *ended;
+    pub(super) fn record_response(self: &Arc<Self>, ended: &FinishedRequest<'_>) -> FreshnessJudgement {
+        let FinishedRequest { phase, call, reading, .. } = *ended;
         let of = self.key_of(phase, call.request);
         if let Some(kind) = reading.wrong {
-            self.tally.wrong(of, kind, false);
+            self.counters.record_wrong(of, kind, false);
         }
         if write_kind(self.scenario.traffic.requests[call.request].method).is_some() {
-            self.written(ended);
-            return Judged::default();
+            self.finish_write(ended);
+            return FreshnessJudgement::default();
         }
         if matches!(reading.outcome, Outcome::Wrong) || (reading.outcome == Outcome::Error && !reading.missing) {
-            return Judged::default();
+            return FreshnessJudgement::default();
         }
         match self.items.listed(call.request) {
             Some(space) => self.judge_list(ended, of, space),
@@ -197,95 +197,111 @@ impl Freshness {
         }
     }
 
-    fn written(self: &Arc<Self>, ended: &Ended<'_>) {
-        let (reading, at) = (ended.reading, self.moment(ended.done));
+    fn finish_write(self: &Arc<Self>, ended: &FinishedRequest<'_>) {
+        let (reading, at) = (ended.reading, self.run_nanos(ended.done));
         let end = match ended.status {
             // Accepted is not done yet: the app itself says so.
             Some(status) if status.is_success() && status != StatusCode::ACCEPTED => {
-                WriteEnd::Acked { version: reading.version }
+                WriteOutcome::Acked { version: reading.version }
             }
-            Some(status) if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => WriteEnd::Refused,
-            None if ended.unreachable => WriteEnd::Refused,
-            _ => WriteEnd::Unknown,
+            Some(status) if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => WriteOutcome::Refused,
+            None if ended.unreachable => WriteOutcome::Refused,
+            _ => WriteOutcome::Unknown,
         };
         let mut key = None;
         if let Some(write) = ended.write {
             self.judge.end_write(write, end, at);
-            self.freed.notify_waiters();
+            self.item_released.notify_waiters();
             key = Some(write.key);
-        } else if let (WriteEnd::Acked { version }, Some(space), Some(id)) =
+        } else if let (WriteOutcome::Acked { version }, Some(space), Some(id)) =
             (end, self.items.made(ended.call.request), reading.created)
         {
-            let made = Key { space, id };
+            let made = ItemKey { space, id };
             self.judge.created(made, version, at);
             key = Some(made);
         }
-        if let (WriteEnd::Acked { .. }, Some(key)) = (end, key) {
-            self.probe_after(ended.phase, key, ended.done);
+        if let (WriteOutcome::Acked { .. }, Some(key)) = (end, key) {
+            self.schedule_probes(ended.phase, key, ended.done);
         }
     }
 
-    fn judge_item(self: &Arc<Self>, ended: &Ended<'_>, of: FreshKey) -> Judged {
-        let Some(key) = self.items.key(ended.call) else { return Judged::default() };
+    fn judge_item(self: &Arc<Self>, ended: &FinishedRequest<'_>, of: FreshnessKey) -> FreshnessJudgement {
+        let Some(key) = self.items.key(ended.call) else { return FreshnessJudgement::default() };
         let verdict = self.verdict(key, ended.before, ended.reading, ended.sent, ended.done);
-        self.tally.take(of, &verdict, false);
-        self.judged(ended, of, key, &verdict, false)
+        self.counters.record_verdict(of, &verdict, false);
+        self.judgement_of(ended, of, key, &verdict, false)
     }
 
     /// Judges what a read of an item brought; not for answers that are wrong or errors.
-    fn verdict(&self, key: Key, before: Before, reading: &Reading, sent: Instant, done: Instant) -> Verdict {
-        let seen = if reading.missing { Seen::Missing } else { Seen::Item { version: reading.version } };
-        let verdict = self.judge.end_read(key, &before, seen, self.moment(sent), self.moment(done));
+    fn verdict(
+        &self,
+        key: ItemKey,
+        before: ReadSnapshot,
+        reading: &ClassifiedResponse,
+        sent: Instant,
+        done: Instant,
+    ) -> ReadVerdict {
+        let seen = if reading.missing { ReadResult::Missing } else { ReadResult::Item { version: reading.version } };
+        let verdict = self.judge.end_read(key, &before, seen, self.run_nanos(sent), self.run_nanos(done));
         let foreign =
-            |token: &Token| token.run == self.run && token.id != 0 && !self.judge.was_issued(key, token.number);
+            |token: &WriteToken| token.run == self.run && token.id != 0 && !self.judge.was_issued(key, token.number);
         match &reading.token {
-            Some(token) if foreign(token) => Verdict::Wrong(WrongKind::NeverWritten),
+            Some(token) if foreign(token) => ReadVerdict::Wrong(WrongKind::NeverWritten),
             _ => verdict,
         }
     }
 
-    fn judge_list(self: &Arc<Self>, ended: &Ended<'_>, of: FreshKey, space: usize) -> Judged {
-        let mut judged = Judged::default();
-        let (sent, done) = (self.moment(ended.sent), self.moment(ended.done));
+    fn judge_list(self: &Arc<Self>, ended: &FinishedRequest<'_>, of: FreshnessKey, space: usize) -> FreshnessJudgement {
+        let mut judged = FreshnessJudgement::default();
+        let (sent, done) = (self.run_nanos(ended.sent), self.run_nanos(ended.done));
         let (mut indeterminate, mut first) = (false, None);
         for (id, version) in &ended.reading.listed {
-            let (key, seen) = (Key { space, id: *id }, Seen::Item { version: *version });
+            let (key, seen) = (ItemKey { space, id: *id }, ReadResult::Item { version: *version });
             match self.judge.judge_listed(key, ended.before.sequence, seen, sent, done) {
-                Verdict::Fresh { .. } | Verdict::WentBack(_) => judged.judged = true,
-                Verdict::Indeterminate => indeterminate = true,
-                Verdict::Stale(staleness) => {
+                ReadVerdict::Fresh { .. } | ReadVerdict::NonMonotonic(_) => judged.judged = true,
+                ReadVerdict::Indeterminate => indeterminate = true,
+                ReadVerdict::Stale(staleness) => {
                     first.get_or_insert((key, staleness));
                 }
-                Verdict::NotJudged | Verdict::Wrong(_) => {}
+                ReadVerdict::NotJudged | ReadVerdict::Wrong(_) => {}
             }
         }
         if let Some((key, staleness)) = first {
             // Many items with a time each make no point of a curve.
-            let verdict = Verdict::Stale(Staleness { since_ack: None, ..staleness });
-            self.tally.take(of, &verdict, false);
-            return self.judged(ended, of, key, &verdict, true);
+            let verdict = ReadVerdict::Stale(Staleness { since_ack: None, ..staleness });
+            self.counters.record_verdict(of, &verdict, false);
+            return self.judgement_of(ended, of, key, &verdict, true);
         }
         if indeterminate && !judged.judged {
-            self.tally.take(of, &Verdict::Indeterminate, false);
+            self.counters.record_verdict(of, &ReadVerdict::Indeterminate, false);
         }
         judged
     }
 
-    fn judged(self: &Arc<Self>, ended: &Ended<'_>, of: FreshKey, key: Key, verdict: &Verdict, list: bool) -> Judged {
+    fn judgement_of(
+        self: &Arc<Self>,
+        ended: &FinishedRequest<'_>,
+        of: FreshnessKey,
+        key: ItemKey,
+        verdict: &ReadVerdict,
+        list: bool,
+    ) -> FreshnessJudgement {
         match verdict {
-            Verdict::NotJudged | Verdict::Indeterminate => Judged::default(),
-            Verdict::Fresh { .. } | Verdict::WentBack(_) => Judged { judged: true, ..Judged::default() },
-            Verdict::Wrong(kind) => {
+            ReadVerdict::NotJudged | ReadVerdict::Indeterminate => FreshnessJudgement::default(),
+            ReadVerdict::Fresh { .. } | ReadVerdict::NonMonotonic(_) => {
+                FreshnessJudgement { judged: true, ..FreshnessJudgement::default() }
+            }
+            ReadVerdict::Wrong(kind) => {
                 let trouble = match kind {
                     WrongKind::Lost => "not found, though a write made it and nothing deleted it".to_owned(),
                     _ => format!("version {} was never written", ended.reading.version.unwrap_or_default()),
                 };
-                Judged { wrong: true, trouble: Some(trouble), ..Judged::default() }
+                FreshnessJudgement { wrong: true, trouble: Some(trouble), ..FreshnessJudgement::default() }
             }
-            Verdict::Stale(staleness) => {
+            ReadVerdict::Stale(staleness) => {
                 let item = self.items.path(key);
-                let detail = words(staleness, list.then_some(item.as_str()));
-                self.stale(StaleItem {
+                let detail = describe(staleness, list.then_some(item.as_str()));
+                self.investigate_stale(StaleItem {
                     of,
                     key,
                     list,
@@ -296,14 +312,14 @@ impl Freshness {
                     detail: &detail,
                     sent: ended.sent,
                 });
-                Judged { stale: true, judged: true, wrong: false, trouble: Some(detail) }
+                FreshnessJudgement { stale: true, judged: true, wrong: false, trouble: Some(detail) }
             }
         }
     }
 
     /// The judgements since the last window.
-    pub fn drain(&self) -> Vec<FreshCell> {
-        self.tally.drain()
+    pub fn drain(&self) -> Vec<FreshnessCell> {
+        self.counters.drain()
     }
 
     /// What is worth telling since the last call.
@@ -315,7 +331,7 @@ impl Freshness {
         self.over.load(Ordering::SeqCst)
     }
 
-    fn tell(&self, event: Event) {
+    fn push_event(&self, event: Event) {
         lock(&self.events).push(event);
     }
 
@@ -330,7 +346,7 @@ impl Freshness {
 }
 
 /// What was stale, in words.
-fn words(staleness: &Staleness, item: Option<&str>) -> String {
+fn describe(staleness: &Staleness, item: Option<&str>) -> String {
     let of = item.map_or_else(String::new, |item| format!("{item}: "));
     match (staleness.gone, staleness.version) {
         (true, Some(version)) => format!("{of}version {version} of an item whose deletion was acknowledged"),

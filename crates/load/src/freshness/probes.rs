@@ -4,23 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::cases::StaleItem;
-use super::judge::{Key, Verdict};
-use super::{Freshness, words};
+use super::investigations::StaleItem;
+use super::judge::{ItemKey, ReadVerdict};
+use super::{FreshnessMonitor, describe};
 use cacheproof_core::observe::Outcome;
-use cacheproof_core::scenario::Path;
+use cacheproof_core::scenario::CachePath;
 
 /// When a written item is read, after the write was acknowledged; with a TTL also at half of it and behind it.
 const DELAYS: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1)];
 
-impl Freshness {
+impl FreshnessMonitor {
     /// Sends probe reads after a write, where the share of them that the scenario allows is not used up.
-    pub(super) fn probe_after(self: &Arc<Self>, phase: usize, key: Key, acked: Instant) {
+    pub(super) fn schedule_probes(self: &Arc<Self>, phase: usize, key: ItemKey, acked: Instant) {
         if !self.scenario.has_versions() {
             return;
         }
-        let Some(request) = self.items.reader(key.space) else { return };
+        let Some(request) = self.items.reading_request(key.space) else { return };
         let mut delays = DELAYS.to_vec();
         if let Some(ttl) = self.scenario.freshness.ttl {
             delays.extend([ttl / 2, ttl + Duration::from_secs(1)]);
@@ -41,27 +41,29 @@ impl Freshness {
     }
 
     /// One probe read. `instance`: so that the instances take turns.
-    async fn probe(self: &Arc<Self>, phase: usize, request: usize, key: Key, instance: usize) {
-        let Ok(_permit) = self.own_reads.acquire().await else { return };
-        let instance = (usize::try_from(key.id).unwrap_or(0) + instance) % self.looker.instances();
-        let call = self.plan.of_item(request, key.id);
+    async fn probe(self: &Arc<Self>, phase: usize, request: usize, key: ItemKey, instance: usize) {
+        let Ok(_permit) = self.own_read_permits.acquire().await else { return };
+        let instance = (usize::try_from(key.id).unwrap_or(0) + instance) % self.probe_client.instances();
+        let call = self.plan.call_for_item(request, key.id);
         let of = self.key_of(phase, request);
         let before = self.judge.begin_read(key);
-        let Some(found) = self.looker.look(&call, instance, of.path == Path::Uncached).await else { return };
+        let Some(found) = self.probe_client.fetch(&call, instance, of.path == CachePath::Uncached).await else {
+            return;
+        };
         let reading = &found.reading;
         if let Some(kind) = reading.wrong {
-            return self.tally.wrong(of, kind, true);
+            return self.counters.record_wrong(of, kind, true);
         }
         if reading.outcome == Outcome::Error && !reading.missing {
             return;
         }
         let verdict = self.verdict(key, before, reading, found.sent, found.done);
-        self.tally.take(of, &verdict, true);
-        if let Verdict::Stale(staleness) = verdict {
-            let (detail, call, sent) = (words(&staleness, None), &call, found.sent);
+        self.counters.record_verdict(of, &verdict, true);
+        if let ReadVerdict::Stale(staleness) = verdict {
+            let (detail, call, sent) = (describe(&staleness, None), &call, found.sent);
             let item =
                 StaleItem { of, key, list: false, instance, call, probe: true, staleness, detail: &detail, sent };
-            self.stale(item);
+            self.investigate_stale(item);
         }
     }
 }

@@ -7,12 +7,14 @@ use std::collections::BinaryHeap;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::judge::{Before, Judge, Key, Moment, Seen, Verdict, Write, WriteEnd, WriteKind};
+use super::judge::{
+    ItemKey, Judge, ReadResult, ReadSnapshot, ReadVerdict, RunNanos, WriteKind, WriteOutcome, WriteTicket,
+};
 
 const MS: u64 = 1_000_000;
 const KEYS: u64 = 400;
-const TIMEOUT: Moment = 2_000 * MS;
-const TTL: Moment = 5_000 * MS;
+const TIMEOUT: RunNanos = 2_000 * MS;
+const TTL: RunNanos = 5_000 * MS;
 
 /// How the cache is kept in step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +32,10 @@ enum Coherence {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct World {
+struct SimulationConfig {
     coherence: Coherence,
     /// Whether the harness numbers the versions (else the database does, from 1 in each life of an item).
-    assigns: bool,
+    assigns_versions: bool,
     deletes: bool,
     /// Whether the database holds on to writes, the app repeats them, and crashes.
     trouble: bool,
@@ -43,32 +45,32 @@ struct World {
 type Stored = Option<u64>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
+enum SimulationEvent {
     Arrive,
     Commit(usize),
-    Forget(u64),
+    Invalidate(u64),
     Answer(usize),
-    Look(usize),
+    CacheLookup(usize),
     Load(usize),
     Fill(usize),
     Done(usize),
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Writing {
-    ticket: Write,
+struct SimulatedWrite {
+    ticket: WriteTicket,
     commits: u32,
     version: Option<u64>,
     refused: bool,
-    over: bool,
+    timed_out: bool,
     acked: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Reading {
+struct SimulatedRead {
     id: u64,
-    before: Before,
-    sent: Moment,
+    before: ReadSnapshot,
+    sent: RunNanos,
     /// The latest acknowledgement before it was sent, as the simulation itself kept it.
     acked: Option<Acked>,
     observed: u64,
@@ -86,14 +88,14 @@ struct Acked {
 
 #[derive(Clone, Copy)]
 struct Commit {
-    at: Moment,
+    at: RunNanos,
     stored: Stored,
     /// A write that had been acknowledged landed once more, behind newer ones: the database itself went back.
     regress: bool,
 }
 
 #[derive(Default)]
-struct Truth {
+struct GroundTruth {
     /// Everything that the database held, with its time.
     commits: Vec<Commit>,
     acked: Option<Acked>,
@@ -106,13 +108,13 @@ struct Truth {
     observed: u64,
 }
 
-impl Truth {
+impl GroundTruth {
     fn now(&self) -> Stored {
         self.commits.last().and_then(|commit| commit.stored)
     }
 
     /// Whether the database rightly held it at any time between the two.
-    fn held(&self, stored: Stored, from: Moment, to: Moment) -> bool {
+    fn held(&self, stored: Stored, from: RunNanos, to: RunNanos) -> bool {
         let first = self.commits.partition_point(|commit| commit.at <= from).saturating_sub(1);
         let between = self.commits[first..].iter().take_while(|commit| commit.at <= to);
         between.filter(|commit| !commit.regress).any(|commit| commit.stored == stored)
@@ -120,7 +122,7 @@ impl Truth {
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Tally {
+struct SimulatedCounts {
     operations: u64,
     judged: u64,
     stale: u64,
@@ -131,70 +133,73 @@ struct Tally {
 }
 
 struct Simulation {
-    world: World,
+    config: SimulationConfig,
     judge: Judge,
     random: ChaCha8Rng,
-    now: Moment,
+    now: RunNanos,
     order: u64,
-    queue: BinaryHeap<Reverse<(Moment, u64, Step)>>,
-    truth: Vec<Truth>,
-    cache: Vec<Option<(Stored, Moment)>>,
-    writes: Vec<Writing>,
-    reads: Vec<Reading>,
-    tally: Tally,
+    queue: BinaryHeap<Reverse<(RunNanos, u64, SimulationEvent)>>,
+    truth: Vec<GroundTruth>,
+    cache: Vec<Option<(Stored, RunNanos)>>,
+    writes: Vec<SimulatedWrite>,
+    reads: Vec<SimulatedRead>,
+    tally: SimulatedCounts,
 }
 
 impl Simulation {
-    fn new(world: World, seed: u64) -> Self {
+    fn new(config: SimulationConfig, seed: u64) -> Self {
         Self {
-            world,
-            judge: Judge::new([(KEYS, world.assigns)]),
+            config,
+            judge: Judge::new([(KEYS, config.assigns_versions)]),
             random: ChaCha8Rng::seed_from_u64(seed),
             now: 0,
             order: 0,
             queue: BinaryHeap::new(),
             truth: (0..=KEYS)
-                .map(|_| Truth { commits: vec![Commit { at: 0, stored: Some(0), regress: false }], ..Truth::default() })
+                .map(|_| GroundTruth {
+                    commits: vec![Commit { at: 0, stored: Some(0), regress: false }],
+                    ..GroundTruth::default()
+                })
                 .collect(),
             cache: vec![None; KEYS as usize + 1],
             writes: Vec::new(),
             reads: Vec::new(),
-            tally: Tally::default(),
+            tally: SimulatedCounts::default(),
         }
     }
 
-    fn run(mut self, operations: u64) -> Tally {
-        self.after(0, Step::Arrive);
+    fn run(mut self, operations: u64) -> SimulatedCounts {
+        self.schedule(0, SimulationEvent::Arrive);
         while let Some(Reverse((at, _, step))) = self.queue.pop() {
             self.now = at;
             match step {
-                Step::Arrive => {
+                SimulationEvent::Arrive => {
                     self.arrive();
                     self.tally.operations += 1;
                     if self.tally.operations < operations {
                         let gap = self.random.random_range(1..MS);
-                        self.after(gap, Step::Arrive);
+                        self.schedule(gap, SimulationEvent::Arrive);
                     }
                 }
-                Step::Commit(write) => self.commit(write),
-                Step::Forget(id) => self.cache[id as usize] = None,
-                Step::Answer(write) => self.answer(write),
-                Step::Look(read) => self.look(read),
-                Step::Load(read) => self.load(read),
-                Step::Fill(read) => self.fill(read),
-                Step::Done(read) => self.done(read),
+                SimulationEvent::Commit(write) => self.commit(write),
+                SimulationEvent::Invalidate(id) => self.cache[id as usize] = None,
+                SimulationEvent::Answer(write) => self.answer(write),
+                SimulationEvent::CacheLookup(read) => self.cache_lookup(read),
+                SimulationEvent::Load(read) => self.load(read),
+                SimulationEvent::Fill(read) => self.fill(read),
+                SimulationEvent::Done(read) => self.done(read),
             }
         }
         self.tally
     }
 
-    fn after(&mut self, delay: Moment, step: Step) {
+    fn schedule(&mut self, delay: RunNanos, step: SimulationEvent) {
         self.order += 1;
         self.queue.push(Reverse((self.now + delay, self.order, step)));
     }
 
     /// A latency: mostly short, now and then a pause.
-    fn latency(&mut self) -> Moment {
+    fn latency(&mut self) -> RunNanos {
         let short = self.random.random_range(MS / 10..3 * MS);
         if self.random.random_ratio(1, 50) { short * 20 } else { short }
     }
@@ -202,15 +207,15 @@ impl Simulation {
     fn arrive(&mut self) {
         // The square makes some keys hot.
         let id = 1 + (self.random.random::<f64>().powi(2) * KEYS as f64) as u64;
-        let key = Key { space: 0, id: id.min(KEYS) };
+        let key = ItemKey { space: 0, id: id.min(KEYS) };
         match self.random.random_range(0..100) {
             0..8 => self.write(key, WriteKind::Put),
-            8 if self.world.deletes => self.write(key, WriteKind::Delete),
+            8 if self.config.deletes => self.write(key, WriteKind::Delete),
             _ => self.read(key),
         }
     }
 
-    fn write(&mut self, key: Key, kind: WriteKind) {
+    fn write(&mut self, key: ItemKey, kind: WriteKind) {
         let truth = &mut self.truth[key.id as usize];
         // One writer a key also where the database numbers the versions: then nothing but the exemptions is missed.
         if truth.in_flight > 0 {
@@ -222,10 +227,17 @@ impl Simulation {
         truth.begun += 1;
         truth.in_flight += 1;
         truth.deleted |= kind == WriteKind::Delete;
-        let trouble = self.world.trouble;
+        let trouble = self.config.trouble;
         let refused = self.random.random_ratio(1, 100);
         let index = self.writes.len();
-        self.writes.push(Writing { ticket, commits: 0, version: ticket.version, refused, over: false, acked: false });
+        self.writes.push(SimulatedWrite {
+            ticket,
+            commits: 0,
+            version: ticket.version,
+            refused,
+            timed_out: false,
+            acked: false,
+        });
         let mut commit = self.latency();
         // The database holds on to it: it may land long after the client gave up.
         if trouble && self.random.random_ratio(1, 60) {
@@ -235,17 +247,17 @@ impl Simulation {
         let crashed = trouble && self.random.random_ratio(1, 100);
         let never = crashed && self.random.random_bool(0.5);
         if !refused && !never {
-            self.after(commit, Step::Commit(index));
+            self.schedule(commit, SimulationEvent::Commit(index));
             // The app sends it twice.
             if trouble && self.random.random_ratio(1, 100) {
                 let again = self.random.random_range(0..2 * TIMEOUT);
-                self.after(commit + again, Step::Commit(index));
+                self.schedule(commit + again, SimulationEvent::Commit(index));
             }
         }
         let answer = commit + self.latency();
-        self.after(if crashed { TIMEOUT.min(answer) } else { answer.min(TIMEOUT) }, Step::Answer(index));
+        self.schedule(if crashed { TIMEOUT.min(answer) } else { answer.min(TIMEOUT) }, SimulationEvent::Answer(index));
         if crashed || answer >= TIMEOUT {
-            self.writes[index].over = true;
+            self.writes[index].timed_out = true;
         }
     }
 
@@ -266,12 +278,12 @@ impl Simulation {
         if !write.acked {
             write.version = stored;
         }
-        match self.world.coherence {
+        match self.config.coherence {
             Coherence::NoCache | Coherence::Never => {}
             Coherence::Delete => self.cache[id as usize] = None,
             Coherence::Late => {
                 let late = self.random.random_range(0..200 * MS);
-                self.after(late, Step::Forget(id));
+                self.schedule(late, SimulationEvent::Invalidate(id));
             }
             Coherence::Lossy if self.random.random_ratio(1, 5) => {}
             Coherence::Lossy => self.cache[id as usize] = None,
@@ -283,73 +295,77 @@ impl Simulation {
         let id = write.ticket.key.id;
         let truth = &mut self.truth[id as usize];
         truth.in_flight -= 1;
-        let end = if write.over {
+        let end = if write.timed_out {
             self.tally.unknown_writes += 1;
             truth.unknown.extend(write.ticket.version);
             truth.any_unknown = true;
-            WriteEnd::Unknown
+            WriteOutcome::Unknown
         } else if write.refused {
-            WriteEnd::Refused
+            WriteOutcome::Refused
         } else {
             self.writes[index].acked = true;
             truth.acked = Some(Acked { stored: write.version, begun: truth.begun });
-            WriteEnd::Acked { version: write.version }
+            WriteOutcome::Acked { version: write.version }
         };
         self.judge.end_write(write.ticket, end, self.now);
     }
 
-    fn read(&mut self, key: Key) {
+    fn read(&mut self, key: ItemKey) {
         let truth = &self.truth[key.id as usize];
         let (acked, observed, begun) = (truth.acked, truth.observed, truth.begun);
         let before = self.judge.begin_read(key);
-        self.reads.push(Reading { id: key.id, before, sent: self.now, acked, observed, begun, got: None });
+        self.reads.push(SimulatedRead { id: key.id, before, sent: self.now, acked, observed, begun, got: None });
         let latency = self.latency();
-        self.after(latency, Step::Look(self.reads.len() - 1));
+        self.schedule(latency, SimulationEvent::CacheLookup(self.reads.len() - 1));
     }
 
-    fn look(&mut self, index: usize) {
+    fn cache_lookup(&mut self, index: usize) {
         let id = self.reads[index].id as usize;
         let cached = self.cache[id].filter(|(_, until)| *until > self.now);
         let latency = self.latency();
         match cached {
             Some((stored, _)) => {
                 self.reads[index].got = stored;
-                self.after(latency, Step::Done(index));
+                self.schedule(latency, SimulationEvent::Done(index));
             }
-            None => self.after(latency, Step::Load(index)),
+            None => self.schedule(latency, SimulationEvent::Load(index)),
         }
     }
 
     fn load(&mut self, index: usize) {
         self.reads[index].got = self.truth[self.reads[index].id as usize].now();
         let latency = self.latency();
-        self.after(
+        self.schedule(
             latency,
-            if self.world.coherence == Coherence::NoCache { Step::Done(index) } else { Step::Fill(index) },
+            if self.config.coherence == Coherence::NoCache {
+                SimulationEvent::Done(index)
+            } else {
+                SimulationEvent::Fill(index)
+            },
         );
     }
 
     fn fill(&mut self, index: usize) {
-        let Reading { id, got, .. } = self.reads[index];
+        let SimulatedRead { id, got, .. } = self.reads[index];
         self.cache[id as usize] = Some((got, self.now + TTL));
         let latency = self.latency();
-        self.after(latency, Step::Done(index));
+        self.schedule(latency, SimulationEvent::Done(index));
     }
 
     fn done(&mut self, index: usize) {
         let read = self.reads[index];
-        let key = Key { space: 0, id: read.id };
+        let key = ItemKey { space: 0, id: read.id };
         let seen = match read.got {
-            Some(0) if self.world.assigns => Seen::Item { version: None },
-            Some(version) => Seen::Item { version: Some(version) },
-            None => Seen::Missing,
+            Some(0) if self.config.assigns_versions => ReadResult::Item { version: None },
+            Some(version) => ReadResult::Item { version: Some(version) },
+            None => ReadResult::Missing,
         };
         let verdict = self.judge.end_read(key, &read.before, seen, read.sent, self.now);
         let truth = &self.truth[read.id as usize];
         let held = truth.held(read.got, read.sent, self.now);
-        let context = || format!("{:?}, {read:?}, {verdict:?}, at {}", self.world, self.now);
+        let context = || format!("{:?}, {read:?}, {verdict:?}, at {}", self.config, self.now);
         match verdict {
-            Verdict::Stale(stale) => {
+            ReadVerdict::Stale(stale) => {
                 self.tally.stale += 1;
                 assert!(!held, "the database held what is called stale: {}", context());
                 let older = match (read.got, read.acked) {
@@ -360,22 +376,22 @@ impl Simulation {
                 assert!(older, "nothing newer had been acknowledged: {}", context());
                 assert!(stale.at_least <= stale.at_most, "{}", context());
             }
-            Verdict::WentBack(_) => {
+            ReadVerdict::NonMonotonic(_) => {
                 assert!(!held, "the database held what is called older than an earlier answer: {}", context());
                 assert!(read.got.is_some_and(|got| got < read.observed), "nothing newer had been seen: {}", context());
             }
-            Verdict::Wrong(_) => {
+            ReadVerdict::Wrong(_) => {
                 self.tally.lost += 1;
                 assert!(!held, "the database held what is called wrong: {}", context());
             }
-            Verdict::Indeterminate => self.tally.indeterminate += 1,
-            Verdict::Fresh { .. } | Verdict::NotJudged => {}
+            ReadVerdict::Indeterminate => self.tally.indeterminate += 1,
+            ReadVerdict::Fresh { .. } | ReadVerdict::NotJudged => {}
         }
-        self.tally.judged += u64::from(!matches!(verdict, Verdict::NotJudged));
+        self.tally.judged += u64::from(!matches!(verdict, ReadVerdict::NotJudged));
         // Recall: older than a write that was acknowledged before it left.
         let exempt = match read.got {
             // A number is of one life only where the harness gives it out.
-            Some(got) if self.world.assigns => truth.unknown.contains(&got),
+            Some(got) if self.config.assigns_versions => truth.unknown.contains(&got),
             _ => truth.deleted,
         };
         // After a delete anything that was sent since may have made the item anew.
@@ -387,7 +403,7 @@ impl Simulation {
         };
         if really && (!exempt || matches!(read.acked, Some(Acked { stored: None, .. }))) {
             self.tally.really_stale += 1;
-            assert!(matches!(verdict, Verdict::Stale(_)), "a stale read was missed: {}", context());
+            assert!(matches!(verdict, ReadVerdict::Stale(_)), "a stale read was missed: {}", context());
         }
         if let Some(version) = read.got {
             let truth = &mut self.truth[read.id as usize];
@@ -396,8 +412,14 @@ impl Simulation {
     }
 }
 
-fn simulate(coherence: Coherence, assigns: bool, deletes: bool, trouble: bool, operations: u64) -> Tally {
-    let tally = Simulation::new(World { coherence, assigns, deletes, trouble }, 31).run(operations);
+fn simulate(
+    coherence: Coherence,
+    assigns_versions: bool,
+    deletes: bool,
+    trouble: bool,
+    operations: u64,
+) -> SimulatedCounts {
+    let tally = Simulation::new(SimulationConfig { coherence, assigns_versions, deletes, trouble }, 31).run(operations);
     assert_eq!(tally.operations, operations);
     assert!(tally.judged > operations / 4, "{tally:?}");
     tally
@@ -405,18 +427,18 @@ fn simulate(coherence: Coherence, assigns: bool, deletes: bool, trouble: bool, o
 
 #[test]
 fn an_app_without_a_cache_is_never_called_stale_whatever_breaks() {
-    for (assigns, deletes) in [(true, false), (true, true), (false, false), (false, true)] {
-        let tally = simulate(Coherence::NoCache, assigns, deletes, false, 100_000);
+    for (assigns_versions, deletes) in [(true, false), (true, true), (false, false), (false, true)] {
+        let tally = simulate(Coherence::NoCache, assigns_versions, deletes, false, 100_000);
         assert_eq!((tally.stale, tally.really_stale, tally.lost), (0, 0, 0), "{tally:?}");
     }
 }
 
 #[test]
 fn a_million_operations_with_pauses_timeouts_and_retries_give_no_false_positive_and_miss_nothing() {
-    let mut all = Tally::default();
+    let mut all = SimulatedCounts::default();
     for coherence in [Coherence::NoCache, Coherence::Delete, Coherence::Late, Coherence::Lossy, Coherence::Never] {
-        for (assigns, deletes) in [(true, false), (true, true), (false, false), (false, true)] {
-            let tally = simulate(coherence, assigns, deletes, true, 50_000);
+        for (assigns_versions, deletes) in [(true, false), (true, true), (false, false), (false, true)] {
+            let tally = simulate(coherence, assigns_versions, deletes, true, 50_000);
             assert!(coherence == Coherence::NoCache || tally.really_stale > 0, "there is something to find: {tally:?}");
             assert!(tally.unknown_writes > 20, "there was trouble: {tally:?}");
             all.operations += tally.operations;

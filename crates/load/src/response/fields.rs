@@ -12,9 +12,10 @@ pub fn field<'body>(body: &'body [u8], path: &str) -> Result<Option<&'body str>,
     for name in path.split('.') {
         if !text.trim_start().starts_with('{') {
             // Valid JSON of another kind has no fields; anything else is no JSON.
-            return serde_json::from_str::<&RawValue>(text).map(|_| None).map_err(|error| in_words(&error));
+            return serde_json::from_str::<&RawValue>(text).map(|_| None).map_err(|error| not_json_message(&error));
         }
-        let object: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(text).map_err(|error| in_words(&error))?;
+        let object: HashMap<Cow<'_, str>, &RawValue> =
+            serde_json::from_str(text).map_err(|error| not_json_message(&error))?;
         match object.get(name) {
             Some(value) => text = value.get(),
             None => return Ok(None),
@@ -23,12 +24,12 @@ pub fn field<'body>(body: &'body [u8], path: &str) -> Result<Option<&'body str>,
     Ok(Some(text))
 }
 
-fn in_words(error: &serde_json::Error) -> String {
+fn not_json_message(error: &serde_json::Error) -> String {
     format!("the body isn't JSON: {error}")
 }
 
 /// A JSON scalar as plain text: strings without their quotes.
-pub fn plain(json: &str) -> Cow<'_, str> {
+pub fn unquote(json: &str) -> Cow<'_, str> {
     if json.starts_with('"') {
         serde_json::from_str::<String>(json).map_or(Cow::Borrowed(json), Cow::Owned)
     } else {
@@ -44,7 +45,7 @@ mod tests {
     fn fields_are_found_at_any_depth() {
         let body = br#"{"id": 17, "meta": {"version": "42", "cache": {"hit": true}}}"#;
         assert_eq!(field(body, "id"), Ok(Some("17")));
-        assert_eq!(field(body, "meta.version").map(|value| value.map(plain)), Ok(Some("42".into())));
+        assert_eq!(field(body, "meta.version").map(|value| value.map(unquote)), Ok(Some("42".into())));
         assert_eq!(field(body, "meta.cache.hit"), Ok(Some("true")));
         assert_eq!(field(body, "meta.missing"), Ok(None));
         assert_eq!(field(b"[1, 2]", "id"), Ok(None));

@@ -3,11 +3,11 @@
 
 use std::fmt;
 
-const MARK: &str = "cp-";
+const TOKEN_PREFIX: &str = "cp-";
 
 /// `cp-RUN-ID-NUMBER`, as it stands in a body for `{token}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Token {
+pub struct WriteToken {
     /// The run, in hexadecimal.
     pub run: u32,
     /// Id of the item; 0 for one whose id was not known yet.
@@ -16,11 +16,11 @@ pub struct Token {
     pub number: u64,
 }
 
-impl Token {
+impl WriteToken {
     /// The first token in a text.
     pub fn find(text: &str) -> Option<Self> {
-        text.match_indices(MARK).find_map(|(at, _)| {
-            let mut parts = text[at + MARK.len()..].splitn(3, '-');
+        text.match_indices(TOKEN_PREFIX).find_map(|(at, _)| {
+            let mut parts = text[at + TOKEN_PREFIX.len()..].splitn(3, '-');
             let run = parts.next().filter(|run| run.len() == 8)?;
             let (id, rest) = (parts.next()?, parts.next()?);
             let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
@@ -33,9 +33,9 @@ impl Token {
     }
 }
 
-impl fmt::Display for Token {
+impl fmt::Display for WriteToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{MARK}{:08x}-{}-{}", self.run, self.id, self.number)
+        write!(f, "{TOKEN_PREFIX}{:08x}-{}-{}", self.run, self.id, self.number)
     }
 }
 
@@ -45,12 +45,12 @@ mod tests {
 
     #[test]
     fn a_token_is_found_again_wherever_the_app_put_it() {
-        let token = Token { run: 0xBEEF, id: 17, number: 4 };
+        let token = WriteToken { run: 0xBEEF, id: 17, number: 4 };
         for text in [format!("{token}"), format!("title {token} (edited)"), format!("cp-x {token}")] {
-            assert_eq!(Token::find(&text), Some(token.clone()), "{text}");
+            assert_eq!(WriteToken::find(&text), Some(token.clone()), "{text}");
         }
         for none in ["", "cp-", "cp-0000beef-17", "cp-0000beef-x-4", "cp-beef-17-4", "a title"] {
-            assert_eq!(Token::find(none), None, "{none}");
+            assert_eq!(WriteToken::find(none), None, "{none}");
         }
     }
 }

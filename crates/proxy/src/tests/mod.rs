@@ -1,25 +1,25 @@
 //! The proxy on real sockets: what the two ends of a connection see of each fault.
 
 mod breaking;
-mod passing;
+mod passthrough;
+mod selection;
 mod shaping;
 mod upstream;
-mod whom;
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::{Injected, Proxy};
-use cacheproof_core::scenario::{Direction, LinkFault, LinkFaultKind, Reach};
+use cacheproof_core::scenario::{ConnectionScope, Direction, LinkFault, LinkFaultKind};
 
 /// Long enough for the slowest machine: nothing that should come takes longer.
-const LONG: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// How long is waited for what should not come.
-const SHORT: Duration = Duration::from_millis(60);
+const QUIET_PERIOD: Duration = Duration::from_millis(60);
 
 /// A server that the test plays itself, and a proxy before it.
-struct Bench {
+struct ProxyFixture {
     server: TcpListener,
     proxy: Proxy,
 }
@@ -31,12 +31,12 @@ struct Pair {
 }
 
 fn ready(stream: TcpStream) -> TcpStream {
-    stream.set_read_timeout(Some(LONG)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.set_nodelay(true).unwrap();
     stream
 }
 
-impl Bench {
+impl ProxyFixture {
     fn new() -> Self {
         Self::seeded(1)
     }
@@ -95,7 +95,7 @@ impl Pair {
 
 /// A fault in both directions, on all connections.
 fn fault(kind: LinkFaultKind) -> LinkFault {
-    LinkFault { kind, direction: Direction::Both, share: 1.0, reach: Reach::All }
+    LinkFault { kind, direction: Direction::Both, share: 1.0, connection_scope: ConnectionScope::All }
 }
 
 fn latency(delay: u64, jitter: u64) -> LinkFaultKind {
@@ -103,7 +103,7 @@ fn latency(delay: u64, jitter: u64) -> LinkFaultKind {
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LONG;
+    let deadline = Instant::now() + TIMEOUT;
     while !done() {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(1));
@@ -123,10 +123,10 @@ fn assert_passes(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
 
 /// Nothing comes, and nothing is closed.
 fn assert_silent(stream: &mut TcpStream) {
-    stream.set_read_timeout(Some(SHORT)).unwrap();
+    stream.set_read_timeout(Some(QUIET_PERIOD)).unwrap();
     let read = stream.read(&mut [0; 16]);
     assert_eq!(read.unwrap_err().kind(), ErrorKind::WouldBlock);
-    stream.set_read_timeout(Some(LONG)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
 }
 
 /// The peer is seen to have closed in order.
@@ -149,6 +149,6 @@ fn reset(stream: TcpStream) {
 }
 
 /// An address where nobody listens.
-fn nobody() -> SocketAddr {
+fn unused_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }

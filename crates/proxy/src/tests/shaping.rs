@@ -18,22 +18,22 @@ fn median(mut times: Vec<Duration>) -> Duration {
 
 #[test]
 fn latency_delays_its_direction_only_and_ends_when_it_is_removed() {
-    let bench = Bench::new();
-    let mut pair = bench.pair();
+    let fixture = ProxyFixture::new();
+    let mut pair = fixture.pair();
     let delay = Duration::from_millis(200);
     let one_way = LinkFault { direction: Direction::ToClient, ..fault(latency(200, 0)) };
-    let injected = bench.proxy.inject(&one_way, None);
+    let injected = fixture.proxy.inject(&one_way, None);
     let to_client = takes(&mut pair.server, &mut pair.client, b"late");
     assert!(to_client >= delay && to_client < delay * 10, "{to_client:?}");
     let to_server = median((0..5).map(|_| takes(&mut pair.client, &mut pair.server, b"in time")).collect());
     assert!(to_server < delay / 2, "{to_server:?}");
     // A minute's delay, taken away: what was on its way arrives.
-    let long = bench.inject(latency(60_000, 0));
+    let long = fixture.inject(latency(60_000, 0));
     pair.client.write_all(b"on its way").unwrap();
     assert_silent(&mut pair.server);
-    bench.proxy.remove(long.id);
+    fixture.proxy.remove(long.id);
     assert_eq!(receive(&mut pair.server, 10), b"on its way");
-    bench.proxy.remove(injected.id);
+    fixture.proxy.remove(injected.id);
     let after = median((0..5).map(|_| takes(&mut pair.server, &mut pair.client, b"in time")).collect());
     assert!(after < delay / 2, "{after:?}");
 }
@@ -64,9 +64,9 @@ fn pipelined(pair: &Pair, bytes: u8) -> Vec<Duration> {
 
 #[test]
 fn latency_on_a_pipelined_connection_is_the_set_one_for_every_byte() {
-    let bench = Bench::new();
-    let pair = bench.pair();
-    bench.inject(latency(50, 0));
+    let fixture = ProxyFixture::new();
+    let pair = fixture.pair();
+    fixture.inject(latency(50, 0));
     let times = pipelined(&pair, 200);
     let set = Duration::from_millis(50);
     assert!(times.iter().all(|time| *time >= set), "{times:?}");
@@ -77,9 +77,9 @@ fn latency_on_a_pipelined_connection_is_the_set_one_for_every_byte() {
 
 #[test]
 fn jitter_keeps_the_order_and_may_be_larger_than_the_delay() {
-    let bench = Bench::new();
-    let pair = bench.pair();
-    bench.inject(latency(5, 30));
+    let fixture = ProxyFixture::new();
+    let pair = fixture.pair();
+    fixture.inject(latency(5, 30));
     let times = pipelined(&pair, 100);
     let most = times.iter().max().unwrap();
     assert!(*most >= Duration::from_millis(10), "{times:?}");
@@ -87,14 +87,14 @@ fn jitter_keeps_the_order_and_may_be_larger_than_the_delay() {
 
 #[test]
 fn the_end_of_a_stream_and_its_reset_travel_behind_the_bytes() {
-    let bench = Bench::new();
-    bench.inject(latency(150, 0));
-    let Pair { mut client, server } = bench.pair();
+    let fixture = ProxyFixture::new();
+    fixture.inject(latency(150, 0));
+    let Pair { mut client, server } = fixture.pair();
     let start = Instant::now();
     drop(server);
     assert_end(&mut client);
     assert!(start.elapsed() >= Duration::from_millis(150));
-    let Pair { client, mut server } = bench.pair();
+    let Pair { client, mut server } = fixture.pair();
     let start = Instant::now();
     reset(client);
     assert_reset(&mut server);
@@ -103,9 +103,9 @@ fn the_end_of_a_stream_and_its_reset_travel_behind_the_bytes() {
 
 #[test]
 fn connections_under_one_bandwidth_share_it_fairly_and_directions_do_not() {
-    let bench = Bench::new();
-    let pairs = [bench.pair(), bench.pair()];
-    assert_eq!(bench.inject(LinkFaultKind::Bandwidth { bytes: 1_000_000 }).connections, 2);
+    let fixture = ProxyFixture::new();
+    let pairs = [fixture.pair(), fixture.pair()];
+    assert_eq!(fixture.inject(LinkFaultKind::Bandwidth { bytes: 1_000_000 }).connections, 2);
     let start = Instant::now();
     let threads: Vec<_> = pairs
         .iter()
@@ -130,9 +130,9 @@ fn connections_under_one_bandwidth_share_it_fairly_and_directions_do_not() {
 
 #[test]
 fn a_slice_cuts_what_was_sent_at_once_into_pieces_with_gaps() {
-    let bench = Bench::new();
-    let mut pair = bench.pair();
-    bench.inject(LinkFaultKind::Slice { size: 10, gap: Duration::from_millis(20) });
+    let fixture = ProxyFixture::new();
+    let mut pair = fixture.pair();
+    fixture.inject(LinkFaultKind::Slice { size: 10, gap: Duration::from_millis(20) });
     let start = Instant::now();
     pair.client.write_all(&[5; 100]).unwrap();
     let mut pieces = Vec::new();
@@ -146,22 +146,22 @@ fn a_slice_cuts_what_was_sent_at_once_into_pieces_with_gaps() {
 
 #[test]
 fn faults_add_up_and_each_is_removed_by_itself() {
-    let bench = Bench::new();
-    let mut pair = bench.pair();
-    let first = bench.inject(latency(100, 0));
-    let second = bench.inject(latency(150, 0));
-    let hole = bench.inject(LinkFaultKind::BlackHole);
+    let fixture = ProxyFixture::new();
+    let mut pair = fixture.pair();
+    let first = fixture.inject(latency(100, 0));
+    let second = fixture.inject(latency(150, 0));
+    let black_hole = fixture.inject(LinkFaultKind::BlackHole);
     let both = Duration::from_millis(250);
     pair.client.write_all(b"held").unwrap();
     assert_silent(&mut pair.server);
-    assert_eq!(bench.proxy.remove(hole.id).connections, 1);
+    assert_eq!(fixture.proxy.remove(black_hole.id).connections, 1);
     assert_eq!(receive(&mut pair.server, 4), b"held");
     assert!(takes(&mut pair.client, &mut pair.server, b"both") >= both);
-    bench.proxy.remove(first.id);
+    fixture.proxy.remove(first.id);
     let one = median((0..3).map(|_| takes(&mut pair.client, &mut pair.server, b"one")).collect());
     assert!(one >= Duration::from_millis(150) && one < both, "{one:?}");
-    bench.proxy.remove(second.id);
+    fixture.proxy.remove(second.id);
     let none = median((0..5).map(|_| takes(&mut pair.client, &mut pair.server, b"none")).collect());
     assert!(none < Duration::from_millis(100), "{none:?}");
-    assert_eq!(bench.proxy.remove(second.id).connections, 0, "removed already");
+    assert_eq!(fixture.proxy.remove(second.id).connections, 0, "removed already");
 }

@@ -1,6 +1,6 @@
 //! What is cached, for how long, and what a write does to it.
 
-use crate::support::{Postgres, Redis, Running, args};
+use crate::support::{Postgres, Redis, RunningApp, args};
 use serde_json::json;
 
 const SERVICES: [&str; 4] = ["posts", "profiles", "products", "courses"];
@@ -8,7 +8,7 @@ const SERVICES: [&str; 4] = ["posts", "profiles", "products", "courses"];
 #[tokio::test]
 async fn invalidates_item_and_lists_on_update_and_delete() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
-    let app = Running::start(args(&postgres, Some(&redis), "redis")).await;
+    let app = RunningApp::start(args(&postgres, Some(&redis), "redis")).await;
     for service in SERVICES {
         let [item, list, page] = ["/7", "?filter=top", "?filter=recent&page=2"].map(|rest| format!("/{service}{rest}"));
         let paths = [&item, &list, &page];
@@ -60,7 +60,7 @@ async fn invalidates_item_and_lists_on_update_and_delete() {
 #[tokio::test]
 async fn keys_follow_the_documented_patterns_with_the_ttl_of_each_key_class() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
-    let app = Running::start(args(&postgres, Some(&redis), "redis")).await;
+    let app = RunningApp::start(args(&postgres, Some(&redis), "redis")).await;
     let mut raw = redis.connect();
     for (service, seconds) in SERVICES.iter().zip([300, 300, 600, 600]) {
         for (path, key, limit) in [
@@ -81,7 +81,7 @@ async fn keys_follow_the_documented_patterns_with_the_ttl_of_each_key_class() {
 #[tokio::test]
 async fn no_store_neither_reads_nor_fills_the_cache() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
-    let app = Running::start(args(&postgres, Some(&redis), "redis")).await;
+    let app = RunningApp::start(args(&postgres, Some(&redis), "redis")).await;
     for path in ["/posts/1", "/posts?filter=top"] {
         for _ in 0..3 {
             let answer = app.get_no_store(path).await;
@@ -112,7 +112,7 @@ async fn no_store_neither_reads_nor_fills_the_cache() {
 async fn one_interface_three_strategies() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     for (cache, caches) in [("redis", true), ("memory", true), ("none", false)] {
-        let app = Running::start(args(&postgres, Some(&redis), cache)).await;
+        let app = RunningApp::start(args(&postgres, Some(&redis), cache)).await;
         let health = app.get("/health").await;
         assert_eq!((health.status, &health.body["cache"]["strategy"]), (200, &json!(cache)));
         for path in ["/courses/1", "/courses?filter=oldest"] {
@@ -134,7 +134,7 @@ async fn one_interface_three_strategies() {
 #[tokio::test]
 async fn bad_requests_are_told_what_is_wrong() {
     let postgres = Postgres::start().await;
-    let app = Running::start(args(&postgres, None, "memory")).await;
+    let app = RunningApp::start(args(&postgres, None, "memory")).await;
     for (answer, status, says) in [
         (app.get("/posts/x").await, 400, "whole numbers"),
         (app.get("/posts/99999999").await, 404, "posts/99999999"),
@@ -158,7 +158,7 @@ async fn bad_requests_are_told_what_is_wrong() {
 #[tokio::test]
 async fn metrics_tell_hits_misses_invalidations_and_the_breakers_state() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
-    let app = Running::start(args(&postgres, Some(&redis), "redis")).await;
+    let app = RunningApp::start(args(&postgres, Some(&redis), "redis")).await;
     for path in ["/posts/3", "/posts/3", "/posts/3", "/profiles/4"] {
         app.get(path).await;
     }

@@ -1,6 +1,6 @@
 //! How far invalidations may be relied on, chosen by configuration.
 
-use crate::support::{Postgres, Redis, Running, args, eventually, free_port};
+use crate::support::{Postgres, Redis, RunningApp, args, eventually, free_port};
 use cache_layer::promise::PromiseConfig;
 use cache_layer::{Coherence, Environment};
 use serde_json::json;
@@ -13,7 +13,7 @@ async fn with_the_outbox_a_write_past_the_app_shows_in_every_room() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let mut args = args(&postgres, Some(&redis), "redis");
     args.app.coherence = Some(Coherence::Outbox);
-    let app = Running::start(args).await;
+    let app = RunningApp::start(args).await;
     let pool = postgres.pool(1).await;
     for (paths, sql) in [
         (&["/posts/3", "/posts?filter=top", "/feed", "/feed/all"][..], "UPDATE posts SET title = 'past' WHERE id = 3"),
@@ -86,7 +86,7 @@ async fn a_write_that_waits_is_seen_everywhere_as_soon_as_it_is_acknowledged() {
         if cut_off {
             args.app.redis_url = Some(format!("redis://127.0.0.1:{}", free_port()));
         }
-        Running::start(args)
+        RunningApp::start(args)
     };
     let (reader, writer) = (instance(false).await, instance(true).await);
     // Preferences are written through: the writer puts the new value into the cache itself.
@@ -117,13 +117,13 @@ async fn the_environment_says_how_to_cache_and_the_command_line_wins() {
     let mut args = args(&postgres, None, "redis");
     let environment: Environment = [("CACHE_ENV", "prod".to_owned()), ("REDIS_URL", redis.url())].into_iter().collect();
     args.app.environment = Some(environment);
-    let app = Running::start(args.clone()).await;
+    let app = RunningApp::start(args.clone()).await;
     app.get("/posts/3").await;
     let mut raw = redis.connect();
     assert!(redis::cmd("EXISTS").arg("prod:posts:3").query::<bool>(&mut raw).expect("EXISTS"));
     args.app.cache = None;
     args.app.environment = Some([("CACHE_ENV", "test")].into_iter().collect());
-    let app = Running::start(args.clone()).await;
+    let app = RunningApp::start(args.clone()).await;
     assert_eq!(app.get("/health").await.body["cache"]["strategy"], "memory", "tests need no Redis");
     args.app.environment = Some([("CACHE_ENV", "prod"), ("CACHE_NAMESPCE", "x:")].into_iter().collect());
     let error = reference_app::App::build(&args.app).await.err().expect("a mistake").to_string();

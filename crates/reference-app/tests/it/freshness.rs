@@ -1,6 +1,6 @@
 //! Two instances of the app on one Redis and one Postgres, with writers and readers at work on both.
 
-use crate::support::{Postgres, Redis, Running, args};
+use crate::support::{Postgres, Redis, RunningApp, args};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_read_is_older_than_an_acknowledged_write() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
-    let start = || async { Arc::new(Running::start(args(&postgres, Some(&redis), "redis")).await) };
+    let start = || async { Arc::new(RunningApp::start(args(&postgres, Some(&redis), "redis")).await) };
     let apps = [start().await, start().await];
     let acked: Arc<[AtomicI64; 3]> = Arc::new(std::array::from_fn(|_| AtomicI64::new(1)));
     let acked_list = Arc::new(AtomicI64::new(0));

@@ -3,11 +3,11 @@
 mod caching;
 mod coherence;
 mod freshness;
+mod handlers;
 mod managing;
 mod monitoring;
 mod outage;
 mod patterns;
-mod rooms;
 mod row_security;
 mod sessions;
 mod starting;

@@ -1,10 +1,10 @@
 //! Managing and warming the cache.
 
-use crate::support::{ADMIN_TOKEN, Postgres, Redis, Running, args, eventually};
+use crate::support::{ADMIN_TOKEN, Postgres, Redis, RunningApp, args, eventually};
 use reference_app::{WarmArgs, warm};
 use serde_json::{Value, json};
 
-async fn manage(app: &Running, method: &str, path: &str, token: Option<&str>, body: Value) -> (u16, Value) {
+async fn manage(app: &RunningApp, method: &str, path: &str, token: Option<&str>, body: Value) -> (u16, Value) {
     let request = app.http.request(method.parse().expect("a method"), format!("{}/cache{path}", app.url));
     let request = if let Some(token) = token { request.bearer_auth(token) } else { request };
     let request = if body.is_null() { request } else { request.json(&body) };
@@ -16,7 +16,7 @@ async fn manage(app: &Running, method: &str, path: &str, token: Option<&str>, bo
 async fn the_cache_is_managed_by_who_has_the_token_and_by_nobody_where_there_is_none() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let mut args = args(&postgres, Some(&redis), "redis");
-    let app = Running::start(args.clone()).await;
+    let app = RunningApp::start(args.clone()).await;
     for path in ["/posts/1", "/posts/1", "/posts/2", "/profiles/1"] {
         app.get(path).await;
     }
@@ -33,7 +33,7 @@ async fn the_cache_is_managed_by_who_has_the_token_and_by_nobody_where_there_is_
     assert_eq!((status, &health["state"]), (200, &json!("up")), "{health}");
 
     args.app.admin_token = None;
-    let closed = Running::start(args.clone()).await;
+    let closed = RunningApp::start(args.clone()).await;
     assert_eq!(manage(&closed, "GET", "/stats", Some(ADMIN_TOKEN), Value::Null).await.0, 404);
     args.app.admin_token = Some("short".into());
     let error = reference_app::App::build(&args.app).await.err().expect("too weak").to_string();
@@ -41,7 +41,7 @@ async fn the_cache_is_managed_by_who_has_the_token_and_by_nobody_where_there_is_
 }
 
 /// The newest users and projects, and the busiest dashboards, are hits at the first read.
-async fn expect_warm(app: &Running) {
+async fn expect_warm(app: &RunningApp) {
     for path in ["/users/300", "/users/201", "/projects/120", "/projects/71", "/platform/stats"] {
         assert!(app.get(path).await.is_hit(), "{path} is not warm");
     }
@@ -62,7 +62,7 @@ async fn expect_warm(app: &Running) {
 async fn the_command_warms_for_all_instances_and_loads_nothing_twice() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let args = args(&postgres, Some(&redis), "redis");
-    let app = Running::start(args.clone()).await;
+    let app = RunningApp::start(args.clone()).await;
     let command =
         |plans: &[&str]| WarmArgs { plans: plans.iter().map(|&plan| plan.to_owned()).collect(), app: args.app.clone() };
     let forever = std::future::pending;
@@ -85,7 +85,7 @@ async fn the_command_warms_for_all_instances_and_loads_nothing_twice() {
 #[tokio::test]
 async fn the_endpoint_warms_while_requests_are_served() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
-    let app = Running::start(args(&postgres, Some(&redis), "redis")).await;
+    let app = RunningApp::start(args(&postgres, Some(&redis), "redis")).await;
     let (status, body) = manage(&app, "POST", "/warm", Some(ADMIN_TOKEN), json!({})).await;
     assert!(status == 200 || status == 202, "{status} {body}");
     eventually("warm", async || {

@@ -1,6 +1,6 @@
 //! docs/monitoring: its alerts do what they say, and all of it speaks of metrics that there are.
 
-use crate::support::{Postgres, Running, args, free_port};
+use crate::support::{Postgres, RunningApp, args, free_port};
 use cache_layer::Metrics;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Metrics that the files speak of and the layer does not register yet. Once it does, they must leave this list.
-const TO_COME: [&str; 1] = ["cache_invalidations_total"];
+const NOT_YET_REGISTERED: [&str; 1] = ["cache_invalidations_total"];
 
 /// Labels of metrics to come.
-const LABELS_TO_COME: [&str; 1] = ["why"];
+const LABELS_NOT_YET_REGISTERED: [&str; 1] = ["why"];
 
 /// What Prometheus adds, and the bucket bound of a histogram.
 const LABELS_OF_PROMETHEUS: [&str; 5] = ["alertname", "alertstate", "instance", "job", "le"];
@@ -96,12 +96,12 @@ fn alerts_and_dashboard_name_only_metrics_that_the_layer_registers() {
         assert!(named.contains("cache_hits_total"), "{named:?}");
         for metric in named {
             assert!(
-                registered.contains(&metric) || TO_COME.contains(&metric.as_str()),
+                registered.contains(&metric) || NOT_YET_REGISTERED.contains(&metric.as_str()),
                 "{name} speaks of {metric}, which is not registered"
             );
         }
     }
-    for metric in TO_COME {
+    for metric in NOT_YET_REGISTERED {
         assert!(!registered.contains(metric), "{metric} has come: take it off the list");
     }
 }
@@ -111,7 +111,7 @@ async fn alerts_and_dashboard_group_only_by_labels_that_the_app_shows() {
     let postgres = Postgres::start().await;
     let mut nobody = args(&postgres, None, "redis");
     nobody.app.redis_url = Some(format!("redis://127.0.0.1:{}", free_port()));
-    let app = Running::start(nobody).await;
+    let app = RunningApp::start(nobody).await;
     app.get("/posts/1").await;
     let text = app.metrics().await;
     let samples = text.lines().filter(|line| line.starts_with("cache_"));
@@ -119,7 +119,7 @@ async fn alerts_and_dashboard_group_only_by_labels_that_the_app_shows() {
     let mut shown: BTreeSet<&str> =
         shown.flat_map(|labels| labels.split(',')).filter_map(|label| Some(label.split_once('=')?.0)).collect();
     assert!(shown.contains("class") && shown.contains("kind"), "{text}");
-    for label in LABELS_TO_COME {
+    for label in LABELS_NOT_YET_REGISTERED {
         assert!(shown.insert(label), "{label} has come: take it off the list");
     }
     shown.extend(LABELS_OF_PROMETHEUS);

@@ -1,6 +1,6 @@
 //! Redis or Postgres away.
 
-use crate::support::{Postgres, Redis, Running, args, eventually};
+use crate::support::{Postgres, Redis, RunningApp, args, eventually};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ const BOUND: Duration = Duration::from_secs(1);
 const FALLBACK: &str = "reference; fwd=bypass; detail=fallback";
 
 /// Reads and writes go on, right and in time, while Redis is away.
-async fn goes_on_without_redis(app: &Running) {
+async fn goes_on_without_redis(app: &RunningApp) {
     let mut version = app.get_no_store("/posts/5").await.number("version");
     for round in 0..20 {
         let start = Instant::now();
@@ -39,7 +39,7 @@ async fn breaker_opens_and_closes() {
     let (postgres, mut redis) = (Postgres::start().await, Redis::start());
     let mut args = args(&postgres, Some(&redis), "redis");
     args.app.cache_timeout_ms = Some(50);
-    let app = Running::start(args).await;
+    let app = RunningApp::start(args).await;
     app.get("/posts/5").await;
     app.get("/posts?filter=top").await;
     for outage in ["kill", "freeze"] {
@@ -80,7 +80,7 @@ async fn breaker_opens_and_closes() {
 #[tokio::test]
 async fn health_says_503_only_when_postgres_is_gone() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
-    let app = Running::start(args(&postgres, Some(&redis), "redis")).await;
+    let app = RunningApp::start(args(&postgres, Some(&redis), "redis")).await;
     app.get("/posts/1").await;
     postgres.signal("QUIT");
     eventually("ill", async || app.get("/health").await.status == 503).await;
@@ -94,7 +94,7 @@ async fn health_says_503_only_when_postgres_is_gone() {
 #[tokio::test]
 async fn a_write_that_commits_after_it_was_given_up_leaves_nothing_stale() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
-    let app = Running::start(args(&postgres, Some(&redis), "redis")).await;
+    let app = RunningApp::start(args(&postgres, Some(&redis), "redis")).await;
     for (write, read, field) in
         [("/posts/5", "/posts/5", "version"), ("/users/5/preferences", "/users/5/preferences", "version")]
     {

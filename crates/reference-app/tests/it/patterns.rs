@@ -1,12 +1,12 @@
 //! Each pattern of caching where the app uses it.
 
-use crate::support::{Postgres, Redis, Running, args, eventually};
+use crate::support::{Postgres, Redis, RunningApp, args, eventually};
 use serde_json::json;
 
 #[tokio::test]
 async fn many_users_cost_one_statement_and_only_for_those_that_are_missing() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
-    let app = Running::start(args(&postgres, Some(&redis), "redis")).await;
+    let app = RunningApp::start(args(&postgres, Some(&redis), "redis")).await;
     let queries = async || app.metric("db_queries_total{kind=\"read\"").await;
     let ids = |answer: &crate::support::Answer| {
         let users = answer.body["users"].as_array().expect("users").clone();
@@ -34,7 +34,7 @@ async fn many_users_cost_one_statement_and_only_for_those_that_are_missing() {
 #[tokio::test]
 async fn preferences_are_cached_by_the_write_and_reports_by_the_function() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
-    let app = Running::start(args(&postgres, Some(&redis), "redis")).await;
+    let app = RunningApp::start(args(&postgres, Some(&redis), "redis")).await;
     for round in 1..=3 {
         let wishes = json!({ "round": round });
         app.put("/users/4/preferences", wishes.clone()).await;
@@ -56,8 +56,8 @@ async fn preferences_are_cached_by_the_write_and_reports_by_the_function() {
 async fn views_are_in_the_database_after_an_orderly_end_and_a_moment_later_without_one() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let apps = [
-        Running::start(args(&postgres, Some(&redis), "redis")).await,
-        Running::start(args(&postgres, Some(&redis), "redis")).await,
+        RunningApp::start(args(&postgres, Some(&redis), "redis")).await,
+        RunningApp::start(args(&postgres, Some(&redis), "redis")).await,
     ];
     for n in 0..30 {
         assert_eq!(apps[n % 2].post("/posts/5/views", json!({})).await.status, 202);
@@ -76,7 +76,7 @@ async fn views_are_in_the_database_after_an_orderly_end_and_a_moment_later_witho
 #[tokio::test]
 async fn the_feeds_page_has_an_etag_until_a_post_changes() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
-    let app = Running::start(args(&postgres, Some(&redis), "redis")).await;
+    let app = RunningApp::start(args(&postgres, Some(&redis), "redis")).await;
     let page = async |etag: Option<&str>| {
         let request = app.http.get(format!("{}/feed", app.url));
         let request = if let Some(etag) = etag { request.header("if-none-match", etag) } else { request };
@@ -103,7 +103,7 @@ async fn the_feeds_page_has_an_etag_until_a_post_changes() {
 #[tokio::test]
 async fn what_is_cached_is_served_without_postgres_in_every_room() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
-    let app = Running::start(args(&postgres, Some(&redis), "redis")).await;
+    let app = RunningApp::start(args(&postgres, Some(&redis), "redis")).await;
     let paths = ["/platform/stats", "/dashboards/3/overview", "/users/3", "/users?ids=3", "/feed", "/reports/authors"];
     for path in paths {
         app.get(path).await;
@@ -122,8 +122,8 @@ async fn what_is_cached_is_served_without_postgres_in_every_room() {
 async fn a_first_tier_answers_without_asking_redis_and_hears_of_writes_elsewhere() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let apps = [
-        Running::start(args(&postgres, Some(&redis), "two-tier")).await,
-        Running::start(args(&postgres, Some(&redis), "two-tier")).await,
+        RunningApp::start(args(&postgres, Some(&redis), "two-tier")).await,
+        RunningApp::start(args(&postgres, Some(&redis), "two-tier")).await,
     ];
     let asks = || redis.info("stats", "keyspace_hits") + redis.info("stats", "keyspace_misses");
     eventually("the first tier answers", async || {

@@ -84,7 +84,7 @@ fn app(pool: &PgPool, cache: &Cache, rule: Rule) -> Router {
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct ReadCounts {
     hits: usize,
     /// Answers with a row of somebody else.
     leaks: usize,
@@ -93,13 +93,13 @@ struct Seen {
 }
 
 /// Both users read from many tasks at once, and write now and then.
-async fn hammer(app: &Router) -> Seen {
+async fn run_concurrent_reads(app: &Router) -> ReadCounts {
     let tasks: Vec<_> = (0..8)
         .map(|task| {
             let app = app.clone();
             tokio::spawn(async move {
                 let user = USERS[task % 2];
-                let mut seen = Seen::default();
+                let mut seen = ReadCounts::default();
                 let mut rows = 0;
                 for i in 0..60 {
                     let method = if i % 20 == 10 { "POST" } else { "GET" };
@@ -126,7 +126,7 @@ async fn hammer(app: &Router) -> Seen {
             })
         })
         .collect();
-    let mut all = Seen::default();
+    let mut all = ReadCounts::default();
     for task in tasks {
         let seen = task.await.expect("no panic");
         all.hits += seen.hits;
@@ -145,17 +145,17 @@ async fn rows_that_a_policy_hides_stay_hidden_behind_the_cache() {
     let rule = || Rule::get("/notes", Duration::from_secs(60));
     let by_user = |request: &axum::http::request::Parts| request.extensions.get::<User>().map(|user| user.0.clone());
 
-    let per_user = hammer(&app(&pool, &cache, rule().scope(Scope::per_user(by_user)))).await;
+    let per_user = run_concurrent_reads(&app(&pool, &cache, rule().scope(Scope::per_user(by_user)))).await;
     println!("per user: {per_user:?}");
     assert!(per_user.hits > 50, "{per_user:?}");
     assert_eq!((per_user.leaks, per_user.stale), (0, 0), "{per_user:?}");
 
     // A rule that says nothing of users: requests with credentials go past the cache.
-    let unsaid = hammer(&app(&pool, &cache, rule())).await;
+    let unsaid = run_concurrent_reads(&app(&pool, &cache, rule())).await;
     assert_eq!((unsaid.hits, unsaid.leaks, unsaid.stale), (0, 0, 0), "{unsaid:?}");
 
     // The mistake, made on purpose: this test sees it.
-    let shared = hammer(&app(&pool, &cache, rule().shared_despite_credentials())).await;
+    let shared = run_concurrent_reads(&app(&pool, &cache, rule().shared_despite_credentials())).await;
     println!("shared by force: {shared:?}");
     assert!(shared.leaks > 20, "what is shared by force leaks, or this test sees nothing: {shared:?}");
 }

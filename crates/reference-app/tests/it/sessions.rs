@@ -1,6 +1,6 @@
 //! Who is logged in, on every instance; and whose notes are whose.
 
-use crate::support::{LOGIN_TOKEN, Postgres, Redis, Running, args, eventually};
+use crate::support::{LOGIN_TOKEN, Postgres, Redis, RunningApp, args, eventually};
 use serde_json::{Value, json};
 
 /// A client of its own, with its cookie.
@@ -16,7 +16,7 @@ struct Page {
 }
 
 impl Client {
-    async fn login(app: &Running, user: i64) -> Self {
+    async fn login(app: &RunningApp, user: i64) -> Self {
         let http = reqwest::Client::new();
         let request = http.post(format!("{}/login", app.url)).bearer_auth(LOGIN_TOKEN);
         let answer = request.json(&json!({ "user": user, "device": "a test" })).send().await.expect("an answer");
@@ -28,7 +28,7 @@ impl Client {
         Self { cookie: cookie.split(';').next().expect("a pair").to_owned(), http }
     }
 
-    async fn send(&self, app: &Running, method: &str, path: &str, body: Value) -> Page {
+    async fn send(&self, app: &RunningApp, method: &str, path: &str, body: Value) -> Page {
         let method = method.parse().expect("a method");
         let request = self.http.request(method, format!("{}{path}", app.url)).header("cookie", &self.cookie);
         let request = if body.is_null() { request } else { request.json(&body) };
@@ -38,15 +38,15 @@ impl Client {
         Page { status, cache, body: answer.json().await.unwrap_or_default() }
     }
 
-    async fn get(&self, app: &Running, path: &str) -> Page {
+    async fn get(&self, app: &RunningApp, path: &str) -> Page {
         self.send(app, "GET", path, Value::Null).await
     }
 }
 
-async fn two_apps(postgres: &Postgres, redis: &Redis) -> [Running; 2] {
+async fn two_apps(postgres: &Postgres, redis: &Redis) -> [RunningApp; 2] {
     [
-        Running::start(args(postgres, Some(redis), "redis")).await,
-        Running::start(args(postgres, Some(redis), "redis")).await,
+        RunningApp::start(args(postgres, Some(redis), "redis")).await,
+        RunningApp::start(args(postgres, Some(redis), "redis")).await,
     ]
 }
 
@@ -93,9 +93,9 @@ async fn without_redis_nobody_is_called_logged_out() {
     let (postgres, mut redis) = (Postgres::start().await, Redis::start());
     let mut args = args(&postgres, Some(&redis), "redis");
     // Logged in where there is time to spare: only waiting in vain is to be short.
-    let client = Client::login(&Running::start(args.clone()).await, 3).await;
+    let client = Client::login(&RunningApp::start(args.clone()).await, 3).await;
     args.app.cache_timeout_ms = Some(50);
-    let app = Running::start(args).await;
+    let app = RunningApp::start(args).await;
     redis.kill();
     assert_eq!(client.get(&app, "/me").await.status, 503);
     assert_eq!(client.get(&app, "/notes").await.status, 503);
@@ -110,7 +110,7 @@ async fn clearing_the_cache_logs_nobody_out() {
     for (namespace, url) in [(Some("app:".to_owned()), None), (None, Some(other_database))] {
         args.app.namespace = namespace;
         args.app.session_redis_url = url;
-        let app = Running::start(args.clone()).await;
+        let app = RunningApp::start(args.clone()).await;
         let client = Client::login(&app, 3).await;
         app.get("/posts/1").await;
         assert!(app.app().cache().clear().await.expect("cleared") > 0);
@@ -124,10 +124,10 @@ async fn without_keys_or_token_nobody_logs_in() {
     let postgres = Postgres::start().await;
     let mut args = args(&postgres, None, "memory");
     args.app.login_token = None;
-    let app = Running::start(args.clone()).await;
+    let app = RunningApp::start(args.clone()).await;
     assert_eq!(app.post("/login", json!({ "user": 1 })).await.status, 404);
     args.app.session_keys = None;
-    let app = Running::start(args).await;
+    let app = RunningApp::start(args).await;
     assert_eq!(app.post("/login", json!({ "user": 1 })).await.status, 404);
     assert_eq!(app.get("/me").await.status, 401);
 }
@@ -138,7 +138,7 @@ async fn sessions_are_shared_when_the_cache_is_not() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let mut args = args(&postgres, None, "memory");
     args.app.session_redis_url = Some(redis.url());
-    let apps = [Running::start(args.clone()).await, Running::start(args).await];
+    let apps = [RunningApp::start(args.clone()).await, RunningApp::start(args).await];
     let client = Client::login(&apps[0], 9).await;
     assert_eq!(client.get(&apps[1], "/me").await.body["user"], 9);
 }

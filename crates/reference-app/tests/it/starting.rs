@@ -1,6 +1,6 @@
 //! Starting, loading, stopping.
 
-use crate::support::{Postgres, Redis, Running, args, eventually, free_port};
+use crate::support::{Postgres, Redis, RunningApp, args, eventually, free_port};
 use reference_app::{App, AppError, ServeArgs, serve};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -23,7 +23,7 @@ async fn loading_is_the_same_everywhere_and_leaves_full_tables_alone() {
     let before = one.number(print).await;
     let mut more = args(&one, None, "none");
     more.app.load = "posts=50,courses=40".parse().expect("a load");
-    let app = Running::start(more).await;
+    let app = RunningApp::start(more).await;
     assert_eq!(one.number(print).await, before, "more than enough posts: none added");
     assert_eq!(one.number("SELECT count(*) FROM courses").await, 40, "courses topped up");
     let created = app.post("/courses", serde_json::json!({ "title": "t", "summary": "s" })).await;
@@ -63,7 +63,7 @@ async fn serve_answers_until_told_to_stop() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let mut args = args(&postgres, Some(&redis), "redis");
     args.listen.set_port(free_port());
-    let app = Running::at_url(format!("http://{}", args.listen));
+    let app = RunningApp::at_url(format!("http://{}", args.listen));
     let health = format!("{}/health", app.url);
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(serve(args, async {

@@ -14,7 +14,7 @@ use reference_app::{App, AppArgs, ServeArgs, router, serve_on};
 use tokio::sync::oneshot;
 
 /// The app, in this process, on a port of its own.
-pub struct Running {
+pub struct RunningApp {
     pub url: String,
     pub http: reqwest::Client,
     app: Option<App>,
@@ -70,7 +70,7 @@ pub fn args(postgres: &Postgres, redis: Option<&Redis>, cache: &str) -> ServeArg
     }
 }
 
-impl Running {
+impl RunningApp {
     pub async fn start(args: ServeArgs) -> Self {
         let listener = tokio::net::TcpListener::bind(args.listen).await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));

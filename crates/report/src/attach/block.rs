@@ -1,17 +1,17 @@
 //! What stands between the markers.
 
-use super::super::Judged;
+use super::super::JudgedRun;
 use super::super::markdown::{criteria, sign};
 use super::super::text::{code, markdown};
 
 /// A criterion more than these is counted, not listed.
-const MOST: usize = 60;
+const MAX_CRITERIA: usize = 60;
 
 /// The block's text without its markers; lines end in `\n`. `folder` and `files` are what stands beside the
 /// story.
-pub(super) fn block(judged: &Judged, folder: &str, files: &[&str]) -> String {
+pub(super) fn block(judged: &JudgedRun, folder: &str, files: &[&str]) -> String {
     let verdict = &judged.verdict;
-    let folder = address(folder);
+    let folder = percent_encoded(folder);
     let mut text = format!("**{}** — {}\n", sign(verdict.ruling), markdown(&verdict.summary, 400));
     if let Some(start) = &judged.seen.start {
         let git = if start.git.is_empty() { String::new() } else { format!(", commit {}", code(&start.git, 60)) };
@@ -22,15 +22,15 @@ pub(super) fn block(judged: &Judged, folder: &str, files: &[&str]) -> String {
             markdown(&judged.scenario.title, 200)
         );
     }
-    text += &format!("\n{}", criteria(verdict, MOST));
-    let grave: Vec<String> = verdict
+    text += &format!("\n{}", criteria(verdict, MAX_CRITERIA));
+    let blocking: Vec<String> = verdict
         .validity
         .iter()
-        .filter(|finding| finding.grave)
+        .filter(|finding| finding.blocking)
         .map(|finding| format!("- ⚠️ {}\n", markdown(&finding.text, 600)))
         .collect();
-    if !grave.is_empty() {
-        text += &format!("\n{}", grave.concat());
+    if !blocking.is_empty() {
+        text += &format!("\n{}", blocking.concat());
     }
     if files.contains(&"summary.png") {
         text += &format!("\n![Verdict, criteria and charts of the run]({folder}/summary.png)\n");
@@ -56,14 +56,14 @@ pub(super) fn block(judged: &Judged, folder: &str, files: &[&str]) -> String {
 }
 
 /// A folder's name in a link.
-fn address(name: &str) -> String {
-    let mut address = String::new();
+fn percent_encoded(name: &str) -> String {
+    let mut percent_encoded = String::new();
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._".contains(&byte) {
-            address.push(char::from(byte));
+            percent_encoded.push(char::from(byte));
         } else {
-            address += &format!("%{byte:02X}");
+            percent_encoded += &format!("%{byte:02X}");
         }
     }
-    address
+    percent_encoded
 }

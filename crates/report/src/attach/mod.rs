@@ -2,19 +2,19 @@
 //! ticks on exactly the task-list boxes whose text is a criterion's. [`story`] does the text and nothing else.
 
 mod block;
-mod boxes;
+mod checkboxes;
 mod story;
 
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::{Judged, ReportError, files, render};
+use super::{JudgedRun, ReportError, files, render};
 
-pub use story::{Attached, StoryError, attach_to};
+pub use story::{AttachResult, StoryError, attach_to};
 
 /// Files that a story gets beside it, of those that a report has.
-const CARRIED: [&str; 6] = [
+const ATTACHED_FILES: [&str; 6] = [
     super::HTML_FILE,
     "summary.png",
     "charts/response-percentiles.svg",
@@ -61,17 +61,17 @@ pub enum AttachError {
 
 /// Writes a judged run into a story: the pictures and the page first, then the story, so that it never shows
 /// what is not there.
-pub fn attach(story: &Path, judged: &Judged) -> Result<Attached, AttachError> {
+pub fn attach(story: &Path, judged: &JudgedRun) -> Result<AttachResult, AttachError> {
     let bytes = fs::read(story).map_err(|source| AttachError::Read { path: story.into(), source })?;
     let text = String::from_utf8(bytes)
         .map_err(|error| AttachError::NotUtf8 { path: story.into(), at: error.utf8_error().valid_up_to() })?;
     let folder = folder_of(story);
     let name = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let rendered = render(&judged.scenario, &judged.seen, &judged.verdict)?;
-    let carried: Vec<(String, Vec<u8>)> = CARRIED
+    let carried: Vec<(String, Vec<u8>)> = ATTACHED_FILES
         .iter()
         .filter_map(|wanted| rendered.iter().find(|(name, _)| name == wanted))
-        .map(|(name, bytes)| (flat(name), bytes.clone()))
+        .map(|(name, bytes)| (file_name_of(name), bytes.clone()))
         .collect();
     let names: Vec<&str> = carried.iter().map(|(name, _)| name.as_str()).collect();
     let block = block::block(judged, &name, &names);
@@ -79,7 +79,7 @@ pub fn attach(story: &Path, judged: &Judged) -> Result<Attached, AttachError> {
         .map_err(|source| AttachError::Story { path: story.into(), source })?;
     files::write(&folder, &carried)?;
     // A figure of an earlier run that this run has no data for would be shown as this run's.
-    for gone in CARRIED.iter().map(|name| flat(name)).filter(|name| !names.contains(&name.as_str())) {
+    for gone in ATTACHED_FILES.iter().map(|name| file_name_of(name)).filter(|name| !names.contains(&name.as_str())) {
         let _not_there = fs::remove_file(folder.join(gone));
     }
     if attached.text != text {
@@ -94,7 +94,7 @@ fn folder_of(story: &Path) -> PathBuf {
     story.with_file_name(format!("{stem}-cacheproof"))
 }
 
-fn flat(name: &str) -> String {
+fn file_name_of(name: &str) -> String {
     name.rsplit('/').next().unwrap_or(name).to_owned()
 }
 

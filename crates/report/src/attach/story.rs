@@ -6,14 +6,14 @@ use std::ops::Range;
 
 use cacheproof_verdict::{Ruling, Verdict};
 
-use super::boxes::{TaskBox, comparable, item_text, task_box};
+use super::checkboxes::{Checkbox, item_text, normalized, parse_checkbox};
 
 const BEGIN: &str = "<!-- cacheproof:begin -->";
 const END: &str = "<!-- cacheproof:end -->";
 
 /// What became of a story.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Attached {
+pub struct AttachResult {
     /// Its new text.
     pub text: String,
     /// Criteria whose boxes were ticked now.
@@ -61,20 +61,20 @@ impl StoryError {
 /// where the criterion passed in a run without a grave finding (a run that broke off has one), not ticked otherwise,
 /// also where a test alone proves it: the run that would show the deployment right is not there. A box is a criterion's where their texts are equal but
 /// for emphasis, spaces and a full stop.
-pub fn attach_to(story: &str, verdict: &Verdict, block: &str) -> Result<Attached, StoryError> {
+pub fn attach_to(story: &str, verdict: &Verdict, block: &str) -> Result<AttachResult, StoryError> {
     let outline = Outline::of(story)?;
-    let mut attached = Attached::default();
+    let mut attached = AttachResult::default();
     let mut edits: Vec<(Range<usize>, String)> = Vec::new();
 
-    let sound = !verdict.validity.iter().any(|finding| finding.grave);
+    let sound = !verdict.validity.iter().any(|finding| finding.blocking);
     // Criteria of the same words stand or fall together.
     let mut wanted: BTreeMap<String, bool> = BTreeMap::new();
     for criterion in &verdict.criteria {
         let proved = sound && criterion.ruling == Ruling::Pass;
-        wanted.entry(comparable(&criterion.says)).and_modify(|all| *all &= proved).or_insert(proved);
+        wanted.entry(normalized(&criterion.says)).and_modify(|all| *all &= proved).or_insert(proved);
     }
     let mut found: BTreeMap<&str, (bool, bool)> = BTreeMap::new();
-    for task in &outline.boxes {
+    for task in &outline.checkboxes {
         let Some((says, proved)) = task.texts.iter().find_map(|text| wanted.get_key_value(text)) else { continue };
         let (ticked, unticked) = found.entry(says).or_default();
         if task.ticked != *proved {
@@ -84,7 +84,7 @@ pub fn attach_to(story: &str, verdict: &Verdict, block: &str) -> Result<Attached
         }
     }
     for criterion in &verdict.criteria {
-        let list = match found.get(comparable(&criterion.says).as_str()) {
+        let list = match found.get(normalized(&criterion.says).as_str()) {
             None => &mut attached.without_box,
             Some((true, _)) => &mut attached.ticked,
             Some((_, true)) => &mut attached.unticked,
@@ -127,7 +127,7 @@ pub fn attach_to(story: &str, verdict: &Verdict, block: &str) -> Result<Attached
 
 /// Where a story's boxes and its block are.
 struct Outline {
-    boxes: Vec<Task>,
+    checkboxes: Vec<Task>,
     /// From the begin marker's first byte to behind the end marker's last.
     block: Option<Range<usize>>,
 }
@@ -140,7 +140,7 @@ struct Task {
 }
 
 /// What a line stands in.
-enum Inside {
+enum ParseState {
     Story,
     Fence { letter: u8, length: usize, line: usize },
     Comment { line: usize },
@@ -149,53 +149,53 @@ enum Inside {
 
 impl Outline {
     fn of(story: &str) -> Result<Self, StoryError> {
-        let mut outline = Self { boxes: Vec::new(), block: None };
-        let mut inside = Inside::Story;
+        let mut outline = Self { checkboxes: Vec::new(), block: None };
+        let mut state = ParseState::Story;
         // Whether the next line can continue the last box's text.
         let mut open_item = false;
         let mut at = 0;
         for (index, whole) in story.split_inclusive('\n').enumerate() {
             let (line, number) = (whole.trim_end_matches(['\r', '\n']), index + 1);
-            inside = match inside {
-                Inside::Fence { letter, length, .. } if closes(line, letter, length) => Inside::Story,
-                Inside::Comment { .. } if line.contains("-->") => Inside::Story,
-                Inside::Block { from, .. } if line.trim() == END => {
+            state = match state {
+                ParseState::Fence { letter, length, .. } if closes_fence(line, letter, length) => ParseState::Story,
+                ParseState::Comment { .. } if line.contains("-->") => ParseState::Story,
+                ParseState::Block { from, .. } if line.trim() == END => {
                     let end = at + line.find(END).unwrap_or(0) + END.len();
                     outline.block = Some(from..end);
-                    Inside::Story
+                    ParseState::Story
                 }
-                Inside::Story if line.trim() == BEGIN => {
+                ParseState::Story if line.trim() == BEGIN => {
                     if outline.block.is_some() {
                         return Err(StoryError::SecondBlock(number));
                     }
                     open_item = false;
-                    Inside::Block { from: at + line.find(BEGIN).unwrap_or(0), line: number }
+                    ParseState::Block { from: at + line.find(BEGIN).unwrap_or(0), line: number }
                 }
-                Inside::Story => match opens(line) {
+                ParseState::Story => match opening_fence(line) {
                     Some((letter, length)) => {
                         open_item = false;
-                        Inside::Fence { letter, length, line: number }
+                        ParseState::Fence { letter, length, line: number }
                     }
                     None => {
                         outline.line(line, at, &mut open_item);
-                        if leaves_comment_open(line) { Inside::Comment { line: number } } else { Inside::Story }
+                        if leaves_comment_open(line) { ParseState::Comment { line: number } } else { ParseState::Story }
                     }
                 },
                 other => other,
             };
             at += whole.len();
         }
-        match inside {
-            Inside::Story => Ok(outline),
-            Inside::Fence { line, .. } => Err(StoryError::OpenFence(line)),
-            Inside::Comment { line } => Err(StoryError::OpenComment(line)),
-            Inside::Block { line, .. } => Err(StoryError::NoEnd(line)),
+        match state {
+            ParseState::Story => Ok(outline),
+            ParseState::Fence { line, .. } => Err(StoryError::OpenFence(line)),
+            ParseState::Comment { line } => Err(StoryError::OpenComment(line)),
+            ParseState::Block { line, .. } => Err(StoryError::NoEnd(line)),
         }
     }
 
     fn line(&mut self, line: &str, at: usize, open_item: &mut bool) {
-        if let Some(TaskBox { mark_at, ticked, text }) = task_box(line) {
-            self.boxes.push(Task { mark_at: at + mark_at, ticked, texts: vec![comparable(text)] });
+        if let Some(Checkbox { mark_at, ticked, text }) = parse_checkbox(line) {
+            self.checkboxes.push(Task { mark_at: at + mark_at, ticked, texts: vec![normalized(text)] });
             *open_item = true;
             return;
         }
@@ -204,10 +204,10 @@ impl Outline {
             && line.starts_with([' ', '\t'])
             && item_text(line).is_none()
             && !line.trim_start().starts_with(['#', '>', '|', '<']);
-        if let Some(task) = self.boxes.last_mut().filter(|_| continues)
+        if let Some(task) = self.checkboxes.last_mut().filter(|_| continues)
             && let Some(said) = task.texts.last()
         {
-            let longer = comparable(&format!("{said} {line}"));
+            let longer = normalized(&format!("{said} {line}"));
             task.texts.push(longer);
         }
         *open_item = continues;
@@ -215,7 +215,7 @@ impl Outline {
 }
 
 /// The letter and the length of a code fence that a line opens.
-fn opens(line: &str) -> Option<(u8, usize)> {
+fn opening_fence(line: &str) -> Option<(u8, usize)> {
     let mut text = line.trim_start_matches([' ', '\t']);
     // A fence may be the first thing in a list item.
     while let Some(item) = item_text(text) {
@@ -228,7 +228,7 @@ fn opens(line: &str) -> Option<(u8, usize)> {
     (length >= 3 && !inline).then_some((letter, length))
 }
 
-fn closes(line: &str, letter: u8, length: usize) -> bool {
+fn closes_fence(line: &str, letter: u8, length: usize) -> bool {
     let text = line.trim();
     text.len() >= length && text.bytes().all(|byte| byte == letter)
 }

@@ -10,11 +10,11 @@ use plotters_backend::{
     BackendColor, BackendCoord, BackendStyle, BackendTextStyle, DrawingBackend, DrawingErrorKind, FontStyle,
 };
 
-use super::ink::{BOLD, REGULAR};
+use super::palette::{BOLD, REGULAR};
 
 /// Pixels a side for each pixel of the drawing.
 pub(super) const SCALE: u32 = 2;
-const TIMES: i32 = SCALE as i32;
+const SCALE_I32: i32 = SCALE as i32;
 
 /// Draws into RGB pixels, [`SCALE`] times as large as the drawing says.
 pub(super) struct Bitmap<'a> {
@@ -38,9 +38,9 @@ impl<'a> Bitmap<'a> {
 }
 
 /// A style with lines as many times as wide.
-struct Wide<'a, S>(&'a S);
+struct ScaledStyle<'a, S>(&'a S);
 
-impl<S: BackendStyle> BackendStyle for Wide<'_, S> {
+impl<S: BackendStyle> BackendStyle for ScaledStyle<'_, S> {
     fn color(&self) -> BackendColor {
         self.0.color()
     }
@@ -50,11 +50,11 @@ impl<S: BackendStyle> BackendStyle for Wide<'_, S> {
     }
 }
 
-fn larger((x, y): BackendCoord) -> BackendCoord {
-    (x * TIMES, y * TIMES)
+fn scaled_up((x, y): BackendCoord) -> BackendCoord {
+    (x * SCALE_I32, y * SCALE_I32)
 }
 
-type Drawn<E> = Result<(), DrawingErrorKind<E>>;
+type DrawResult<E> = Result<(), DrawingErrorKind<E>>;
 type Error = <BitMapBackend<'static> as DrawingBackend>::ErrorType;
 
 impl DrawingBackend for Bitmap<'_> {
@@ -64,20 +64,20 @@ impl DrawingBackend for Bitmap<'_> {
         self.size
     }
 
-    fn ensure_prepared(&mut self) -> Drawn<Error> {
+    fn ensure_prepared(&mut self) -> DrawResult<Error> {
         self.inner.ensure_prepared()
     }
 
-    fn present(&mut self) -> Drawn<Error> {
+    fn present(&mut self) -> DrawResult<Error> {
         self.inner.present()
     }
 
-    fn draw_pixel(&mut self, point: BackendCoord, color: BackendColor) -> Drawn<Error> {
-        let (x, y) = larger(point);
-        self.inner.draw_rect((x, y), (x + TIMES - 1, y + TIMES - 1), &color, true)
+    fn draw_pixel(&mut self, point: BackendCoord, color: BackendColor) -> DrawResult<Error> {
+        let (x, y) = scaled_up(point);
+        self.inner.draw_rect((x, y), (x + SCALE_I32 - 1, y + SCALE_I32 - 1), &color, true)
     }
 
-    fn draw_line<S: BackendStyle>(&mut self, from: BackendCoord, to: BackendCoord, style: &S) -> Drawn<Error> {
+    fn draw_line<S: BackendStyle>(&mut self, from: BackendCoord, to: BackendCoord, style: &S) -> DrawResult<Error> {
         // A path, because plotters draws lines one pixel wide whatever their style says.
         self.draw_path([from, to], style)
     }
@@ -88,12 +88,16 @@ impl DrawingBackend for Bitmap<'_> {
         bottom_right: BackendCoord,
         style: &S,
         fill: bool,
-    ) -> Drawn<Error> {
-        self.inner.draw_rect(larger(upper_left), larger(bottom_right), &Wide(style), fill)
+    ) -> DrawResult<Error> {
+        self.inner.draw_rect(scaled_up(upper_left), scaled_up(bottom_right), &ScaledStyle(style), fill)
     }
 
-    fn draw_path<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(&mut self, path: I, style: &S) -> Drawn<Error> {
-        self.inner.draw_path(path.into_iter().map(larger), &Wide(style))
+    fn draw_path<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(
+        &mut self,
+        path: I,
+        style: &S,
+    ) -> DrawResult<Error> {
+        self.inner.draw_path(path.into_iter().map(scaled_up), &ScaledStyle(style))
     }
 
     fn draw_circle<S: BackendStyle>(
@@ -102,19 +106,19 @@ impl DrawingBackend for Bitmap<'_> {
         radius: u32,
         style: &S,
         fill: bool,
-    ) -> Drawn<Error> {
-        self.inner.draw_circle(larger(center), radius * SCALE, &Wide(style), fill)
+    ) -> DrawResult<Error> {
+        self.inner.draw_circle(scaled_up(center), radius * SCALE, &ScaledStyle(style), fill)
     }
 
     fn fill_polygon<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(
         &mut self,
         path: I,
         style: &S,
-    ) -> Drawn<Error> {
-        self.inner.fill_polygon(path.into_iter().map(larger), &Wide(style))
+    ) -> DrawResult<Error> {
+        self.inner.fill_polygon(path.into_iter().map(scaled_up), &ScaledStyle(style))
     }
 
-    fn draw_text<S: BackendTextStyle>(&mut self, text: &str, style: &S, pos: BackendCoord) -> Drawn<Error> {
+    fn draw_text<S: BackendTextStyle>(&mut self, text: &str, style: &S, pos: BackendCoord) -> DrawResult<Error> {
         let font = if matches!(style.style(), FontStyle::Bold) { &self.bold } else { &self.regular };
         // As in SVG: plotters' size is the line's height, 1.24 of an em.
         let em = (style.size() / 1.24) as f32 * SCALE as f32;
@@ -129,7 +133,7 @@ impl DrawingBackend for Bitmap<'_> {
             x += scaled.h_advance(id);
             before = Some(id);
         }
-        let (left, top) = larger(pos);
+        let (left, top) = scaled_up(pos);
         let left = left as f32
             - match style.anchor().h_pos {
                 HPos::Left => 0.0,

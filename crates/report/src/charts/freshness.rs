@@ -1,29 +1,29 @@
 //! P(fresh) against the time since the write was acknowledged: PBS' t-visibility, as it was seen.
 
 use cacheproof_core::numbers;
-use cacheproof_core::observe::{FreshPoint, Measurements};
+use cacheproof_core::observe::{FreshnessPoint, Measurements};
 use cacheproof_core::scenario::Scenario;
-use cacheproof_verdict::upper_bound;
+use cacheproof_verdict::clopper_pearson_upper_bound;
 
 use super::axis::Axis;
-use super::ink::Role;
+use super::palette::ColorRole;
 use super::plot::{Layer, Plot, Shape};
 
 /// Below this share somewhere, the axis is linear; above, it is one of nines, or all would lie on its edge.
-const FEW: f64 = 0.9;
+const LINEAR_BELOW_SHARE: f64 = 0.9;
 /// The buckets at both ends have no edge of their own: they are drawn as wide as the others, in decades.
 const WIDTH: f64 = 0.25;
 /// Room below the lowest line for the counts, as a share of the axis.
-const BELOW: f64 = 0.12;
+const BOTTOM_MARGIN: f64 = 0.12;
 
 pub(super) fn plot(scenario: &Scenario, seen: &Measurements) -> Option<Plot> {
-    let points = seen.fresh_curve(|key| scenario.judges(key.phase));
-    let steps: Vec<Step> = points.iter().map(Step::of).collect();
+    let points = seen.freshness_curve(|key| scenario.is_judged(key.phase));
+    let steps: Vec<CurveStep> = points.iter().map(CurveStep::of).collect();
     let (first, last) = (steps.first()?, steps.last()?);
-    let judged: u64 = points.iter().map(FreshPoint::count).sum();
+    let judged: u64 = points.iter().map(FreshnessPoint::count).sum();
     let stale: u64 = points.iter().map(|point| point.stale).sum();
     let scale = Scale::of(&steps);
-    let join = |runs: &mut Vec<Vec<(f64, f64)>>, step: &Step| {
+    let join = |runs: &mut Vec<Vec<(f64, f64)>>, step: &CurveStep| {
         let y = scale.y(step.share);
         let ends = [(step.from, y), (step.to, y)];
         match runs.last_mut().filter(|run| run.last().is_some_and(|(to, _)| (to - step.from).abs() < 1e-9)) {
@@ -55,20 +55,20 @@ pub(super) fn plot(scenario: &Scenario, seen: &Measurements) -> Option<Plot> {
             numbers::count(judged),
             numbers::count(stale)
         ),
-        x_means: "time from the write's acknowledgement to the read (log scale)",
+        x_label: "time from the write's acknowledgement to the read (log scale)",
         x: Axis::log(from, 10f64.powf(last.to), numbers::time),
         y: scale.axis(),
         timeline: None,
         layers: vec![
             Layer {
                 name: "true share, 95 % sure".to_owned(),
-                role: Role::Grid,
+                role: ColorRole::Grid,
                 shape: Shape::Steps { runs: bounds.collect() },
             },
-            Layer { name: "fresh".to_owned(), role: Role::Cached, shape: Shape::Line { dash: (1, 0), runs } },
+            Layer { name: "fresh".to_owned(), role: ColorRole::Cached, shape: Shape::Line { dash: (1, 0), runs } },
             Layer {
                 name: format!("n: reads in each step, {} in all", numbers::count(judged)),
-                role: Role::Muted,
+                role: ColorRole::Muted,
                 shape: Shape::Notes { along: counts },
             },
         ],
@@ -76,7 +76,7 @@ pub(super) fn plot(scenario: &Scenario, seen: &Measurements) -> Option<Plot> {
 }
 
 /// A bucket as it is drawn: edges in log10 of seconds.
-struct Step {
+struct CurveStep {
     from: f64,
     to: f64,
     count: u64,
@@ -85,15 +85,15 @@ struct Step {
     bound: f64,
 }
 
-impl Step {
-    fn of(point: &FreshPoint) -> Self {
+impl CurveStep {
+    fn of(point: &FreshnessPoint) -> Self {
         let (from, to) = match (point.from, point.to) {
             (0.0, to) => (to.log10() - WIDTH, to.log10()),
             (from, to) if to.is_infinite() => (from.log10(), from.log10() + WIDTH),
             (from, to) => (from.log10(), to.log10()),
         };
         let count = point.count();
-        Self { from, to, count, share: point.share(), bound: 1.0 - upper_bound(point.stale, count) }
+        Self { from, to, count, share: point.share(), bound: 1.0 - clopper_pearson_upper_bound(point.stale, count) }
     }
 }
 
@@ -105,8 +105,8 @@ enum Scale {
 }
 
 impl Scale {
-    fn of(steps: &[Step]) -> Self {
-        if steps.iter().any(|step| step.share < FEW) {
+    fn of(steps: &[CurveStep]) -> Self {
+        if steps.iter().any(|step| step.share < LINEAR_BELOW_SHARE) {
             return Self::Linear;
         }
         let finite = steps.iter().flat_map(|step| [step.bound, step.share]).filter(|share| *share < 1.0);
@@ -136,11 +136,11 @@ impl Scale {
 
     fn axis(&self) -> Axis {
         match self {
-            Self::Linear => Axis { from: -BELOW, ..Axis::shares() },
+            Self::Linear => Axis { from: -BOTTOM_MARGIN, ..Axis::shares() },
             Self::Nines(top) => {
                 let label = |power: i32| (f64::from(power), numbers::share(1.0 - 10f64.powi(-power)));
                 let ticks = (0..*top as i32).map(label).chain([(*top, "100 %".to_owned())]).collect();
-                Axis { from: -BELOW * top, to: *top, ticks }
+                Axis { from: -BOTTOM_MARGIN * top, to: *top, ticks }
             }
         }
     }
@@ -166,8 +166,8 @@ mod tests {
 
     #[test]
     fn a_few_stale_reads_among_very_many_are_told_from_none() {
-        let point = |fresh, stale| FreshPoint { from: 0.001, to: 0.001_78, fresh, stale };
-        let steps = [point(100_000, 0), point(99_995, 5), point(40, 0)].map(|point| Step::of(&point));
+        let point = |fresh, stale| FreshnessPoint { from: 0.001, to: 0.001_78, fresh, stale };
+        let steps = [point(100_000, 0), point(99_995, 5), point(40, 0)].map(|point| CurveStep::of(&point));
         let scale = Scale::of(&steps);
         let heights = steps.each_ref().map(|step| scale.y(step.share));
         assert!(heights[0] - heights[1] > 0.2 && heights[2] == heights[0], "{heights:?}");

@@ -1,23 +1,23 @@
 //! Hit rate over time.
 
 use cacheproof_core::numbers;
-use cacheproof_core::scenario::Path;
+use cacheproof_core::scenario::CachePath;
 use cacheproof_verdict::FaultOutcome;
 
 use super::axis::Axis;
-use super::ink::Role;
-use super::look;
+use super::line_style;
+use super::palette::ColorRole;
 use super::plot::{Layer, Plot, Shape};
 use super::timeline::{Bin, Timeline, runs};
 
 pub(super) fn plot(timeline: &Timeline, bins: &[Bin], faults: &[FaultOutcome]) -> Option<Plot> {
     let rate = |bin: &Bin| {
-        let cached = bin.paths.get(&Path::Cached)?;
+        let cached = bin.paths.get(&CachePath::Cached)?;
         let known = cached.hits + cached.misses;
         (known > 0).then(|| cached.hits as f64 / known as f64)
     };
     let last = bins.iter().filter_map(rate).next_back()?;
-    let (role, dash) = look(Path::Cached);
+    let (role, dash) = line_style(CachePath::Cached);
     let mut layers =
         vec![Layer { name: "cached".to_owned(), role, shape: Shape::Line { dash, runs: runs(bins, rate) } }];
     let curves: Vec<Vec<(f64, f64)>> = faults.iter().filter_map(|fault| refill(fault, timeline)).collect();
@@ -28,13 +28,13 @@ pub(super) fn plot(timeline: &Timeline, bins: &[Bin], faults: &[FaultOutcome]) -
     if !curves.is_empty() {
         about += " Dashed: what a cold cache with these reads could have reached after each fault that emptied it.";
         let shape = Shape::Line { dash: (4, 4), runs: curves };
-        layers.push(Layer { name: "a cold cache, at best".to_owned(), role: Role::Muted, shape });
+        layers.push(Layer { name: "a cold cache, at best".to_owned(), role: ColorRole::Muted, shape });
     }
     Some(Plot {
         file: "hit-rate",
         title: "Hit rate of cacheable reads".to_owned(),
         about,
-        x_means: "seconds since the run began",
+        x_label: "seconds since the run began",
         x: Axis::seconds(timeline.from, timeline.to),
         y: Axis::shares(),
         timeline: Some(timeline.clone()),

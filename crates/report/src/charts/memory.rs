@@ -4,7 +4,7 @@ use cacheproof_core::numbers;
 use cacheproof_core::observe::Measurements;
 
 use super::axis::Axis;
-use super::ink::Role;
+use super::palette::ColorRole;
 use super::plot::{Layer, Plot, Shape};
 use super::timeline::Timeline;
 
@@ -33,7 +33,7 @@ pub(super) fn plot(seen: &Measurements, timeline: &Timeline) -> Option<Plot> {
     if runs.is_empty() {
         return None;
     }
-    let used = Layer { name: "used".to_owned(), role: Role::Cached, shape: Shape::Line { dash: (1, 0), runs } };
+    let used = Layer { name: "used".to_owned(), role: ColorRole::Cached, shape: Shape::Line { dash: (1, 0), runs } };
     let mut layers = vec![used];
     let mut about = format!("Memory that Redis used, at most {}", numbers::bytes(high));
     if limit > 0 {
@@ -43,7 +43,7 @@ pub(super) fn plot(seen: &Measurements, timeline: &Timeline) -> Option<Plot> {
             high = high.max(limit as f64);
             let ends = vec![(timeline.from, limit as f64), (timeline.to, limit as f64)];
             let shape = Shape::Line { dash: (3, 4), runs: vec![ends] };
-            layers.push(Layer { name: "maxmemory".to_owned(), role: Role::Error, shape });
+            layers.push(Layer { name: "maxmemory".to_owned(), role: ColorRole::Error, shape });
         }
     }
     let title = match limit {
@@ -54,7 +54,7 @@ pub(super) fn plot(seen: &Measurements, timeline: &Timeline) -> Option<Plot> {
         file: "redis-memory",
         title,
         about: about + ".",
-        x_means: "seconds since the run began",
+        x_label: "seconds since the run began",
         x: Axis::seconds(timeline.from, timeline.to),
         y: Axis::bytes(high),
         timeline: Some(timeline.clone()),

@@ -4,27 +4,27 @@ mod axis;
 mod bitmap;
 mod freshness;
 mod hit_rate;
-mod ink;
 mod memory;
 mod outcomes;
-mod page;
+mod palette;
 mod percentiles;
 mod plot;
 mod queries;
 mod recovery;
 mod response;
-mod shade;
+mod summary_png;
 mod svg;
 mod throughput;
 mod timeline;
+mod timeline_overlay;
 
 use cacheproof_core::observe::{Measurements, Outcome};
-use cacheproof_core::scenario::{Path, Scenario};
+use cacheproof_core::scenario::{CachePath, Scenario};
 use cacheproof_verdict::FaultOutcome;
 
-use ink::Role;
-pub(super) use page::page;
+use palette::ColorRole;
 pub(super) use plot::Plot;
+pub(super) use summary_png::page;
 pub(super) use svg::{Svg, style, svg};
 use timeline::{Timeline, bins};
 
@@ -49,22 +49,22 @@ pub(super) fn all(scenario: &Scenario, seen: &Measurements, faults: &[FaultOutco
 }
 
 /// Colour and dash of a path: told apart also without colour.
-fn look(path: Path) -> (Role, (i32, i32)) {
+fn line_style(path: CachePath) -> (ColorRole, (i32, i32)) {
     match path {
-        Path::Cached => (Role::Cached, (1, 0)),
-        Path::Uncached => (Role::Uncached, (7, 4)),
+        CachePath::Cached => (ColorRole::Cached, (1, 0)),
+        CachePath::Uncached => (ColorRole::Uncached, (7, 4)),
     }
 }
 
-fn role_of(outcome: Outcome) -> Role {
+fn role_of(outcome: Outcome) -> ColorRole {
     match outcome {
-        Outcome::Hit => Role::Hit,
-        Outcome::Miss => Role::Miss,
-        Outcome::StaleServed => Role::StaleServed,
-        Outcome::Bypass => Role::Bypass,
-        Outcome::Fallback => Role::Fallback,
-        Outcome::Plain => Role::Plain,
-        Outcome::Error => Role::Error,
-        Outcome::Wrong => Role::Wrong,
+        Outcome::Hit => ColorRole::Hit,
+        Outcome::Miss => ColorRole::Miss,
+        Outcome::StaleServed => ColorRole::StaleServed,
+        Outcome::Bypass => ColorRole::Bypass,
+        Outcome::Fallback => ColorRole::Fallback,
+        Outcome::Plain => ColorRole::Plain,
+        Outcome::Error => ColorRole::Error,
+        Outcome::Wrong => ColorRole::Wrong,
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn plot(timeline: &Timeline, bins: &[Bin]) -> Option<Plot> {
         file: "outcomes",
         title: "Outcomes: answers a second, stacked".to_owned(),
         about: format!("What became of the requests over the run, from the bottom: {}.", words.join(", ")),
-        x_means: "seconds since the run began",
+        x_label: "seconds since the run began",
         x: Axis::seconds(timeline.from, timeline.to),
         y: Axis::linear(high, numbers::rate),
         timeline: Some(timeline.clone()),

@@ -1,22 +1,24 @@
 //! Latency percentiles, cached beside uncached, on an axis that gives the tail its room: 1 ÷ (1 − q).
 
 use cacheproof_core::numbers;
-use cacheproof_core::observe::{CellKey, Measurements, Outcome, Totals};
-use cacheproof_core::scenario::{Path, Scenario};
+use cacheproof_core::observe::{Measurements, Outcome, ResponseKey, Totals};
+use cacheproof_core::scenario::{CachePath, Scenario};
 
-use super::super::figures::compared_phases;
+use super::super::request_stats::compared_phases;
 use super::axis::Axis;
-use super::look;
+use super::line_style;
 use super::plot::{Layer, Plot, Shape};
 
 pub(super) fn plot(scenario: &Scenario, seen: &Measurements) -> Option<Plot> {
     let totals = |path| {
         let phases = compared_phases(scenario, seen, path);
-        let answered = |key: &CellKey| key.path == path && phases.contains(&key.phase) && key.outcome != Outcome::Error;
+        let answered =
+            |key: &ResponseKey| key.path == path && phases.contains(&key.phase) && key.outcome != Outcome::Error;
         let totals = seen.total(answered);
         (totals.count() > 0).then_some((path, totals))
     };
-    let sides: Vec<(Path, Totals)> = [Path::Uncached, Path::Cached].into_iter().filter_map(totals).collect();
+    let sides: Vec<(CachePath, Totals)> =
+        [CachePath::Uncached, CachePath::Cached].into_iter().filter_map(totals).collect();
     let reach = sides.iter().map(|(_, totals)| reach(totals.count())).reduce(f64::max)?;
     let value = |totals: &Totals, x: f64| {
         let nanoseconds = totals.response.quantile(1.0 - 10f64.powf(-x)).unwrap_or(0);
@@ -27,7 +29,7 @@ pub(super) fn plot(scenario: &Scenario, seen: &Measurements) -> Option<Plot> {
     let layers = sides
         .iter()
         .map(|(path, totals)| {
-            let (role, dash) = look(*path);
+            let (role, dash) = line_style(*path);
             let to = self::reach(totals.count());
             let points = (0..=96).map(|step| to * f64::from(step) / 96.0);
             let run = points.map(|x| (x, value(totals, x).log10())).collect();
@@ -53,7 +55,7 @@ pub(super) fn plot(scenario: &Scenario, seen: &Measurements) -> Option<Plot> {
         file: "response-percentiles",
         title: "Response time by percentile (log scale)".to_owned(),
         about: format!("{}.", words.join("; ")),
-        x_means: "percentile: the share of answers that were at least as fast",
+        x_label: "percentile: the share of answers that were at least as fast",
         x: Axis { from: 0.0, to: reach, ticks },
         y: Axis::log(low, high, numbers::time),
         timeline: None,

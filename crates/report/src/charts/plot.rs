@@ -7,9 +7,9 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::axis::Axis;
-use super::ink::{FONT, Ink, Role};
-use super::shade::{LANE, marks, shade};
+use super::palette::{ColorRole, FONT, Palette};
 use super::timeline::Timeline;
+use super::timeline_overlay::{LANE_HEIGHT, draw_marker_legend, draw_timeline};
 
 /// A figure, ready to be drawn.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Plot {
     /// What it shows, in words, for those who do not see it.
     pub about: String,
     /// What the horizontal axis means.
-    pub x_means: &'static str,
+    pub x_label: &'static str,
     pub x: Axis,
     pub y: Axis,
     /// Phases and faults, where the horizontal axis is time.
@@ -33,7 +33,7 @@ pub(crate) struct Plot {
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
     pub name: String,
-    pub role: Role,
+    pub role: ColorRole,
     pub shape: Shape,
 }
 
@@ -52,22 +52,28 @@ impl Plot {
     /// Height as SVG: lanes beyond the first take nothing from the plot itself.
     pub fn height(&self) -> u32 {
         let lanes = self.timeline.as_ref().map_or(0, Timeline::lanes) as u32;
-        SIZE.1 + lanes.saturating_sub(1) * LANE as u32
+        SIZE.1 + lanes.saturating_sub(1) * LANE_HEIGHT as u32
     }
 }
 
 /// Size of a figure in pixels.
 pub(crate) const SIZE: (u32, u32) = (640, 330);
 
-pub(super) type Drawn<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
+pub(super) type DrawResult<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
 pub(super) type Area<DB> = DrawingArea<DB, Shift>;
 
 /// Text of a size in pixels (of its em) and a role.
-pub(crate) fn text_style<'a>(ink: Ink, em: f64, role: Role, bold: bool, anchor: (HPos, VPos)) -> TextStyle<'a> {
+pub(crate) fn text_style<'a>(
+    palette: Palette,
+    em: f64,
+    role: ColorRole,
+    bold: bool,
+    anchor: (HPos, VPos),
+) -> TextStyle<'a> {
     let style = if bold { FontStyle::Bold } else { FontStyle::Normal };
     // plotters means the line's height by "size" and writes size / 1.24 as the font size.
     let font = (FONT, em * 1.24, style).into_font();
-    TextStyle { font, color: ink.colour(role).to_backend_color(), pos: Pos::new(anchor.0, anchor.1) }
+    TextStyle { font, color: palette.colour(role).to_backend_color(), pos: Pos::new(anchor.0, anchor.1) }
 }
 
 /// Width of a text in pixels.
@@ -76,7 +82,12 @@ pub(crate) fn text_width<DB: DrawingBackend>(area: &Area<DB>, text: &str, style:
 }
 
 /// The text, cut with an ellipsis to a width in pixels; empty where not even three letters fit.
-pub(crate) fn fit<DB: DrawingBackend>(area: &Area<DB>, text: &str, style: &TextStyle<'_>, width: i32) -> String {
+pub(crate) fn truncate_to_width<DB: DrawingBackend>(
+    area: &Area<DB>,
+    text: &str,
+    style: &TextStyle<'_>,
+    width: i32,
+) -> String {
     if text_width(area, text, style) <= width {
         return text.to_owned();
     }
@@ -89,16 +100,16 @@ pub(crate) fn fit<DB: DrawingBackend>(area: &Area<DB>, text: &str, style: &TextS
 }
 
 /// Draws a figure.
-pub(crate) fn draw<DB: DrawingBackend>(area: &Area<DB>, plot: &Plot, ink: Ink) -> Drawn<DB> {
+pub(crate) fn draw<DB: DrawingBackend>(area: &Area<DB>, plot: &Plot, palette: Palette) -> DrawResult<DB> {
     let (width, height) = area.dim_in_pixel();
     let (width, height) = (width as i32, height as i32);
     let left = 64;
-    let title = text_style(ink, 14.0, Role::Text, true, (HPos::Left, VPos::Top));
-    area.draw_text(&fit(area, &plot.title, &title, width - 24), &title, (10, 8))?;
-    legend(area, plot, ink, 34)?;
+    let title = text_style(palette, 14.0, ColorRole::Text, true, (HPos::Left, VPos::Top));
+    area.draw_text(&truncate_to_width(area, &plot.title, &title, width - 24), &title, (10, 8))?;
+    legend(area, plot, palette, 34)?;
     let bands = plot.timeline.is_some();
     let lanes = plot.timeline.as_ref().map_or(0, Timeline::lanes) as i32;
-    let top = 52 + if bands { 20 } else { 0 } + if lanes > 0 { lanes * LANE + 4 } else { 0 };
+    let top = 52 + if bands { 20 } else { 0 } + if lanes > 0 { lanes * LANE_HEIGHT + 4 } else { 0 };
 
     let mut chart = ChartBuilder::on(area)
         .margin_top(top)
@@ -119,21 +130,21 @@ pub(crate) fn draw<DB: DrawingBackend>(area: &Area<DB>, plot: &Plot, ink: Ink) -
         to: plot.x.to,
     };
     if let Some(timeline) = &plot.timeline {
-        shade(area, timeline, ink, &frame)?;
+        draw_timeline(area, timeline, palette, &frame)?;
     }
-    let label = text_style(ink, 11.0, Role::Muted, false, (HPos::Center, VPos::Center));
+    let label = text_style(palette, 11.0, ColorRole::Muted, false, (HPos::Center, VPos::Center));
     chart
         .configure_mesh()
         .max_light_lines(0)
         .disable_x_mesh()
-        .bold_line_style(ink.colour(Role::Grid))
-        .axis_style(ink.colour(Role::Muted))
+        .bold_line_style(palette.colour(ColorRole::Grid))
+        .axis_style(palette.colour(ColorRole::Muted))
         .label_style(label.clone())
         .x_labels(plot.x.ticks.len())
         .y_labels(plot.y.ticks.len())
         .draw()?;
     for layer in &plot.layers {
-        let colour = ink.colour(layer.role);
+        let colour = palette.colour(layer.role);
         match &layer.shape {
             Shape::Line { dash, runs } => {
                 for run in runs {
@@ -162,7 +173,7 @@ pub(crate) fn draw<DB: DrawingBackend>(area: &Area<DB>, plot: &Plot, ink: Ink) -
                 }
             }
             Shape::Notes { along } => {
-                let note = text_style(ink, 8.0, layer.role, false, (HPos::Center, VPos::Bottom));
+                let note = text_style(palette, 8.0, layer.role, false, (HPos::Center, VPos::Bottom));
                 for (at, text) in along {
                     area.draw_text(text, &note, (frame.x(*at), frame.bottom - 3))?;
                 }
@@ -171,12 +182,12 @@ pub(crate) fn draw<DB: DrawingBackend>(area: &Area<DB>, plot: &Plot, ink: Ink) -
     }
     if lanes > 0 {
         // The marks are explained where there is room: left of what the axis means.
-        let means = text_style(ink, 11.0, Role::Muted, false, (HPos::Right, VPos::Top));
-        area.draw_text(plot.x_means, &means, (frame.right, height - 18))?;
-        marks(area, ink, (frame.left, height - 12))
+        let means = text_style(palette, 11.0, ColorRole::Muted, false, (HPos::Right, VPos::Top));
+        area.draw_text(plot.x_label, &means, (frame.right, height - 18))?;
+        draw_marker_legend(area, palette, (frame.left, height - 12))
     } else {
-        let means = text_style(ink, 11.0, Role::Muted, false, (HPos::Center, VPos::Top));
-        area.draw_text(plot.x_means, &means, (i32::midpoint(frame.left, frame.right), height - 18))
+        let means = text_style(palette, 11.0, ColorRole::Muted, false, (HPos::Center, VPos::Top));
+        area.draw_text(plot.x_label, &means, (i32::midpoint(frame.left, frame.right), height - 18))
     }
 }
 
@@ -197,11 +208,11 @@ impl Frame {
     }
 }
 
-fn legend<DB: DrawingBackend>(area: &Area<DB>, plot: &Plot, ink: Ink, y: i32) -> Drawn<DB> {
-    let style = text_style(ink, 11.5, Role::Text, false, (HPos::Left, VPos::Center));
+fn legend<DB: DrawingBackend>(area: &Area<DB>, plot: &Plot, palette: Palette, y: i32) -> DrawResult<DB> {
+    let style = text_style(palette, 11.5, ColorRole::Text, false, (HPos::Left, VPos::Center));
     let mut x = 12;
     for layer in &plot.layers {
-        let colour = ink.colour(layer.role);
+        let colour = palette.colour(layer.role);
         match &layer.shape {
             Shape::Line { dash, .. } => {
                 let stroke = ShapeStyle { color: colour.to_rgba(), filled: false, stroke_width: 2 };

@@ -4,7 +4,7 @@ use cacheproof_core::numbers;
 use cacheproof_core::observe::Measurements;
 
 use super::axis::Axis;
-use super::ink::Role;
+use super::palette::ColorRole;
 use super::plot::{Layer, Plot, Shape};
 use super::timeline::{Bin, Timeline, runs};
 
@@ -45,13 +45,13 @@ pub(super) fn plot(seen: &Measurements, timeline: &Timeline) -> Option<Plot> {
         file: "database-queries",
         title: format!("Database: {what} a second"),
         about: format!("{what} that Postgres executed for the app, at most {}.", numbers::rate(high)),
-        x_means: "seconds since the run began",
+        x_label: "seconds since the run began",
         x: Axis::seconds(timeline.from, timeline.to),
         y: Axis::linear(high, numbers::rate),
         timeline: Some(timeline.clone()),
         layers: vec![Layer {
             name: what.to_owned(),
-            role: Role::StaleServed,
+            role: ColorRole::StaleServed,
             shape: Shape::Line { dash: (1, 0), runs: runs(&spans, rate) },
         }],
     })

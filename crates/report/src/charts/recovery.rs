@@ -2,42 +2,42 @@
 
 use cacheproof_core::numbers;
 use cacheproof_core::observe::{Beat, Measurements};
-use cacheproof_core::scenario::{Path, Scenario};
-use cacheproof_verdict::{FaultOutcome, Refill};
+use cacheproof_core::scenario::{CachePath, Scenario};
+use cacheproof_verdict::{FaultOutcome, RefillCurve};
 
 use super::super::text::one_line;
 use super::axis::Axis;
-use super::ink::Role;
+use super::palette::ColorRole;
 use super::plot::{Layer, Plot, Shape};
 
 /// More lines than these can't be told apart.
-const MOST: usize = 5;
+const MAX_CURVES: usize = 5;
 /// A point is of so many reads, or of two seconds.
-const READS: u64 = 200;
-const LONGEST: f64 = 2.0;
+const READS_PER_POINT: u64 = 200;
+const MAX_POINT_SECONDS: f64 = 2.0;
 /// A share of fewer reads is no point.
-const FEWEST: u64 = 20;
+const MIN_READS: u64 = 20;
 
 /// Colour and dash of each line: told apart also without colour.
-const LOOKS: [(Role, (i32, i32)); MOST] = [
-    (Role::Cached, (1, 0)),
-    (Role::Hit, (9, 3)),
-    (Role::Wrong, (5, 3)),
-    (Role::StaleServed, (2, 3)),
-    (Role::Uncached, (12, 5)),
+const LINE_STYLES: [(ColorRole, (i32, i32)); MAX_CURVES] = [
+    (ColorRole::Cached, (1, 0)),
+    (ColorRole::Hit, (9, 3)),
+    (ColorRole::Wrong, (5, 3)),
+    (ColorRole::StaleServed, (2, 3)),
+    (ColorRole::Uncached, (12, 5)),
 ];
 
 pub(super) fn plot(scenario: &Scenario, seen: &Measurements, faults: &[FaultOutcome]) -> Option<Plot> {
-    let beats = seen.beats(scenario, Path::Cached);
+    let beats = seen.beats(scenario, CachePath::Cached);
     let mut layers = Vec::new();
-    let mut curves: Vec<&Refill> = Vec::new();
+    let mut curves: Vec<&RefillCurve> = Vec::new();
     let mut longest = 0.0f64;
     let mut words = Vec::new();
     for (index, fault) in faults.iter().enumerate() {
         let Some(hit_rate) = fault.hit_rate.as_ref().filter(|hit_rate| hit_rate.emptied) else { continue };
         let Some(base) = fault.over else { continue };
         let points = points(&beats, base, fault.watched_to);
-        let Some((role, dash)) = LOOKS.get(layers.len()).copied().filter(|_| points.len() > 1) else { continue };
+        let Some((role, dash)) = LINE_STYLES.get(layers.len()).copied().filter(|_| points.len() > 1) else { continue };
         longest = longest.max(points.last().map_or(0.0, |(at, _)| *at));
         let what = one_line(&fault.window.what, 24);
         let name = if faults.len() > 1 { format!("{} {what}", index + 1) } else { format!("after {what}") };
@@ -68,7 +68,7 @@ pub(super) fn plot(scenario: &Scenario, seen: &Measurements, faults: &[FaultOutc
         .collect::<Vec<Vec<(f64, f64)>>>();
     if !runs.is_empty() {
         let shape = Shape::Line { dash: (4, 4), runs };
-        layers.push(Layer { name: "a cold cache, at best".to_owned(), role: Role::Muted, shape });
+        layers.push(Layer { name: "a cold cache, at best".to_owned(), role: ColorRole::Muted, shape });
     }
     let words = if words.is_empty() { String::new() } else { format!(": {}", words.join("; ")) };
     Some(Plot {
@@ -77,7 +77,7 @@ pub(super) fn plot(scenario: &Scenario, seen: &Measurements, faults: &[FaultOutc
         about: format!(
             "Hit rate by the time since the fault was undone{words}. Dashed: 1 − e^(−λτ), summed over the keys."
         ),
-        x_means: "seconds since the fault was undone (or injected, where it undoes itself)",
+        x_label: "seconds since the fault was undone (or injected, where it undoes itself)",
         x: Axis::seconds(0.0, longest),
         y: Axis::shares(),
         timeline: None,
@@ -98,8 +98,8 @@ fn points(beats: &[Beat], base: f64, to: f64) -> Vec<(f64, f64)> {
             None => *open.insert(*beat),
         };
         let reads = step.hits + step.misses;
-        if reads >= READS || step.seconds() >= LONGEST {
-            if reads >= FEWEST {
+        if reads >= READS_PER_POINT || step.seconds() >= MAX_POINT_SECONDS {
+            if reads >= MIN_READS {
                 points.push((f64::midpoint(step.from, step.to) - base, step.hits as f64 / reads as f64));
             }
             open = None;

@@ -1,24 +1,24 @@
 //! P95 of response time over time.
 
 use cacheproof_core::numbers;
-use cacheproof_core::scenario::Path;
+use cacheproof_core::scenario::CachePath;
 
 use super::axis::Axis;
-use super::look;
+use super::line_style;
 use super::plot::{Layer, Plot, Shape};
 use super::timeline::{Bin, Timeline, runs};
 
 pub(super) fn plot(timeline: &Timeline, bins: &[Bin]) -> Option<Plot> {
-    let p95 = |bin: &Bin, path: Path| {
+    let p95 = |bin: &Bin, path: CachePath| {
         let nanoseconds = bin.paths.get(&path)?.p95?;
         Some(nanoseconds.max(1_000) as f64 / 1e9)
     };
-    let values = || bins.iter().flat_map(|bin| [p95(bin, Path::Uncached), p95(bin, Path::Cached)]).flatten();
+    let values = || bins.iter().flat_map(|bin| [p95(bin, CachePath::Uncached), p95(bin, CachePath::Cached)]).flatten();
     let (low, high) = (values().reduce(f64::min)?, values().reduce(f64::max)?);
-    let layers = [Path::Uncached, Path::Cached]
+    let layers = [CachePath::Uncached, CachePath::Cached]
         .into_iter()
         .map(|path| {
-            let (role, dash) = look(path);
+            let (role, dash) = line_style(path);
             let runs = runs(bins, |bin| p95(bin, path).map(f64::log10));
             Layer { name: path.as_str().to_owned(), role, shape: Shape::Line { dash, runs } }
         })
@@ -36,7 +36,7 @@ pub(super) fn plot(timeline: &Timeline, bins: &[Bin]) -> Option<Plot> {
             numbers::time(low),
             numbers::time(high)
         ),
-        x_means: "seconds since the run began",
+        x_label: "seconds since the run began",
         x: Axis::seconds(timeline.from, timeline.to),
         y: Axis::log(low, high, numbers::time),
         timeline: Some(timeline.clone()),

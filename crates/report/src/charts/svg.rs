@@ -4,7 +4,7 @@ use plotters::prelude::*;
 
 use super::super::ReportError;
 use super::super::text::escape;
-use super::ink::{Ink, Role, prepare_fonts};
+use super::palette::{ColorRole, Palette, prepare_fonts};
 use super::plot::{Plot, SIZE, draw};
 
 /// A figure as SVG, with and without its own style sheet.
@@ -23,7 +23,7 @@ pub(crate) fn svg(plot: &Plot) -> Result<Svg, ReportError> {
     let mut drawn = String::new();
     {
         let area = SVGBackend::with_string(&mut drawn, (SIZE.0, plot.height())).into_drawing_area();
-        draw(&area, plot, Ink::Sentinel).map_err(|error| failed(error.to_string()))?;
+        draw(&area, plot, Palette::Sentinel).map_err(|error| failed(error.to_string()))?;
         area.present().map_err(|error| failed(error.to_string()))?;
     }
     let body = drawn
@@ -43,7 +43,7 @@ pub(crate) fn svg(plot: &Plot) -> Result<Svg, ReportError> {
         escape(&plot.title),
         escape(&plot.about)
     );
-    let (paper, _) = Role::Paper.colours();
+    let (paper, _) = ColorRole::Background.colours();
     let background = format!("<rect width=\"{width}\" height=\"{height}\" fill=\"#{paper:06X}\" class=\"cp-0\"/>");
     Ok(Svg {
         inline: format!("{head}>\n{words}{body}</svg>\n"),
@@ -59,7 +59,7 @@ pub(crate) fn svg(plot: &Plot) -> Result<Svg, ReportError> {
 fn themed(body: &str) -> String {
     let mut text = body.replace(" opacity=\"1\"", "").replace(" stroke=\"none\"", "").replace("\">\n", "\">");
     text = text.replace("\n</text>", "</text>").replace(" \"/>", "\"/>");
-    for role in Role::ALL {
+    for role in ColorRole::ALL {
         let (light, _) = role.colours();
         for (attribute, kind) in [("fill", ""), ("stroke", "s")] {
             let sentinel = format!("{attribute}=\"{}\"", role.sentinel());
@@ -76,7 +76,7 @@ pub(crate) fn style() -> String {
         ".cp-chart text{font-family:system-ui,-apple-system,\"Segoe UI\",Roboto,\"DejaVu Sans\",sans-serif;\
          font-variant-numeric:tabular-nums}\n@media screen and (prefers-color-scheme:dark){\n",
     );
-    for role in Role::ALL {
+    for role in ColorRole::ALL {
         let (_, dark) = role.colours();
         let class = role.class();
         css += &format!(".{class}{{fill:#{dark:06X}}} .{class}s{{stroke:#{dark:06X}}}\n");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cacheproof_core::observe::{Measurements, Outcome};
-use cacheproof_core::scenario::{Path, Scenario};
+use cacheproof_core::scenario::{CachePath, Scenario};
 use cacheproof_verdict::FaultOutcome;
 
 use super::super::text::one_line;
@@ -13,21 +13,21 @@ use super::super::text::one_line;
 pub(crate) struct Timeline {
     pub from: f64,
     pub to: f64,
-    pub phases: Vec<Band>,
-    pub faults: Vec<Shade>,
+    pub phases: Vec<PhaseBand>,
+    pub faults: Vec<FaultSpan>,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Band {
+pub(crate) struct PhaseBand {
     pub name: String,
-    pub path: Path,
+    pub path: CachePath,
     pub from: f64,
     pub to: f64,
 }
 
 /// A fault on the timeline: its marks, and the lane above the plot that it stands in.
 #[derive(Clone, Debug)]
-pub(crate) struct Shade {
+pub(crate) struct FaultSpan {
     /// Its number in the table of faults, from 1.
     pub number: usize,
     pub what: String,
@@ -43,7 +43,7 @@ pub(crate) struct Shade {
     pub lane: usize,
 }
 
-impl Shade {
+impl FaultSpan {
     /// The last of its marks.
     pub fn end(&self) -> f64 {
         self.recovered.unwrap_or(self.to).max(self.to)
@@ -51,48 +51,48 @@ impl Shade {
 }
 
 /// More faults at once than these share lanes.
-const LANES: usize = 6;
+const MAX_LANES: usize = 6;
 /// Share of the timeline that two faults in one lane must be apart, so that their marks are told apart.
-const APART: f64 = 0.012;
+const MIN_LANE_GAP: f64 = 0.012;
 /// What a letter and the marks beside a label take of it, roughly.
-const LETTER: f64 = 0.0125;
-const MARKS: f64 = 0.033;
+const LETTER_WIDTH: f64 = 0.0125;
+const MARKERS_WIDTH: f64 = 0.033;
 /// Longer names get no more room than this, in letters.
-const ROOM: usize = 16;
+const MAX_LABEL_CHARS: usize = 16;
 /// With more faults than these, their names would be cut to nothing: numbers alone stand in the lanes.
-const NAMED: usize = 8;
+const MAX_NAMED_FAULTS: usize = 8;
 
 /// Gives each fault the first lane that is free when it begins and leaves the label of the one before its room; or
 /// else one that leaves room for the marks, or the one that is free soonest.
-fn into_lanes(faults: &mut [Shade], length: f64) {
-    let mut ends = [(f64::NEG_INFINITY, 0.0); LANES];
-    let numbered = faults.len() > NAMED;
+fn assign_lanes(faults: &mut [FaultSpan], length: f64) {
+    let mut ends = [(f64::NEG_INFINITY, 0.0); MAX_LANES];
+    let numbered = faults.len() > MAX_NAMED_FAULTS;
     for fault in faults {
         let free = |gap: fn(f64) -> f64| ends.iter().position(|(end, room)| *end + length * gap(*room) <= fault.from);
-        let soonest = || (0..LANES).min_by(|a, b| ends[*a].0.total_cmp(&ends[*b].0));
-        fault.lane = free(|room| room).or_else(|| free(|_| APART)).or_else(soonest).unwrap_or(0);
+        let soonest = || (0..MAX_LANES).min_by(|a, b| ends[*a].0.total_cmp(&ends[*b].0));
+        fault.lane = free(|room| room).or_else(|| free(|_| MIN_LANE_GAP)).or_else(soonest).unwrap_or(0);
         let number = fault.number.to_string().len();
-        let letters = if numbered { number } else { (number + 1 + fault.what.chars().count()).min(ROOM) };
+        let letters = if numbered { number } else { (number + 1 + fault.what.chars().count()).min(MAX_LABEL_CHARS) };
         let end = &mut ends[fault.lane];
-        *end = (end.0.max(fault.end()), MARKS + LETTER * letters as f64);
+        *end = (end.0.max(fault.end()), MARKERS_WIDTH + LETTER_WIDTH * letters as f64);
     }
 }
 
 impl Timeline {
     /// `None` where no phase ever began.
     pub fn of(scenario: &Scenario, seen: &Measurements, outcomes: &[FaultOutcome]) -> Option<Self> {
-        let phases: Vec<Band> = seen
+        let phases: Vec<PhaseBand> = seen
             .phases
             .iter()
             .filter_map(|(index, span)| {
                 let phase = scenario.phases.get(*index)?;
                 let to = span.to.unwrap_or(seen.last_at);
-                Some(Band { name: one_line(&phase.name, 60), path: phase.path, from: span.from, to })
+                Some(PhaseBand { name: one_line(&phase.name, 60), path: phase.path, from: span.from, to })
             })
             .collect();
         let from = phases.iter().map(|phase| phase.from).reduce(f64::min)?;
         let to = phases.iter().map(|phase| phase.to).reduce(f64::max)?;
-        let mut faults: Vec<Shade> = outcomes
+        let mut faults: Vec<FaultSpan> = outcomes
             .iter()
             .enumerate()
             .map(|(index, outcome)| {
@@ -103,7 +103,7 @@ impl Timeline {
                     None if outcome.over.is_some() => window.seen.unwrap_or(window.from),
                     None => seen.last_at,
                 };
-                Shade {
+                FaultSpan {
                     number: index + 1,
                     what: one_line(&window.what, 40),
                     from: window.from,
@@ -115,13 +115,13 @@ impl Timeline {
                 }
             })
             .collect();
-        into_lanes(&mut faults, to - from);
+        assign_lanes(&mut faults, to - from);
         Some(Self { from, to, phases, faults })
     }
 
     /// Whether there are too many faults for their names to stand in the lanes.
     pub fn numbered(&self) -> bool {
-        self.faults.len() > NAMED
+        self.faults.len() > MAX_NAMED_FAULTS
     }
 
     /// How many lanes its faults take.
@@ -130,14 +130,14 @@ impl Timeline {
     }
 
     /// Seconds of a stretch of time that belong to phases of a path.
-    fn seconds_of(&self, path: Path, from: f64, to: f64) -> f64 {
-        let overlap = |phase: &Band| (phase.to.min(to) - phase.from.max(from)).max(0.0);
+    fn seconds_of(&self, path: CachePath, from: f64, to: f64) -> f64 {
+        let overlap = |phase: &PhaseBand| (phase.to.min(to) - phase.from.max(from)).max(0.0);
         self.phases.iter().filter(|phase| phase.path == path).map(overlap).sum()
     }
 }
 
 /// More points than pixels help nobody: a long run's seconds are put together to at most this many.
-const BINS: usize = 300;
+const MAX_BINS: usize = 300;
 
 /// What came in during a stretch of time.
 #[derive(Clone, Debug, Default)]
@@ -149,7 +149,7 @@ pub(crate) struct Bin {
     /// How many windows are put together in it.
     pub windows: usize,
     pub outcomes: BTreeMap<Outcome, u64>,
-    pub paths: BTreeMap<Path, PathBin>,
+    pub paths: BTreeMap<CachePath, PathBin>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -174,11 +174,11 @@ impl Bin {
 }
 
 /// Share of a bin's usual length, in seconds a window, that it must have to be drawn.
-const WHOLE_ENOUGH: f64 = 0.5;
+const MIN_BIN_FILL: f64 = 0.5;
 
 /// The run in bins of equal numbers of seconds, in order of time.
 pub(crate) fn bins(scenario: &Scenario, seen: &Measurements, timeline: &Timeline) -> Vec<Bin> {
-    let each = seen.windows.len().div_ceil(BINS).max(1);
+    let each = seen.windows.len().div_ceil(MAX_BINS).max(1);
     let mut bins: Vec<Bin> = Vec::new();
     for chunk in seen.windows.chunks(each) {
         let mut bin = Bin::default();
@@ -195,7 +195,7 @@ pub(crate) fn bins(scenario: &Scenario, seen: &Measurements, timeline: &Timeline
         bin.counted = bin.to - bin.from;
         // What comes in after the last phase is late; the line ends where the timeline does.
         bin.to = bin.to.min(timeline.to);
-        for path in [Path::Cached, Path::Uncached] {
+        for path in [CachePath::Cached, CachePath::Uncached] {
             let seconds = timeline.seconds_of(path, bin.from, bin.to);
             if seconds > 0.0 {
                 bin.paths.insert(path, PathBin { seconds, ..PathBin::default() });
@@ -215,7 +215,7 @@ pub(crate) fn bins(scenario: &Scenario, seen: &Measurements, timeline: &Timeline
             }
         }
         // A fragment of a second, as the last window is, has too few answers for a point beside whole seconds.
-        if bin.to - bin.from >= WHOLE_ENOUGH * each as f64 || bins.is_empty() && bin.to > bin.from {
+        if bin.to - bin.from >= MIN_BIN_FILL * each as f64 || bins.is_empty() && bin.to > bin.from {
             bins.push(bin);
         }
     }
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn faults_at_once_stand_in_lanes_of_their_own_and_later_ones_in_the_first_again() {
-        let fault = |from: f64, to: f64| Shade {
+        let fault = |from: f64, to: f64| FaultSpan {
             number: 1,
             what: String::new(),
             from,
@@ -261,11 +261,12 @@ mod tests {
             lane: 0,
         };
         let mut faults = [fault(10.0, 20.0), fault(12.0, 18.0), fault(15.0, 40.0), fault(27.0, 30.0)];
-        into_lanes(&mut faults, 100.0);
+        assign_lanes(&mut faults, 100.0);
         assert_eq!(faults.map(|fault| fault.lane), [0, 1, 2, 0]);
         // Many, one after another: each is so far from the one before in its lane that its number fits between.
-        let mut many: Vec<Shade> = (0..40).map(|at| fault(f64::from(at) * 25.0, f64::from(at) * 25.0 + 10.0)).collect();
-        into_lanes(&mut many, 1_000.0);
+        let mut many: Vec<FaultSpan> =
+            (0..40).map(|at| fault(f64::from(at) * 25.0, f64::from(at) * 25.0 + 10.0)).collect();
+        assign_lanes(&mut many, 1_000.0);
         assert!(many.iter().all(|fault| fault.lane < 3), "{many:?}");
         assert!(many.windows(2).all(|pair| pair[0].lane != pair[1].lane), "{many:?}");
     }

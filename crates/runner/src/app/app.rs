@@ -9,7 +9,7 @@ use cacheproof_core::scenario::Scenario;
 
 /// What an app gets to know of its surroundings.
 #[derive(Clone, Copy)]
-pub struct Surroundings<'run> {
+pub struct AppEnvironment<'run> {
     /// This program, for the reference app.
     pub cacheproof: &'run Path,
     /// A directory for the app's log, and its `{dir}`.
@@ -39,9 +39,9 @@ impl App {
     ///
     /// # Errors
     /// The first instance's that did not come up; the others are stopped again.
-    pub async fn up(scenario: &Scenario, around: &Surroundings<'_>) -> Result<Self, TargetError> {
-        let mut app = Self { instances: vec![Instance::up(scenario, around, 1).await?] };
-        let others = (2..=scenario.target.instances).map(|number| Instance::up(scenario, around, number));
+    pub async fn up(scenario: &Scenario, app_environment: &AppEnvironment<'_>) -> Result<Self, TargetError> {
+        let mut app = Self { instances: vec![Instance::up(scenario, app_environment, 1).await?] };
+        let others = (2..=scenario.target.instances).map(|number| Instance::up(scenario, app_environment, number));
         let mut failed = None;
         for instance in join_all(others).await {
             match instance {

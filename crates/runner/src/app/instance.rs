@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::process::{PORT_VARIABLE, Process, Start};
-use super::{Surroundings, TargetError};
+use super::process::{AppProcess, LaunchSpec, PORT_VARIABLE};
+use super::{AppEnvironment, TargetError};
 use cacheproof_core::scenario::{CacheKind, Scenario, TargetKind, mask_passwords};
 use cacheproof_load::response::{client, root_cause};
-use cacheproof_stack::{Break, free_port};
-use cacheproof_supervise::{RUN_VARIABLE, process_lives};
+use cacheproof_stack::{ProcessFaultKind, free_port};
+use cacheproof_supervise::{RUN_VARIABLE, is_process_alive};
 
 /// How long an app may take until it is ready. Loading the data belongs to it.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -41,12 +41,16 @@ pub struct Instance {
     url: String,
     ready: String,
     what: String,
-    process: Option<Process>,
+    process: Option<AppProcess>,
 }
 
 impl Instance {
     /// Starts or finds the scenario's app and waits until it is ready. `number` counts from 1.
-    pub(super) async fn up(scenario: &Scenario, around: &Surroundings<'_>, number: usize) -> Result<Self, TargetError> {
+    pub(super) async fn up(
+        scenario: &Scenario,
+        app_environment: &AppEnvironment<'_>,
+        number: usize,
+    ) -> Result<Self, TargetError> {
         let target = &scenario.target;
         let own_command = target.kind == TargetKind::Reference && target.url.is_none();
         if target.start.is_empty() && !own_command {
@@ -74,14 +78,17 @@ impl Instance {
         let fill = |text: &str| {
             text.replace("{port}", &port.to_string())
                 .replace("{instance}", &number.to_string())
-                .replace("{dir}", &around.directory.display().to_string())
+                .replace("{dir}", &app_environment.directory.display().to_string())
                 .replace("{data}", &data)
-                .replace("{redis_url}", around.redis_url.unwrap_or_default())
-                .replace("{redis_ca}", &around.redis_ca.map(|path| path.display().to_string()).unwrap_or_default())
-                .replace("{database_url}", around.database_url.unwrap_or_default())
+                .replace("{redis_url}", app_environment.redis_url.unwrap_or_default())
+                .replace(
+                    "{redis_ca}",
+                    &app_environment.redis_ca.map(|path| path.display().to_string()).unwrap_or_default(),
+                )
+                .replace("{database_url}", app_environment.database_url.unwrap_or_default())
         };
         let template = if target.start.is_empty() {
-            let own = [around.cacheproof.display().to_string(), "serve".to_owned()];
+            let own = [app_environment.cacheproof.display().to_string(), "serve".to_owned()];
             own.into_iter().chain(target.args.iter().cloned()).collect()
         } else {
             target.start.clone()
@@ -98,18 +105,18 @@ impl Instance {
             ("LISTEN", format!("127.0.0.1:{port}")),
             ("LOAD", data.clone()),
             ("CACHE", cache.to_owned()),
-            (RUN_VARIABLE, around.token.to_owned()),
+            (RUN_VARIABLE, app_environment.token.to_owned()),
         ];
-        environment.extend(around.redis_url.map(|url| ("REDIS_URL", url.to_owned())));
-        environment.extend(around.redis_ca.map(|path| ("REDIS_CA_FILE", path.display().to_string())));
-        environment.extend(around.database_url.map(|url| ("DATABASE_URL", url.to_owned())));
+        environment.extend(app_environment.redis_url.map(|url| ("REDIS_URL", url.to_owned())));
+        environment.extend(app_environment.redis_ca.map(|path| ("REDIS_CA_FILE", path.display().to_string())));
+        environment.extend(app_environment.database_url.map(|url| ("DATABASE_URL", url.to_owned())));
         let shown = template.join(" ");
         let name = if number == 1 { "app.log".to_owned() } else { format!("app-{number}.log") };
-        let log = around.directory.join(name);
+        let log = app_environment.directory.join(name);
         let command: Vec<String> = template.iter().map(|word| fill(word)).collect();
-        let start = Start { command, environment, shown: shown.clone(), log };
+        let start = LaunchSpec { command, environment, shown: shown.clone(), log };
         let child = start.spawn()?;
-        (around.watch)(child.id());
+        (app_environment.watch)(child.id());
         let app = Self {
             url: fill(target.url.as_deref().unwrap_or("http://127.0.0.1:{port}")).trim_end_matches('/').to_owned(),
             ready: target.ready.clone(),
@@ -121,7 +128,7 @@ impl Instance {
                 TargetKind::Reference => format!("another build of the reference app ({shown}, cache: {cache})"),
                 TargetKind::Http => format!("the app ({shown})"),
             },
-            process: Some(Process::new(start, child)),
+            process: Some(AppProcess::new(start, child)),
         };
         match app.wait_ready(START_LIMIT).await {
             Ok(()) => Ok(app),
@@ -167,12 +174,12 @@ impl Instance {
     ///
     /// # Errors
     /// Where cacheproof did not start it, or the system refuses.
-    pub async fn break_it(&self, action: Break) -> Result<String, TargetError> {
+    pub async fn inject_fault(&self, action: ProcessFaultKind) -> Result<String, TargetError> {
         let process = self.started(action.as_str())?;
         let (signal, name) = match action {
-            Break::Kill => (Signal::SIGKILL, "SIGKILL"),
-            Break::Stop => (Signal::SIGTERM, "SIGTERM"),
-            Break::Pause => (Signal::SIGSTOP, "SIGSTOP"),
+            ProcessFaultKind::Kill => (Signal::SIGKILL, "SIGKILL"),
+            ProcessFaultKind::Stop => (Signal::SIGTERM, "SIGTERM"),
+            ProcessFaultKind::Pause => (Signal::SIGSTOP, "SIGSTOP"),
         };
         let pid = {
             let mut state = process.state();
@@ -187,38 +194,42 @@ impl Instance {
                 .map_err(|error| TargetError::Fault { what: action.as_str(), why: error.to_string() })?;
             pid
         };
-        if action == Break::Stop {
-            ended(pid, Duration::from_millis(5)).await;
+        if action == ProcessFaultKind::Stop {
+            wait_for_exit(pid, Duration::from_millis(5)).await;
         }
-        if action != Break::Pause {
+        if action != ProcessFaultKind::Pause {
             process.state().kill();
         }
         Ok(format!("{name} to process group {pid}"))
     }
 
-    /// Takes back what [`Self::break_it`] did. One that runs already is only waited for: two at a time would fight for
+    /// Takes back what [`Self::inject_fault`] did. One that runs already is only waited for: two at a time would fight for
     /// its port, and the first would be nobody's.
-    pub async fn mend(&self, action: Break, around: &Surroundings<'_>) -> Result<String, TargetError> {
+    pub async fn undo_fault(
+        &self,
+        action: ProcessFaultKind,
+        app_environment: &AppEnvironment<'_>,
+    ) -> Result<String, TargetError> {
         let process = self.started(action.as_str())?;
         let done = {
             let mut state = process.state();
             let pid = state.child.id();
             let done = match action {
-                Break::Pause if state.is_reaped() => {
+                ProcessFaultKind::Pause if state.is_reaped() => {
                     return Err(TargetError::Fault { what: "continue", why: format!("process {pid} has ended") });
                 }
-                Break::Pause => {
+                ProcessFaultKind::Pause => {
                     state
                         .signal(Signal::SIGCONT)
                         .map_err(|error| TargetError::Fault { what: "continue", why: error.to_string() })?;
                     format!("SIGCONT to process group {pid}")
                 }
-                Break::Kill | Break::Stop if !state.is_reaped() => {
+                ProcessFaultKind::Kill | ProcessFaultKind::Stop if !state.is_reaped() => {
                     format!("process {pid} runs already")
                 }
-                Break::Kill | Break::Stop => {
+                ProcessFaultKind::Kill | ProcessFaultKind::Stop => {
                     state.child = process.start.spawn()?;
-                    (around.watch)(state.child.id());
+                    (app_environment.watch)(state.child.id());
                     format!("started again as process {}", state.child.id())
                 }
             };
@@ -249,12 +260,12 @@ impl Instance {
             let _gone = state.signal(Signal::SIGTERM);
             state.child.id()
         };
-        ended(pid, Duration::from_millis(20)).await;
+        wait_for_exit(pid, Duration::from_millis(20)).await;
         // The whole group, also when its first process has ended: workers may live on.
         process.state().kill();
     }
 
-    fn started(&self, what: &'static str) -> Result<&Process, TargetError> {
+    fn started(&self, what: &'static str) -> Result<&AppProcess, TargetError> {
         self.process.as_ref().ok_or(TargetError::Fault {
             what,
             why: "cacheproof didn't start it; give target.start so that it does".into(),
@@ -292,9 +303,9 @@ impl Instance {
 
 /// Until a child has ended, at most [`STOP_LIMIT`], and without waiting for it as its parent: until then its number is
 /// its own, and can be killed with its group.
-async fn ended(pid: u32, look_every: Duration) {
+async fn wait_for_exit(pid: u32, look_every: Duration) {
     let deadline = Instant::now() + STOP_LIMIT;
-    while process_lives(pid) && Instant::now() < deadline {
+    while is_process_alive(pid) && Instant::now() < deadline {
         tokio::time::sleep(look_every).await;
     }
 }

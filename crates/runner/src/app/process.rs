@@ -11,14 +11,14 @@ use nix::sys::signal::Signal;
 
 use super::TargetError;
 use cacheproof_core::scenario::mask_passwords;
-use cacheproof_supervise::{RUN_VARIABLE, kill_marked, signal_group};
+use cacheproof_supervise::{RUN_VARIABLE, kill_by_environment, signal_group};
 
 /// Has a port that no other instance has.
 pub(super) const PORT_VARIABLE: &str = "PORT";
 
 /// What an app is started with. Holds URLs with passwords.
 #[derive(Debug)]
-pub(super) struct Start {
+pub(super) struct LaunchSpec {
     /// Program and arguments.
     pub(super) command: Vec<String>,
     pub(super) environment: Vec<(&'static str, String)>,
@@ -27,7 +27,7 @@ pub(super) struct Start {
     pub(super) log: PathBuf,
 }
 
-impl Start {
+impl LaunchSpec {
     /// A new process.
     pub(super) fn spawn(&self) -> Result<Child, TargetError> {
         let log_error = |source| TargetError::Log { path: self.log.clone(), source };
@@ -49,8 +49,8 @@ impl Start {
 
 /// A process that cacheproof started, with all that is needed to start it again.
 #[derive(Debug)]
-pub(super) struct Process {
-    pub(super) start: Start,
+pub(super) struct AppProcess {
+    pub(super) start: LaunchSpec,
     state: Mutex<State>,
 }
 
@@ -61,8 +61,8 @@ pub(super) struct State {
     pub(super) broken: bool,
 }
 
-impl Process {
-    pub(super) fn new(start: Start, child: Child) -> Self {
+impl AppProcess {
+    pub(super) fn new(start: LaunchSpec, child: Child) -> Self {
         Self { start, state: Mutex::new(State { child, broken: false }) }
     }
 
@@ -73,11 +73,11 @@ impl Process {
     /// Kills what is left of a process that has ended and was waited for. Its number, and its group's, may be a
     /// stranger's by now, so its workers are found by what stands in their environment.
     pub(super) fn kill_workers(&self) {
-        let marks: Vec<(&str, &str)> = (self.start.environment.iter())
+        let variables: Vec<(&str, &str)> = (self.start.environment.iter())
             .filter(|(name, _)| [RUN_VARIABLE, PORT_VARIABLE].contains(name))
             .map(|(name, value)| (*name, value.as_str()))
             .collect();
-        kill_marked(&marks);
+        kill_by_environment(&variables);
     }
 
     pub(super) fn last_lines(&self) -> String {
@@ -142,26 +142,26 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use cacheproof_supervise::process_lives;
+    use cacheproof_supervise::is_process_alive;
 
     #[test]
     fn a_worker_is_found_when_its_parent_is_long_gone() {
         let directory = tempfile::tempdir().unwrap();
         let mark = directory.path().join("worker");
-        let start = Start {
+        let start = LaunchSpec {
             command: ["sh", "-c", &format!("sleep 600 & echo $! > {}", mark.display())].map(str::to_owned).into(),
             environment: vec![(RUN_VARIABLE, format!("{:016x}", rand::random::<u64>())), (PORT_VARIABLE, "1".into())],
             shown: "sh".into(),
             log: directory.path().join("log"),
         };
         let child = start.spawn().unwrap();
-        let process = Process::new(start, child);
+        let process = AppProcess::new(start, child);
         process.state().child.wait().unwrap();
         let worker = std::fs::read_to_string(mark).unwrap().trim().parse().unwrap();
-        assert!(process_lives(worker) && process.state().is_reaped());
+        assert!(is_process_alive(worker) && process.state().is_reaped());
         process.kill_workers();
         let begun = Instant::now();
-        while process_lives(worker) {
+        while is_process_alive(worker) {
             assert!(begun.elapsed() < Duration::from_secs(50), "the worker lives on");
             std::thread::yield_now();
         }

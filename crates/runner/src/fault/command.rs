@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use tokio::process::Command;
 
 use super::FaultError;
-use super::act::{Act, Done, Sight};
+use super::injector::{ActionReport, FaultInjector, Observation};
 use cacheproof_core::scenario::mask_passwords;
 use cacheproof_supervise::{Addresses, COMMAND_VARIABLE, Guard, RUN_VARIABLE, Undo, signal_group};
 
@@ -21,11 +21,11 @@ pub(super) struct CommandFault<'run> {
     pub(super) undo: Option<String>,
     pub(super) guard: &'run Guard,
     /// How long each may take.
-    pub(super) patience: Duration,
+    pub(super) timeout: Duration,
     pub(super) directory: PathBuf,
     pub(super) addresses: &'run Addresses,
     pub(super) began: bool,
-    pub(super) ended_well: bool,
+    pub(super) succeeded: bool,
 }
 
 impl<'run> CommandFault<'run> {
@@ -34,64 +34,64 @@ impl<'run> CommandFault<'run> {
         undo: Option<&str>,
         guard: &'run Guard,
         addresses: &'run Addresses,
-        patience: Duration,
+        timeout: Duration,
     ) -> Self {
         Self {
             run: run.to_owned(),
             undo: undo.map(str::to_owned),
             guard,
             addresses,
-            patience,
+            timeout,
             directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
             began: false,
-            ended_well: false,
+            succeeded: false,
         }
     }
 
-    /// Runs one to its end. `of_run`: it, and what it leaves running, dies with the run.
-    async fn execute(&self, command: &str, of_run: bool) -> Result<(), FaultError> {
+    /// Runs one to its end. `dies_with_run`: it, and what it leaves running, dies with the run.
+    async fn execute(&self, command: &str, dies_with_run: bool) -> Result<(), FaultError> {
         let failed = |how: String| FaultError::Command { command: mask_passwords(command), how };
         // A file and no pipe: what a command said is all there when it has ended, and what it leaves running can go on
         // saying things.
-        let mut said = tempfile::tempfile().map_err(|error| failed(format!("has nowhere to write to: {error}")))?;
-        let stderr = said.try_clone().map_err(|error| failed(format!("has nowhere to write to: {error}")))?;
+        let mut output = tempfile::tempfile().map_err(|error| failed(format!("has nowhere to write to: {error}")))?;
+        let stderr = output.try_clone().map_err(|error| failed(format!("has nowhere to write to: {error}")))?;
         let mut shell = Command::new("sh");
         shell.args(["-c", command]).current_dir(&self.directory);
         shell.envs(self.addresses.iter());
         shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).process_group(0).kill_on_drop(true);
-        if of_run {
+        if dies_with_run {
             shell.env(RUN_VARIABLE, self.guard.token()).env(COMMAND_VARIABLE, self.guard.token());
         } else {
             shell.env_remove(RUN_VARIABLE).env_remove(COMMAND_VARIABLE);
         }
         let mut child = shell.spawn().map_err(|error| failed(format!("can't be run: {error}")))?;
-        if let Some(pid) = child.id().filter(|_| of_run) {
+        if let Some(pid) = child.id().filter(|_| dies_with_run) {
             self.guard.watch_command(pid);
         }
-        let mut group = Group(child.id());
-        let status = tokio::time::timeout(self.patience, child.wait()).await;
+        let mut group_guard = ProcessGroupGuard(child.id());
+        let status = tokio::time::timeout(self.timeout, child.wait()).await;
         if status.is_ok() {
             // What it leaves running is the fault itself, or the user's business.
-            group.0 = None;
+            group_guard.0 = None;
         }
-        drop(group);
+        drop(group_guard);
         match status {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => {
-                let last = last_line(&mut said).map_or_else(String::new, |line| format!("; it said last: {line}"));
+                let last = last_line(&mut output).map_or_else(String::new, |line| format!("; it said last: {line}"));
                 Err(failed(format!("ended with {status}{last}")))
             }
             Ok(Err(error)) => Err(failed(format!("could not be waited for: {error}"))),
-            Err(_) => Err(failed(format!("did not end within {} s", self.patience.as_secs()))),
+            Err(_) => Err(failed(format!("did not end within {} s", self.timeout.as_secs()))),
         }
     }
 }
 
 /// The process group of a command under way, killed where it is not waited for to its end: by the time limit, or
 /// because the run stops.
-struct Group(Option<u32>);
+struct ProcessGroupGuard(Option<u32>);
 
-impl Drop for Group {
+impl Drop for ProcessGroupGuard {
     fn drop(&mut self) {
         if let Some(leader) = self.0 {
             let _gone_already = signal_group(leader, Signal::SIGKILL);
@@ -105,12 +105,12 @@ fn last_line(file: &mut File) -> Option<String> {
     file.seek(SeekFrom::Start(end.saturating_sub(4096))).ok()?;
     let mut bytes = Vec::new();
     file.take(4096).read_to_end(&mut bytes).ok()?;
-    let said = mask_passwords(String::from_utf8_lossy(&bytes).trim());
-    said.lines().last().map(str::to_owned).filter(|line| !line.is_empty())
+    let output = mask_passwords(String::from_utf8_lossy(&bytes).trim());
+    output.lines().last().map(str::to_owned).filter(|line| !line.is_empty())
 }
 
 #[async_trait]
-impl Act for CommandFault<'_> {
+impl FaultInjector for CommandFault<'_> {
     fn undo_record(&self) -> Undo {
         match &self.undo {
             Some(undo) => Undo::Command { run: undo.clone(), directory: self.directory.clone() },
@@ -118,29 +118,29 @@ impl Act for CommandFault<'_> {
         }
     }
 
-    async fn inject(&mut self) -> Result<Done, FaultError> {
+    async fn inject(&mut self) -> Result<ActionReport, FaultError> {
         self.began = true;
         self.execute(&self.run, true).await?;
-        self.ended_well = true;
+        self.succeeded = true;
         Ok(format!("ran `{}`", mask_passwords(&self.run)).into())
     }
 
-    async fn seen(&mut self) -> Option<Sight> {
-        self.ended_well.then(|| "it ended with exit status 0".into())
+    async fn observe_effect(&mut self) -> Option<Observation> {
+        self.succeeded.then(|| "it ended with exit status 0".into())
     }
 
-    async fn undo(&mut self, _stopping: bool) -> Result<Done, FaultError> {
+    async fn undo(&mut self, _stopping: bool) -> Result<ActionReport, FaultError> {
         match &self.undo {
             Some(undo) if self.began => {
                 self.execute(undo, false).await?;
-                self.ended_well = false;
+                self.succeeded = false;
                 Ok(format!("ran `{}`", mask_passwords(undo)).into())
             }
             _ => Ok("there is nothing to undo".to_owned().into()),
         }
     }
 
-    async fn seen_undone(&mut self) -> Option<Sight> {
+    async fn observe_recovery(&mut self) -> Option<Observation> {
         Some(match self.undo {
             Some(_) => "undo ended with exit status 0".into(),
             None => "there was nothing to undo".into(),

@@ -34,7 +34,7 @@ pub enum FaultError {
     /// There is nobody to break at the moment.
     #[error("there is nothing to break: {0}")]
     #[diagnostic(help("look at what the other faults of this phase do to it"))]
-    NobodyThere(String),
+    NoTarget(String),
     /// A server did not do what it was told.
     #[error("{victim} could not be told to {what}: {why}")]
     #[diagnostic(help("look at the message above"))]
@@ -49,7 +49,7 @@ pub enum FaultError {
     /// It could not be injected, nor could be taken back what was done of it.
     #[error("{cause}; and what was done of it could not be taken back: {undo}")]
     #[diagnostic(help("`cacheproof recover` tries again"))]
-    HalfDone {
+    InjectAndUndoFailed {
         /// Why it could not be injected.
         cause: Box<FaultError>,
         /// Why it could not be taken back.

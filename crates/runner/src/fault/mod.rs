@@ -5,27 +5,27 @@
 //! entry in the ledger is closed. Undo runs on every way out of a phase; what cacheproof's own death leaves open
 //! is the guard's, and what both leave open is `cacheproof recover`'s.
 //!
-//! [`Engine::live`] lives one fault of a phase through, round by round. Each kind of fault is an [`act::Act`] in a
+//! [`FaultEngine::live`] lives one fault of a phase through, round by round. Each kind of fault is an [`injector::FaultInjector`] in a
 //! file of its own: it knows how to inject, how to see, how to undo.
 
-mod act;
-mod clients;
+mod active_faults;
+mod admin_client;
 mod command;
+mod connection_owner;
 mod engine;
 mod error;
 mod failover;
+mod fill_clients;
+mod fill_memory;
 mod flush;
-mod holds;
-mod line;
+mod injector;
 mod link;
-mod memory;
 mod partition;
-mod peers;
 mod prepare;
+mod probe_connection;
 mod process;
 mod restart;
-mod says;
 
-pub use act::Sight;
-pub use engine::{Engine, Gate, Ground, Step, Times};
+pub use engine::{FaultContext, FaultEngine, FaultTransition, InjectionGate, PhaseWindow};
 pub use error::FaultError;
+pub use injector::Observation;

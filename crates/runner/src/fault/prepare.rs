@@ -2,150 +2,160 @@
 //! the run started itself may be broken, and what the scenario names.
 
 use super::FaultError;
-use super::act::Act;
-use super::clients::FillClients;
+use super::active_faults::ActiveFaults;
 use super::command::CommandFault;
-use super::engine::Ground;
+use super::engine::FaultContext;
 use super::failover::Failover;
+use super::fill_clients::FillClients;
+use super::fill_memory::FillMemory;
 use super::flush::Flush;
-use super::holds::Holds;
-use super::line::Tongue;
-use super::link::{LinkAct, Way};
-use super::memory::FillMemory;
+use super::injector::FaultInjector;
+use super::link::{LinkFaultInjector, Route};
 use super::partition::Partition;
-use super::process::{Patient, ProcessFault};
+use super::probe_connection::Protocol;
+use super::process::{FaultTarget, ProcessFault};
 use super::restart::Restart;
 use cacheproof_core::scenario::{FaultAction, FaultSpec, Provider, Topology, Victim};
-use cacheproof_stack::{Break, Deployment, Node};
+use cacheproof_stack::{Deployment, Node, ProcessFaultKind};
 use cacheproof_supervise::Addresses;
 
 /// Finds the victim as it is now.
 ///
 /// # Errors
-/// [`FaultError::NotAllowed`], [`FaultError::NobodyThere`].
+/// [`FaultError::NotAllowed`], [`FaultError::NoTarget`].
 pub(super) async fn prepare<'run>(
     spec: &FaultSpec,
-    ground: Ground<'run>,
-    holds: &Holds,
+    context: FaultContext<'run>,
+    active_faults: &ActiveFaults,
     addresses: &'run Addresses,
-) -> Result<Box<dyn Act + 'run>, FaultError> {
+) -> Result<Box<dyn FaultInjector + 'run>, FaultError> {
     let is_postgres = spec.victim == Victim::Postgres;
-    let max_fault = ground.scenario.safety.max_fault;
-    let find = Finder { spec, ground };
+    let max_fault = context.scenario.safety.max_fault;
+    let resolver = TargetResolver { spec, context };
     Ok(match &spec.action {
-        FaultAction::Kill => Box::new(find.process(Break::Kill, holds).await?),
-        FaultAction::Stop => Box::new(find.process(Break::Stop, holds).await?),
-        FaultAction::Pause => Box::new(find.process(Break::Pause, holds).await?),
+        FaultAction::Kill => Box::new(resolver.process(ProcessFaultKind::Kill, active_faults).await?),
+        FaultAction::Stop => Box::new(resolver.process(ProcessFaultKind::Stop, active_faults).await?),
+        FaultAction::Pause => Box::new(resolver.process(ProcessFaultKind::Pause, active_faults).await?),
         FaultAction::Restart { keep_data } => {
-            let patients = find.breakable().await?;
-            if let Some(held) = patients.iter().find(|patient| holds.is_held(&patient.name())) {
-                return Err(FaultError::NobodyThere(format!("{} is held broken by another fault", held.name())));
+            let targets = resolver.breakable().await?;
+            if let Some(faulted) = targets.iter().find(|target| active_faults.is_faulted(&target.name())) {
+                return Err(FaultError::NoTarget(format!("{} is held broken by another fault", faulted.name())));
             }
-            Box::new(Restart::new(patients, *keep_data, is_postgres).await)
+            Box::new(Restart::new(targets, *keep_data, is_postgres).await)
         }
         FaultAction::Flush => {
-            find.check_data_may_be_lost()?;
-            let deployment = find.deployment()?;
+            resolver.check_data_may_be_lost()?;
+            let deployment = resolver.deployment()?;
             let servers = match deployment.topology() {
                 Topology::Cluster => deployment.masters().await.into_iter().map(|node| &node.server).collect(),
-                _ => vec![&find.node().await?.server],
+                _ => vec![&resolver.node().await?.server],
             };
-            Box::new(Flush { servers, marked: Vec::new() })
+            Box::new(Flush { servers, marked_servers: Vec::new() })
         }
         FaultAction::FillMemory => {
-            find.check_data_may_be_lost()?;
-            Box::new(FillMemory::new(&find.node().await?.server, max_fault))
+            resolver.check_data_may_be_lost()?;
+            Box::new(FillMemory::new(&resolver.node().await?.server, max_fault))
         }
         FaultAction::FillClients => {
-            find.check_data_may_be_lost()?;
-            Box::new(FillClients::new(&find.node().await?.server, is_postgres))
+            resolver.check_data_may_be_lost()?;
+            Box::new(FillClients::new(&resolver.node().await?.server, is_postgres))
         }
         FaultAction::Link(link) => {
-            let way = find.way(find.node().await?)?;
-            Box::new(LinkAct::new(way, link.clone()))
+            let route = resolver.route(resolver.node().await?)?;
+            Box::new(LinkFaultInjector::new(route, link.clone()))
         }
         FaultAction::Partition => {
-            let ways: Result<Vec<Way<'run>>, _> =
-                find.deployment()?.nodes().iter().map(|node| find.way(node)).collect();
-            let patients = find.patients().await?;
-            let [Patient::App(number, app, _)] = patients.as_slice() else {
-                return Err(find.not_allowed("a partition cuts one instance off", "write partition = \"app 1\""));
+            let routes: Result<Vec<Route<'run>>, _> =
+                resolver.deployment()?.nodes().iter().map(|node| resolver.route(node)).collect();
+            let targets = resolver.targets().await?;
+            let [FaultTarget::App(number, app, _)] = targets.as_slice() else {
+                return Err(resolver.not_allowed("a partition cuts one instance off", "write partition = \"app 1\""));
             };
             let group = app.pid().ok_or_else(|| {
                 let help = "add start = [\"program\", \"argument\"] to [target]";
-                find.not_allowed("only the connections of an app that cacheproof started are known", help)
+                resolver.not_allowed("only the connections of an app that cacheproof started are known", help)
             })?;
-            Box::new(Partition::new(format!("app {number}"), group, ways?))
+            Box::new(Partition::new(format!("app {number}"), group, routes?))
         }
         FaultAction::Failover { lagging } => {
-            find.check_data_may_be_lost()?;
-            let deployment = find.deployment()?;
+            resolver.check_data_may_be_lost()?;
+            let deployment = resolver.deployment()?;
             if deployment.topology() != Topology::Sentinel {
                 let help = "write topology = \"sentinel\" in [stack.redis]";
-                return Err(find.not_allowed("only Sentinels fail over, and there are none", help));
+                return Err(resolver.not_allowed("only Sentinels fail over, and there are none", help));
             }
             Box::new(Failover::new(deployment, *lagging))
         }
         FaultAction::Command { run, undo } => {
             let undo = undo.as_deref();
-            if let Some(name) = std::iter::once(run.as_str()).chain(undo).find_map(|it| addresses.unknown_in(it)) {
+            if let Some(name) =
+                std::iter::once(run.as_str()).chain(undo).find_map(|it| addresses.find_undefined_variable(it))
+            {
                 let names: Vec<&str> = addresses.iter().map(|(name, _)| name).collect();
                 let why = format!("this run has no {name}");
-                return Err(find.not_allowed(&why, &format!("what it has: {}", names.join(", "))));
+                return Err(resolver.not_allowed(&why, &format!("what it has: {}", names.join(", "))));
             }
-            Box::new(CommandFault::new(run, undo, ground.guard, addresses, max_fault))
+            Box::new(CommandFault::new(run, undo, context.guard, addresses, max_fault))
         }
     })
 }
 
-struct Finder<'spec, 'run> {
+struct TargetResolver<'spec, 'run> {
     spec: &'spec FaultSpec,
-    ground: Ground<'run>,
+    context: FaultContext<'run>,
 }
 
-impl<'run> Finder<'_, 'run> {
+impl<'run> TargetResolver<'_, 'run> {
     fn not_allowed(&self, why: &str, help: &str) -> FaultError {
-        FaultError::NotAllowed { what: format!("'{}'", self.spec.what()), why: why.into(), help: help.into() }
+        FaultError::NotAllowed { what: format!("'{}'", self.spec.describe()), why: why.into(), help: help.into() }
     }
 
-    async fn process(&self, action: Break, holds: &Holds) -> Result<ProcessFault<'run>, FaultError> {
-        Ok(ProcessFault::new(self.breakable().await?, action, holds.clone()).await)
+    async fn process(
+        &self,
+        action: ProcessFaultKind,
+        active_faults: &ActiveFaults,
+    ) -> Result<ProcessFault<'run>, FaultError> {
+        Ok(ProcessFault::new(self.breakable().await?, action, active_faults.clone()).await)
     }
 
     /// Those whose processes or containers are hit: the run's own, and containers that the scenario names.
-    async fn breakable(&self) -> Result<Vec<Patient<'run>>, FaultError> {
-        let patients = self.patients().await?;
-        for patient in &patients {
-            if !patient.is_own() && patient.own_container().await.is_none() {
-                let why = format!("{} is external, and the scenario names no container of it", patient.name());
+    async fn breakable(&self) -> Result<Vec<FaultTarget<'run>>, FaultError> {
+        let targets = self.targets().await?;
+        for target in &targets {
+            if !target.is_managed() && target.user_container().await.is_none() {
+                let why = format!("{} is external, and the scenario names no container of it", target.name());
                 return Err(self.not_allowed(&why, "name it: container = \"shop-redis-1\" in its [stack] table"));
             }
         }
-        Ok(patients)
+        Ok(targets)
     }
 
     /// Those who are hit.
-    async fn patients(&self) -> Result<Vec<Patient<'run>>, FaultError> {
+    async fn targets(&self) -> Result<Vec<FaultTarget<'run>>, FaultError> {
         let which = match self.spec.victim {
             Victim::App(which) => which,
             Victim::Sentinels => {
                 let nodes = self.deployment()?.sentinels();
-                return Ok(nodes.into_iter().map(|node| Patient::Server(&node.server)).collect());
+                return Ok(nodes.into_iter().map(|node| FaultTarget::Server(&node.server)).collect());
             }
-            _ => return Ok(vec![Patient::Server(&self.node().await?.server)]),
+            _ => return Ok(vec![FaultTarget::Server(&self.node().await?.server)]),
         };
-        let nobody = || self.not_allowed("this run has no app", "add [target] to the scenario");
-        let (app, around) = self.ground.app.ok_or_else(nobody)?;
+        let no_app = || self.not_allowed("this run has no app", "add [target] to the scenario");
+        let (app, app_environment) = self.context.app.ok_or_else(no_app)?;
         let first = which.unwrap_or(1);
         let instances = app.instances(which);
         if instances.is_empty() {
-            return Err(FaultError::NobodyThere(format!("there is no {}", self.spec.victim)));
+            return Err(FaultError::NoTarget(format!("there is no {}", self.spec.victim)));
         }
-        Ok(instances.iter().enumerate().map(|(index, one)| Patient::App(first + index, one, around)).collect())
+        Ok(instances
+            .iter()
+            .enumerate()
+            .map(|(index, one)| FaultTarget::App(first + index, one, app_environment))
+            .collect())
     }
 
     fn deployment(&self) -> Result<&'run Deployment, FaultError> {
-        let stack = self.ground.stack;
+        let stack = self.context.stack;
         let (found, table) = match self.spec.victim {
             Victim::Postgres => (stack.postgres.as_ref(), "postgres"),
             _ => (stack.redis.as_ref(), "redis"),
@@ -161,36 +171,36 @@ impl<'run> Finder<'_, 'run> {
             Victim::Postgres => deployment.nodes().first(),
             _ => deployment.master().await,
         };
-        found.ok_or_else(|| FaultError::NobodyThere(format!("no server says that it is the {}", self.spec.victim)))
+        found.ok_or_else(|| FaultError::NoTarget(format!("no server says that it is the {}", self.spec.victim)))
     }
 
-    fn way(&self, node: &'run Node) -> Result<Way<'run>, FaultError> {
+    fn route(&self, node: &'run Node) -> Result<Route<'run>, FaultError> {
         let proxy = node.proxy.as_ref().ok_or_else(|| {
             let why = "there is no proxy in front of this server: its certificate or its name does not go through one";
             self.not_allowed(why, "use a server that cacheproof starts, or one without TLS")
         })?;
-        let tls = self.ground.scenario.stack.redis.as_ref().is_some_and(|redis| redis.tls);
-        let tongue = if self.spec.victim == Victim::Postgres {
-            Tongue::Postgres
+        let tls = self.context.scenario.stack.redis.as_ref().is_some_and(|redis| redis.tls);
+        let protocol = if self.spec.victim == Victim::Postgres {
+            Protocol::Postgres
         } else if tls {
-            Tongue::Tls
+            Protocol::Tls
         } else {
             let url = reqwest::Url::parse(node.server.url()).ok();
             let user = url.as_ref().map(|url| url.username().to_owned()).unwrap_or_default();
             let password = url.as_ref().and_then(|url| url.password()).unwrap_or_default().to_owned();
-            Tongue::Redis(user, password)
+            Protocol::Redis(user, password)
         };
-        Ok(Way { server: &node.server, proxy, tongue })
+        Ok(Route { server: &node.server, proxy, protocol })
     }
 
     /// Whether an external server's data may be lost, or its places taken.
     fn check_data_may_be_lost(&self) -> Result<(), FaultError> {
-        let stack = &self.ground.scenario.stack;
+        let stack = &self.context.scenario.stack;
         let (provider, table) = match self.spec.victim {
             Victim::Postgres => (stack.postgres.as_ref().map(|postgres| postgres.provider), "postgres"),
             _ => (stack.redis.as_ref().map(|redis| redis.provider), "redis"),
         };
-        if provider == Some(Provider::External) && !self.ground.scenario.safety.allow.contains(&self.spec.victim) {
+        if provider == Some(Provider::External) && !self.context.scenario.safety.allow.contains(&self.spec.victim) {
             let help = format!("add allow = [\"{table}\"] to [safety] if what is in it may be lost");
             return Err(self.not_allowed(&format!("{table} is external"), &help));
         }

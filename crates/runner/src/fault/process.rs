@@ -3,22 +3,22 @@
 use async_trait::async_trait;
 
 use super::FaultError;
-use super::act::{Act, Done, Sight};
-use super::holds::Holds;
-use crate::app::{Instance, Surroundings};
-use cacheproof_stack::{Break, Server};
+use super::active_faults::ActiveFaults;
+use super::injector::{ActionReport, FaultInjector, Observation};
+use crate::app::{AppEnvironment, Instance};
+use cacheproof_stack::{ProcessFaultKind, Server};
 use cacheproof_supervise::Undo;
 
 /// Who is broken.
 #[derive(Clone, Copy)]
-pub(super) enum Patient<'run> {
+pub(super) enum FaultTarget<'run> {
     /// A server.
     Server(&'run Server),
     /// An instance of the app, counted from 1.
-    App(usize, &'run Instance, &'run Surroundings<'run>),
+    App(usize, &'run Instance, &'run AppEnvironment<'run>),
 }
 
-impl Patient<'_> {
+impl FaultTarget<'_> {
     pub(super) fn name(&self) -> String {
         match self {
             Self::Server(server) => server.name().to_owned(),
@@ -26,17 +26,17 @@ impl Patient<'_> {
         }
     }
 
-    pub(super) async fn break_it(&self, action: Break) -> Result<String, FaultError> {
+    pub(super) async fn inject_fault(&self, action: ProcessFaultKind) -> Result<String, FaultError> {
         match self {
-            Self::Server(server) => Ok(server.break_it(action).await?),
-            Self::App(_, app, _) => Ok(app.break_it(action).await?),
+            Self::Server(server) => Ok(server.inject_fault(action).await?),
+            Self::App(_, app, _) => Ok(app.inject_fault(action).await?),
         }
     }
 
-    pub(super) async fn mend(&self, action: Break) -> Result<String, FaultError> {
+    pub(super) async fn undo_fault(&self, action: ProcessFaultKind) -> Result<String, FaultError> {
         match self {
-            Self::Server(server) => Ok(server.mend(action).await?),
-            Self::App(_, app, around) => Ok(app.mend(action, around).await?),
+            Self::Server(server) => Ok(server.undo_fault(action).await?),
+            Self::App(_, app, app_environment) => Ok(app.undo_fault(action, app_environment).await?),
         }
     }
 
@@ -48,7 +48,7 @@ impl Patient<'_> {
     }
 
     /// Whether the run started it.
-    pub(super) fn is_own(&self) -> bool {
+    pub(super) fn is_managed(&self) -> bool {
         match self {
             Self::Server(server) => server.facts().provider != "external",
             Self::App(..) => true,
@@ -56,98 +56,102 @@ impl Patient<'_> {
     }
 
     /// The container of the user's own in which it runs.
-    pub(super) async fn own_container(&self) -> Option<String> {
+    pub(super) async fn user_container(&self) -> Option<String> {
         match self {
-            Self::Server(server) if !self.is_own() => server.container_id().await,
+            Self::Server(server) if !self.is_managed() => server.container_id().await,
             _ => None,
         }
     }
 }
 
 /// All of them, in words: `SIGKILL to …; SIGKILL to …`.
-pub(super) fn together(words: Vec<String>) -> Done {
-    words.join("; ").into()
+pub(super) fn join_details(details: Vec<String>) -> ActionReport {
+    details.join("; ").into()
 }
 
 /// Kill, stop or pause of one victim, or of several as one (all Sentinels).
 pub(super) struct ProcessFault<'run> {
-    pub(super) patients: Vec<Patient<'run>>,
-    pub(super) action: Break,
-    pub(super) holds: Holds,
+    pub(super) targets: Vec<FaultTarget<'run>>,
+    pub(super) action: ProcessFaultKind,
+    pub(super) active_faults: ActiveFaults,
     pub(super) undo: Undo,
     /// How many of them were broken.
     pub(super) broken: usize,
 }
 
 impl<'run> ProcessFault<'run> {
-    pub(super) async fn new(patients: Vec<Patient<'run>>, action: Break, holds: Holds) -> Self {
+    pub(super) async fn new(
+        targets: Vec<FaultTarget<'run>>,
+        action: ProcessFaultKind,
+        active_faults: ActiveFaults,
+    ) -> Self {
         let mut undo = Undo::WithRun;
-        for patient in &patients {
-            if let Some(container) = patient.own_container().await {
+        for target in &targets {
+            if let Some(container) = target.user_container().await {
                 undo = Undo::Container(container);
             }
         }
-        Self { patients, action, holds, undo, broken: 0 }
+        Self { targets, action, active_faults, undo, broken: 0 }
     }
 }
 
 #[async_trait]
-impl Act for ProcessFault<'_> {
+impl FaultInjector for ProcessFault<'_> {
     fn undo_record(&self) -> Undo {
         self.undo.clone()
     }
 
-    async fn inject(&mut self) -> Result<Done, FaultError> {
-        let mut words = Vec::new();
-        for patient in &self.patients {
+    async fn inject(&mut self) -> Result<ActionReport, FaultError> {
+        let mut details = Vec::new();
+        for target in &self.targets {
             self.broken += 1;
-            words.push(self.holds.take(patient, self.action).await?);
+            details.push(self.active_faults.apply(target, self.action).await?);
         }
-        Ok(together(words))
+        Ok(join_details(details))
     }
 
-    async fn seen(&mut self) -> Option<Sight> {
-        for patient in &self.patients {
-            if patient.answers().await {
+    async fn observe_effect(&mut self) -> Option<Observation> {
+        for target in &self.targets {
+            if target.answers().await {
                 return None;
             }
         }
         Some(format!(
             "{} no longer {}",
-            names(&self.patients),
-            if self.patients.len() == 1 { "answers" } else { "answer" }
+            names(&self.targets),
+            if self.targets.len() == 1 { "answers" } else { "answer" }
         ))
     }
 
-    async fn undo(&mut self, stopping: bool) -> Result<Done, FaultError> {
-        let mut words = Vec::new();
+    async fn undo(&mut self, stopping: bool) -> Result<ActionReport, FaultError> {
+        let mut details = Vec::new();
         let mut failed = None;
-        for patient in self.patients.iter().take(self.broken).rev() {
+        for target in self.targets.iter().take(self.broken).rev() {
             // What was killed stays dead when everything goes down; what is not the run's own never does.
-            match self.holds.give(patient, self.action, stopping && patient.is_own()).await {
-                Ok(done) => words.push(done),
+            match self.active_faults.release(target, self.action, stopping && target.is_managed()).await {
+                Ok(done) => details.push(done),
                 // The others are mended all the same.
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
         self.broken = 0;
-        failed.map_or(Ok(together(words)), Err)
+        failed.map_or(Ok(join_details(details)), Err)
     }
 
-    async fn seen_undone(&mut self) -> Option<Sight> {
-        for patient in &self.patients {
-            if !self.holds.is_held(&patient.name()) && !patient.answers().await {
+    async fn observe_recovery(&mut self) -> Option<Observation> {
+        for target in &self.targets {
+            if !self.active_faults.is_faulted(&target.name()) && !target.answers().await {
                 return None;
             }
         }
-        Some(format!("{} again", answering(&self.patients)))
+        Some(format!("{} again", describe_answering(&self.targets)))
     }
 }
 
-fn names(patients: &[Patient<'_>]) -> String {
-    patients.iter().map(Patient::name).collect::<Vec<_>>().join(", ")
+fn names(targets: &[FaultTarget<'_>]) -> String {
+    targets.iter().map(FaultTarget::name).collect::<Vec<_>>().join(", ")
 }
 
-pub(super) fn answering(patients: &[Patient<'_>]) -> String {
-    format!("{} {}", names(patients), if patients.len() == 1 { "answers" } else { "answer" })
+pub(super) fn describe_answering(targets: &[FaultTarget<'_>]) -> String {
+    format!("{} {}", names(targets), if targets.len() == 1 { "answers" } else { "answer" })
 }

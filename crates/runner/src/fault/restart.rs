@@ -6,18 +6,18 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 
 use super::FaultError;
-use super::act::{Act, Done, Sight};
-use super::process::{Patient, answering, together};
-use super::says::birth;
-use cacheproof_stack::Break;
+use super::admin_client::incarnation_id;
+use super::injector::{ActionReport, FaultInjector, Observation};
+use super::process::{FaultTarget, describe_answering, join_details};
+use cacheproof_stack::ProcessFaultKind;
 use cacheproof_supervise::Undo;
 
 /// How long what was restarted may take to answer before it is looked at as down.
-const COMES_UP: Duration = Duration::from_secs(5);
+const RESTART_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A restart of one victim or several.
 pub(super) struct Restart<'run> {
-    pub(super) patients: Vec<Patient<'run>>,
+    pub(super) targets: Vec<FaultTarget<'run>>,
     pub(super) keep_data: bool,
     pub(super) is_postgres: bool,
     pub(super) undo: Undo,
@@ -26,84 +26,84 @@ pub(super) struct Restart<'run> {
 }
 
 impl<'run> Restart<'run> {
-    pub(super) async fn new(patients: Vec<Patient<'run>>, keep_data: bool, is_postgres: bool) -> Self {
+    pub(super) async fn new(targets: Vec<FaultTarget<'run>>, keep_data: bool, is_postgres: bool) -> Self {
         let mut undo = Undo::WithRun;
-        for patient in &patients {
+        for target in &targets {
             // Killed in between, it would stay down.
-            undo = patient.own_container().await.map_or(undo, Undo::Container);
+            undo = target.user_container().await.map_or(undo, Undo::Container);
         }
-        Self { patients, keep_data, is_postgres, undo, before: Vec::new() }
+        Self { targets, keep_data, is_postgres, undo, before: Vec::new() }
     }
 
     /// What changes with every start.
-    async fn birth(&self, patient: &Patient<'_>) -> Result<String, FaultError> {
-        match patient {
-            Patient::Server(server) => birth(server, self.is_postgres).await,
-            Patient::App(_, app, _) => Ok(format!("{:?}", app.pid())),
+    async fn incarnation_id(&self, target: &FaultTarget<'_>) -> Result<String, FaultError> {
+        match target {
+            FaultTarget::Server(server) => incarnation_id(server, self.is_postgres).await,
+            FaultTarget::App(_, app, _) => Ok(format!("{:?}", app.pid())),
         }
     }
 }
 
 #[async_trait]
-impl Act for Restart<'_> {
+impl FaultInjector for Restart<'_> {
     fn undo_record(&self) -> Undo {
         self.undo.clone()
     }
 
-    async fn inject(&mut self) -> Result<Done, FaultError> {
-        let mut words = Vec::new();
-        for patient in &self.patients {
-            let before = self.birth(patient).await?;
+    async fn inject(&mut self) -> Result<ActionReport, FaultError> {
+        let mut details = Vec::new();
+        for target in &self.targets {
+            let before = self.incarnation_id(target).await?;
             self.before.push(before);
-            words.push(match patient {
-                Patient::Server(server) => server.restart(self.keep_data).await?,
-                Patient::App(..) => {
-                    let stopped = patient.break_it(Break::Stop).await?;
-                    format!("{stopped}, {}", patient.mend(Break::Stop).await?)
+            details.push(match target {
+                FaultTarget::Server(server) => server.restart(self.keep_data).await?,
+                FaultTarget::App(..) => {
+                    let stopped = target.inject_fault(ProcessFaultKind::Stop).await?;
+                    format!("{stopped}, {}", target.undo_fault(ProcessFaultKind::Stop).await?)
                 }
             });
         }
-        Ok(together(words))
+        Ok(join_details(details))
     }
 
-    async fn seen(&mut self) -> Option<Sight> {
-        for (patient, before) in self.patients.iter().zip(&self.before) {
-            if self.birth(patient).await.ok()? == *before {
+    async fn observe_effect(&mut self) -> Option<Observation> {
+        for (target, before) in self.targets.iter().zip(&self.before) {
+            if self.incarnation_id(target).await.ok()? == *before {
                 return None;
             }
         }
         Some("it is another process now".into())
     }
 
-    async fn undo(&mut self, stopping: bool) -> Result<Done, FaultError> {
-        let mut words = Vec::new();
-        for patient in &self.patients {
+    async fn undo(&mut self, stopping: bool) -> Result<ActionReport, FaultError> {
+        let mut details = Vec::new();
+        for target in &self.targets {
             // Nothing to do, unless it did not come up again.
-            let patience = if stopping { Duration::ZERO } else { COMES_UP };
-            if !comes_up(patient, patience).await {
-                words.push(patient.mend(Break::Stop).await?);
+            let timeout = if stopping { Duration::ZERO } else { RESTART_TIMEOUT };
+            if !answers_within(target, timeout).await {
+                details.push(target.undo_fault(ProcessFaultKind::Stop).await?);
             }
         }
-        if words.is_empty() {
-            words.push("a restart is over as soon as it is done".into());
+        if details.is_empty() {
+            details.push("a restart is over as soon as it is done".into());
         }
-        Ok(together(words))
+        Ok(join_details(details))
     }
 
-    async fn seen_undone(&mut self) -> Option<Sight> {
-        for patient in &self.patients {
-            if !patient.answers().await {
+    async fn observe_recovery(&mut self) -> Option<Observation> {
+        for target in &self.targets {
+            if !target.answers().await {
                 return None;
             }
         }
-        Some(answering(&self.patients))
+        Some(describe_answering(&self.targets))
     }
 }
 
 /// Whether it answers within a time: one slow answer does not mean that it is down.
-async fn comes_up(patient: &Patient<'_>, patience: Duration) -> bool {
-    let until = Instant::now() + patience;
-    while !patient.answers().await {
+async fn answers_within(target: &FaultTarget<'_>, timeout: Duration) -> bool {
+    let until = Instant::now() + timeout;
+    while !target.answers().await {
         if Instant::now() >= until {
             return false;
         }

@@ -21,7 +21,7 @@ use cacheproof_core::observe::{PostgresSample, ProcessSample, RedisSample, Sampl
 use self::redis::RedisProbes;
 
 /// How long one server may take to answer one probe.
-pub(super) const PATIENCE: Duration = Duration::from_millis(700);
+pub(super) const PROBE_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// Asks the servers and processes of one run.
 #[derive(Default)]
@@ -54,12 +54,12 @@ impl Prober {
     /// are added up, of those that live.
     pub async fn sample(&mut self, app: &[u32]) -> Sample {
         let redis = async {
-            let sample = self.redis.as_mut()?.ask().await?;
+            let sample = self.redis.as_mut()?.fetch_sample().await?;
             Some((sample, Instant::now()))
         };
         let postgres = async {
             let probe = self.postgres.as_mut()?;
-            let sample = timeout(PATIENCE, probe.ask()).await.ok().flatten();
+            let sample = timeout(PROBE_TIMEOUT, probe.fetch_sample()).await.ok().flatten();
             if sample.is_none() {
                 probe.connection = None;
             }
@@ -68,7 +68,7 @@ impl Prober {
         let (redis, postgres) = tokio::join!(redis, postgres);
         // A server that hangs holds the sample up; what the other said is then that much older.
         Sample {
-            app: app.iter().filter_map(|pid| process_sample(*pid)).reduce(ProcessSample::and),
+            app: app.iter().filter_map(|pid| process_sample(*pid)).reduce(ProcessSample::combine),
             harness: process_sample(std::process::id()),
             redis: redis.map(|(sample, at)| RedisSample { age: at.elapsed().as_secs_f64(), ..sample }),
             postgres: postgres.map(|(sample, at)| PostgresSample { age: at.elapsed().as_secs_f64(), ..sample }),
@@ -77,7 +77,7 @@ impl Prober {
 }
 
 impl PostgresProbe {
-    async fn ask(&mut self) -> Option<PostgresSample> {
+    async fn fetch_sample(&mut self) -> Option<PostgresSample> {
         if self.connection.is_none() {
             self.connection = Some(PgConnection::connect_with(&self.options).await.ok()?);
         }
@@ -183,7 +183,10 @@ mod tests {
         server.abort();
         assert_eq!(sample.postgres, None);
         let redis = sample.redis.expect("it answered");
-        assert!(redis.age > PATIENCE.as_secs_f64() / 2.0, "it answered long before the sample was done: {redis:?}");
+        assert!(
+            redis.age > PROBE_TIMEOUT.as_secs_f64() / 2.0,
+            "it answered long before the sample was done: {redis:?}"
+        );
     }
 
     #[test]

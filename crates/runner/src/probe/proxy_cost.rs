@@ -11,13 +11,13 @@ use cacheproof_core::observe::ProxyCost;
 use cacheproof_stack::Stack;
 
 /// Round trips each way.
-const MOST: usize = 300;
+const MAX_ROUND_TRIPS: usize = 300;
 /// Round trips in a row one way. Of fewer the median says little.
-const ROUND: usize = 50;
+const ROUND_TRIPS_PER_TURN: usize = 50;
 /// A slow machine makes fewer in this time.
-const AT_MOST: Duration = Duration::from_millis(400);
+const MAX_DURATION: Duration = Duration::from_millis(400);
 /// How long an answer may take; a server that is slower is measured by others.
-const PATIENCE: Duration = Duration::from_millis(200);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// `None` where the app goes straight, where TLS hides what passes, or where the server does not answer so fast.
 pub(crate) async fn measure(stack: &Stack) -> Option<ProxyCost> {
@@ -27,26 +27,26 @@ pub(crate) async fn measure(stack: &Stack) -> Option<ProxyCost> {
     let facts = redis.facts().nodes.iter().find(|facts| facts.name == node.name)?;
     let server = facts.address.to_socket_addrs().ok()?.next()?;
     // Off the runtime: its turns would be measured as well.
-    tokio::task::spawn_blocking(move || in_turn(server, proxy)).await.ok().flatten()
+    tokio::task::spawn_blocking(move || measure_in_turn(server, proxy)).await.ok().flatten()
 }
 
-fn in_turn(server: SocketAddr, proxy: SocketAddr) -> Option<ProxyCost> {
+fn measure_in_turn(server: SocketAddr, proxy: SocketAddr) -> Option<ProxyCost> {
     let (mut straight, mut through) = (connect(server)?, connect(proxy)?);
     // The first opens the proxy's own connection.
     ping(&mut straight)?;
     ping(&mut through)?;
     let begun = Instant::now();
     let mut alone = Vec::new();
-    while alone.len() < MOST / 3 && begun.elapsed() < AT_MOST / 4 {
+    while alone.len() < MAX_ROUND_TRIPS / 3 && begun.elapsed() < MAX_DURATION / 4 {
         alone.push(ping(&mut straight)?);
     }
     let begun = Instant::now();
     let (mut direct, mut by_proxy) = (Vec::new(), Vec::new());
-    while direct.len() < MOST && begun.elapsed() < AT_MOST {
-        for _ in 0..ROUND {
+    while direct.len() < MAX_ROUND_TRIPS && begun.elapsed() < MAX_DURATION {
+        for _ in 0..ROUND_TRIPS_PER_TURN {
             direct.push(ping(&mut straight)?);
         }
-        for _ in 0..ROUND {
+        for _ in 0..ROUND_TRIPS_PER_TURN {
             by_proxy.push(ping(&mut through)?);
         }
     }
@@ -62,9 +62,9 @@ fn median<T: Ord + Copy>(mut values: Vec<T>) -> T {
 }
 
 fn connect(to: SocketAddr) -> Option<BufReader<TcpStream>> {
-    let stream = TcpStream::connect_timeout(&to, PATIENCE).ok()?;
+    let stream = TcpStream::connect_timeout(&to, ANSWER_TIMEOUT).ok()?;
     stream.set_nodelay(true).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).ok()?;
     Some(BufReader::new(stream))
 }
 
@@ -108,18 +108,24 @@ mod tests {
     fn what_the_second_way_takes_longer_is_what_it_adds() {
         let quick = server(Duration::ZERO, b"-NOAUTH Authentication required.\r\n");
         let slow = server(Duration::from_millis(2), b"+PONG\r\n");
-        let cost = in_turn(quick, slow).expect("both answer");
+        let cost = measure_in_turn(quick, slow).expect("both answer");
         assert!(cost.added > 1_000_000, "{cost:?}");
-        assert!(cost.round_trips >= ROUND as u64 && cost.round_trips <= MOST as u64, "{cost:?}");
-        assert_eq!(in_turn(slow, quick).map(|cost| cost.added), Some(0), "a gain is no cost");
+        assert!(
+            cost.round_trips >= ROUND_TRIPS_PER_TURN as u64 && cost.round_trips <= MAX_ROUND_TRIPS as u64,
+            "{cost:?}"
+        );
+        assert_eq!(measure_in_turn(slow, quick).map(|cost| cost.added), Some(0), "a gain is no cost");
     }
 
     #[test]
     fn a_server_that_does_not_answer_a_ping_is_not_waited_for() {
         let begun = Instant::now();
-        assert_eq!(in_turn(server(Duration::ZERO, b"HTTP/1.1 400\r\n"), server(Duration::ZERO, b"+PONG\r\n")), None);
+        assert_eq!(
+            measure_in_turn(server(Duration::ZERO, b"HTTP/1.1 400\r\n"), server(Duration::ZERO, b"+PONG\r\n")),
+            None
+        );
         let closed = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
-        assert_eq!(in_turn(closed, closed), None);
-        assert!(begun.elapsed() < PATIENCE * 10);
+        assert_eq!(measure_in_turn(closed, closed), None);
+        assert!(begun.elapsed() < ANSWER_TIMEOUT * 10);
     }
 }

@@ -3,14 +3,14 @@
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use super::PATIENCE;
+use super::PROBE_TIMEOUT;
 use cacheproof_core::observe::{RedisNodeSample, RedisSample};
 
 /// Asks every server of the cache that keeps data.
 pub(super) struct RedisProbes {
     probes: Vec<RedisProbe>,
     /// Where there are several: what the counters grew by so far.
-    grown: Counters,
+    increases: Counters,
 }
 
 /// One server.
@@ -38,7 +38,7 @@ impl Counters {
     }
 
     /// Adds what was counted since `before`.
-    fn grow(&mut self, now: Self, before: Self) {
+    fn add_increase(&mut self, now: Self, before: Self) {
         self.hits += now.hits.saturating_sub(before.hits);
         self.misses += now.misses.saturating_sub(before.misses);
         self.evicted += now.evicted.saturating_sub(before.evicted);
@@ -56,28 +56,28 @@ impl RedisProbes {
                 Some(RedisProbe { name: name.clone(), client, connection: None, last: None })
             })
             .collect();
-        (!probes.is_empty()).then(|| Self { probes, grown: Counters::default() })
+        (!probes.is_empty()).then(|| Self { probes, increases: Counters::default() })
     }
 
     /// One look. `None` when no server answers that takes writes.
-    pub(super) async fn ask(&mut self) -> Option<RedisSample> {
+    pub(super) async fn fetch_sample(&mut self) -> Option<RedisSample> {
         let seen = join_all(self.probes.iter_mut().map(RedisProbe::sample)).await;
         if self.probes.len() == 1 {
             return seen.into_iter().next().flatten();
         }
         for (probe, sample) in self.probes.iter_mut().zip(&seen) {
             if let Some(sample) = sample {
-                probe.count(sample, &mut self.grown);
+                probe.count(sample, &mut self.increases);
             }
         }
         let named: Vec<(&str, RedisSample)> =
             self.probes.iter().zip(seen).filter_map(|(probe, sample)| Some((probe.name.as_str(), sample?))).collect();
-        together(&named, self.grown)
+        aggregate(&named, self.increases)
     }
 }
 
 /// One sample of several servers.
-fn together(seen: &[(&str, RedisSample)], grown: Counters) -> Option<RedisSample> {
+fn aggregate(seen: &[(&str, RedisSample)], increases: Counters) -> Option<RedisSample> {
     let masters: Vec<&RedisSample> =
         seen.iter().map(|(_, sample)| sample).filter(|sample| sample.role == "master").collect();
     if masters.is_empty() {
@@ -94,10 +94,10 @@ fn together(seen: &[(&str, RedisSample)], grown: Counters) -> Option<RedisSample
     Some(RedisSample {
         run_id: "together".into(),
         role: "master".into(),
-        hits: grown.hits,
-        misses: grown.misses,
-        evicted: grown.evicted,
-        expired: grown.expired,
+        hits: increases.hits,
+        misses: increases.misses,
+        evicted: increases.evicted,
+        expired: increases.expired,
         memory: sum(|sample| sample.memory),
         max_memory: sum(|sample| sample.max_memory),
         clients: sum(|sample| sample.clients),
@@ -109,14 +109,14 @@ fn together(seen: &[(&str, RedisSample)], grown: Counters) -> Option<RedisSample
 
 impl RedisProbe {
     async fn sample(&mut self) -> Option<RedisSample> {
-        let sample = timeout(PATIENCE, self.ask()).await.ok().flatten();
+        let sample = timeout(PROBE_TIMEOUT, self.fetch_sample()).await.ok().flatten();
         if sample.is_none() {
             self.connection = None;
         }
         sample
     }
 
-    async fn ask(&mut self) -> Option<RedisSample> {
+    async fn fetch_sample(&mut self) -> Option<RedisSample> {
         if let Some(connection) = &mut self.connection
             && let Ok(info) = redis::cmd("INFO").query_async::<String>(connection).await
         {
@@ -130,12 +130,12 @@ impl RedisProbe {
 
     /// Adds what this server counted since it was last looked at. Whether it is the master plays no part: clients of
     /// a server that lost that role counted up to then.
-    fn count(&mut self, sample: &RedisSample, grown: &mut Counters) {
+    fn count(&mut self, sample: &RedisSample, increases: &mut Counters) {
         let now = Counters::of(sample);
         match &self.last {
-            Some((run_id, before)) if *run_id == sample.run_id => grown.grow(now, *before),
+            Some((run_id, before)) if *run_id == sample.run_id => increases.add_increase(now, *before),
             // It was started again: its counters began at nothing.
-            Some(_) => grown.grow(now, Counters::default()),
+            Some(_) => increases.add_increase(now, Counters::default()),
             // What it counted before the first look is none of this run's.
             None => {}
         }
@@ -203,16 +203,16 @@ mod tests {
             memory: 10,
             ..RedisSample::default()
         };
-        let mut grown = Counters::default();
+        let mut increases = Counters::default();
         let mut look = |first: Option<RedisSample>, second: RedisSample| {
             let mut seen = Vec::new();
             if let Some(first) = first {
-                one.count(&first, &mut grown);
+                one.count(&first, &mut increases);
                 seen.push(("redis-1", first));
             }
-            two.count(&second, &mut grown);
+            two.count(&second, &mut increases);
             seen.push(("redis-2", second));
-            together(&seen, grown).map(|sample| (sample.hits, sample.memory, sample.run_id))
+            aggregate(&seen, increases).map(|sample| (sample.hits, sample.memory, sample.run_id))
         };
         let same = || "together".to_owned();
         assert_eq!(look(Some(sample("a", "master", 1000)), sample("b", "slave", 70)), Some((0, 10, same())));

@@ -8,16 +8,16 @@ use testcontainers::runners::AsyncRunner as _;
 use tokio::time::Instant;
 
 use super::super::StackError;
-use super::super::probe::Kind;
-use cacheproof_supervise::docker::{self, says};
+use super::super::probe::ServerKind;
+use cacheproof_supervise::docker::{self, error_text};
 
 /// How long the question may take whether a registry has an image.
-const REGISTRY: Duration = Duration::from_secs(10);
+const REGISTRY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a pull says that it is still at it.
-const PULL_NEWS: Duration = Duration::from_secs(10);
+const PULL_PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
-impl Kind {
+impl ServerKind {
     /// Environment variable that names another image than the scenario does.
     pub(in super::super) fn image_variable(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ pub(in super::super) async fn has_image(docker: &Docker, image: &str) -> Result<
     match docker.inspect_image(image).await {
         Ok(_) => Ok(true),
         Err(error) if docker::is_missing(&error) => Ok(false),
-        Err(error) => Err(StackError::docker(format!("say whether it has image {image}"), says(&error))),
+        Err(error) => Err(StackError::docker(format!("say whether it has image {image}"), error_text(&error))),
     }
 }
 
@@ -59,9 +59,9 @@ pub(in super::super) async fn has_image(docker: &Docker, image: &str) -> Result<
 /// [`StackError::NoImage`] when it can't be had.
 pub(in super::super) async fn fetch_image(
     docker: &Docker,
-    kind: Kind,
+    kind: ServerKind,
     image: &str,
-    tell: &(dyn Fn(&str) + Send + Sync),
+    notify: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<(), StackError> {
     if has_image(docker, image).await? {
         return Ok(());
@@ -69,25 +69,25 @@ pub(in super::super) async fn fetch_image(
     let none = |why: String| StackError::NoImage { image: image.into(), why, variable: kind.image_variable() };
     // A short question first: a pull without a network can hang for minutes.
     ask_registry(docker, image).await.map_err(none)?;
-    tell(&format!("pulling image {image}"));
+    notify(&format!("pulling image {image}"));
     let begun = Instant::now();
     let (name, tag) = name_and_tag(image);
     let mut pull = std::pin::pin!(GenericImage::new(name, tag).pull_image());
     loop {
-        match tokio::time::timeout(PULL_NEWS, pull.as_mut()).await {
+        match tokio::time::timeout(PULL_PROGRESS_INTERVAL, pull.as_mut()).await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => return Err(none(error.to_string())),
-            Err(_) => tell(&format!("still pulling image {image} ({} s)", begun.elapsed().as_secs())),
+            Err(_) => notify(&format!("still pulling image {image} ({} s)", begun.elapsed().as_secs())),
         }
     }
 }
 
 /// Whether the image's registry has it; the error says why not.
 pub(in super::super) async fn ask_registry(docker: &Docker, image: &str) -> Result<(), String> {
-    match tokio::time::timeout(REGISTRY, docker.inspect_registry_image(image, None)).await {
+    match tokio::time::timeout(REGISTRY_TIMEOUT, docker.inspect_registry_image(image, None)).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(says(&error)),
-        Err(_) => Err(format!("the registry did not answer within {} s", REGISTRY.as_secs())),
+        Ok(Err(error)) => Err(error_text(&error)),
+        Err(_) => Err(format!("the registry did not answer within {} s", REGISTRY_TIMEOUT.as_secs())),
     }
 }
 

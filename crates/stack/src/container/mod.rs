@@ -2,8 +2,8 @@
 //! because testcontainers itself knows only a polite stop.
 
 mod image;
-mod own;
 mod start;
+mod user_container;
 
 use std::time::Duration;
 
@@ -19,33 +19,33 @@ use testcontainers::{ContainerAsync, GenericImage, TestcontainersError};
 use tokio::time::Instant;
 
 use super::local::tail;
-use super::probe::Kind;
-use super::{NotUp, StackError};
+use super::probe::ServerKind;
+use super::{StackError, StartFailure};
 use cacheproof_supervise::RUN_LABEL;
-use cacheproof_supervise::docker::{self, chain, in_time, says};
+use cacheproof_supervise::docker::{self, error_chain, error_text, with_request_timeout};
 
 pub(super) use image::{ask_registry, fetch_image, has_image};
-pub(super) use own::find as find_own;
-pub(super) use start::{Network, Wanted, start, start_postgres};
+pub(super) use start::{ContainerSpec, Network, start, start_postgres};
+pub(super) use user_container::find as find_user_container;
 
 /// How long a server may take to come up in its container.
-const PATIENCE: Duration = Duration::from_secs(90);
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How many ports are tried.
-const PORTS: usize = 10;
+const PORT_ATTEMPTS: usize = 10;
 
 /// How long a server may take to stop in order before it is killed, seconds.
 const STOP_LIMIT: i32 = 10;
 
 /// Where a Redis keeps its data in every image.
-pub(super) const DATA: &str = "/data";
+pub(super) const DATA_DIRECTORY: &str = "/data";
 
 /// A container that runs, or was killed, stopped or paused.
 pub(super) struct ContainerServer {
     id: String,
     docker: Docker,
     /// `None` for a container of the user's own.
-    ours: Option<ContainerAsync<GenericImage>>,
+    managed: Option<ContainerAsync<GenericImage>>,
     token: String,
 }
 
@@ -64,30 +64,34 @@ impl ContainerServer {
 
     /// Waits until the server accepts connections from outside. While the official Postgres image initialises
     /// itself it listens on no network address, so the first answer comes from the final server.
-    async fn ready(&self, kind: Kind, url: &str) -> Result<(), NotUp> {
+    async fn ready(&self, kind: ServerKind, url: &str) -> Result<(), StartFailure> {
         let begun = Instant::now();
         loop {
-            let Err(why) = kind.ask(url, Duration::from_secs(1)).await else { return Ok(()) };
-            let why = if !self.runs().await.map_err(NotUp::Other)? {
+            let Err(why) = kind.ping(url, Duration::from_secs(1)).await else { return Ok(()) };
+            let why = if !self.is_running().await.map_err(StartFailure::Other)? {
                 let log = self.log(20).await;
                 if port_is_taken(&log.to_lowercase()) {
-                    return Err(NotUp::PortTaken);
+                    return Err(StartFailure::PortTaken);
                 }
                 format!("its container ended; it said last: {}", self.log(4).await)
-            } else if begun.elapsed() > PATIENCE {
-                format!("no answer after {} s ({why}); it said last: {}", PATIENCE.as_secs(), self.log(4).await)
+            } else if begun.elapsed() > STARTUP_TIMEOUT {
+                format!("no answer after {} s ({why}); it said last: {}", STARTUP_TIMEOUT.as_secs(), self.log(4).await)
             } else {
                 tokio::time::sleep(Duration::from_millis(30)).await;
                 continue;
             };
             let help = "look at the message above; another image can be named in the scenario or the environment";
-            return Err(NotUp::Other(StackError::NotUp { what: kind.name().into(), why, help: help.into() }));
+            return Err(StartFailure::Other(StackError::StartFailure {
+                what: kind.name().into(),
+                why,
+                help: help.into(),
+            }));
         }
     }
 
     fn refused(&self, verb: &str) -> impl FnOnce(BollardError) -> StackError {
         let what = format!("{verb} {}", self.short());
-        move |error| StackError::docker(what, says(&error))
+        move |error| StackError::docker(what, error_text(&error))
     }
 
     /// SIGKILL. A paused container is let run first, because Docker can't kill it otherwise.
@@ -96,7 +100,7 @@ impl ContainerServer {
             self.resume().await?;
         }
         let options = KillContainerOptionsBuilder::new().signal("KILL").build();
-        match in_time(self.docker.kill_container(self.id(), Some(options))).await {
+        match with_request_timeout(self.docker.kill_container(self.id(), Some(options))).await {
             // 409: it does not run.
             Ok(()) | Err(BollardError::DockerResponseServerError { status_code: 409, .. }) => {}
             Err(error) => return Err(self.refused("kill")(error)),
@@ -107,8 +111,8 @@ impl ContainerServer {
 
     async fn wait_down(&self, verb: &str) -> Result<(), StackError> {
         let begun = Instant::now();
-        while self.runs().await? {
-            if begun.elapsed() > docker::PATIENCE {
+        while self.is_running().await? {
+            if begun.elapsed() > docker::REQUEST_TIMEOUT {
                 return Err(self.refused(verb)(BollardError::RequestTimeoutError));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -122,8 +126,8 @@ impl ContainerServer {
             self.resume().await?;
         }
         let options = StopContainerOptionsBuilder::new().t(STOP_LIMIT).build();
-        let patience = docker::PATIENCE + Duration::from_secs(STOP_LIMIT.unsigned_abs().into());
-        match tokio::time::timeout(patience, self.docker.stop_container(self.id(), Some(options))).await {
+        let timeout = docker::REQUEST_TIMEOUT + Duration::from_secs(STOP_LIMIT.unsigned_abs().into());
+        match tokio::time::timeout(timeout, self.docker.stop_container(self.id(), Some(options))).await {
             // 304: it does not run.
             Ok(Ok(()) | Err(BollardError::DockerResponseServerError { status_code: 304, .. })) => {}
             Ok(Err(error)) => return Err(self.refused("stop")(error)),
@@ -134,40 +138,42 @@ impl ContainerServer {
     }
 
     pub(super) async fn pause(&self) -> Result<String, StackError> {
-        in_time(self.docker.pause_container(self.id())).await.map_err(self.refused("pause"))?;
+        with_request_timeout(self.docker.pause_container(self.id())).await.map_err(self.refused("pause"))?;
         Ok(format!("paused {}", self.short()))
     }
 
     pub(super) async fn resume(&self) -> Result<String, StackError> {
-        in_time(self.docker.unpause_container(self.id())).await.map_err(self.refused("unpause"))?;
+        with_request_timeout(self.docker.unpause_container(self.id())).await.map_err(self.refused("unpause"))?;
         Ok(format!("unpaused {}", self.short()))
     }
 
     /// Starts it again; its port stays, because it was named.
-    pub(super) async fn restart(&self, kind: Kind, url: &str) -> Result<String, StackError> {
+    pub(super) async fn restart(&self, kind: ServerKind, url: &str) -> Result<String, StackError> {
         let mut tries = 0;
         while let Err(error) = self.docker.start_container(self.id(), None).await {
             tries += 1;
             // Docker's own proxy may hold the port for a moment.
-            if tries == PORTS || !port_is_taken(&says(&error)) {
+            if tries == PORT_ATTEMPTS || !port_is_taken(&error_text(&error)) {
                 return Err(self.refused("start")(error));
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
         match self.ready(kind, url).await {
             Ok(()) => Ok(format!("started {} again", self.short())),
-            Err(NotUp::Other(error)) => Err(error),
-            Err(NotUp::PortTaken) => Err(StackError::NoPort(kind.name())),
+            Err(StartFailure::Other(error)) => Err(error),
+            Err(StartFailure::PortTaken) => Err(StackError::NoPort(kind.name())),
         }
     }
 
     /// Deletes what a stopped Redis kept on its disk: by a short-lived container of the same image, which has the
     /// same volumes. Nothing else reaches into a stopped container.
-    pub(super) async fn forget_data(&self) -> Result<(), StackError> {
-        let seen = in_time(self.docker.inspect_container(self.id(), None)).await.map_err(self.refused("look at"))?;
-        let files = ["dump.rdb", "appendonlydir"].map(|name| format!("{DATA}/{name}"));
+    pub(super) async fn delete_data(&self) -> Result<(), StackError> {
+        let inspected = with_request_timeout(self.docker.inspect_container(self.id(), None))
+            .await
+            .map_err(self.refused("look at"))?;
+        let files = ["dump.rdb", "appendonlydir"].map(|name| format!("{DATA_DIRECTORY}/{name}"));
         let body = ContainerCreateBody {
-            image: seen.image,
+            image: inspected.image,
             user: Some("0".into()),
             entrypoint: Some(vec!["rm".into()]),
             cmd: Some(std::iter::once("-rf".to_owned()).chain(files).collect()),
@@ -176,7 +182,7 @@ impl ContainerServer {
             ..ContainerCreateBody::default()
         };
         let failed = || self.refused("delete the data of");
-        let made = in_time(self.docker.create_container(None::<CreateContainerOptions>, body)).await;
+        let made = with_request_timeout(self.docker.create_container(None::<CreateContainerOptions>, body)).await;
         let helper = made.map_err(failed())?.id;
         let work = async {
             self.docker.start_container(&helper, None).await?;
@@ -188,8 +194,9 @@ impl ContainerServer {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        let ended =
-            tokio::time::timeout(docker::PATIENCE * 2, work).await.unwrap_or(Err(BollardError::RequestTimeoutError));
+        let ended = tokio::time::timeout(docker::REQUEST_TIMEOUT * 2, work)
+            .await
+            .unwrap_or(Err(BollardError::RequestTimeoutError));
         docker::remove(&self.docker, &helper).await.map_err(failed())?;
         match ended {
             Ok(0) => Ok(()),
@@ -201,16 +208,18 @@ impl ContainerServer {
     }
 
     /// Whether the server runs; a paused one does.
-    pub(super) async fn runs(&self) -> Result<bool, StackError> {
-        let seen = in_time(self.docker.inspect_container(self.id(), None)).await.map_err(self.refused("look at"))?;
-        Ok(seen.state.and_then(|state| state.running).unwrap_or(false))
+    pub(super) async fn is_running(&self) -> Result<bool, StackError> {
+        let inspected = with_request_timeout(self.docker.inspect_container(self.id(), None))
+            .await
+            .map_err(self.refused("look at"))?;
+        Ok(inspected.state.and_then(|state| state.running).unwrap_or(false))
     }
 
     /// How it ended and its last words. `None` while it runs, and when Docker doesn't say.
-    pub(super) async fn last_words(&self) -> Option<String> {
-        let how = match in_time(self.docker.inspect_container(self.id(), None)).await {
-            Ok(seen) => {
-                let state = seen.state?;
+    pub(super) async fn exit_report(&self) -> Option<String> {
+        let how = match with_request_timeout(self.docker.inspect_container(self.id(), None)).await {
+            Ok(inspected) => {
+                let state = inspected.state?;
                 if state.running.unwrap_or(false) {
                     return None;
                 }
@@ -236,22 +245,22 @@ impl ContainerServer {
                 text.push_str(&part.to_string());
             }
         };
-        let _ = tokio::time::timeout(docker::PATIENCE, read).await;
+        let _ = tokio::time::timeout(docker::REQUEST_TIMEOUT, read).await;
         tail(&text, lines)
     }
 
     /// Removes it with its volumes, where it is ours.
     pub(super) async fn remove(self) -> Result<(), StackError> {
         let what = format!("remove {}", self.short());
-        let Some(ours) = self.ours else { return Ok(()) };
+        let Some(managed) = self.managed else { return Ok(()) };
         let _ = self.docker.unpause_container(&self.id).await;
-        match ours.rm().await {
+        match managed.rm().await {
             // 404: it is gone; 409: somebody else is removing it.
             Ok(())
             | Err(TestcontainersError::Client(ClientError::RemoveContainer(
                 BollardError::DockerResponseServerError { status_code: 404 | 409, .. },
             ))) => Ok(()),
-            Err(error) => Err(StackError::docker(what, chain(&error))),
+            Err(error) => Err(StackError::docker(what, error_chain(&error))),
         }
     }
 }

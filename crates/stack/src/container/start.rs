@@ -6,19 +6,19 @@ use testcontainers::runners::AsyncRunner as _;
 use testcontainers::{ContainerRequest, CopyTargetOptions, GenericImage, ImageExt as _};
 
 use super::super::local::{free_port, password};
-use super::super::probe::Kind;
-use super::super::{NotUp, StackError};
+use super::super::probe::ServerKind;
+use super::super::{StackError, StartFailure};
 use super::image::name_and_tag;
-use super::{ContainerServer, PATIENCE, PORTS, port_is_taken};
-use cacheproof_supervise::docker::chain;
+use super::{ContainerServer, PORT_ATTEMPTS, STARTUP_TIMEOUT, port_is_taken};
+use cacheproof_supervise::docker::error_chain;
 use cacheproof_supervise::{Guard, RUN_LABEL};
 
 /// User and database of the Postgres.
 const NAME: &str = "cacheproof";
 
 /// A container to start.
-pub(in super::super) struct Wanted<'a> {
-    pub(in super::super) kind: Kind,
+pub(in super::super) struct ContainerSpec<'a> {
+    pub(in super::super) kind: ServerKind,
     pub(in super::super) image: &'a str,
     pub(in super::super) environment: Vec<(&'static str, String)>,
     pub(in super::super) command: Vec<String>,
@@ -36,13 +36,13 @@ pub(in super::super) enum Network {
     Host,
 }
 
-impl Wanted<'_> {
+impl ContainerSpec<'_> {
     fn request(&self, token: &str) -> ContainerRequest<GenericImage> {
         let (name, tag) = name_and_tag(self.image);
         let mut request = GenericImage::new(name, tag)
             .with_cmd(&self.command)
             .with_label(RUN_LABEL, token)
-            .with_startup_timeout(PATIENCE)
+            .with_startup_timeout(STARTUP_TIMEOUT)
             .with_host_config_modifier(|host| {
                 for bindings in host.port_bindings.iter_mut().flat_map(|all| all.values_mut()).flatten() {
                     for binding in bindings {
@@ -72,20 +72,25 @@ impl Wanted<'_> {
 /// Starts a container and waits until the server in it answers at `url`.
 pub(in super::super) async fn start(
     docker: &Docker,
-    wanted: &Wanted<'_>,
+    spec: &ContainerSpec<'_>,
     url: &str,
     guard: &Guard,
-) -> Result<ContainerServer, NotUp> {
-    let watch = guard.watch();
-    watch.containers();
-    let container = wanted.request(watch.token()).start().await.map_err(|error| match chain(&error) {
-        why if port_is_taken(&why) => NotUp::PortTaken,
-        why => NotUp::Other(StackError::docker(format!("start {}", wanted.kind.name()), why)),
+) -> Result<ContainerServer, StartFailure> {
+    let guard_handle = guard.guard_handle();
+    guard_handle.expect_containers();
+    let container = spec.request(guard_handle.token()).start().await.map_err(|error| match error_chain(&error) {
+        why if port_is_taken(&why) => StartFailure::PortTaken,
+        why => StartFailure::Other(StackError::docker(format!("start {}", spec.kind.name()), why)),
     })?;
-    watch.container(container.id());
+    guard_handle.register_container(container.id());
     let id = container.id().to_owned();
-    let server = ContainerServer { id, docker: docker.clone(), ours: Some(container), token: watch.token().to_owned() };
-    match server.ready(wanted.kind, url).await {
+    let server = ContainerServer {
+        id,
+        docker: docker.clone(),
+        managed: Some(container),
+        token: guard_handle.token().to_owned(),
+    };
+    match server.ready(spec.kind, url).await {
         Ok(()) => Ok(server),
         Err(error) => {
             let _ = server.remove().await;
@@ -116,10 +121,10 @@ pub(in super::super) async fn start_postgres(
         "-c",
         "max_connections=200",
     ];
-    for _ in 0..PORTS {
+    for _ in 0..PORT_ATTEMPTS {
         let port = free_port().map_err(StackError::system("find a free port"))?;
-        let wanted = Wanted {
-            kind: Kind::Postgres,
+        let spec = ContainerSpec {
+            kind: ServerKind::Postgres,
             image,
             environment: environment.map(|(name, value)| (name, value.to_owned())).into(),
             command: command.map(str::to_owned).into(),
@@ -127,11 +132,11 @@ pub(in super::super) async fn start_postgres(
             network: Network::Published(vec![(port, 5432)]),
         };
         let url = format!("postgres://{NAME}:{password}@127.0.0.1:{port}/{NAME}");
-        match start(docker, &wanted, &url, guard).await {
+        match start(docker, &spec, &url, guard).await {
             Ok(server) => return Ok((server, url)),
-            Err(NotUp::PortTaken) => {}
-            Err(NotUp::Other(error)) => return Err(error),
+            Err(StartFailure::PortTaken) => {}
+            Err(StartFailure::Other(error)) => return Err(error),
         }
     }
-    Err(StackError::NoPort(Kind::Postgres.name()))
+    Err(StackError::NoPort(ServerKind::Postgres.name()))
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use nix::unistd::User;
 
 use super::super::StackError;
-use super::super::probe::Kind;
+use super::super::probe::ServerKind;
 
 /// A server program that is new enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,17 +29,17 @@ pub(crate) struct Owner {
 ///
 /// # Errors
 /// [`StackError::NotInstalled`] or [`StackError::TooOld`].
-pub(crate) fn installed(kind: Kind) -> Result<Installed, StackError> {
+pub(crate) fn installed(kind: ServerKind) -> Result<Installed, StackError> {
     let program = kind.program();
     let mut too_old = None;
-    for place in places(kind) {
-        let mut path = place.join(program);
+    for search_path in search_paths(kind) {
+        let mut path = search_path.join(program);
         if !path.is_file() {
             continue;
         }
         // A wrapper or link to postgres need not have initdb beside it; Redis, though, is one binary that looks at
         // the name it was called by.
-        if kind == Kind::Postgres {
+        if kind == ServerKind::Postgres {
             path = path.canonicalize().unwrap_or(path);
             if !path.with_file_name("initdb").is_file() {
                 continue;
@@ -54,25 +54,25 @@ pub(crate) fn installed(kind: Kind) -> Result<Installed, StackError> {
     Err(too_old.unwrap_or(StackError::NotInstalled {
         program,
         looked: match kind {
-            Kind::Redis | Kind::Valkey => "PATH and the usual places".into(),
-            Kind::Postgres => "PATH, /usr/lib/postgresql and the usual places (initdb must be beside it)".into(),
+            ServerKind::Redis | ServerKind::Valkey => "PATH and the usual places".into(),
+            ServerKind::Postgres => "PATH, /usr/lib/postgresql and the usual places (initdb must be beside it)".into(),
         },
     }))
 }
 
 /// Directories to look in, best first.
-fn places(kind: Kind) -> Vec<PathBuf> {
-    let mut places: Vec<PathBuf> =
+fn search_paths(kind: ServerKind) -> Vec<PathBuf> {
+    let mut search_paths: Vec<PathBuf> =
         std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
-    if kind == Kind::Postgres {
+    if kind == ServerKind::Postgres {
         for parent in ["/usr/lib/postgresql", "/usr/libexec/postgresql", "/opt/homebrew/opt", "/usr/local/opt"] {
-            places.extend(newest_first(Path::new(parent)).into_iter().map(|version| version.join("bin")));
+            search_paths.extend(newest_first(Path::new(parent)).into_iter().map(|version| version.join("bin")));
         }
-        places.extend(["/usr/local/pgsql/bin", "/usr/pgsql/bin"].map(PathBuf::from));
+        search_paths.extend(["/usr/local/pgsql/bin", "/usr/pgsql/bin"].map(PathBuf::from));
     }
-    places
+    search_paths
         .extend(["/usr/local/bin", "/usr/bin", "/usr/local/sbin", "/usr/sbin", "/opt/homebrew/bin"].map(PathBuf::from));
-    places
+    search_paths
 }
 
 /// `15`, `postgresql@15`, `postgresql15` inside a directory, the highest number first.
@@ -103,7 +103,7 @@ fn version(program: &Path) -> Option<String> {
 /// Whom Postgres is to run as: `None` for cacheproof's own user, who is not root.
 ///
 /// # Errors
-/// [`StackError::NobodyToRunAs`].
+/// [`StackError::NoUnprivilegedUser`].
 pub(crate) fn owner() -> Result<Option<Owner>, StackError> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(None);
@@ -113,5 +113,5 @@ pub(crate) fn owner() -> Result<Option<Owner>, StackError> {
         .find_map(|name| User::from_name(name).ok().flatten())
         .filter(|user| !user.uid.is_root())
         .map(|user| Some(Owner { name: user.name, uid: user.uid.as_raw(), gid: user.gid.as_raw() }))
-        .ok_or(StackError::NobodyToRunAs)
+        .ok_or(StackError::NoUnprivilegedUser)
 }

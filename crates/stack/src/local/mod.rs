@@ -17,20 +17,20 @@ use nix::sys::signal::Signal;
 use rand::Rng as _;
 use tokio::process::{Child, Command};
 
-use super::probe::Kind;
-use super::{NotUp, StackError};
+use super::probe::ServerKind;
+use super::{StackError, StartFailure};
 use cacheproof_supervise::Process;
-use cacheproof_supervise::{RUN_VARIABLE, Watch};
+use cacheproof_supervise::{GuardHandle, RUN_VARIABLE};
 
 pub(super) use find::{Installed, Owner, installed, owner};
 pub(super) use postgres::start as start_postgres;
-pub(super) use redis::{Wanted, start as start_redis};
+pub(super) use redis::{LocalRedisSpec, start as start_redis};
 
 /// How long a server may take to come up: initdb and crash recovery on a slow disk belong to it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How many ports are tried.
-const PORTS: usize = 10;
+const PORT_ATTEMPTS: usize = 10;
 
 /// How long a server may take to stop in order before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// A server process and all it takes to start it again.
 #[derive(Debug)]
 pub(super) struct LocalServer {
-    kind: Kind,
+    kind: ServerKind,
     launch: Launch,
     child: Child,
     process: Option<Process>,
@@ -53,7 +53,7 @@ struct Launch {
     log: PathBuf,
     owner: Option<Owner>,
     url: String,
-    watch: Watch,
+    guard_handle: GuardHandle,
 }
 
 impl Launch {
@@ -64,10 +64,10 @@ impl Launch {
         // Not killed on drop: a Postgres that is killed leaves shared memory behind, and the guard sees to its end.
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdin(Stdio::null()).stdout(output).stderr(errors);
-        prepare(&mut command, &self.directory, self.owner.as_ref(), self.watch.token());
+        prepare(&mut command, &self.directory, self.owner.as_ref(), self.guard_handle.token());
         let child = command.spawn().map_err(StackError::path("start", &self.program))?;
         if let Some(pid) = child.id() {
-            self.watch.process(pid);
+            self.guard_handle.register_process(pid);
         }
         Ok(child)
     }
@@ -89,9 +89,9 @@ fn prepare(command: &mut Command, directory: &Path, owner: Option<&Owner>, token
 
 impl LocalServer {
     /// Starts a server and waits until it accepts connections.
-    async fn start(kind: Kind, launch: Launch) -> Result<Self, NotUp> {
+    async fn start(kind: ServerKind, launch: Launch) -> Result<Self, StartFailure> {
         let written = std::fs::metadata(&launch.log).map_or(0, |data| data.len());
-        let child = launch.spawn().map_err(NotUp::Other)?;
+        let child = launch.spawn().map_err(StartFailure::Other)?;
         let process = child.id().and_then(Process::find);
         let mut server = Self { kind, launch, child, process };
         match server.ready(written).await {
@@ -104,30 +104,30 @@ impl LocalServer {
     }
 
     /// Waits until it accepts connections.
-    async fn ready(&mut self, log_from: u64) -> Result<(), NotUp> {
+    async fn ready(&mut self, log_from: u64) -> Result<(), StartFailure> {
         let begun = tokio::time::Instant::now();
         loop {
-            let answer = self.kind.ask(&self.launch.url, Duration::from_secs(1)).await;
+            let answer = self.kind.ping(&self.launch.url, Duration::from_secs(1)).await;
             // First the process, then the answer: whatever answers at the port of a dead process is somebody else.
-            let ended = self.child.try_wait().map_err(|error| NotUp::Other(self.not_up(error.to_string())))?;
+            let ended = self.child.try_wait().map_err(|error| StartFailure::Other(self.not_up(error.to_string())))?;
             let why = match (ended, answer) {
                 (None, Ok(())) => return Ok(()),
                 (Some(_), _) if log_tail(&self.launch.log, log_from, 40).contains("Address already in use") => {
-                    return Err(NotUp::PortTaken);
+                    return Err(StartFailure::PortTaken);
                 }
                 (Some(status), _) => {
                     format!("{} ended ({status}): {}", self.program(), log_tail(&self.launch.log, log_from, 6))
                 }
-                (None, Err(why)) if begun.elapsed() > PATIENCE => {
+                (None, Err(why)) if begun.elapsed() > STARTUP_TIMEOUT => {
                     let log = log_tail(&self.launch.log, log_from, 6);
-                    format!("{} does not answer after {} s ({why}): {log}", self.program(), PATIENCE.as_secs())
+                    format!("{} does not answer after {} s ({why}): {log}", self.program(), STARTUP_TIMEOUT.as_secs())
                 }
                 (None, Err(_)) => {
                     tokio::time::sleep(Duration::from_millis(15)).await;
                     continue;
                 }
             };
-            return Err(NotUp::Other(self.not_up(why)));
+            return Err(StartFailure::Other(self.not_up(why)));
         }
     }
 
@@ -139,7 +139,7 @@ impl LocalServer {
         } else {
             "look at the message above; `cacheproof doctor` says what this machine lacks"
         };
-        StackError::NotUp { what: self.kind.name().into(), why, help: help.into() }
+        StackError::StartFailure { what: self.kind.name().into(), why, help: help.into() }
     }
 
     fn program(&self) -> String {
@@ -166,7 +166,7 @@ impl LocalServer {
             process.signal(Signal::SIGKILL);
         }
         let _ = self.child.wait().await;
-        while all.iter().any(Process::lives) {
+        while all.iter().any(Process::is_alive) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         format!("SIGKILL to {}", self.named(&all))
@@ -174,10 +174,10 @@ impl LocalServer {
 
     /// The orderly end: SIGTERM, for Postgres SIGINT (its fast shutdown: the slow one waits for every client to
     /// leave). SIGKILL after 10 s.
-    pub(super) async fn end(&mut self) -> String {
+    pub(super) async fn shut_down(&mut self) -> String {
         let (signal, name) = match self.kind {
-            Kind::Redis | Kind::Valkey => (Signal::SIGTERM, "SIGTERM"),
-            Kind::Postgres => (Signal::SIGINT, "SIGINT"),
+            ServerKind::Redis | ServerKind::Valkey => (Signal::SIGTERM, "SIGTERM"),
+            ServerKind::Postgres => (Signal::SIGINT, "SIGINT"),
         };
         self.resume();
         let named = self.named(&[]);
@@ -195,7 +195,7 @@ impl LocalServer {
     }
 
     /// Deletes what a Redis that is down kept on its disk.
-    pub(super) fn forget_data(&self) -> Result<(), StackError> {
+    pub(super) fn delete_data(&self) -> Result<(), StackError> {
         let gone = |path: &Path, done: std::io::Result<()>| match done {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StackError::path("delete", path)(error)),
             _ => Ok(()),
@@ -232,27 +232,27 @@ impl LocalServer {
 
     /// Starts it again on the same port.
     pub(super) async fn restart(&mut self) -> Result<String, StackError> {
-        for _ in 0..PORTS {
+        for _ in 0..PORT_ATTEMPTS {
             let written = std::fs::metadata(&self.launch.log).map_or(0, |data| data.len());
             self.child = self.launch.spawn()?;
             self.process = self.child.id().and_then(Process::find);
             match self.ready(written).await {
                 Ok(()) => return Ok(format!("started {} again", self.named(&[]))),
-                Err(NotUp::Other(error)) => return Err(error),
+                Err(StartFailure::Other(error)) => return Err(error),
                 // A client's socket may sit on the port for a moment.
-                Err(NotUp::PortTaken) => tokio::time::sleep(Duration::from_millis(300)).await,
+                Err(StartFailure::PortTaken) => tokio::time::sleep(Duration::from_millis(300)).await,
             }
         }
         Err(StackError::NoPort(self.kind.name()))
     }
 
     /// Whether the process is there.
-    pub(super) fn runs(&mut self) -> bool {
+    pub(super) fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
     /// How it ended and its last words. `None` while it runs.
-    pub(super) fn last_words(&mut self) -> Option<String> {
+    pub(super) fn exit_report(&mut self) -> Option<String> {
         let status = self.child.try_wait().ok()??;
         let log = log_tail(&self.launch.log, 0, 4);
         Some(format!("{} died although nobody broke it ({status}); it said last: {log}", self.named(&[])))
@@ -262,9 +262,9 @@ impl LocalServer {
     pub(super) async fn stop(&mut self) {
         self.resume();
         let polite = match self.kind {
-            Kind::Redis | Kind::Valkey => Signal::SIGTERM,
+            ServerKind::Redis | ServerKind::Valkey => Signal::SIGTERM,
             // Immediate shutdown: no checkpoint for data that nobody will read again, shared memory given back.
-            Kind::Postgres => Signal::SIGQUIT,
+            ServerKind::Postgres => Signal::SIGQUIT,
         };
         if let Some(process) = &self.process {
             process.signal(polite);

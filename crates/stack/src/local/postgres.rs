@@ -5,9 +5,11 @@ use std::path::Path;
 use sqlx::{Connection as _, PgConnection};
 use tokio::process::Command;
 
-use super::super::probe::Kind;
-use super::super::{NotUp, StackError};
-use super::{Installed, Launch, LocalServer, Owner, PORTS, free_port, make_directory, owner, password, prepare, tail};
+use super::super::probe::ServerKind;
+use super::super::{StackError, StartFailure};
+use super::{
+    Installed, Launch, LocalServer, Owner, PORT_ATTEMPTS, free_port, make_directory, owner, password, prepare, tail,
+};
 use cacheproof_supervise::Guard;
 
 /// User and database of the private server.
@@ -20,7 +22,7 @@ pub(crate) async fn start(installed: &Installed, guard: &Guard) -> Result<(Local
     let password = password();
     let data = directory.join("data");
     initialise(installed, guard.token(), &directory, &data, owner.as_ref(), &password).await?;
-    for _ in 0..PORTS {
+    for _ in 0..PORT_ATTEMPTS {
         let port = free_port().map_err(StackError::system("find a free port"))?;
         let url = |database: &str| format!("postgres://{NAME}:{password}@127.0.0.1:{port}/{database}");
         let launch = Launch {
@@ -30,9 +32,9 @@ pub(crate) async fn start(installed: &Installed, guard: &Guard) -> Result<(Local
             directory: directory.clone(),
             owner: owner.clone(),
             url: url("postgres"),
-            watch: guard.watch(),
+            guard_handle: guard.guard_handle(),
         };
-        match LocalServer::start(Kind::Postgres, launch).await {
+        match LocalServer::start(ServerKind::Postgres, launch).await {
             Ok(mut server) => {
                 server.launch.url = url(NAME);
                 if let Err(error) = create_database(&url("postgres")).await {
@@ -41,14 +43,14 @@ pub(crate) async fn start(installed: &Installed, guard: &Guard) -> Result<(Local
                 }
                 return Ok((server, url(NAME)));
             }
-            Err(NotUp::PortTaken) => {
+            Err(StartFailure::PortTaken) => {
                 make_directory(guard.directory(), "postgres", owner.as_ref())?;
                 initialise(installed, guard.token(), &directory, &data, owner.as_ref(), &password).await?;
             }
-            Err(NotUp::Other(error)) => return Err(error),
+            Err(StartFailure::Other(error)) => return Err(error),
         }
     }
-    Err(StackError::NoPort(Kind::Postgres.name()))
+    Err(StackError::NoPort(ServerKind::Postgres.name()))
 }
 
 /// Makes the data directory and its settings.
@@ -74,8 +76,8 @@ async fn initialise(
     let output = command.output().await.map_err(StackError::system("start initdb"))?;
     let _ = std::fs::remove_file(&secret);
     if !output.status.success() {
-        return Err(StackError::NotUp {
-            what: Kind::Postgres.name().into(),
+        return Err(StackError::StartFailure {
+            what: ServerKind::Postgres.name().into(),
             why: format!("initdb failed: {}", tail(&String::from_utf8_lossy(&output.stderr), 6)),
             help: "look at the message above; `cacheproof doctor` says what this machine lacks".into(),
         });

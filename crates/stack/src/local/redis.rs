@@ -4,14 +4,14 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use super::super::probe::Kind;
-use super::super::{NotUp, StackError};
+use super::super::probe::ServerKind;
+use super::super::{StackError, StartFailure};
 use super::{Installed, Launch, LocalServer, make_directory};
 use cacheproof_supervise::Guard;
 
 /// A server to start.
-pub(in super::super) struct Wanted<'a> {
-    pub(in super::super) kind: Kind,
+pub(in super::super) struct LocalRedisSpec<'a> {
+    pub(in super::super) kind: ServerKind,
     /// Of its directory in the run's.
     pub(in super::super) name: &'a str,
     /// Its configuration, given its directory.
@@ -25,35 +25,35 @@ pub(in super::super) struct Wanted<'a> {
 
 /// Starts one and waits until it answers.
 pub(in super::super) async fn start(
-    wanted: &Wanted<'_>,
+    spec: &LocalRedisSpec<'_>,
     installed: &Installed,
     guard: &Guard,
-) -> Result<LocalServer, NotUp> {
-    let directory = make_directory(guard.directory(), wanted.name, None).map_err(NotUp::Other)?;
+) -> Result<LocalServer, StartFailure> {
+    let directory = make_directory(guard.directory(), spec.name, None).map_err(StartFailure::Other)?;
     let conf = directory.join("server.conf");
     let write = |path: &Path, text: &str| {
-        write_private(path, text).map_err(StackError::path("write", path)).map_err(NotUp::Other)
+        write_private(path, text).map_err(StackError::path("write", path)).map_err(StartFailure::Other)
     };
     // A file of our own: on the command line everybody could read the password.
-    write(&conf, &(wanted.configuration)(&directory.display().to_string()))?;
-    for (name, text) in wanted.files {
+    write(&conf, &(spec.configuration)(&directory.display().to_string()))?;
+    for (name, text) in spec.files {
         write(&directory.join(name), text)?;
     }
     let mut arguments = vec![conf.into_os_string()];
-    if wanted.is_sentinel {
+    if spec.is_sentinel {
         arguments.push("--sentinel".into());
     }
     let launch = Launch {
         program: installed.program.clone(),
         arguments,
-        log: directory.join(format!("{}.log", wanted.name)),
+        log: directory.join(format!("{}.log", spec.name)),
         directory,
         owner: None,
-        url: wanted.url.clone(),
-        watch: guard.watch(),
+        url: spec.url.clone(),
+        guard_handle: guard.guard_handle(),
     };
     // A server that fails takes its directory with it.
-    LocalServer::start(wanted.kind, launch).await
+    LocalServer::start(spec.kind, launch).await
 }
 
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {

@@ -2,10 +2,10 @@
 
 use super::super::StackError;
 use super::super::deployment::{Node, Role};
-use super::super::probe::redis_says;
-use super::settings::Duty;
-use super::yard::Yard;
-use super::{all_down, all_up, formed, sentinel};
+use super::super::probe::redis_command;
+use super::provisioner::Provisioner;
+use super::settings::NodeRole;
+use super::{sentinel, start_all, stop_all, wait_until_formed};
 
 /// How many masters share the slots.
 const MASTERS: usize = 3;
@@ -14,17 +14,18 @@ const MASTERS: usize = 3;
 const SLOTS: usize = 16_384;
 
 /// In messages.
-const WHAT: &str = "Cluster";
+const TOPOLOGY_LABEL: &str = "Cluster";
 
 /// The masters first, then a replica of each in turn.
-pub(super) async fn up(yard: &Yard<'_>) -> Result<Vec<Node>, StackError> {
-    let count = MASTERS * (1 + usize::try_from(yard.spec.replicas).unwrap_or(0));
+pub(super) async fn up(provisioner: &Provisioner<'_>) -> Result<Vec<Node>, StackError> {
+    let count = MASTERS * (1 + usize::try_from(provisioner.spec.replicas).unwrap_or(0));
     let mut nodes =
-        all_up(yard, (1..=count).map(|number| (format!("redis-{number}"), Duty::Cluster)).collect()).await?;
+        start_all(provisioner, (1..=count).map(|number| (format!("redis-{number}"), NodeRole::Cluster)).collect())
+            .await?;
     match join(&mut nodes).await {
         Ok(()) => Ok(nodes),
         Err(error) => {
-            all_down(nodes).await;
+            stop_all(nodes).await;
             Err(error)
         }
     }
@@ -32,39 +33,40 @@ pub(super) async fn up(yard: &Yard<'_>) -> Result<Vec<Node>, StackError> {
 
 async fn join(nodes: &mut [Node]) -> Result<(), StackError> {
     for (index, node) in nodes.iter().enumerate() {
-        ok(node, &["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]).await?;
+        cluster_command(node, &["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]).await?;
         if index < MASTERS {
             let (from, to) = (index * SLOTS / MASTERS, (index + 1) * SLOTS / MASTERS - 1);
-            ok(node, &["CLUSTER", "ADDSLOTSRANGE", &from.to_string(), &to.to_string()]).await?;
+            cluster_command(node, &["CLUSTER", "ADDSLOTSRANGE", &from.to_string(), &to.to_string()]).await?;
         }
     }
     for node in &nodes[1..] {
-        let (port, bus) = (node.front_port().to_string(), node.bus.unwrap_or_default().to_string());
-        ok(&nodes[0], &["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await?;
+        let (port, bus) = (node.proxy_port().to_string(), node.bus.unwrap_or_default().to_string());
+        cluster_command(&nodes[0], &["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await?;
     }
     for node in nodes.iter() {
-        formed(WHAT, || shows(node, format!("cluster_known_nodes:{}", nodes.len()))).await?;
+        wait_until_formed(TOPOLOGY_LABEL, || check_cluster_info(node, format!("cluster_known_nodes:{}", nodes.len())))
+            .await?;
     }
     for index in MASTERS..nodes.len() {
         let (node, master) = (&nodes[index], &nodes[(index - MASTERS) % MASTERS]);
         // A replica learns of its master by gossip.
-        formed(WHAT, async || {
-            let id: String = redis_says(master.server.url(), &["CLUSTER", "MYID"]).await?;
-            redis_says::<()>(node.server.url(), &["CLUSTER", "REPLICATE", &id]).await
+        wait_until_formed(TOPOLOGY_LABEL, async || {
+            let id: String = redis_command(master.server.url(), &["CLUSTER", "MYID"]).await?;
+            redis_command::<()>(node.server.url(), &["CLUSTER", "REPLICATE", &id]).await
         })
         .await?;
     }
     for (index, node) in nodes.iter().enumerate() {
-        formed(WHAT, || shows(node, "cluster_state:ok".into())).await?;
+        wait_until_formed(TOPOLOGY_LABEL, || check_cluster_info(node, "cluster_state:ok".into())).await?;
         if index >= MASTERS {
-            formed(WHAT, || sentinel::in_step(node)).await?;
+            wait_until_formed(TOPOLOGY_LABEL, || sentinel::check_in_sync(node)).await?;
         }
     }
     // Every node must know whose replicas the others are: clients may ask any of them.
     let replicas = nodes.len() - MASTERS;
     for node in nodes.iter() {
-        formed(WHAT, async || {
-            let known: String = redis_says(node.server.url(), &["CLUSTER", "NODES"]).await?;
+        wait_until_formed(TOPOLOGY_LABEL, async || {
+            let known: String = redis_command(node.server.url(), &["CLUSTER", "NODES"]).await?;
             match known.lines().filter(|line| line.contains("slave")).count() {
                 seen if seen == replicas => Ok(()),
                 seen => Err(format!("{} knows {seen} of {replicas} replicas", node.name)),
@@ -78,13 +80,13 @@ async fn join(nodes: &mut [Node]) -> Result<(), StackError> {
     Ok(())
 }
 
-async fn shows(node: &Node, wanted: String) -> Result<(), String> {
-    let info: String = redis_says(node.server.url(), &["CLUSTER", "INFO"]).await?;
+async fn check_cluster_info(node: &Node, wanted: String) -> Result<(), String> {
+    let info: String = redis_command(node.server.url(), &["CLUSTER", "INFO"]).await?;
     if info.lines().any(|line| line == wanted) { Ok(()) } else { Err(format!("{} does not say {wanted}", node.name)) }
 }
 
-async fn ok(node: &Node, command: &[&str]) -> Result<(), StackError> {
-    redis_says::<()>(node.server.url(), command).await.map_err(|why| StackError::NotUp {
+async fn cluster_command(node: &Node, command: &[&str]) -> Result<(), StackError> {
+    redis_command::<()>(node.server.url(), command).await.map_err(|why| StackError::StartFailure {
         what: format!("{} as a node of a Cluster", node.name),
         why: format!("{}: {why}", command.join(" ")),
         help: "look at the message above".into(),

@@ -13,7 +13,7 @@ pub(super) struct Ports {
     /// Where the nodes of a Cluster speak to each other.
     pub(super) bus: Option<u16>,
     /// Its proxy's. Clients know this one only.
-    pub(super) front: u16,
+    pub(super) proxy: u16,
 }
 
 impl Ports {
@@ -29,14 +29,14 @@ impl Ports {
                 }
             }
         };
-        let (plain, front) = (next()?, next()?);
+        let (plain, proxy) = (next()?, next()?);
         let tls = if tls { Some(next()?) } else { None };
         let bus = if bus { Some(next()?) } else { None };
-        Ok(Self { plain, tls, bus, front })
+        Ok(Self { plain, tls, bus, proxy })
     }
 
     /// Where the proxy passes connections on to.
-    pub(super) fn behind(&self) -> u16 {
+    pub(super) fn upstream(&self) -> u16 {
         self.tls.unwrap_or(self.plain)
     }
 }

@@ -15,7 +15,7 @@ use cacheproof_core::scenario::RedisSpec;
 const USER: &str = "app";
 
 /// What a cache needs, and nothing that could harm others: no administration, no FLUSHALL, no KEYS.
-const RIGHTS: &str = "~* &* +@read +@write +@connection +@transaction +@scripting +@pubsub -@dangerous \
+const ACL_RULES: &str = "~* &* +@read +@write +@connection +@transaction +@scripting +@pubsub -@dangerous \
                       +info +role +time +cluster|slots +cluster|shards +cluster|nodes +cluster|info +cluster|myid \
                       +cluster|keyslot";
 
@@ -49,7 +49,7 @@ impl Secrets {
     pub(super) fn settings(&self) -> String {
         let own = format!("requirepass {0}\nmasterauth {0}\n", self.password);
         match &self.app {
-            Some(password) => format!("{own}user {USER} on >{password} {RIGHTS}\n"),
+            Some(password) => format!("{own}user {USER} on >{password} {ACL_RULES}\n"),
             None => own,
         }
     }

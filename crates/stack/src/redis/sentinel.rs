@@ -2,44 +2,44 @@
 
 use super::super::StackError;
 use super::super::deployment::Node;
-use super::super::probe::redis_says;
-use super::settings::Duty;
-use super::yard::Yard;
-use super::{all_down, all_up, formed};
+use super::super::probe::redis_command;
+use super::provisioner::Provisioner;
+use super::settings::NodeRole;
+use super::{start_all, stop_all, wait_until_formed};
 
 /// How many Sentinels watch.
 const SENTINELS: usize = 3;
 
 /// In messages.
-const WHAT: &str = "Sentinel deployment";
+const TOPOLOGY_LABEL: &str = "Sentinel deployment";
 
 /// The master first, then the replicas, then the Sentinels; all know each other.
-pub(super) async fn up(yard: &Yard<'_>) -> Result<Vec<Node>, StackError> {
-    let master = yard.start("redis-1", Duty::Member { of: None }).await?;
-    let front = master.front_port();
+pub(super) async fn up(provisioner: &Provisioner<'_>) -> Result<Vec<Node>, StackError> {
+    let master = provisioner.start("redis-1", NodeRole::Replicated { master_port: None }).await?;
+    let proxy_port = master.proxy_port();
     let mut nodes = vec![master];
-    match join(yard, front, &mut nodes).await {
+    match join(provisioner, proxy_port, &mut nodes).await {
         Ok(()) => Ok(nodes),
         Err(error) => {
-            all_down(nodes).await;
+            stop_all(nodes).await;
             Err(error)
         }
     }
 }
 
-async fn join(yard: &Yard<'_>, master: u16, nodes: &mut Vec<Node>) -> Result<(), StackError> {
-    let replica = |number: u32| (format!("redis-{}", number + 1), Duty::Member { of: Some(master) });
-    nodes.extend(all_up(yard, (1..=yard.spec.replicas).map(replica).collect()).await?);
+async fn join(provisioner: &Provisioner<'_>, master: u16, nodes: &mut Vec<Node>) -> Result<(), StackError> {
+    let replica = |number: u32| (format!("redis-{}", number + 1), NodeRole::Replicated { master_port: Some(master) });
+    nodes.extend(start_all(provisioner, (1..=provisioner.spec.replicas).map(replica).collect()).await?);
     for replica in &nodes[1..] {
-        formed(WHAT, || in_step(replica)).await?;
+        wait_until_formed(TOPOLOGY_LABEL, || check_in_sync(replica)).await?;
     }
-    let sentinel = |number: usize| (format!("sentinel-{number}"), Duty::Sentinel { master });
+    let sentinel = |number: usize| (format!("sentinel-{number}"), NodeRole::Sentinel { master });
     let servers = nodes.len();
-    nodes.extend(all_up(yard, (1..=SENTINELS).map(sentinel).collect()).await?);
+    nodes.extend(start_all(provisioner, (1..=SENTINELS).map(sentinel).collect()).await?);
     let known = format!("slaves={},sentinels={SENTINELS}", servers - 1);
     for sentinel in &nodes[servers..] {
-        formed(WHAT, async || {
-            let info: String = redis_says(sentinel.server.url(), &["INFO", "sentinel"]).await?;
+        wait_until_formed(TOPOLOGY_LABEL, async || {
+            let info: String = redis_command(sentinel.server.url(), &["INFO", "sentinel"]).await?;
             let line = info.lines().find(|line| line.starts_with("master0:")).unwrap_or("it watches no master");
             if line.contains("status=ok") && line.contains(&known) {
                 return Ok(());
@@ -52,8 +52,8 @@ async fn join(yard: &Yard<'_>, master: u16, nodes: &mut Vec<Node>) -> Result<(),
 }
 
 /// Whether a replica has its master's data.
-pub(super) async fn in_step(replica: &Node) -> Result<(), String> {
-    let info: String = redis_says(replica.server.url(), &["INFO", "replication"]).await?;
+pub(super) async fn check_in_sync(replica: &Node) -> Result<(), String> {
+    let info: String = redis_command(replica.server.url(), &["INFO", "replication"]).await?;
     if info.contains("master_link_status:up") {
         return Ok(());
     }

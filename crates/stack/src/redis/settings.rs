@@ -7,18 +7,18 @@ use super::secrets::Secrets;
 use cacheproof_core::scenario::RedisSpec;
 
 /// Under which name the Sentinels watch the master.
-pub(super) const MASTER: &str = "mymaster";
+pub(super) const MASTER_NAME: &str = "mymaster";
 
 /// How many Sentinels must agree that the master is gone.
 const QUORUM: usize = 2;
 
 /// What one node is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Duty {
+pub(super) enum NodeRole {
     /// Alone.
-    Alone,
-    /// In a group with one master. `of`: the port of the master's proxy, for a replica.
-    Member { of: Option<u16> },
+    Standalone,
+    /// In a group with one master. `master_port`: the port of the master's proxy, for a replica.
+    Replicated { master_port: Option<u16> },
     /// Of a Cluster.
     Cluster,
     /// Watches the master behind this port.
@@ -26,7 +26,7 @@ pub(super) enum Duty {
 }
 
 /// Where a server listens, as it sees it itself.
-pub(super) struct Listen {
+pub(super) struct ListenConfig {
     /// The address to bind to.
     pub(super) bind: &'static str,
     pub(super) plain: u16,
@@ -36,10 +36,10 @@ pub(super) struct Listen {
 /// The text of the configuration file for a server whose files are in `directory`.
 pub(super) fn text(
     spec: &RedisSpec,
-    duty: Duty,
+    node_role: NodeRole,
     secrets: &Secrets,
     ports: &Ports,
-    listen: &Listen,
+    listen: &ListenConfig,
     directory: &str,
 ) -> String {
     let mut text = format!("bind {}\nport {}\ndir \"{directory}\"\n", listen.bind, listen.plain);
@@ -49,20 +49,20 @@ pub(super) fn text(
             "tls-port {port}\ntls-cert-file \"{directory}/server.crt\"\ntls-key-file \"{directory}/server.key\"\n\
              tls-ca-cert-file \"{directory}/ca.crt\"\ntls-auth-clients no"
         );
-        match duty {
-            Duty::Alone => {}
-            Duty::Member { .. } | Duty::Sentinel { .. } => text += "tls-replication yes\n",
-            Duty::Cluster => text += "tls-replication yes\ntls-cluster yes\n",
+        match node_role {
+            NodeRole::Standalone => {}
+            NodeRole::Replicated { .. } | NodeRole::Sentinel { .. } => text += "tls-replication yes\n",
+            NodeRole::Cluster => text += "tls-replication yes\ntls-cluster yes\n",
         }
     }
-    if let Duty::Sentinel { master } = duty {
+    if let NodeRole::Sentinel { master } = node_role {
         // What Sentinels tell clients, and each other, are the ports of proxies.
         let _ = writeln!(
             text,
             "sentinel announce-ip 127.0.0.1\nsentinel announce-port {}\n\
-             sentinel monitor {MASTER} 127.0.0.1 {master} {QUORUM}\nsentinel auth-pass {MASTER} {}\n\
-             sentinel down-after-milliseconds {MASTER} 1000\nsentinel failover-timeout {MASTER} 5000",
-            ports.front, secrets.password
+             sentinel monitor {MASTER_NAME} 127.0.0.1 {master} {QUORUM}\nsentinel auth-pass {MASTER_NAME} {}\n\
+             sentinel down-after-milliseconds {MASTER_NAME} 1000\nsentinel failover-timeout {MASTER_NAME} 5000",
+            ports.proxy, secrets.password
         );
         return text;
     }
@@ -75,19 +75,19 @@ pub(super) fn text(
     if let Some(policy) = &spec.policy {
         let _ = writeln!(text, "maxmemory-policy {policy}");
     }
-    match duty {
-        Duty::Alone | Duty::Sentinel { .. } => {}
-        Duty::Member { of } => {
+    match node_role {
+        NodeRole::Standalone | NodeRole::Sentinel { .. } => {}
+        NodeRole::Replicated { master_port } => {
             let _ = writeln!(
                 text,
                 "repl-diskless-sync-delay 0\nreplica-announce-ip 127.0.0.1\nreplica-announce-port {}",
-                ports.front
+                ports.proxy
             );
-            if let Some(master) = of {
+            if let Some(master) = master_port {
                 let _ = writeln!(text, "replicaof 127.0.0.1 {master}");
             }
         }
-        Duty::Cluster => text += &cluster(ports),
+        NodeRole::Cluster => text += &cluster(ports),
     }
     text
 }
@@ -97,8 +97,8 @@ pub(super) fn text(
 fn cluster(ports: &Ports) -> String {
     let bus = ports.bus.unwrap_or_default();
     let announced = match ports.tls {
-        Some(_) => format!("cluster-announce-port {}\ncluster-announce-tls-port {}\n", ports.plain, ports.front),
-        None => format!("cluster-announce-port {}\n", ports.front),
+        Some(_) => format!("cluster-announce-port {}\ncluster-announce-tls-port {}\n", ports.plain, ports.proxy),
+        None => format!("cluster-announce-port {}\n", ports.proxy),
     };
     format!(
         "repl-diskless-sync-delay 0\ncluster-enabled yes\ncluster-config-file nodes.conf\ncluster-port {bus}\n\

@@ -4,21 +4,21 @@ use cacheproof_core::observe::{Beat, Measurements};
 use cacheproof_core::scenario::{FaultAction, FaultSpec, LinkFaultKind, Scenario, Victim};
 
 use super::super::numbers::{count, moment, plain, share, time};
-use super::{FaultOutcome, HitRateRecovery, Recovery, Why};
+use super::{FaultOutcome, HitRateRecovery, LimitViolation, Recovery};
 
 /// Open intervals that breakers have by default (resilience4j waits 60 s, Polly and Hystrix 5 s, gobreaker 60 s), and
 /// those that people choose, seconds.
 const OPEN_INTERVALS: [f64; 7] = [5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0];
 /// How far from such an interval a time may be.
-const NEAR: f64 = 0.04;
+const INTERVAL_TOLERANCE: f64 = 0.04;
 /// Waits shorter than this need no explanation, seconds.
-const SHORT: f64 = 1.0;
+const MIN_NOTABLE_SECONDS: f64 = 1.0;
 /// For so long something must stay away, seconds, to look as if it stayed away for good.
-const FOR_GOOD: f64 = 5.0;
+const PERMANENT_AFTER_SECONDS: f64 = 5.0;
 /// Trouble that comes back for less than this, seconds, is the machine's noise.
-const RELAPSE: f64 = 0.5;
+const MIN_RELAPSE_SECONDS: f64 = 0.5;
 /// Times are alike where their 95th percentile is at most so many times their median.
-const ALIKE: f64 = 1.6;
+const MAX_P95_TO_MEDIAN: f64 = 1.6;
 
 pub(super) fn hints(scenario: &Scenario, seen: &Measurements, beats: &[Beat], outcome: &FaultOutcome) -> Vec<String> {
     let spec = scenario.phases.get(outcome.window.phase).and_then(|phase| phase.faults.get(outcome.window.fault));
@@ -27,13 +27,13 @@ pub(super) fn hints(scenario: &Scenario, seen: &Measurements, beats: &[Beat], ou
             || spec.action == FaultAction::Partition
     });
     let mut hints = Vec::new();
-    hints.extend(waits(spec, beats, outcome));
+    hints.extend(timeout_or_queue_hint(spec, beats, outcome));
     hints.extend(absorbed(outcome));
-    let late_use = if of_cache && !keeps_connections(spec) { cache_use(beats, outcome) } else { None };
+    let late_use = if of_cache && !keeps_connections(spec) { late_cache_use_hint(beats, outcome) } else { None };
     hints.extend(late_use.or_else(|| late_service(spec, outcome)));
     hints.extend(outcome.hit_rate.as_ref().and_then(|hit_rate| refilled(outcome, hit_rate)));
     hints.extend(database(seen, outcome));
-    if outcome.relapse >= RELAPSE {
+    if outcome.relapse >= MIN_RELAPSE_SECONDS {
         hints.push(format!("It was outside its limits again for {} after it had been back.", moment(outcome.relapse)));
     }
     hints
@@ -41,7 +41,7 @@ pub(super) fn hints(scenario: &Scenario, seen: &Measurements, beats: &[Beat], ou
 
 /// Half of all answers slow while nothing answers on the other side: alike all the time, each waits for the same timeout;
 /// spread out or ever longer, they queue for what is left.
-fn waits(spec: Option<&FaultSpec>, beats: &[Beat], outcome: &FaultOutcome) -> Option<String> {
+fn timeout_or_queue_hint(spec: Option<&FaultSpec>, beats: &[Beat], outcome: &FaultOutcome) -> Option<String> {
     let limits = outcome.limits.as_ref()?;
     let until = outcome.window.undone.or(outcome.over)?;
     if spec.is_none_or(|spec| only_slows(&spec.action)) {
@@ -62,13 +62,13 @@ fn waits(spec: Option<&FaultSpec>, beats: &[Beat], outcome: &FaultOutcome) -> Op
     let (early, late) = during[during.len() / 5..].split_at(during.len() * 2 / 5);
     let (early, late) = (median_of(early, |beat| beat.p50)?, median_of(late, |beat| beat.p50)?);
     let took = format!("Half of the answers took {} or more for as long as it lasted", time(median));
-    Some(if late > early * ALIKE {
+    Some(if late > early * MAX_P95_TO_MEDIAN {
         format!(
             "{took}, and ever longer, from {} to {}: looks like a queue, for a fallback that can't carry the load.",
             time(early),
             time(late)
         )
-    } else if p95 <= median * ALIKE {
+    } else if p95 <= median * MAX_P95_TO_MEDIAN {
         format!(
             "{took}, and hardly one much more: looks like every request waits for a timeout of about that; a breaker would pay it once."
         )
@@ -95,7 +95,7 @@ fn keeps_connections(spec: Option<&FaultSpec>) -> bool {
 fn absorbed(outcome: &FaultOutcome) -> Option<String> {
     let (at, noticed) = (outcome.absorbed?, outcome.noticed?);
     let undone = outcome.window.undone?;
-    (undone - at >= SHORT).then(|| {
+    (undone - at >= MIN_NOTABLE_SECONDS).then(|| {
         format!(
             "Inside the limits again {} after the injection and {} before it was undone: a fallback, a breaker or a \
              failover took over.",
@@ -107,9 +107,10 @@ fn absorbed(outcome: &FaultOutcome) -> Option<String> {
 
 /// What a wait of this length looks like, counted from when the server was there again. `outage`: how long it was not.
 fn looks_like(after: f64, since_injection: f64, outage: f64) -> String {
-    let near = |interval: &f64| (after / interval - 1.0).abs() <= NEAR;
+    let near = |interval: &f64| (after / interval - 1.0).abs() <= INTERVAL_TOLERANCE;
     // A breaker that opened at the injection tries again after its interval. Short ones would fit any time.
-    let from_injection = |interval: &f64| *interval >= 10.0 && (since_injection / interval - 1.0).abs() <= NEAR / 2.0;
+    let from_injection =
+        |interval: &f64| *interval >= 10.0 && (since_injection / interval - 1.0).abs() <= INTERVAL_TOLERANCE / 2.0;
     let known = || OPEN_INTERVALS.iter();
     if let Some(interval) = known().find(|interval| near(interval)) {
         return format!("looks like a breaker's open interval ({} s)", plain(*interval));
@@ -127,7 +128,7 @@ fn looks_like(after: f64, since_injection: f64, outage: f64) -> String {
 }
 
 /// When answers came from the cache again, after its server was there again.
-fn cache_use(beats: &[Beat], outcome: &FaultOutcome) -> Option<String> {
+fn late_cache_use_hint(beats: &[Beat], outcome: &FaultOutcome) -> Option<String> {
     let base = outcome.over?;
     // Seen to work again is later than undone where a server takes its time to start.
     let there = outcome.window.back.unwrap_or(base).max(base);
@@ -141,12 +142,12 @@ fn cache_use(beats: &[Beat], outcome: &FaultOutcome) -> Option<String> {
     }
     let first = beats.iter().find(|beat| beat.from >= there - 0.1 && beat.to <= outcome.watched_to && beat.hits > 0);
     match first {
-        None if watched >= FOR_GOOD => Some(format!(
+        None if watched >= PERMANENT_AFTER_SECONDS => Some(format!(
             "Not one answer came from the cache in the {} after its server was there again: looks like connections \
              given up for good, or a breaker that never closes.",
             moment(watched)
         )),
-        Some(beat) if beat.from - there >= SHORT => {
+        Some(beat) if beat.from - there >= MIN_NOTABLE_SECONDS => {
             let after = beat.from - there;
             Some(format!(
                 "{} after the server was there again the first answer came from the cache: {}.",
@@ -163,7 +164,7 @@ fn late_service(spec: Option<&FaultSpec>, outcome: &FaultOutcome) -> Option<Stri
     let base = outcome.base?;
     let there = outcome.window.back.unwrap_or(base).max(base);
     match outcome.service {
-        Recovery::NotWithin(watched) if watched >= FOR_GOOD => {
+        Recovery::NotWithin(watched) if watched >= PERMANENT_AFTER_SECONDS => {
             let looks = match keeps_connections(spec) {
                 true => "a queue that never drains",
                 false => "connections given up for good, or a queue that never drains",
@@ -174,14 +175,15 @@ fn late_service(spec: Option<&FaultSpec>, outcome: &FaultOutcome) -> Option<Stri
             "Watched for {} only, before the next fault or the end: too short to tell whether it comes back.",
             moment(watched)
         )),
-        Recovery::After(_) if outcome.noticed_by != Some(Why::Incorrect) => {
+        Recovery::After(_) if outcome.noticed_by != Some(LimitViolation::Incorrect) => {
             let at = outcome.recovered_at()?;
             let after = at - there;
             let looks = match keeps_connections(spec) {
                 true => "looks like a queue that had to drain".to_owned(),
                 false => looks_like(after, at - outcome.window.from, there - outcome.window.from),
             };
-            (after >= SHORT).then(|| format!("{} after what was broken was there again: {looks}.", moment(after)))
+            (after >= MIN_NOTABLE_SECONDS)
+                .then(|| format!("{} after what was broken was there again: {looks}.", moment(after)))
         }
         _ => None,
     }
@@ -210,11 +212,13 @@ fn refilled(outcome: &FaultOutcome, hit_rate: &HitRateRecovery) -> Option<String
             moment(watched),
             moment(bound)
         )),
-        Recovery::After(took) if took < bound * 0.5 && bound - took > SHORT && outcome.base.is_some() => Some(format!(
-            "The hit rate was back after {}, sooner than a cold cache can be ({}): something kept or warmed it.",
-            moment(took),
-            moment(bound)
-        )),
+        Recovery::After(took) if took < bound * 0.5 && bound - took > MIN_NOTABLE_SECONDS && outcome.base.is_some() => {
+            Some(format!(
+                "The hit rate was back after {}, sooner than a cold cache can be ({}): something kept or warmed it.",
+                moment(took),
+                moment(bound)
+            ))
+        }
         _ => None,
     }
 }
@@ -237,7 +241,7 @@ fn database(seen: &Measurements, outcome: &FaultOutcome) -> Option<String> {
             .collect()
     };
     let busiest = rates(outcome.window.from, outcome.watched_to).into_iter().reduce(f64::max)?;
-    let requests: u64 = outcome.suffered.requests();
+    let requests: u64 = outcome.impact.requests();
     let arrivals = outcome.limits.as_ref()?.usual;
     // Past the cache, each request asks once or a few times; many times that is not the requests' own doing.
     let before = rates(0.0, outcome.window.from).into_iter().reduce(f64::max)?;

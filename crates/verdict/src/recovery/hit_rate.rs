@@ -1,22 +1,22 @@
 //! When the hit rate was back, beside what a cold cache allows.
 
 use cacheproof_core::observe::{Beat, Measurements, RedisSample};
-use cacheproof_core::scenario::{Drive, FaultAction, FaultSpec, Path, Scenario, Victim};
+use cacheproof_core::scenario::{CachePath, FaultAction, FaultSpec, LoadModel, Scenario, Victim};
 
 use super::super::numbers;
-use super::limits::TELLING;
-use super::{FaultOutcome, Recovery, Refill};
+use super::limits::MIN_EXPECTED_REQUESTS;
+use super::{FaultOutcome, Recovery, RefillCurve};
 
 /// Share of the steady hit rate that counts as back.
-const BACK: f64 = 0.95;
+const RECOVERED_SHARE: f64 = 0.95;
 /// Reads that a step should have: a share of 200 wavers by two or three points.
-const STEP_READS: u64 = 200;
+const READS_PER_STEP: u64 = 200;
 /// Longest step, seconds, where there are reads enough.
-const LONGEST_STEP: f64 = 2.0;
+const MAX_STEP_SECONDS: f64 = 2.0;
 /// A hit rate of fewer reads is none: a step lasts until it has so many.
-const FEWEST_READS: u64 = 20;
+const MIN_READS_PER_STEP: u64 = 20;
 /// Steps in a row.
-const IN_A_ROW: usize = 2;
+const CONSECUTIVE_STEPS: usize = 2;
 
 /// How the hit rate came back after a fault.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +32,7 @@ pub struct HitRateRecovery {
     /// Whether the fault left the cache empty.
     pub emptied: bool,
     /// The refill curve of the reads; `None` where the cache was not emptied, or it is not known which keys are read.
-    pub refill: Option<Refill>,
+    pub refill: Option<RefillCurve>,
     /// When a cold cache could have been back at the earliest, seconds; by the refill curve.
     pub bound: Option<f64>,
 }
@@ -54,70 +54,75 @@ impl Step {
     }
 }
 
-pub(super) fn time(scenario: &Scenario, seen: &Measurements, beats: &[Beat], outcome: &mut FaultOutcome) {
-    if outcome.path != Path::Cached {
+pub(super) fn measure_hit_rate_recovery(
+    scenario: &Scenario,
+    seen: &Measurements,
+    beats: &[Beat],
+    outcome: &mut FaultOutcome,
+) {
+    if outcome.path != CachePath::Cached {
         return;
     }
     let Some(steady) = outcome.limits.as_ref().and_then(|limits| limits.hit_rate).filter(|rate| *rate > 0.0) else {
         return;
     };
     let Some(base) = outcome.over else { return };
-    let target = steady * BACK;
+    let target = steady * RECOVERED_SHARE;
     let spec = scenario.phases.get(outcome.window.phase).and_then(|phase| phase.faults.get(outcome.window.fault));
     let emptied = was_emptied(scenario, seen, spec, outcome);
-    let refill = if emptied { Refill::of(scenario, rate_at(scenario, outcome)) } else { None };
-    let patience = Patience::of(scenario, outcome);
-    let after = steps(beats, base, outcome.watched_to, patience);
+    let refill = if emptied { RefillCurve::of(scenario, rate_at(scenario, outcome)) } else { None };
+    let timeouts = StepTimeouts::of(scenario, outcome);
+    let after = steps(beats, base, outcome.watched_to, timeouts);
     let good = |step: &Step| step.rate.is_some_and(|rate| rate >= target);
-    let back = match after.windows(IN_A_ROW).position(|run| run.iter().all(good)) {
+    let back = match after.windows(CONSECUTIVE_STEPS).position(|run| run.iter().all(good)) {
         // From the first step on: it was never seen to be gone.
         Some(0) => Recovery::After(0.0),
         Some(index) => Recovery::After(f64::midpoint(after[index].from, after[index].to).max(base) - base),
         // Every rate there is was good, but there are not enough of them, and nothing says that it was gone.
-        None if after.iter().all(|step| good(step) || step.is_open()) => Recovery::TooThin(format!(
-            "{} reads were hits or misses in the {} watched: too few to tell a hit rate {IN_A_ROW} times in a row",
+        None if after.iter().all(|step| good(step) || step.is_open()) => Recovery::InsufficientLoad(format!(
+            "{} reads were hits or misses in the {} watched: too few to tell a hit rate {CONSECUTIVE_STEPS} times in a row",
             numbers::count(after.iter().map(|step| step.reads).sum()),
             numbers::moment(outcome.watched_to - base)
         )),
         None => Recovery::NotWithin(outcome.watched_to - base),
     };
-    let all = steps(beats, outcome.window.from, outcome.watched_to, patience);
+    let all = steps(beats, outcome.window.from, outcome.watched_to, timeouts);
     let lowest = all.iter().filter_map(|step| step.rate).reduce(f64::min);
-    let bound = refill.as_ref().and_then(|refill| refill.reaches(target));
+    let bound = refill.as_ref().and_then(|refill| refill.time_to(target));
     outcome.hit_rate = Some(HitRateRecovery { back, steady, target, lowest, emptied, refill, bound });
 }
 
 /// How long is waited for reads, seconds.
 #[derive(Clone, Copy)]
-struct Patience {
+struct StepTimeouts {
     /// Without any read for so long, there is none to be had.
     silence: f64,
     /// Twice as long as 20 take.
     step: f64,
 }
 
-impl Patience {
+impl StepTimeouts {
     /// By the reads that are to be expected after the fault.
     fn of(scenario: &Scenario, outcome: &FaultOutcome) -> Self {
-        let Some(limits) = &outcome.limits else { return Self { silence: LONGEST_STEP, step: LONGEST_STEP } };
-        let lowest = match scenario.traffic.drive {
-            Drive::Open { rate, .. } => {
+        let Some(limits) = &outcome.limits else { return Self { silence: MAX_STEP_SECONDS, step: MAX_STEP_SECONDS } };
+        let lowest = match scenario.traffic.load_model {
+            LoadModel::Open { rate, .. } => {
                 let phases = scenario.phases.iter().skip(outcome.window.phase).filter(|one| one.path == outcome.path);
                 phases.map(|phase| phase.rate.unwrap_or(rate)).fold(limits.usual, f64::min)
             }
-            Drive::Closed { .. } => limits.usual,
+            LoadModel::Closed { .. } => limits.usual,
         };
         let reads = (limits.reads * lowest / limits.usual).max(1e-9);
         Self {
-            silence: (TELLING / reads).max(LONGEST_STEP),
-            step: (2.0 * FEWEST_READS as f64 / reads).max(LONGEST_STEP),
+            silence: (MIN_EXPECTED_REQUESTS / reads).max(MAX_STEP_SECONDS),
+            step: (2.0 * MIN_READS_PER_STEP as f64 / reads).max(MAX_STEP_SECONDS),
         }
     }
 }
 
 /// Hit rates of some 200 reads each, from the first beat that ends after `from`. Where reads are few, a step lasts until
 /// it has 20; where they do not come although they should, it ends without a rate.
-fn steps(beats: &[Beat], from: f64, to: f64, patience: Patience) -> Vec<Step> {
+fn steps(beats: &[Beat], from: f64, to: f64, timeouts: StepTimeouts) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut open: Option<Beat> = None;
     // When the open step's first and last read came in.
@@ -128,7 +133,7 @@ fn steps(beats: &[Beat], from: f64, to: f64, patience: Patience) -> Vec<Step> {
     let mut inside: Vec<Beat> = inside.map(clipped).collect();
     // No pulse is written where nothing comes in.
     let last = inside.last().map_or(from, |beat| beat.to);
-    if to - last >= LONGEST_STEP {
+    if to - last >= MAX_STEP_SECONDS {
         inside.push(Beat::empty(last, to));
     }
     for beat in &inside {
@@ -145,16 +150,16 @@ fn steps(beats: &[Beat], from: f64, to: f64, patience: Patience) -> Vec<Step> {
         let reads = step.hits + step.misses;
         let begin = step.from.max(from);
         let (length, quiet) = (step.seconds(), step.to - asked.map_or(step.from, |(_, last)| last));
-        if reads >= STEP_READS || (reads >= FEWEST_READS && length >= LONGEST_STEP) {
+        if reads >= READS_PER_STEP || (reads >= MIN_READS_PER_STEP && length >= MAX_STEP_SECONDS) {
             let rate = Some(step.hits as f64 / reads as f64);
             // The time in which nobody could ask the cache is no part of a rate that was measured behind it.
             let first = asked.map_or(begin, |(first, _)| first.max(begin));
-            let waited = length > LONGEST_STEP * 1.1 && first - begin >= LONGEST_STEP / 2.0;
+            let waited = length > MAX_STEP_SECONDS * 1.1 && first - begin >= MAX_STEP_SECONDS / 2.0;
             if waited {
                 steps.push(Step { from: begin, to: first, reads: 0, rate: None, over: true });
             }
             steps.push(Step { from: if waited { first } else { begin }, to: step.to, reads, rate, over: true });
-        } else if quiet >= patience.silence || length >= patience.step {
+        } else if quiet >= timeouts.silence || length >= timeouts.step {
             steps.push(Step { from: begin, to: step.to, reads, rate: None, over: true });
         } else {
             continue;
@@ -171,11 +176,11 @@ fn steps(beats: &[Beat], from: f64, to: f64, patience: Patience) -> Vec<Step> {
 /// Requests a second that are sent after the fault.
 fn rate_at(scenario: &Scenario, outcome: &FaultOutcome) -> f64 {
     let usual = outcome.limits.as_ref().map_or(0.0, |limits| limits.usual);
-    match scenario.traffic.drive {
-        Drive::Open { rate, .. } => {
+    match scenario.traffic.load_model {
+        LoadModel::Open { rate, .. } => {
             scenario.phases.get(outcome.window.phase).and_then(|phase| phase.rate).unwrap_or(rate)
         }
-        Drive::Closed { .. } => usual,
+        LoadModel::Closed { .. } => usual,
     }
 }
 
@@ -191,7 +196,7 @@ fn can_empty(spec: &FaultSpec) -> bool {
         | FaultAction::Failover { .. }
         | FaultAction::Command { .. } => true,
     };
-    does && matches!(spec.victim, Victim::Redis | Victim::Own)
+    does && matches!(spec.victim, Victim::Redis | Victim::Custom)
 }
 
 /// Whether the cache had lost most of its keys: by Redis' own count before and after, else by what the fault does.

@@ -5,23 +5,23 @@ use std::fmt;
 use serde::Serialize;
 
 use cacheproof_core::observe::{Beat, Measurements};
-use cacheproof_core::scenario::{Drive, Limit, Metric, Op, Path, Phase, Quantity, Scenario};
+use cacheproof_core::scenario::{CachePath, Limit, LoadModel, Metric, Op, Phase, Quantity, Scenario};
 
 /// How many times the 99th percentile of the steady steps' P95 a step's P95 may be.
-const SLACK: f64 = 2.0;
+const P95_TOLERANCE_FACTOR: f64 = 2.0;
 /// Response times below this, in nanoseconds, are inside whatever the limits: that little is the machine's noise.
-const NOISE: u64 = 5_000_000;
+const NOISE_FLOOR_NANOS: u64 = 5_000_000;
 /// Share of the steady number of answers that must come in.
-const FEWEST_ANSWERS: f64 = 0.25;
+const MIN_RESPONSE_SHARE: f64 = 0.25;
 /// So many requests must be expected before too few of them, or none, say anything: Poisson arrivals leave a stretch of
 /// 7 expected empty one time in a thousand.
-pub(super) const TELLING: f64 = 7.0;
+pub(super) const MIN_EXPECTED_REQUESTS: f64 = 7.0;
 /// Answers that a step should have: of fewer, a P95 says nothing.
-const STEP_ANSWERS: f64 = 20.0;
+const RESPONSES_PER_STEP: f64 = 20.0;
 /// Longest step, seconds.
-const LONGEST_STEP: f64 = 1.0;
+const MAX_STEP_SECONDS: f64 = 1.0;
 /// For how long the service must be inside its limits to be back, seconds; at least three steps.
-const STEADY_FOR: f64 = 1.0;
+const MIN_STEADY_SECONDS: f64 = 1.0;
 
 /// What a step of an undisturbed service looks like at worst.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -55,7 +55,7 @@ pub struct SteadyLimits {
 /// In what a step was outside its limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Why {
+pub enum LimitViolation {
     /// Requests failed.
     Errors,
     /// Answers were wrong or stale.
@@ -66,7 +66,7 @@ pub enum Why {
     Silent,
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for LimitViolation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Errors => "errors",
@@ -80,19 +80,19 @@ impl fmt::Display for Why {
 impl SteadyLimits {
     /// In what a step is outside, where it is. `expected`: how many requests should have come in; of few, nothing is
     /// said about those that are missing.
-    pub(super) fn outside(&self, step: &Beat, expected: f64) -> Option<Why> {
+    pub(super) fn violation(&self, step: &Beat, expected: f64) -> Option<LimitViolation> {
         let requests = step.requests();
-        if expected >= TELLING && (requests as f64) < expected * FEWEST_ANSWERS {
-            return Some(Why::Silent);
+        if expected >= MIN_EXPECTED_REQUESTS && (requests as f64) < expected * MIN_RESPONSE_SHARE {
+            return Some(LimitViolation::Silent);
         }
         // Shares of few are coarse: compared as counts, one more than a fraction is needed.
         let more = |events: u64, share: f64| events as f64 > share * requests as f64 * (1.0 + 1e-9);
         if more(step.errors, self.errors) {
-            Some(Why::Errors)
+            Some(LimitViolation::Errors)
         } else if more(step.wrong + step.stale, self.incorrect) {
-            Some(Why::Incorrect)
+            Some(LimitViolation::Incorrect)
         } else if step.p95 as f64 / 1e9 > self.p95 {
-            Some(Why::Slow)
+            Some(LimitViolation::Slow)
         } else {
             None
         }
@@ -106,18 +106,18 @@ impl SteadyLimits {
 pub(super) fn steady(
     scenario: &Scenario,
     seen: &Measurements,
-    path: Path,
+    path: CachePath,
     cached: &[Beat],
     uncached: &[Beat],
 ) -> Option<SteadyLimits> {
-    let phases = quiet_phases(scenario, seen, path);
-    let own = within(seen, &phases, if path == Path::Cached { cached } else { uncached });
+    let phases = baseline_phases(scenario, seen, path);
+    let own = within(seen, &phases, if path == CachePath::Cached { cached } else { uncached });
     let seconds: f64 = own.iter().map(Beat::seconds).sum();
     let usual = own.iter().map(Beat::requests).sum::<u64>() as f64 / seconds;
     if seconds <= 0.0 || usual <= 0.0 {
         return None;
     }
-    let step = (STEP_ANSWERS / usual).clamp(0.1, LONGEST_STEP);
+    let step = (RESPONSES_PER_STEP / usual).clamp(0.1, MAX_STEP_SECONDS);
     let steps = steps(&own, step);
     let share = |part: fn(&Beat) -> u64| {
         steps
@@ -126,13 +126,13 @@ pub(super) fn steady(
             .map(|step| part(step) as f64 / step.requests() as f64)
             .fold(0.0, f64::max)
     };
-    let other = within(seen, &quiet_phases(scenario, seen, Path::Uncached), uncached);
-    let past_the_cache = if path == Path::Cached { self::steps(&other, step) } else { Vec::new() };
-    let p95 = slowest(&steps).max(slowest(&past_the_cache)).max(NOISE) as f64 / 1e9;
-    let said = |metric: Metric| said(scenario, path, metric);
+    let other = within(seen, &baseline_phases(scenario, seen, CachePath::Uncached), uncached);
+    let past_the_cache = if path == CachePath::Cached { self::steps(&other, step) } else { Vec::new() };
+    let p95 = slowest(&steps).max(slowest(&past_the_cache)).max(NOISE_FLOOR_NANOS) as f64 / 1e9;
+    let configured_limit = |metric: Metric| configured_limit(scenario, path, metric);
     // A closed loop sends less where answers take longer.
-    let least = match scenario.traffic.drive {
-        Drive::Closed { .. } if !past_the_cache.is_empty() => {
+    let least = match scenario.traffic.load_model {
+        LoadModel::Closed { .. } if !past_the_cache.is_empty() => {
             let seconds: f64 = other.iter().map(Beat::seconds).sum();
             usual.min(other.iter().map(Beat::requests).sum::<u64>() as f64 / seconds)
         }
@@ -142,11 +142,11 @@ pub(super) fn steady(
     Some(SteadyLimits {
         phases: phases.iter().filter_map(|phase| Some(scenario.phases.get(*phase)?.name.clone())).collect(),
         step,
-        in_a_row: ((STEADY_FOR / step - 1e-9).ceil() as usize).max(3),
-        errors: said(Metric::Errors).unwrap_or_else(|| share(|step| step.errors)),
+        in_a_row: ((MIN_STEADY_SECONDS / step - 1e-9).ceil() as usize).max(3),
+        errors: configured_limit(Metric::Errors).unwrap_or_else(|| share(|step| step.errors)),
         incorrect: share(|step| step.wrong + step.stale),
-        p95: said(Metric::ResponsePercentile(0.95)).unwrap_or(p95),
-        requests: if least * step >= TELLING { least * FEWEST_ANSWERS } else { 0.0 },
+        p95: configured_limit(Metric::ResponsePercentile(0.95)).unwrap_or(p95),
+        requests: if least * step >= MIN_EXPECTED_REQUESTS { least * MIN_RESPONSE_SHARE } else { 0.0 },
         usual,
         expected: least,
         reads: (hits + misses) as f64 / seconds,
@@ -155,7 +155,7 @@ pub(super) fn steady(
 }
 
 /// The limit that the scenario's own steady state sets a metric on a path.
-fn said(scenario: &Scenario, path: Path, metric: Metric) -> Option<f64> {
+fn configured_limit(scenario: &Scenario, path: CachePath, metric: Metric) -> Option<f64> {
     let rules = scenario.safety.steady.iter().flatten();
     rules
         .filter(|rule| rule.term.metric == metric && rule.term.request.is_none())
@@ -169,7 +169,7 @@ fn said(scenario: &Scenario, path: Path, metric: Metric) -> Option<f64> {
 }
 
 /// The judged phases of a path before anything was broken.
-fn quiet_phases(scenario: &Scenario, seen: &Measurements, path: Path) -> Vec<usize> {
+fn baseline_phases(scenario: &Scenario, seen: &Measurements, path: CachePath) -> Vec<usize> {
     let first_fault = scenario.phases.iter().position(|phase| !phase.faults.is_empty()).unwrap_or(usize::MAX);
     let quiet = |(index, phase): &(usize, &Phase)| {
         *index < first_fault && phase.path == path && !phase.warm_up && seen.phases.contains_key(index)
@@ -211,5 +211,5 @@ fn slowest(steps: &[Beat]) -> u64 {
     p95.sort_unstable();
     let Some(largest) = p95.last().copied() else { return 0 };
     let rank = ((0.99 * p95.len() as f64).ceil() as usize).clamp(1, p95.len()) - 1;
-    ((p95[rank] as f64 * SLACK) as u64).max(largest)
+    ((p95[rank] as f64 * P95_TOLERANCE_FACTOR) as u64).max(largest)
 }

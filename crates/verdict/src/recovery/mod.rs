@@ -7,7 +7,7 @@
 //!   of answers are inside the limits for so many steps in a row ([`SteadyLimits::in_a_row`]). A fault that heals
 //!   itself (flush, restart, failover) is timed from its injection.
 //! - **Hit rate is back**: the first time after the same moment at which it is within 5 % of the steady one, set
-//!   beside the refill curve ([`Refill`]) where the cache had been emptied.
+//!   beside the refill curve ([`RefillCurve`]) where the cache had been emptied.
 
 mod hints;
 mod hit_rate;
@@ -20,14 +20,14 @@ mod tests;
 use serde::Serialize;
 
 use cacheproof_core::observe::{Beat, FaultWindow, Measurements};
-use cacheproof_core::scenario::{Path, Scenario};
+use cacheproof_core::scenario::{CachePath, Scenario};
 
 pub use hit_rate::HitRateRecovery;
-pub use limits::{SteadyLimits, Why};
-pub use refill::Refill;
+pub use limits::{LimitViolation, SteadyLimits};
+pub use refill::RefillCurve;
 
 /// Trouble that begins so long after a fault was undone, in seconds, is not laid at its door.
-const NOTICED_WITHIN: f64 = 10.0;
+const MAX_NOTICE_DELAY: f64 = 10.0;
 
 /// What one injection of a fault did.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +35,7 @@ pub struct FaultOutcome {
     /// When it was injected, seen, undone and seen to be undone.
     pub window: FaultWindow,
     /// Way that the requests of its phase go.
-    pub path: Path,
+    pub path: CachePath,
     /// When it was over, seconds since the run began: when it was undone, or injected where it undoes itself. `None`:
     /// it was never undone.
     pub over: Option<f64>,
@@ -49,7 +49,7 @@ pub struct FaultOutcome {
     /// When the service first was outside the limits, seconds since the run began. `None`: never.
     pub noticed: Option<f64>,
     /// In what it was.
-    pub noticed_by: Option<Why>,
+    pub noticed_by: Option<LimitViolation>,
     /// How the service came back.
     pub service: Recovery,
     /// When the service settled inside the limits although the fault lasted: a fallback, a breaker or a failover
@@ -63,7 +63,7 @@ pub struct FaultOutcome {
     pub hit_rate: Option<HitRateRecovery>,
     /// What came in from the injection until the service was back, or to the end of the watch; its percentiles are
     /// those of the worst 100 ms.
-    pub suffered: Beat,
+    pub impact: Beat,
     /// What the numbers look like, in sentences. Guesses, and worded so.
     pub hints: Vec<String>,
 }
@@ -82,7 +82,7 @@ pub enum Recovery {
     Unknown(String),
     /// Too few requests were sent to tell, in words. More of them would: this decides nothing.
     #[serde(rename = "unknown")]
-    TooThin(String),
+    InsufficientLoad(String),
 }
 
 impl Recovery {
@@ -91,7 +91,7 @@ impl Recovery {
         match self {
             Self::Kept => Some(0.0),
             Self::After(seconds) => Some(*seconds),
-            Self::NotWithin(_) | Self::Unknown(_) | Self::TooThin(_) => None,
+            Self::NotWithin(_) | Self::Unknown(_) | Self::InsufficientLoad(_) => None,
         }
     }
 }
@@ -109,28 +109,28 @@ impl FaultOutcome {
 
     /// Share of the requests that were answered from the injection until the service was back.
     pub fn availability(&self) -> Option<f64> {
-        let requests = self.suffered.requests();
-        (requests > 0).then(|| self.suffered.answered as f64 / requests as f64)
+        let requests = self.impact.requests();
+        (requests > 0).then(|| self.impact.answered as f64 / requests as f64)
     }
 }
 
 /// What every fault did, in the order in which they were injected.
-pub fn outcomes(scenario: &Scenario, seen: &Measurements) -> Vec<FaultOutcome> {
+pub fn fault_outcomes(scenario: &Scenario, seen: &Measurements) -> Vec<FaultOutcome> {
     let windows = seen.fault_windows();
     if windows.is_empty() {
         return Vec::new();
     }
     let beats = |path| seen.beats(scenario, path);
-    let (cached, uncached) = (beats(Path::Cached), beats(Path::Uncached));
+    let (cached, uncached) = (beats(CachePath::Cached), beats(CachePath::Uncached));
     let limits_of = |path| limits::steady(scenario, seen, path, &cached, &uncached);
-    let (limits_cached, limits_uncached) = (limits_of(Path::Cached), limits_of(Path::Uncached));
+    let (limits_cached, limits_uncached) = (limits_of(CachePath::Cached), limits_of(CachePath::Uncached));
     windows
         .iter()
         .filter_map(|window| {
             let path = scenario.phases.get(window.phase)?.path;
             let (beats, limits) = match path {
-                Path::Cached => (&cached, &limits_cached),
-                Path::Uncached => (&uncached, &limits_uncached),
+                CachePath::Cached => (&cached, &limits_cached),
+                CachePath::Uncached => (&uncached, &limits_uncached),
             };
             Some(outcome(scenario, seen, &windows, window, path, beats, limits.clone()))
         })
@@ -142,12 +142,12 @@ fn outcome(
     seen: &Measurements,
     windows: &[FaultWindow],
     window: &FaultWindow,
-    path: Path,
+    path: CachePath,
     beats: &[Beat],
     limits: Option<SteadyLimits>,
 ) -> FaultOutcome {
-    let over = over(scenario, window);
-    let base = over.and_then(|over| last_over(scenario, windows, over));
+    let over = fault_end(scenario, window);
+    let base = over.and_then(|over| last_fault_end(scenario, windows, over));
     let watched_to = watched_to(scenario, seen, windows, window, base);
     let mut outcome = FaultOutcome {
         window: window.clone(),
@@ -164,30 +164,30 @@ fn outcome(
         trouble: 0.0,
         relapse: 0.0,
         hit_rate: None,
-        suffered: Beat::empty(window.from, watched_to),
+        impact: Beat::empty(window.from, watched_to),
         hints: Vec::new(),
         limits,
     };
-    service::time(scenario, seen, beats, &mut outcome);
-    hit_rate::time(scenario, seen, beats, &mut outcome);
+    service::measure_service_recovery(scenario, seen, beats, &mut outcome);
+    hit_rate::measure_hit_rate_recovery(scenario, seen, beats, &mut outcome);
     let until = outcome.recovered_at().unwrap_or(watched_to).max(window.undone.unwrap_or(window.from));
-    outcome.suffered.to = until;
+    outcome.impact.to = until;
     // Half of a beat decides to which side it belongs.
     let inside =
         |beat: &&Beat| f64::midpoint(beat.from, beat.to) > window.from && f64::midpoint(beat.from, beat.to) <= until;
     for beat in beats.iter().filter(inside) {
-        let to = outcome.suffered.to;
-        outcome.suffered.join(beat);
-        outcome.suffered.to = to;
+        let to = outcome.impact.to;
+        outcome.impact.join(beat);
+        outcome.impact.to = to;
     }
     outcome.hints = hints::hints(scenario, seen, beats, &outcome);
     outcome
 }
 
 /// When a fault was over by itself or by its undo.
-fn over(scenario: &Scenario, window: &FaultWindow) -> Option<f64> {
+fn fault_end(scenario: &Scenario, window: &FaultWindow) -> Option<f64> {
     let spec = scenario.phases.get(window.phase).and_then(|phase| phase.faults.get(window.fault));
-    if spec.is_some_and(|spec| spec.action.is_over_at_once()) {
+    if spec.is_some_and(|spec| spec.action.is_instantaneous()) {
         window.injected.or(window.undone)
     } else {
         window.undone
@@ -196,13 +196,13 @@ fn over(scenario: &Scenario, window: &FaultWindow) -> Option<f64> {
 
 /// When the last of the faults was over that lasted at `moment`. A service can't be whole while something else is
 /// broken. `None`: one of them never was.
-fn last_over(scenario: &Scenario, windows: &[FaultWindow], moment: f64) -> Option<f64> {
+fn last_fault_end(scenario: &Scenario, windows: &[FaultWindow], moment: f64) -> Option<f64> {
     let mut base = moment;
     loop {
         let lasting = windows
             .iter()
             .filter(|window| window.from < base)
-            .map(|window| over(scenario, window).unwrap_or(f64::INFINITY))
+            .map(|window| fault_end(scenario, window).unwrap_or(f64::INFINITY))
             .fold(base, f64::max);
         if lasting.is_infinite() {
             return None;

@@ -10,30 +10,30 @@ use std::fmt;
 use cacheproof_core::scenario::{Popularity, Request, Scenario, placeholders};
 
 /// Ranks up to this one are taken one by one; beyond, neighbours of 1 % in rank are alike.
-const SINGLE: u64 = 256;
+const EXACT_RANKS: u64 = 256;
 /// Times that are looked at go up to this, seconds.
-const LONGEST: f64 = 86_400.0;
+const MAX_REFILL_SECONDS: f64 = 86_400.0;
 
 /// Keys alike: their share of the cacheable reads, and how often each is read a second.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Class {
+struct KeyClass {
     share: f64,
     rate: f64,
 }
 
 /// The refill curve of a scenario's reads.
 #[derive(Clone, PartialEq)]
-pub struct Refill {
-    classes: Vec<Class>,
+pub struct RefillCurve {
+    classes: Vec<KeyClass>,
 }
 
-impl fmt::Debug for Refill {
+impl fmt::Debug for RefillCurve {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Refill({:.3} after 1 s, {:.3} after 10 s)", self.hit_rate(1.0), self.hit_rate(10.0))
     }
 }
 
-impl Refill {
+impl RefillCurve {
     /// For so many requests a second of all kinds. `None` where it is not known which keys are read how often: a
     /// path of two keys, or nothing cacheable.
     pub fn of(scenario: &Scenario, rate: f64) -> Option<Self> {
@@ -56,17 +56,14 @@ impl Refill {
             names.sort_unstable();
             names.dedup();
             match names.as_slice() {
-                [] => classes.push(Class { share, rate }),
+                [] => classes.push(KeyClass { share, rate }),
                 // Never asked for twice.
-                names if names.contains(&"random") => classes.push(Class { share, rate: 0.0 }),
+                names if names.contains(&"random") => classes.push(KeyClass { share, rate: 0.0 }),
                 [name] => {
                     let (_, size) = scenario.key_space(name)?;
-                    classes.extend(
-                        ranks(size, scenario.traffic.popularity).into_iter().map(|(popularity, keys)| Class {
-                            share: share * popularity * keys,
-                            rate: rate * popularity,
-                        }),
-                    );
+                    classes.extend(popularity_classes(size, scenario.traffic.popularity).into_iter().map(
+                        |(popularity, keys)| KeyClass { share: share * popularity * keys, rate: rate * popularity },
+                    ));
                 }
                 _ => return None,
             }
@@ -83,14 +80,14 @@ impl Refill {
     }
 
     /// Seconds from empty until the hit rate can be `target`. `None`: not within a day.
-    pub fn reaches(&self, target: f64) -> Option<f64> {
+    pub fn time_to(&self, target: f64) -> Option<f64> {
         if target <= 0.0 {
             return Some(0.0);
         }
-        if self.hit_rate(LONGEST) < target {
+        if self.hit_rate(MAX_REFILL_SECONDS) < target {
             return None;
         }
-        let (mut low, mut high) = (0.0, LONGEST);
+        let (mut low, mut high) = (0.0, MAX_REFILL_SECONDS);
         for _ in 0..60 {
             let middle = f64::midpoint(low, high);
             if self.hit_rate(middle) < target { low = middle } else { high = middle }
@@ -100,22 +97,22 @@ impl Refill {
 }
 
 /// A key space by popularity: the share of the reads that one key has, and how many keys are like it.
-fn ranks(size: u64, popularity: Popularity) -> Vec<(f64, f64)> {
+fn popularity_classes(size: u64, popularity: Popularity) -> Vec<(f64, f64)> {
     let exponent = match popularity {
         Popularity::Zipf(exponent) => exponent,
         Popularity::Uniform => return vec![(1.0 / size.max(1) as f64, size.max(1) as f64)],
     };
-    let mut ranks = Vec::new();
+    let mut popularity_classes = Vec::new();
     let mut first = 1u64;
     while first <= size.max(1) {
-        let last = if first <= SINGLE { first } else { (first + first / 100).min(size) };
+        let last = if first <= EXACT_RANKS { first } else { (first + first / 100).min(size) };
         // In the middle of its neighbours, on the scale on which they fall off evenly.
         let middle = (first as f64 * last as f64).sqrt();
-        ranks.push((middle.powf(-exponent), (last - first + 1) as f64));
+        popularity_classes.push((middle.powf(-exponent), (last - first + 1) as f64));
         first = last + 1;
     }
-    let sum: f64 = ranks.iter().map(|(weight, keys)| weight * keys).sum();
-    ranks.into_iter().map(|(weight, keys)| (weight / sum, keys)).collect()
+    let sum: f64 = popularity_classes.iter().map(|(weight, keys)| weight * keys).sum();
+    popularity_classes.into_iter().map(|(weight, keys)| (weight / sum, keys)).collect()
 }
 
 #[cfg(test)]
@@ -123,13 +120,13 @@ mod tests {
     use super::*;
     use cacheproof_core::scenario::parse;
 
-    fn refill(posts: &str, popularity: &str, rate: f64) -> Refill {
+    fn refill(posts: &str, popularity: &str, rate: f64) -> RefillCurve {
         let text = format!(
             "title = \"t\"\n[target]\nkind = \"reference\"\n[data]\nposts = {posts}\n[traffic]\nrate = \"1/s\"\n\
              popularity = {popularity}\n[[traffic.request]]\nname = \"r\"\nget = \"/posts/{{post}}\"\n\
              [[phase]]\nname = \"a\"\nlasts = \"1s\"\n"
         );
-        Refill::of(&parse("s.toml", &text).expect("the scenario is right"), rate).expect("one key a path")
+        RefillCurve::of(&parse("s.toml", &text).expect("the scenario is right"), rate).expect("one key a path")
     }
 
     /// The figures of study/cache-benchmarks-and-faults.md 4.4.
@@ -154,8 +151,8 @@ mod tests {
         let curve = refill("1_000", "\"uniform\"", 100.0);
         // 1 − e^(−τ/10)
         assert!((curve.hit_rate(10.0) - (1.0 - (-1.0f64).exp())).abs() < 1e-9);
-        let half = curve.reaches(0.5).expect("it gets there");
+        let half = curve.time_to(0.5).expect("it gets there");
         assert!((half - 10.0 * 2f64.ln()).abs() < 1e-6, "{half}");
-        assert_eq!(curve.reaches(0.0), Some(0.0));
+        assert_eq!(curve.time_to(0.0), Some(0.0));
     }
 }

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use cacheproof_core::observe::{Event, FaultEvent, FaultStage, Line, PhaseSpan, Pulse, PulseCell};
+use cacheproof_core::observe::{Event, FaultEvent, FaultStage, JournalEntry, PhaseSpan, Pulse, PulseCell};
 use cacheproof_core::scenario::FaultAction;
 
 /// Milliseconds in nanoseconds.
@@ -31,7 +31,7 @@ fn healthy(at: f64) -> PulseCell {
         p50: 2 * MS,
         p95: 8 * MS + slow,
         max: 20 * MS,
-        ..PulseCell::new(0, Path::Cached)
+        ..PulseCell::new(0, CachePath::Cached)
     }
 }
 
@@ -57,10 +57,10 @@ fn run(of: impl Fn(f64) -> Option<PulseCell>, stages: &[(f64, FaultStage)]) -> M
         let from = at - 0.1;
         let phase =
             *seen.phases.iter().rev().find(|(_, span)| span.from <= from + 0.01).map(|(index, _)| index).unwrap();
-        let path = if phase == 0 { Path::Uncached } else { Path::Cached };
+        let path = if phase == 0 { CachePath::Uncached } else { CachePath::Cached };
         if let Some(cell) = of(from) {
             let cells = vec![PulseCell { phase, path, ..cell }];
-            seen.take(&Line { at, event: Event::Pulse(Pulse { seconds: 0.1, cells }) });
+            seen.apply(&JournalEntry { at, event: Event::Pulse(Pulse { seconds: 0.1, cells }) });
         }
     }
     for (at, stage) in stages {
@@ -73,7 +73,7 @@ fn run(of: impl Fn(f64) -> Option<PulseCell>, stages: &[(f64, FaultStage)]) -> M
             detail: String::new(),
             connections: None,
         };
-        seen.take(&Line { at: *at, event: Event::Fault(event) });
+        seen.apply(&JournalEntry { at: *at, event: Event::Fault(event) });
     }
     seen
 }
@@ -86,7 +86,7 @@ const STAGES: [(f64, FaultStage); 4] = [
 ];
 
 fn one(scenario: &Scenario, seen: &Measurements) -> FaultOutcome {
-    let all = outcomes(scenario, seen);
+    let all = fault_outcomes(scenario, seen);
     assert_eq!(all.len(), 1);
     all[0].clone()
 }
@@ -111,7 +111,7 @@ fn a_service_that_never_left_its_limits_was_never_noticed() {
 fn an_outage_is_timed_from_its_first_pulse_to_the_first_good_second_after_the_undo() {
     let outcome = of(|at| Some(if (73.2..85.4).contains(&at) { failing(at) } else { healthy(at) }));
     assert!(near(outcome.notice(), 0.2), "{outcome:?}");
-    assert_eq!(outcome.noticed_by, Some(Why::Errors));
+    assert_eq!(outcome.noticed_by, Some(LimitViolation::Errors));
     assert!(near(outcome.service.seconds(), 2.4), "{outcome:?}");
     assert!((outcome.trouble - 12.2).abs() < 0.25, "{outcome:?}");
     let availability = outcome.availability().expect("requests came in");
@@ -121,7 +121,7 @@ fn an_outage_is_timed_from_its_first_pulse_to_the_first_good_second_after_the_un
 #[test]
 fn slow_answers_are_an_outage_though_nothing_fails_and_look_like_a_timeout_each() {
     let outcome = of(|at| Some(if (INJECTED..UNDONE).contains(&at) { slow(at) } else { healthy(at) }));
-    assert_eq!(outcome.noticed_by, Some(Why::Slow));
+    assert_eq!(outcome.noticed_by, Some(LimitViolation::Slow));
     assert!(near(outcome.service.seconds(), 0.0), "{outcome:?}");
     assert!(outcome.hints[0].contains("every request waits for a timeout"), "{:?}", outcome.hints);
 }
@@ -140,7 +140,7 @@ fn answers_that_take_ever_longer_look_like_a_queue_though_they_are_alike_at_each
 #[test]
 fn a_frozen_service_answers_nothing_and_that_is_seen() {
     let outcome = of(|at| if (INJECTED..UNDONE + 1.0).contains(&at) { None } else { Some(healthy(at)) });
-    assert_eq!(outcome.noticed_by, Some(Why::Silent), "{outcome:?}");
+    assert_eq!(outcome.noticed_by, Some(LimitViolation::Silent), "{outcome:?}");
     assert!(near(outcome.service.seconds(), 1.0), "{outcome:?}");
 }
 
@@ -153,7 +153,7 @@ fn thin(at: f64, rate: f64) -> Option<PulseCell> {
 /// The outcome at that rate, where nothing at all comes in `from` the injection to `to`.
 fn thin_and_silent(rate: f64, to: f64) -> FaultOutcome {
     let mut scenario = scenario();
-    let cacheproof_core::scenario::Drive::Open { rate: planned, .. } = &mut scenario.traffic.drive else {
+    let cacheproof_core::scenario::LoadModel::Open { rate: planned, .. } = &mut scenario.traffic.load_model else {
         unreachable!()
     };
     *planned = rate;
@@ -163,7 +163,7 @@ fn thin_and_silent(rate: f64, to: f64) -> FaultOutcome {
 #[test]
 fn a_service_of_a_few_requests_a_second_that_falls_silent_is_neither_kept_nor_back_at_once() {
     let outcome = thin_and_silent(5.0, UNDONE + 3.0);
-    assert_eq!(outcome.noticed_by, Some(Why::Silent), "{outcome:?}");
+    assert_eq!(outcome.noticed_by, Some(LimitViolation::Silent), "{outcome:?}");
     assert!(outcome.notice().is_some_and(|notice| notice < 1.1), "{outcome:?}");
     assert!(near(outcome.service.seconds(), 3.0), "{outcome:?}");
     assert_eq!(thin_and_silent(5.0, 200.0).service, Recovery::NotWithin(100.0 - UNDONE), "to the end of the watch");
@@ -174,7 +174,7 @@ fn a_service_of_a_few_requests_a_second_that_falls_silent_is_neither_kept_nor_ba
 #[test]
 fn so_few_requests_that_silence_says_nothing_decide_nothing() {
     let outcome = thin_and_silent(0.2, 200.0);
-    assert!(matches!(outcome.service, Recovery::TooThin(_)), "{outcome:?}");
+    assert!(matches!(outcome.service, Recovery::InsufficientLoad(_)), "{outcome:?}");
     assert_eq!(outcome.recovered_at(), None);
 }
 
@@ -199,7 +199,7 @@ fn the_hit_rate_of_a_few_reads_a_second_is_taken_over_as_many_as_say_something()
         assert!(matches!(gone.back, Recovery::NotWithin(_)), "{rate}/s: {gone:?}");
     }
     let few = thin_and_silent(1.0, INJECTED).hit_rate.expect("there was one before");
-    assert!(matches!(few.back, Recovery::TooThin(_)), "17 reads were watched: {few:?}");
+    assert!(matches!(few.back, Recovery::InsufficientLoad(_)), "17 reads were watched: {few:?}");
 }
 
 #[test]
@@ -281,13 +281,13 @@ fn a_slow_line_is_no_timeout_and_a_short_watch_says_nothing_for_good() {
         kind,
         direction: Default::default(),
         share: 1.0,
-        reach: Default::default(),
+        connection_scope: Default::default(),
     };
     scenario.phases[3].faults[0].action = FaultAction::Link(link);
     let mut seen = run(|at| Some(if at >= INJECTED { slow(at) } else { healthy(at) }), &STAGES);
     let again = FaultEvent { round: 1, ..seen.faults[0].1.clone() };
-    seen.take(&Line { at: UNDONE + 2.0, event: Event::Fault(again) });
-    let hints = outcomes(&scenario, &seen)[0].hints.join(" ");
+    seen.apply(&JournalEntry { at: UNDONE + 2.0, event: Event::Fault(again) });
+    let hints = fault_outcomes(&scenario, &seen)[0].hints.join(" ");
     assert!(!hints.contains("timeout") && !hints.contains("for good"), "{hints}");
     assert!(hints.contains("too short to tell"), "{hints}");
 }
@@ -353,7 +353,7 @@ fn an_empty_cache_is_no_outage_where_the_uncached_path_is_as_slow() {
 #[test]
 fn the_hit_rate_is_set_beside_what_a_cold_cache_allows() {
     // As fast as the curve of these reads lets it, from 84 on: a client that waited a second before it connected.
-    let refill = Refill::of(&scenario(), 420.0).expect("one key a path");
+    let refill = RefillCurve::of(&scenario(), 420.0).expect("one key a path");
     let filling = |at: f64| {
         let mut cell = healthy(at);
         let share = if (INJECTED..84.0).contains(&at) { 0.0 } else { (refill.hit_rate(at - 84.0) * 0.92).min(0.9) };
@@ -392,8 +392,8 @@ fn a_wait_looks_like_what_its_length_says() {
 fn the_next_fault_ends_the_watch_over_the_one_before() {
     let mut seen = run(|at| Some(if at >= INJECTED { failing(at) } else { healthy(at) }), &STAGES);
     let again = FaultEvent { round: 1, ..seen.faults[0].1.clone() };
-    seen.take(&Line { at: 87.0, event: Event::Fault(again) });
-    let all = outcomes(&scenario(), &seen);
+    seen.apply(&JournalEntry { at: 87.0, event: Event::Fault(again) });
+    let all = fault_outcomes(&scenario(), &seen);
     assert_eq!(all[0].service, Recovery::NotWithin(87.0 - UNDONE), "{:?}", all[0]);
     assert!(matches!(all[1].service, Recovery::Unknown(_)), "{:?}", all[1]);
 }
@@ -402,7 +402,7 @@ fn the_next_fault_ends_the_watch_over_the_one_before() {
 fn stale_answers_are_trouble_too() {
     let stale = |at: f64| PulseCell { stale: 2, ..healthy(at) };
     let outcome = of(|at| Some(if (INJECTED..84.0).contains(&at) { stale(at) } else { healthy(at) }));
-    assert_eq!(outcome.noticed_by, Some(Why::Incorrect));
+    assert_eq!(outcome.noticed_by, Some(LimitViolation::Incorrect));
     assert!(near(outcome.service.seconds(), 1.0), "{outcome:?}");
 }
 

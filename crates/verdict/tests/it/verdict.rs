@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use cacheproof_core::observe::{Ending, Event, Lag, Line, Measurements, Outcome};
-use cacheproof_core::scenario::{Criterion, Limit, Metric, Op, Path, Quantity, Rule, Scenario, Term};
+use cacheproof_core::observe::{Event, JournalEntry, Measurements, Outcome, RunStatus, SendLag};
+use cacheproof_core::scenario::{CachePath, Criterion, Limit, Metric, Op, Quantity, Rule, Scenario, Term};
 use cacheproof_verdict::{RuleResult, Ruling, Verdict, judge};
 
-use cacheproof_simulated::{Plan, journal, scenario};
+use cacheproof_simulated::{SimulationPlan, journal, scenario};
 
-fn judged(plan: &Plan) -> Verdict {
+fn judged(plan: &SimulationPlan) -> Verdict {
     judge(&scenario(plan), &Measurements::of(&journal(plan)))
 }
 
 /// One rule judged on a journal.
-pub fn alone(plan: &Plan, lines: &[Line], rule: Rule) -> (RuleResult, Verdict) {
+pub fn judge_one_rule(plan: &SimulationPlan, lines: &[JournalEntry], rule: Rule) -> (RuleResult, Verdict) {
     let criteria = vec![Criterion { says: "it".to_owned(), rules: vec![rule], proved_by: None }];
     let scenario = Scenario { criteria, ..scenario(plan) };
     let verdict = judge(&scenario, &Measurements::of(lines));
@@ -21,24 +21,36 @@ pub fn alone(plan: &Plan, lines: &[Line], rule: Rule) -> (RuleResult, Verdict) {
 }
 
 /// A rule against a fixed value.
-pub fn against(text: &str, metric: Metric, path: Option<Path>, phase: Option<usize>, op: Op, limit: Quantity) -> Rule {
+pub fn rule_against(
+    text: &str,
+    metric: Metric,
+    path: Option<CachePath>,
+    phase: Option<usize>,
+    op: Op,
+    limit: Quantity,
+) -> Rule {
     let term = Term { metric, path, request: None, phase };
     Rule { text: text.to_owned(), term, op, limit: Limit::Value(limit) }
 }
 
-pub fn findings(verdict: &Verdict, grave: bool) -> Vec<&str> {
-    verdict.validity.iter().filter(|finding| finding.grave == grave).map(|finding| finding.text.as_str()).collect()
+pub fn findings(verdict: &Verdict, blocking: bool) -> Vec<&str> {
+    verdict
+        .validity
+        .iter()
+        .filter(|finding| finding.blocking == blocking)
+        .map(|finding| finding.text.as_str())
+        .collect()
 }
 
 #[test]
 fn a_healthy_run_passes_with_every_number_in_its_evidence() {
-    let verdict = judged(&Plan::default());
+    let verdict = judged(&SimulationPlan::default());
     insta::assert_debug_snapshot!(verdict);
 }
 
 #[test]
 fn a_cache_that_never_hits_fails_its_hit_rate_and_nothing_else_is_blamed_on_freshness() {
-    let verdict = judged(&Plan { hit_share: 0.0, ..Plan::default() });
+    let verdict = judged(&SimulationPlan { hit_share: 0.0, ..SimulationPlan::default() });
     let rulings: Vec<Ruling> = verdict.criteria.iter().map(|criterion| criterion.ruling).collect();
     use Ruling::{Fail, Pass};
     assert_eq!(rulings, [Fail, Fail, Fail, Pass, Pass, Pass]);
@@ -48,7 +60,7 @@ fn a_cache_that_never_hits_fails_its_hit_rate_and_nothing_else_is_blamed_on_fres
 
 #[test]
 fn one_stale_answer_breaks_a_rule_of_none_even_in_a_run_that_broke_off() {
-    let plan = Plan { stale_every: 9_000, stop_at: Some(70.2), ..Plan::default() };
+    let plan = SimulationPlan { stale_every: 9_000, stop_at: Some(70.2), ..SimulationPlan::default() };
     let verdict = judged(&plan);
     let stale = &verdict.criteria[3];
     assert_eq!(stale.rules[0].ruling, Ruling::Fail, "{}", stale.rules[0].evidence);
@@ -61,13 +73,16 @@ fn one_stale_answer_breaks_a_rule_of_none_even_in_a_run_that_broke_off() {
 
 #[test]
 fn a_run_that_was_stopped_never_passes_though_all_it_measured_was_good() {
-    let plan = Plan { stop_at: Some(70.2), ..Plan::default() };
+    let plan = SimulationPlan { stop_at: Some(70.2), ..SimulationPlan::default() };
     let mut lines = journal(&plan);
-    lines.push(Line { at: 70.3, event: Event::PhaseEnded { phase: 3, reason: "the run was stopped".to_owned() } });
-    lines.push(Line {
+    lines.push(JournalEntry {
+        at: 70.3,
+        event: Event::PhaseEnded { phase: 3, reason: "the run was stopped".to_owned() },
+    });
+    lines.push(JournalEntry {
         at: 70.4,
         event: Event::RunEnded(cacheproof_core::observe::RunEnded {
-            how: Ending::Interrupted,
+            how: RunStatus::Interrupted,
             why: Some("Ctrl-C".to_owned()),
             goose_requests: None,
             unsent: 0,
@@ -81,7 +96,7 @@ fn a_run_that_was_stopped_never_passes_though_all_it_measured_was_good() {
 
 #[test]
 fn a_saturated_generator_decides_nothing_about_times_but_still_about_freshness() {
-    let verdict = judged(&Plan { harness_cpu: 1.9, hit_time: 0.2, ..Plan::default() });
+    let verdict = judged(&SimulationPlan { harness_cpu: 1.9, hit_time: 0.2, ..SimulationPlan::default() });
     assert_eq!(verdict.criteria[1].ruling, Ruling::Inconclusive, "200 ms of a saturated generator are no failure");
     assert_eq!(verdict.criteria[3].ruling, Ruling::Pass);
     assert_eq!(verdict.ruling, Ruling::Inconclusive);
@@ -105,8 +120,8 @@ fn a_machine_that_was_not_quiet_is_told_but_decides_nothing() {
 }
 
 /// The verdict on a healthy run whose generator lags so in six seconds.
-fn lagging(late: impl Fn(&mut Lag)) -> Verdict {
-    let plan = Plan::default();
+fn lagging(late: impl Fn(&mut SendLag)) -> Verdict {
+    let plan = SimulationPlan::default();
     let mut lines = journal(&plan);
     for line in &mut lines {
         if let Event::Window(window) = &mut line.event
@@ -121,7 +136,7 @@ fn lagging(late: impl Fn(&mut Lag)) -> Verdict {
 
 #[test]
 fn one_late_second_does_not_undo_a_short_phase() {
-    let plan = Plan::default();
+    let plan = SimulationPlan::default();
     let mut lines = journal(&plan);
     for line in &mut lines {
         if let Event::Window(window) = &mut line.event
@@ -141,7 +156,7 @@ fn one_late_second_does_not_undo_a_short_phase() {
 
 #[test]
 fn a_fault_that_nobody_saw_work_proves_no_fallback() {
-    let verdict = judged(&Plan { fault_seen: false, ..Plan::default() });
+    let verdict = judged(&SimulationPlan { fault_seen: false, ..SimulationPlan::default() });
     assert_eq!(verdict.criteria[4].ruling, Ruling::Inconclusive);
     assert_eq!(verdict.criteria[0].ruling, Ruling::Pass, "other phases stand");
     assert_eq!(verdict.ruling, Ruling::Inconclusive);
@@ -149,9 +164,9 @@ fn a_fault_that_nobody_saw_work_proves_no_fallback() {
 
 #[test]
 fn a_count_that_differs_from_gooses_proves_nothing() {
-    let plan = Plan::default();
+    let plan = SimulationPlan::default();
     let mut lines = journal(&plan);
-    let Some(Line { event: Event::RunEnded(end), .. }) = lines.last_mut() else { panic!("no end") };
+    let Some(JournalEntry { event: Event::RunEnded(end), .. }) = lines.last_mut() else { panic!("no end") };
     end.goose_requests = end.goose_requests.map(|requests| requests * 102 / 100);
     let verdict = judge(&scenario(&plan), &Measurements::of(&lines));
     assert_eq!(verdict.ruling, Ruling::Inconclusive);
@@ -160,9 +175,9 @@ fn a_count_that_differs_from_gooses_proves_nothing() {
 
 #[test]
 fn a_generator_that_sends_too_little_is_told() {
-    let plan = Plan::default();
+    let plan = SimulationPlan::default();
     let mut lines = journal(&plan);
-    let thin = |line: &mut Line| {
+    let thin = |line: &mut JournalEntry| {
         let Event::Window(window) = &mut line.event else { return true };
         window.cells.iter().all(|cell| cell.phase != 4) || !(line.at as u64).is_multiple_of(3)
     };
@@ -174,10 +189,10 @@ fn a_generator_that_sends_too_little_is_told() {
 
 #[test]
 fn answers_that_come_after_their_phase_are_arrivals_but_no_throughput() {
-    let plan = Plan::default();
+    let plan = SimulationPlan::default();
     let mut lines = journal(&plan);
     // Half of the answers meant for 'steady' come in while 'redis down' lasts.
-    let moved = |line: &mut Line| {
+    let moved = |line: &mut JournalEntry| {
         let Event::Window(window) = &mut line.event else { return };
         if (line.at as u64).is_multiple_of(2) && window.cells.iter().any(|cell| cell.phase == 2) {
             line.at += 60.0;
@@ -186,8 +201,8 @@ fn answers_that_come_after_their_phase_are_arrivals_but_no_throughput() {
     lines.iter_mut().for_each(moved);
     lines.sort_by(|a, b| a.at.total_cmp(&b.at));
     let limit = Quantity::Rate(300.0);
-    let rule = against("it", Metric::Throughput, None, Some(2), Op::AtLeast, limit);
-    let (result, verdict) = alone(&plan, &lines, rule);
+    let rule = rule_against("it", Metric::Throughput, None, Some(2), Op::AtLeast, limit);
+    let (result, verdict) = judge_one_rule(&plan, &lines, rule);
     assert_eq!(result.ruling, Ruling::Fail, "{}", result.evidence);
     let light = findings(&verdict, false);
     let text = light.iter().find(|text| text.starts_with("Arrivals in 'steady'")).expect("it is told");
@@ -196,25 +211,25 @@ fn answers_that_come_after_their_phase_are_arrivals_but_no_throughput() {
 
 #[test]
 fn a_rule_without_samples_fails() {
-    let plan = Plan::default();
+    let plan = SimulationPlan::default();
     let lines = journal(&plan);
     for metric in [Metric::HitRate, Metric::ResponsePercentile(0.95), Metric::Throughput, Metric::Errors] {
         // The uncached phase has no cached requests.
-        let rule = against("it", metric, Some(Path::Cached), Some(0), Op::AtLeast, Quantity::Share(0.0));
-        let (result, _) = alone(&plan, &lines, rule);
+        let rule = rule_against("it", metric, Some(CachePath::Cached), Some(0), Op::AtLeast, Quantity::Share(0.0));
+        let (result, _) = judge_one_rule(&plan, &lines, rule);
         assert_eq!((result.ruling, result.evidence.as_str()), (Ruling::Fail, "no samples"), "{metric:?}");
     }
 }
 
 #[test]
 fn a_percentile_of_too_few_samples_is_not_decided_unless_the_count_proves_it() {
-    let plan = Plan { rate: 4, ..Plan::default() };
+    let plan = SimulationPlan { rate: 4, ..SimulationPlan::default() };
     let lines = journal(&plan);
     let at_most = |metric, ms| {
         let limit = Quantity::Time(Duration::from_millis(ms));
-        against("it", metric, None, Some(0), Op::AtMost, limit)
+        rule_against("it", metric, None, Some(0), Op::AtMost, limit)
     };
-    let (result, _) = alone(&plan, &lines, at_most(Metric::ResponsePercentile(0.95), 150));
+    let (result, _) = judge_one_rule(&plan, &lines, at_most(Metric::ResponsePercentile(0.95), 150));
     assert_eq!(result.ruling, Ruling::Inconclusive);
     assert!(result.evidence.ends_with("too few to tell, 200 are needed"), "{}", result.evidence);
 
@@ -230,17 +245,17 @@ fn a_percentile_of_too_few_samples_is_not_decided_unless_the_count_proves_it() {
         }
     }
     assert!(matches!(&slow[0].event, Event::RunStarted(start) if start.limits[0] == limit));
-    let (result, _) = alone(&plan, &slow, at_most(Metric::ResponsePercentile(0.95), 150));
+    let (result, _) = judge_one_rule(&plan, &slow, at_most(Metric::ResponsePercentile(0.95), 150));
     assert_eq!(result.ruling, Ruling::Fail, "{}", result.evidence);
 }
 
 #[test]
 fn a_limit_is_judged_by_the_exact_count_not_by_the_rounded_histogram() {
-    let plan = Plan::default();
+    let plan = SimulationPlan::default();
     let mut lines = journal(&plan);
     // 4.9 % of the answers in 'steady' above the limit, whatever the histogram says.
     let total: u64 = Measurements::of(&lines).count(|key| key.phase == 2);
-    let share = |lines: &mut Vec<Line>, permille: u64| {
+    let share = |lines: &mut Vec<JournalEntry>, permille: u64| {
         let mut left = total * permille / 1_000;
         for line in lines.iter_mut() {
             if let Event::Window(window) = &mut line.event {
@@ -252,49 +267,49 @@ fn a_limit_is_judged_by_the_exact_count_not_by_the_rounded_histogram() {
         }
     };
     let limit = Quantity::Time(Duration::from_millis(150));
-    let rule = against("it", Metric::ResponsePercentile(0.95), None, Some(2), Op::AtMost, limit);
+    let rule = rule_against("it", Metric::ResponsePercentile(0.95), None, Some(2), Op::AtMost, limit);
     share(&mut lines, 49);
-    assert_eq!(alone(&plan, &lines, rule.clone()).0.ruling, Ruling::Pass);
+    assert_eq!(judge_one_rule(&plan, &lines, rule.clone()).0.ruling, Ruling::Pass);
     share(&mut lines, 51);
-    let (result, _) = alone(&plan, &lines, rule);
+    let (result, _) = judge_one_rule(&plan, &lines, rule);
     assert_eq!(result.ruling, Ruling::Fail);
     assert!(result.evidence.contains("above 150 ms = 5.09 %"), "{}", result.evidence);
 }
 
 #[test]
 fn a_limit_relative_to_the_uncached_path_needs_the_uncached_path() {
-    let plan = Plan::default();
+    let plan = SimulationPlan::default();
     let lines = journal(&plan);
     let term = |path, phase| Term { metric: Metric::Throughput, path: Some(path), request: None, phase };
     let rule = |phase| Rule {
         text: "it".to_owned(),
-        term: term(Path::Cached, Some(2)),
+        term: term(CachePath::Cached, Some(2)),
         op: Op::AtLeast,
-        limit: Limit::Of { factor: 2.5, term: term(Path::Uncached, phase) },
+        limit: Limit::Of { factor: 2.5, term: term(CachePath::Uncached, phase) },
     };
-    let (result, _) = alone(&plan, &lines, rule(None));
+    let (result, _) = judge_one_rule(&plan, &lines, rule(None));
     assert_eq!(result.ruling, Ruling::Fail, "an open loop sends the same rate both ways");
     assert!(result.evidence.contains("times (limit 2.5 times)"), "{}", result.evidence);
-    let (result, _) = alone(&plan, &lines, rule(Some(2)));
+    let (result, _) = judge_one_rule(&plan, &lines, rule(Some(2)));
     assert_eq!(result.ruling, Ruling::Fail);
     assert_eq!(result.evidence, "no samples for what is compared with");
 }
 
 #[test]
 fn warm_up_is_not_judged() {
-    let plan = Plan::default();
+    let plan = SimulationPlan::default();
     let lines = journal(&plan);
-    let rule = against("it", Metric::Requests, Some(Path::Cached), None, Op::More, Quantity::Count(0.0));
+    let rule = rule_against("it", Metric::Requests, Some(CachePath::Cached), None, Op::More, Quantity::Count(0.0));
     let all = Measurements::of(&lines);
     let warm_up = all.count(|key| key.phase == 1);
-    let cached = all.count(|key| key.path == Path::Cached);
+    let cached = all.count(|key| key.path == CachePath::Cached);
     assert!(warm_up > 0);
-    assert_eq!(alone(&plan, &lines, rule).0.samples, cached - warm_up);
+    assert_eq!(judge_one_rule(&plan, &lines, rule).0.samples, cached - warm_up);
 }
 
 #[test]
 fn an_error_is_unavailable_and_a_wrong_answer_is_wrong() {
-    let plan = Plan::default();
+    let plan = SimulationPlan::default();
     let mut lines = journal(&plan);
     for line in &mut lines {
         if let Event::Window(window) = &mut line.event {
@@ -303,9 +318,9 @@ fn an_error_is_unavailable_and_a_wrong_answer_is_wrong() {
             }
         }
     }
-    let rule = |metric, op, limit| against("it", metric, None, Some(4), op, limit);
-    let (wrong, _) = alone(&plan, &lines, rule(Metric::WrongAnswers, Op::Equal, Quantity::Count(0.0)));
+    let rule = |metric, op, limit| rule_against("it", metric, None, Some(4), op, limit);
+    let (wrong, _) = judge_one_rule(&plan, &lines, rule(Metric::WrongAnswers, Op::Equal, Quantity::Count(0.0)));
     assert_eq!(wrong.ruling, Ruling::Fail, "{}", wrong.evidence);
-    let (available, _) = alone(&plan, &lines, rule(Metric::Availability, Op::AtLeast, Quantity::Share(1.0)));
+    let (available, _) = judge_one_rule(&plan, &lines, rule(Metric::Availability, Op::AtLeast, Quantity::Share(1.0)));
     assert_eq!(available.ruling, Ruling::Pass, "{}", available.evidence);
 }

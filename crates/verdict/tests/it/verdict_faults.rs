@@ -2,15 +2,22 @@
 
 use std::time::Duration;
 
-use cacheproof_core::observe::{Event, FaultStage, Line, Measurements};
+use cacheproof_core::observe::{Event, FaultStage, JournalEntry, Measurements};
 use cacheproof_core::scenario::{Limit, Metric, Op, Quantity, Rule, Term};
 use cacheproof_verdict::{RuleResult, Ruling};
 
-use crate::verdict::{against, alone, findings};
-use cacheproof_simulated::{Plan, journal, scenario};
+use crate::verdict::{findings, judge_one_rule, rule_against};
+use cacheproof_simulated::{SimulationPlan, journal, scenario};
 
-fn judge(plan: &Plan, lines: &[Line], metric: Metric, phase: usize, op: Op, limit: Quantity) -> RuleResult {
-    alone(plan, lines, against("it", metric, None, Some(phase), op, limit)).0
+fn judge(
+    plan: &SimulationPlan,
+    lines: &[JournalEntry],
+    metric: Metric,
+    phase: usize,
+    op: Op,
+    limit: Quantity,
+) -> RuleResult {
+    judge_one_rule(plan, lines, rule_against("it", metric, None, Some(phase), op, limit)).0
 }
 
 const fn seconds(seconds: u64) -> Quantity {
@@ -19,7 +26,7 @@ const fn seconds(seconds: u64) -> Quantity {
 
 #[test]
 fn recovery_is_judged_by_the_worst_fault_of_the_phase() {
-    let plan = Plan { several: true, ..Plan::default() };
+    let plan = SimulationPlan { several: true, ..SimulationPlan::default() };
     let lines = journal(&plan);
     let (quick, _) = (judge(&plan, &lines, Metric::Recovery, 3, Op::AtMost, seconds(5)), ());
     assert_eq!(quick.ruling, Ruling::Pass, "{}", quick.evidence);
@@ -28,33 +35,33 @@ fn recovery_is_judged_by_the_worst_fault_of_the_phase() {
 
 #[test]
 fn a_round_that_nobody_saw_work_is_not_proved_by_the_others() {
-    let plan = Plan { several: true, ..Plan::default() };
+    let plan = SimulationPlan { several: true, ..SimulationPlan::default() };
     let mut lines = journal(&plan);
-    let rounds = |lines: &[Line]| {
-        let fault = |line: &Line| match &line.event {
+    let rounds = |lines: &[JournalEntry]| {
+        let fault = |line: &JournalEntry| match &line.event {
             Event::Fault(event) if event.stage == FaultStage::Seen => Some((event.phase, event.fault, event.round)),
             _ => None,
         };
         lines.iter().filter_map(fault).collect::<Vec<_>>()
     };
     let again = rounds(&lines).into_iter().find(|(_, _, round)| *round > 0).expect("a fault is repeated");
-    let rule = || against("it", Metric::Errors, None, Some(again.0), Op::AtMost, Quantity::Share(0.99));
-    let (all_seen, _) = alone(&plan, &lines, rule());
+    let rule = || rule_against("it", Metric::Errors, None, Some(again.0), Op::AtMost, Quantity::Share(0.99));
+    let (all_seen, _) = judge_one_rule(&plan, &lines, rule());
     assert_eq!(all_seen.ruling, Ruling::Pass, "{}", all_seen.evidence);
 
     lines.retain(|line| {
         !matches!(&line.event, Event::Fault(event) if event.stage == FaultStage::Seen
         && (event.phase, event.fault, event.round) == again)
     });
-    let (one_unseen, verdict) = alone(&plan, &lines, rule());
+    let (one_unseen, verdict) = judge_one_rule(&plan, &lines, rule());
     assert_eq!(one_unseen.ruling, Ruling::Inconclusive, "{}", one_unseen.evidence);
-    let grave = findings(&verdict, true);
-    assert!(grave.iter().any(|text| text.contains("never seen to work in 1 of ")), "{grave:?}");
+    let blocking = findings(&verdict, true);
+    assert!(blocking.iter().any(|text| text.contains("never seen to work in 1 of ")), "{blocking:?}");
 }
 
 #[test]
 fn a_service_that_stays_away_fails_when_the_limit_was_watched_and_decides_nothing_before() {
-    let plan = Plan::default();
+    let plan = SimulationPlan::default();
     let mut lines = journal(&plan);
     // From the undo at 74.5 on, nine in ten fail; the run is watched to 91.5.
     for line in &mut lines {
@@ -76,7 +83,7 @@ fn a_service_that_stays_away_fails_when_the_limit_was_watched_and_decides_nothin
 
 #[test]
 fn a_fault_that_nobody_noticed_was_noticed_late_not_early() {
-    let plan = Plan { errors_down: 0.0, ..Plan::default() };
+    let plan = SimulationPlan { errors_down: 0.0, ..SimulationPlan::default() };
     let mut lines = journal(&plan);
     // As quick on the fallback as ever.
     for line in &mut lines {
@@ -95,27 +102,30 @@ fn a_fault_that_nobody_noticed_was_noticed_late_not_early() {
 
 #[test]
 fn the_hit_rate_is_held_against_what_a_cold_cache_can_do() {
-    let plan = Plan::default();
+    let plan = SimulationPlan::default();
     let lines = journal(&plan);
     let term = |metric| Term { metric, path: None, request: None, phase: Some(3) };
     let limit = Limit::Of { factor: 2.0, term: term(Metric::Refill) };
     let rule = Rule { text: "it".to_owned(), term: term(Metric::HitRateRecovery), op: Op::AtMost, limit };
-    let (result, verdict) = alone(&plan, &lines, rule);
+    let (result, verdict) = judge_one_rule(&plan, &lines, rule);
     assert_eq!(result.ruling, Ruling::Pass, "{}", result.evidence);
     let hit_rate = verdict.faults[0].hit_rate.as_ref().expect("there was one before");
     assert!(hit_rate.emptied && hit_rate.bound.is_some(), "{hit_rate:?}");
     // A client that looks at Redis again only after six seconds is told from one that does so at once.
-    let away = Plan { away_for: 6, ..plan };
+    let away = SimulationPlan { reconnect_after: 6, ..plan };
     let lines = journal(&away);
     let at_once = judge(&away, &lines, Metric::HitRateRecovery, 3, Op::AtMost, seconds(5));
     assert_eq!(at_once.ruling, Ruling::Fail, "{}", at_once.evidence);
-    let faults = cacheproof_verdict::outcomes(&scenario(&away), &Measurements::of(&lines));
+    let faults = cacheproof_verdict::fault_outcomes(&scenario(&away), &Measurements::of(&lines));
     let hints = faults[0].hints.join(" ");
     assert!(hints.contains("reconnect backoff"), "{hints}");
 }
 
 /// Changes the app's sample at each moment.
-fn with_app(mut lines: Vec<Line>, change: impl Fn(f64, &mut cacheproof_core::observe::ProcessSample)) -> Vec<Line> {
+fn with_app(
+    mut lines: Vec<JournalEntry>,
+    change: impl Fn(f64, &mut cacheproof_core::observe::ProcessSample),
+) -> Vec<JournalEntry> {
     for line in &mut lines {
         if let Event::Sample(sample) = &mut line.event {
             change(line.at, sample.app.as_mut().expect("the app is known"));
@@ -126,9 +136,9 @@ fn with_app(mut lines: Vec<Line>, change: impl Fn(f64, &mut cacheproof_core::obs
 
 #[test]
 fn a_leak_fails_and_a_full_cache_does_not() {
-    let plan = Plan::default();
+    let plan = SimulationPlan::default();
     let leaky = with_app(journal(&plan), |at, app| app.memory = 30_000_000 + (at * 500_000.0) as u64);
-    let growth = |lines: &[Line], limit| judge(&plan, lines, Metric::AppMemoryGrowth, 2, Op::Less, limit);
+    let growth = |lines: &[JournalEntry], limit| judge(&plan, lines, Metric::AppMemoryGrowth, 2, Op::Less, limit);
     let failed = growth(&leaky, Quantity::Share(0.1));
     assert_eq!(failed.ruling, Ruling::Fail, "{}", failed.evidence);
     assert!(failed.evidence.contains("from its first third to its last"), "{}", failed.evidence);
@@ -136,17 +146,19 @@ fn a_leak_fails_and_a_full_cache_does_not() {
     assert_eq!(growth(&journal(&plan), Quantity::Share(0.1)).ruling, Ruling::Pass);
     // Connections and files grow or do not; they are counted, not measured in bytes.
     let files = with_app(journal(&plan), |at, app| app.files = 80 + (at * 3.0) as u64);
-    let rule = |lines: &[Line]| judge(&plan, lines, Metric::AppFilesGrowth, 2, Op::AtMost, Quantity::Count(5.0));
+    let rule =
+        |lines: &[JournalEntry]| judge(&plan, lines, Metric::AppFilesGrowth, 2, Op::AtMost, Quantity::Count(5.0));
     assert_eq!((rule(&files).ruling, rule(&journal(&plan)).ruling), (Ruling::Fail, Ruling::Pass));
 }
 
 #[test]
 fn a_log_flood_shows_in_the_bytes_of_each_request() {
-    let plan = Plan::default();
+    let plan = SimulationPlan::default();
     let flood = with_app(journal(&plan), |at, app| {
         app.log = Some(2_400 + if at > 64.5 { ((at - 64.5).min(10.0) * 420.0 * 900.0) as u64 } else { 0 });
     });
-    let judge = |lines: &[Line]| judge(&plan, lines, Metric::LogBytesPerRequest, 3, Op::Less, Quantity::Bytes(100));
+    let judge =
+        |lines: &[JournalEntry]| judge(&plan, lines, Metric::LogBytesPerRequest, 3, Op::Less, Quantity::Bytes(100));
     let failed = judge(&flood);
     assert_eq!(failed.ruling, Ruling::Fail, "{}", failed.evidence);
     assert!(failed.observed.is_some_and(|bytes| (350.0..550.0).contains(&bytes)), "{}", failed.evidence);

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use cacheproof_core::observe::{
-    Cell, Event, FreshKey, Histogram, Line, Look, Measurements, Outcome, StaleCount, StaleSorted,
+    Event, FreshnessKey, Histogram, JournalEntry, Measurements, Outcome, Recheck, ResponseCell, StaleClassification,
+    StaleCount,
 };
-use cacheproof_core::scenario::{Limit, Metric, Op, Path, Quantity, Rule, StaleKind, Term};
+use cacheproof_core::scenario::{CachePath, Limit, Metric, Op, Quantity, Rule, StaleKind, Term};
 use cacheproof_verdict::{RuleResult, Ruling};
 
-use crate::verdict::{against, alone, findings};
-use cacheproof_simulated::{Plan, journal};
+use crate::verdict::{findings, judge_one_rule, rule_against};
+use cacheproof_simulated::{SimulationPlan, journal};
 
 /// Changes every cell of a phase, or of all.
-fn change(lines: &mut [Line], phase: Option<usize>, mut how: impl FnMut(&mut Cell)) {
+fn change(lines: &mut [JournalEntry], phase: Option<usize>, mut how: impl FnMut(&mut ResponseCell)) {
     for line in lines {
         if let Event::Window(window) = &mut line.event {
             window.cells.iter_mut().filter(|cell| phase.is_none_or(|phase| phase == cell.phase)).for_each(&mut how);
@@ -21,8 +22,8 @@ fn change(lines: &mut [Line], phase: Option<usize>, mut how: impl FnMut(&mut Cel
 }
 
 /// A rule on a phase.
-fn judge_in(lines: &[Line], metric: Metric, phase: usize, op: Op, limit: Quantity) -> RuleResult {
-    alone(&Plan::default(), lines, against("it", metric, None, Some(phase), op, limit)).0
+fn judge_in(lines: &[JournalEntry], metric: Metric, phase: usize, op: Op, limit: Quantity) -> RuleResult {
+    judge_one_rule(&SimulationPlan::default(), lines, rule_against("it", metric, None, Some(phase), op, limit)).0
 }
 
 /// A rule on a phase against a multiple of another.
@@ -36,7 +37,7 @@ const NONE: Quantity = Quantity::Count(0.0);
 
 #[test]
 fn freshness_is_judged_on_the_reads_that_had_a_write_to_be_held_against() {
-    let mut lines = journal(&Plan::default());
+    let mut lines = journal(&SimulationPlan::default());
     let judged = judge_in(&lines, Metric::Stale, 2, Op::Equal, NONE);
     let seen = Measurements::of(&lines);
     assert_eq!(judged.samples, seen.count(|key| key.phase == 2 && key.request == 0), "lists and writes have no floor");
@@ -63,19 +64,19 @@ fn freshness_is_judged_on_the_reads_that_had_a_write_to_be_held_against() {
 
 #[test]
 fn a_kind_of_stale_answer_that_nobody_looked_for_is_not_ruled_out() {
-    let lines = journal(&Plan { stale_every: 50, ..Plan::default() });
+    let lines = journal(&SimulationPlan { stale_every: 50, ..SimulationPlan::default() });
     let count = Measurements::of(&lines).total(|key| key.phase == 2).stale;
     assert!(count > 0);
-    let of = FreshKey { phase: 2, path: Path::Cached, request: 0 };
-    let judged = |kind, looks: &[Look]| {
+    let of = FreshnessKey { phase: 2, path: CachePath::Cached, request: 0 };
+    let judged = |kind, looks: &[Recheck]| {
         let reads = vec![StaleCount { of, count }];
-        let sorted = StaleSorted { id: 1, kind: StaleKind::Stuck, looks: looks.to_vec(), reads };
+        let sorted = StaleClassification { id: 1, kind: StaleKind::Stuck, looks: looks.to_vec(), reads };
         let mut lines = lines.clone();
         let last = lines.len() - 1;
-        lines.insert(last, Line { at: lines[last].at, event: Event::StaleSorted(sorted) });
+        lines.insert(last, JournalEntry { at: lines[last].at, event: Event::StaleClassification(sorted) });
         judge_in(&lines, Metric::StaleOf(kind), 2, Op::Equal, NONE)
     };
-    let look = |after, past_cache, stale| Look { after, past_cache, version: None, stale: Some(stale) };
+    let look = |after, past_cache, stale| Recheck { after, past_cache, version: None, stale: Some(stale) };
     let (first, past) = (look(1.0, false, true), look(1.1, true, false));
     let (beyond, source) = (StaleKind::BeyondTtl, StaleKind::SourceRegressed);
 
@@ -93,7 +94,7 @@ fn a_kind_of_stale_answer_that_nobody_looked_for_is_not_ruled_out() {
 
 #[test]
 fn wrong_answers_are_judged_on_the_requests_that_name_an_item() {
-    let mut lines = journal(&Plan::default());
+    let mut lines = journal(&SimulationPlan::default());
     let seen = Measurements::of(&lines);
     let judged = judge_in(&lines, Metric::WrongAnswers, 3, Op::Equal, NONE);
     let named = seen.count(|key| key.phase == 3 && key.request != 1 && key.outcome != Outcome::Error);
@@ -106,8 +107,8 @@ fn wrong_answers_are_judged_on_the_requests_that_name_an_item() {
 }
 
 /// A journal whose database counts nothing from a moment on.
-fn silent_from(at: f64) -> Vec<Line> {
-    let mut lines = journal(&Plan::default());
+fn silent_from(at: f64) -> Vec<JournalEntry> {
+    let mut lines = journal(&SimulationPlan::default());
     let mut last = None;
     for line in &mut lines {
         if let Event::Sample(sample) = &mut line.event
@@ -123,30 +124,33 @@ fn silent_from(at: f64) -> Vec<Line> {
 fn a_database_that_counts_nothing_proves_nothing() {
     let lines = silent_from(0.0);
     for metric in [Metric::DbQueries, Metric::DbQueriesPerRequest] {
-        let (result, verdict) = alone(&Plan::default(), &lines, compared(metric, 2, 0.4, 0));
+        let (result, verdict) = judge_one_rule(&SimulationPlan::default(), &lines, compared(metric, 2, 0.4, 0));
         assert_eq!(result.ruling, Ruling::Fail, "0 of 0 is no reduction: {}", result.evidence);
         assert!(result.evidence.contains("counted no queries at all in 'uncached'"), "{}", result.evidence);
-        let grave = findings(&verdict, true);
-        assert!(grave.len() == 1 && grave[0].contains("is this the app's database?"), "{grave:?}");
+        let blocking = findings(&verdict, true);
+        assert!(blocking.len() == 1 && blocking[0].contains("is this the app's database?"), "{blocking:?}");
         let plain = judge_in(&lines, metric, 0, Op::Less, Quantity::Count(1e9));
         assert_eq!(plain.ruling, Ruling::Fail, "{}", plain.evidence);
         // Of two cached phases the first has nothing to be compared with either.
-        let (cached, _) = alone(&Plan::default(), &silent_from(21.4), compared(metric, 4, 0.4, 2));
+        let (cached, _) = judge_one_rule(&SimulationPlan::default(), &silent_from(21.4), compared(metric, 4, 0.4, 2));
         assert_eq!(cached.ruling, Ruling::Fail, "{}", cached.evidence);
     }
 }
 
 #[test]
 fn a_cache_that_takes_every_query_off_the_database_passes() {
-    let (result, verdict) =
-        alone(&Plan::default(), &silent_from(21.6), compared(Metric::DbQueriesPerRequest, 2, 0.4, 0));
+    let (result, verdict) = judge_one_rule(
+        &SimulationPlan::default(),
+        &silent_from(21.6),
+        compared(Metric::DbQueriesPerRequest, 2, 0.4, 0),
+    );
     assert_eq!((result.ruling, result.observed), (Ruling::Pass, Some(0.0)), "{}", result.evidence);
     assert!(findings(&verdict, true).is_empty());
 }
 
 /// The lists of a phase, 6 % of its requests, refused in a microsecond.
-fn refused_at_once(phase: usize) -> Vec<Line> {
-    let mut lines = journal(&Plan::default());
+fn refused_at_once(phase: usize) -> Vec<JournalEntry> {
+    let mut lines = journal(&SimulationPlan::default());
     change(&mut lines, Some(phase), |cell| {
         if cell.request == 1 {
             let count = cell.response.count();
@@ -187,18 +191,22 @@ fn quick_refusals_do_not_make_an_app_fast() {
 
 #[test]
 fn errors_on_neither_side_help_a_comparison() {
-    let (cached, _) =
-        alone(&Plan::default(), &refused_at_once(2), compared(Metric::ResponsePercentile(0.95), 2, 9.0, 0));
+    let (cached, _) = judge_one_rule(
+        &SimulationPlan::default(),
+        &refused_at_once(2),
+        compared(Metric::ResponsePercentile(0.95), 2, 9.0, 0),
+    );
     assert_eq!(cached.ruling, Ruling::Fail, "{}", cached.evidence);
     let lines = refused_at_once(0);
     let answers = Measurements::of(&lines).total(|key| key.phase == 0 && key.outcome != Outcome::Error);
-    let (base, _) = alone(&Plan::default(), &lines, compared(Metric::ResponsePercentile(0.9), 2, 1.0, 0));
+    let (base, _) =
+        judge_one_rule(&SimulationPlan::default(), &lines, compared(Metric::ResponsePercentile(0.9), 2, 1.0, 0));
     assert_eq!(base.limit, answers.response.quantile(0.9).map(|p90| p90 as f64 / 1e9), "errors do not raise the base");
 }
 
 #[test]
 fn timeouts_left_out_do_not_make_the_mean_better() {
-    let mut lines = journal(&Plan::default());
+    let mut lines = journal(&SimulationPlan::default());
     change(&mut lines, Some(2), |cell| {
         if cell.request == 1 {
             cell.outcome = Outcome::Error;
@@ -219,10 +227,15 @@ fn the_databases_work_is_shared_out_among_the_answers() {
 
 #[test]
 fn a_share_of_too_few_is_not_decided_unless_it_is_broken_beyond_doubt() {
-    let plan = Plan { rate: 4, errors_down: 0.0, ..Plan::default() };
+    let plan = SimulationPlan { rate: 4, errors_down: 0.0, ..SimulationPlan::default() };
     let mut lines = journal(&plan);
-    let judged = |lines: &[Line], metric, op, share| {
-        alone(&plan, lines, against("it", metric, Some(Path::Cached), Some(2), op, Quantity::Share(share))).0
+    let judged = |lines: &[JournalEntry], metric, op, share| {
+        judge_one_rule(
+            &plan,
+            lines,
+            rule_against("it", metric, Some(CachePath::Cached), Some(2), op, Quantity::Share(share)),
+        )
+        .0
     };
     let errors = judged(&lines, Metric::Errors, Op::Less, 0.01);
     assert_eq!(errors.ruling, Ruling::Inconclusive, "{}", errors.evidence);
@@ -249,16 +262,16 @@ fn a_share_of_too_few_is_not_decided_unless_it_is_broken_beyond_doubt() {
 
 #[test]
 fn a_mean_of_a_few_says_nothing_but_one_that_took_too_long_is_too_long() {
-    let plan = Plan { rate: 4, ..Plan::default() };
+    let plan = SimulationPlan { rate: 4, ..SimulationPlan::default() };
     let mut lines = journal(&plan);
     lines.retain(|line| !matches!(line.event, Event::Window(_)) || line.at < 84.0);
     let limit = Quantity::Time(Duration::from_millis(250));
     for metric in [Metric::Mean, Metric::Max] {
-        let (result, _) = alone(&plan, &lines, against("it", metric, None, Some(4), Op::Less, limit));
+        let (result, _) = judge_one_rule(&plan, &lines, rule_against("it", metric, None, Some(4), Op::Less, limit));
         assert!(result.samples > 0 && result.samples < 20, "{}", result.samples);
         assert_eq!(result.ruling, Ruling::Inconclusive, "{}", result.evidence);
     }
     change(&mut lines, Some(4), |cell| cell.over.fill(1));
-    let (result, _) = alone(&plan, &lines, against("it", Metric::Max, None, Some(4), Op::Less, limit));
+    let (result, _) = judge_one_rule(&plan, &lines, rule_against("it", Metric::Max, None, Some(4), Op::Less, limit));
     assert_eq!(result.ruling, Ruling::Fail, "{}", result.evidence);
 }

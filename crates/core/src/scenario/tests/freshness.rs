@@ -69,8 +69,8 @@ fn what_can_be_judged_may_be_asked_for() {
         let read = &scenario.traffic.requests[3];
         assert_eq!((read.owner.as_deref(), read.owner_key()), (Some("user"), Some("user")));
     }
-    let at_rest = file("bypass = { query = \"fresh=1\" }", "", "", "stale == 0");
-    assert!(parse("it.toml", &at_rest).is_ok_and(|scenario| scenario.compares_at_rest()));
+    let at_quiescence = file("bypass = { query = \"fresh=1\" }", "", "", "stale == 0");
+    assert!(parse("it.toml", &at_quiescence).is_ok_and(|scenario| scenario.compares_at_quiescence()));
 }
 
 #[test]

@@ -9,12 +9,12 @@ fn metric() -> impl Strategy<Value = Metric> {
     prop_oneof![
         percentile.clone().prop_map(Metric::ResponsePercentile),
         percentile.prop_map(Metric::ServicePercentile),
-        proptest::sample::select(show::METRICS.iter().map(|(_, metric)| *metric).collect::<Vec<_>>()),
+        proptest::sample::select(display::METRICS.iter().map(|(_, metric)| *metric).collect::<Vec<_>>()),
     ]
 }
 
 fn term(names: usize) -> impl Strategy<Value = Term> {
-    let path = prop::option::of(prop_oneof![Just(Path::Cached), Just(Path::Uncached)]);
+    let path = prop::option::of(prop_oneof![Just(CachePath::Cached), Just(CachePath::Uncached)]);
     let index = move || prop::option::of(0..names);
     (metric(), path, index(), index()).prop_map(|(metric, path, request, phase)| Term { metric, path, request, phase })
 }
@@ -61,17 +61,25 @@ fn fault() -> impl Strategy<Value = FaultSpec> {
         Just(LinkFaultKind::HalfOpen),
     ];
     let direction = proptest::sample::select(vec![Direction::Both, Direction::ToServer, Direction::ToClient]);
-    let reach = proptest::sample::select(vec![Reach::All, Reach::Live, Reach::New]);
-    let link = (kind, direction, 1_u32..=1_000_000, reach).prop_map(|(kind, direction, share, reach)| {
-        let one_way = matches!(kind, LinkFaultKind::Reset | LinkFaultKind::HalfOpen);
-        let direction = if one_way { Direction::Both } else { direction };
-        FaultAction::Link(LinkFault { kind, direction, share: f64::from(share) / 1e6, reach })
-    });
+    let connection_scope =
+        proptest::sample::select(vec![ConnectionScope::All, ConnectionScope::Live, ConnectionScope::New]);
+    let link = (kind, direction, 1_u32..=1_000_000, connection_scope).prop_map(
+        |(kind, direction, share, connection_scope)| {
+            let one_way = matches!(kind, LinkFaultKind::Reset | LinkFaultKind::HalfOpen);
+            let direction = if one_way { Direction::Both } else { direction };
+            FaultAction::Link(LinkFault { kind, direction, share: f64::from(share) / 1e6, connection_scope })
+        },
+    );
     let process = proptest::sample::select(vec![FaultAction::Kill, FaultAction::Stop, FaultAction::Pause]);
     let process_victim =
         proptest::sample::select(vec![Victim::Redis, Victim::Postgres, Victim::App(None), Victim::App(Some(1))]);
     let server = proptest::sample::select(vec![Victim::Redis, Victim::Postgres]);
-    let refuse = LinkFault { kind: LinkFaultKind::Refuse, direction: Direction::Both, share: 1.0, reach: Reach::All };
+    let refuse = LinkFault {
+        kind: LinkFaultKind::Refuse,
+        direction: Direction::Both,
+        share: 1.0,
+        connection_scope: ConnectionScope::All,
+    };
     let on_redis = proptest::sample::select(vec![
         FaultAction::Restart { keep_data: true },
         FaultAction::Restart { keep_data: false },
@@ -87,10 +95,10 @@ fn fault() -> impl Strategy<Value = FaultSpec> {
         (link, server),
         (on_redis, Just(Victim::Redis)),
         (Just(FaultAction::Partition), Just(Victim::App(Some(1)))),
-        (command, Just(Victim::Own)),
+        (command, Just(Victim::Custom)),
     ];
     (action, time(), prop::option::of(time()), any::<bool>()).prop_map(|((action, victim), after, lasts, repeated)| {
-        let at_once = action.is_over_at_once();
+        let at_once = action.is_instantaneous();
         let lasts = lasts.filter(|_| !at_once);
         let every = (repeated && (at_once || lasts.is_some())).then_some(Duration::from_secs(2));
         FaultSpec { action, victim, after, lasts, every }
@@ -100,14 +108,14 @@ fn fault() -> impl Strategy<Value = FaultSpec> {
 proptest! {
     #[test]
     fn a_fault_survives_being_written_and_read(faults in proptest::collection::vec(fault(), 1..4)) {
-        let written: Vec<String> = faults.iter().map(FaultSpec::written).collect();
+        let written: Vec<String> = faults.iter().map(FaultSpec::to_toml).collect();
         let sample = "fault = { kill = \"redis\", after = \"2s\", lasts = \"5s\" }";
         let postgres = "[stack.postgres]\nprovider = \"local\"\n[target]";
         let text = APP.replace(sample, &format!("faults = [{}]", written.join(", "))).replace("[target]", postgres);
         let scenario = parse("app", &text).unwrap_or_else(|errors| panic!("{}", shown(&errors)));
         prop_assert_eq!(&scenario.phases[3].faults, &faults);
         for fault in &faults {
-            prop_assert!(fault.what().starts_with(fault.action.as_str()));
+            prop_assert!(fault.describe().starts_with(fault.action.as_str()));
         }
     }
 

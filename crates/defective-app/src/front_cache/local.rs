@@ -1,0 +1,32 @@
+//! The front's tier in this process: answers by name, each until its end.
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+type LocalEntry = (Instant, StatusCode, Bytes);
+
+#[derive(Debug, Default)]
+pub(crate) struct LocalCache(Mutex<HashMap<String, LocalEntry>>);
+
+impl LocalCache {
+    pub(crate) fn get(&self, name: &str) -> Option<(StatusCode, Bytes)> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (end, status, body) = kept.get(name)?;
+        (Instant::now() < *end).then(|| (*status, body.clone()))
+    }
+
+    pub(crate) fn store(&self, name: &str, status: StatusCode, body: &Bytes, ttl: Duration) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(name.to_owned(), (Instant::now() + ttl, status, body.clone()));
+    }
+
+    pub(crate) fn remove(&self, names: &[String]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in names {
+            kept.remove(name);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! cacheproof's own reads, past the load.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use reqwest::StatusCode;
+
+use crate::Call;
+use crate::request::{build, read_response};
+use crate::response::{ClassifiedResponse, ResponseClassifier, client_builder};
+use cacheproof_core::scenario::Scenario;
+
+/// Sends them: through a client of its own.
+#[derive(Debug)]
+pub(super) struct ProbeClient {
+    scenario: Arc<Scenario>,
+    client: reqwest::Client,
+    base_urls: Vec<String>,
+    classifier: ResponseClassifier,
+}
+
+/// What a look found.
+#[derive(Clone, Debug)]
+pub(super) struct ProbeResponse {
+    pub(super) status: StatusCode,
+    pub(super) reading: ClassifiedResponse,
+    pub(super) body: Bytes,
+    pub(super) sent: Instant,
+    pub(super) done: Instant,
+}
+
+impl ProbeClient {
+    pub(super) fn new(scenario: Arc<Scenario>, base_urls: Vec<String>) -> Self {
+        let client = client_builder(scenario.traffic.timeout).no_gzip().build().unwrap_or_default();
+        let classifier = ResponseClassifier::new(&scenario.target);
+        Self { scenario, client, base_urls, classifier }
+    }
+
+    /// How many instances the app has.
+    pub(super) fn instances(&self) -> usize {
+        self.base_urls.len().max(1)
+    }
+
+    /// Reads once. `None`: no answer.
+    pub(super) async fn fetch(&self, call: &Call, instance: usize, past_cache: bool) -> Option<ProbeResponse> {
+        let base_url = self.base_urls.get(instance % self.instances())?;
+        let request = build(&self.client, &self.scenario, base_url, call, past_cache);
+        let sent = Instant::now();
+        let (status, headers, body) = read_response(request.send().await.ok()?).await.ok()?;
+        let done = Instant::now();
+        let asked = &self.scenario.traffic.requests[call.request];
+        let reading = self.classifier.classify(asked, call.expected, status, &headers, &body);
+        Some(ProbeResponse { status, reading, body, sent, done })
+    }
+}

@@ -1,0 +1,76 @@
+//! For an app whose answers carry no version: cached and uncached answers compared while nothing is written.
+//!
+//! This is much weaker than versions: what was stale only while the load ran has gone by then, and nobody saw it.
+
+use serde_json::Value;
+
+use super::fetch::ProbeResponse;
+use super::{FreshnessMonitor, ItemKey};
+use cacheproof_core::observe::AtQuiescence;
+
+/// How many items of each kind are compared.
+const MAX_ITEMS_PER_KIND: usize = 100;
+
+/// How many examples are kept.
+const EXAMPLES: usize = 5;
+
+impl FreshnessMonitor {
+    /// Compares what was written, after a cached phase. Nothing may be in flight. `None`: there is nothing to compare.
+    pub(crate) async fn compare_when_quiescent(&self, phase: usize) -> Option<AtQuiescence> {
+        if !self.scenario.compares_after(phase) {
+            return None;
+        }
+        tokio::time::sleep(self.scenario.freshness.settle).await;
+        let mut sum = AtQuiescence { phase, ..AtQuiescence::default() };
+        for space in 0..self.items.kinds() {
+            let Some(request) = self.items.reading_request(space) else { continue };
+            let written = self.judge.written(space);
+            let step = written.len().div_ceil(MAX_ITEMS_PER_KIND).max(1);
+            for id in written.into_iter().step_by(step) {
+                for instance in 0..self.probe_client.instances() {
+                    self.compare(&mut sum, request, ItemKey { space, id }, instance).await;
+                }
+            }
+        }
+        Some(sum)
+    }
+
+    async fn compare(&self, sum: &mut AtQuiescence, request: usize, key: ItemKey, instance: usize) {
+        let call = self.plan.call_for_item(request, key.id);
+        let fetch = async |past_cache| {
+            let found = self.probe_client.fetch(&call, instance, past_cache).await?;
+            Some(self.comparable_parts(&found))
+        };
+        let (Some(cached), Some(uncached)) = (fetch(false).await, fetch(true).await) else { return };
+        if cached != uncached {
+            // Looked at twice: an answer that is another each time can be held against nothing.
+            let (Some(again), Some(cached_again)) = (fetch(true).await, fetch(false).await) else { return };
+            if again != uncached {
+                sum.incomparable += 1;
+                return;
+            }
+            if cached_again != uncached {
+                sum.differ += 1;
+                if sum.examples.len() < EXAMPLES {
+                    sum.examples.push(format!("GET {}", call.path));
+                }
+            }
+        }
+        sum.compared += 1;
+    }
+
+    /// What must be the same on both paths: the status, and the body without what tells hits from misses.
+    fn comparable_parts(&self, found: &ProbeResponse) -> (u16, Result<Value, Vec<u8>>) {
+        let body = serde_json::from_slice(&found.body).map_err(|_| found.body.to_vec()).map(|mut body: Value| {
+            if let Some(field) = &self.scenario.target.hit.json {
+                let (inside, name) = field.rsplit_once('.').map_or((None, field.as_str()), |(a, b)| (Some(a), b));
+                let pointer = inside.map_or_else(String::new, |path| format!("/{}", path.replace('.', "/")));
+                if let Some(object) = body.pointer_mut(&pointer).and_then(Value::as_object_mut) {
+                    object.remove(name);
+                }
+            }
+            body
+        });
+        (found.status.as_u16(), body)
+    }
+}

@@ -1,0 +1,468 @@
+//! What a response says: where it came from, whose answer it is, how old it is.
+
+use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
+
+use super::WriteToken;
+use super::fields::{field, unquote};
+use cacheproof_core::observe::Outcome;
+use cacheproof_core::scenario::{
+    BypassSpec, CacheStatusSpec, ListSpec, Method, Request, TargetSpec, VersionSpec, WrongKind,
+};
+
+/// Reads responses by a scenario's words.
+#[derive(Clone, Debug)]
+pub struct ResponseClassifier {
+    hit: CacheStatusSpec,
+    identity: Option<String>,
+    version: Option<VersionSpec>,
+    tokens: Vec<String>,
+}
+
+/// Whom and what a request asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExpectedIdentity {
+    /// Id of the item that its path names, where it names one.
+    pub item: Option<u64>,
+    /// The user that it was sent as, where its answer says whose it is.
+    pub owner: Option<u64>,
+}
+
+/// What one response says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClassifiedResponse {
+    /// What became of the request.
+    pub outcome: Outcome,
+    /// Version of the item, where the response carries one.
+    pub version: Option<u64>,
+    /// For trouble: what was wrong, in words.
+    pub error_detail: Option<String>,
+    /// For a wrong answer: in which way.
+    pub wrong: Option<WrongKind>,
+    /// The answer is that there is no such item.
+    pub missing: bool,
+    /// Of which write it is, where it says so.
+    pub token: Option<WriteToken>,
+    /// Id of the item that a POST made, where the answer names it.
+    pub created: Option<u64>,
+    /// The items of a list with their versions, where it is one to be judged.
+    pub listed: Vec<(u64, Option<u64>)>,
+}
+
+impl ResponseClassifier {
+    /// For the apps of this kind.
+    pub fn new(target: &TargetSpec) -> Self {
+        Self {
+            hit: target.hit.clone(),
+            identity: target.identity.clone(),
+            version: target.version.clone(),
+            tokens: target.tokens.clone(),
+        }
+    }
+
+    /// Reads a response to `request`.
+    pub fn classify(
+        &self,
+        request: &Request,
+        expected: ExpectedIdentity,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> ClassifiedResponse {
+        if !status.is_success() {
+            let missing = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
+            if request.expect.contains(&status.as_u16()) {
+                return ClassifiedResponse {
+                    outcome: self.cache_outcome(request, headers, body),
+                    missing,
+                    ..ClassifiedResponse::default()
+                };
+            }
+            return ClassifiedResponse {
+                missing,
+                ..failed(Outcome::Error, format!("status {status}: {}", shorten(body)))
+            };
+        }
+        let identity = self.identity.as_ref().filter(|_| request.method != Method::Delete);
+        let checks = [
+            (identity, expected.item, WrongKind::OtherItem),
+            (request.owner.as_ref(), expected.owner, WrongKind::OtherUser),
+        ];
+        for (name, wanted, kind) in checks {
+            if let (Some(name), Some(wanted)) = (name, wanted)
+                && let Some(reading) = mismatch(body, name, wanted, kind)
+            {
+                return reading;
+            }
+        }
+        let token = match self.token(expected.item, body) {
+            Ok(token) => token,
+            Err(reading) => return reading,
+        };
+        let listed = match request.list.as_ref().map(|list| listed(list, body)) {
+            Some(Err(problem)) => return failed(Outcome::Error, format!("{problem}: {}", shorten(body))),
+            Some(Ok(listed)) => listed,
+            None => Vec::new(),
+        };
+        let created_id_field = self.identity.as_ref().filter(|_| request.method == Method::Post);
+        ClassifiedResponse {
+            outcome: self.cache_outcome(request, headers, body),
+            version: self.version(headers, body),
+            created: created_id_field.and_then(|name| unquote(field(body, name).ok()??).parse().ok()),
+            token,
+            listed,
+            ..ClassifiedResponse::default()
+        }
+    }
+
+    /// The token in the fields that hold one: the same in all of them, and this item's.
+    fn token(&self, item: Option<u64>, body: &[u8]) -> Result<Option<WriteToken>, ClassifiedResponse> {
+        let Some(item) = item.filter(|_| !self.tokens.is_empty()) else { return Ok(None) };
+        let mut tokens = self.tokens.iter().map(|name| {
+            let text = field(body, name).ok().flatten().map(unquote);
+            (name, text.and_then(|text| WriteToken::find(&text)))
+        });
+        let Some((name, first)) = tokens.next() else { return Ok(None) };
+        if let Some((other, token)) = tokens.find(|(_, token)| *token != first) {
+            let say =
+                |token: &Option<WriteToken>| token.as_ref().map_or_else(|| "none".to_owned(), WriteToken::to_string);
+            let what = format!("torn: {name} is of {}, {other} of {}", say(&first), say(&token));
+            return Err(wrong_answer(WrongKind::Torn, what));
+        }
+        match first {
+            Some(token) if token.id != item && token.id != 0 => {
+                Err(wrong_answer(WrongKind::OtherItem, format!("asked for {item}, got a value of {}", token.id)))
+            }
+            token => Ok(token),
+        }
+    }
+
+    /// Version of the item in a response, where it carries one.
+    pub fn version(&self, headers: &HeaderMap, body: &[u8]) -> Option<u64> {
+        match self.version.as_ref()? {
+            VersionSpec::Header(name) => headers.get(name)?.to_str().ok()?.trim().parse().ok(),
+            VersionSpec::Json(path) => unquote(field(body, path).ok()??).parse().ok(),
+        }
+    }
+
+    /// Where an answer came from. What the scenario names comes first, since it knows the app best.
+    fn cache_outcome(&self, request: &Request, headers: &HeaderMap, body: &[u8]) -> Outcome {
+        if !request.method.is_read() {
+            return Outcome::Plain;
+        }
+        if let Some(outcome) = self.configured_outcome(headers, body) {
+            return outcome;
+        }
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        if let Some(outcome) = header("cache-status").and_then(cache_status) {
+            return outcome;
+        }
+        header("x-cache").and_then(x_cache).unwrap_or(Outcome::Plain)
+    }
+
+    fn configured_outcome(&self, headers: &HeaderMap, body: &[u8]) -> Option<Outcome> {
+        let value = match (&self.hit.header, &self.hit.json) {
+            (Some(name), _) => headers.get(name)?.to_str().ok()?.trim().to_owned(),
+            (None, Some(path)) => unquote(field(body, path).ok()??).into_owned(),
+            (None, None) => return None,
+        };
+        let is = |words: &[String]| words.iter().any(|word| word.eq_ignore_ascii_case(&value));
+        [
+            (&self.hit.hit, Outcome::Hit),
+            (&self.hit.miss, Outcome::Miss),
+            (&self.hit.stale, Outcome::StaleServed),
+            (&self.hit.bypass, Outcome::Bypass),
+        ]
+        .into_iter()
+        .find(|(words, _)| is(words))
+        .map(|(_, outcome)| outcome)
+    }
+}
+
+fn failed(outcome: Outcome, what: String) -> ClassifiedResponse {
+    ClassifiedResponse { outcome, error_detail: Some(what), ..ClassifiedResponse::default() }
+}
+
+fn wrong_answer(kind: WrongKind, what: String) -> ClassifiedResponse {
+    ClassifiedResponse { wrong: Some(kind), ..failed(Outcome::Wrong, what) }
+}
+
+/// What is wrong where a field does not hold this id.
+fn mismatch(body: &[u8], name: &str, wanted: u64, kind: WrongKind) -> Option<ClassifiedResponse> {
+    match field(body, name) {
+        Err(problem) => Some(failed(Outcome::Error, format!("{problem}: {}", shorten(body)))),
+        Ok(None) => Some(failed(Outcome::Error, format!("the body has no field {name}: {}", shorten(body)))),
+        Ok(Some(found)) if unquote(found) != wanted.to_string() => {
+            let found = shorten(found.as_bytes());
+            Some(wrong_answer(kind, format!("asked for {name} {wanted}, got {name} {found}")))
+        }
+        Ok(Some(_)) => None,
+    }
+}
+
+/// The items of a list: id and version of each that has an id.
+fn listed(list: &ListSpec, body: &[u8]) -> Result<Vec<(u64, Option<u64>)>, String> {
+    let text = match &list.items {
+        Some(items) => field(body, items)?.ok_or_else(|| format!("the body has no field {items}"))?,
+        None => std::str::from_utf8(body).map_err(|_| "the body isn't UTF-8".to_owned())?,
+    };
+    let items: Vec<&serde_json::value::RawValue> =
+        serde_json::from_str(text).map_err(|error| format!("the list is no JSON array: {error}"))?;
+    let number = |item: &serde_json::value::RawValue, name: &str| -> Option<u64> {
+        unquote(field(item.get().as_bytes(), name).ok().flatten()?).parse().ok()
+    };
+    let of = |item: &serde_json::value::RawValue| {
+        Some((number(item, &list.id)?, list.version.as_ref().and_then(|name| number(item, name))))
+    };
+    Ok(items.into_iter().filter_map(of).collect())
+}
+
+/// `Cache-Status` (RFC 9211). Of several caches the last one is nearest to us: if it had the answer it is a hit.
+fn cache_status(value: &str) -> Option<Outcome> {
+    let nearest = split_outside_quotes(value, ',').pop()?;
+    let parameters = split_outside_quotes(nearest, ';');
+    let parameter = |wanted: &str| {
+        parameters.iter().skip(1).find_map(|parameter| {
+            let (name, value) = parameter.trim().split_once('=').unwrap_or((parameter.trim(), ""));
+            (name.trim() == wanted).then_some(value.trim().trim_matches('"'))
+        })
+    };
+    if parameter("hit").is_some() {
+        let expired = parameter("ttl").is_some_and(|ttl| ttl.starts_with('-'));
+        return Some(if expired { Outcome::StaleServed } else { Outcome::Hit });
+    }
+    Some(match parameter("fwd")? {
+        "bypass" if parameter("detail").is_some_and(|detail| detail.eq_ignore_ascii_case("fallback")) => {
+            Outcome::Fallback
+        }
+        "bypass" | "request" | "method" => Outcome::Bypass,
+        _ => Outcome::Miss,
+    })
+}
+
+fn split_outside_quotes(text: &str, at: char) -> Vec<&str> {
+    let mut quoted = false;
+    text.split(|c| {
+        quoted ^= c == '"';
+        c == at && !quoted
+    })
+    .collect()
+}
+
+/// `X-Cache`, in the forms that proxies and CDNs give it.
+fn x_cache(value: &str) -> Option<Outcome> {
+    let value = value.to_ascii_lowercase();
+    let words: Vec<&str> = value.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+    [
+        ("hit", Outcome::Hit),
+        ("stale", Outcome::StaleServed),
+        ("updating", Outcome::StaleServed),
+        ("bypass", Outcome::Bypass),
+        ("miss", Outcome::Miss),
+        ("expired", Outcome::Miss),
+        ("revalidated", Outcome::Hit),
+    ]
+    .into_iter()
+    .find(|(word, _)| words.contains(word))
+    .map(|(_, outcome)| outcome)
+}
+
+/// The URL with the query that asks to go past the cache, where that is how it is asked.
+pub fn with_bypass(url: &str, bypass: Option<&BypassSpec>) -> String {
+    match bypass {
+        Some(BypassSpec::Query(query)) => format!("{url}{}{query}", if url.contains('?') { '&' } else { '?' }),
+        _ => url.to_owned(),
+    }
+}
+
+/// The beginning of a body, on one line, for messages.
+pub fn shorten(body: &[u8]) -> String {
+    const LENGTH: usize = 120;
+    let text: String = String::from_utf8_lossy(&body[..body.len().min(4 * LENGTH)])
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(LENGTH)
+        .collect();
+    if body.len() > text.len() { format!("{text}…") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cache_status_is_read_as_rfc_9211_has_it() {
+        for (value, wanted) in [
+            ("reference; hit; ttl=291", Some(Outcome::Hit)),
+            ("reference; hit; ttl=-3", Some(Outcome::StaleServed)),
+            ("reference; fwd=uri-miss; stored", Some(Outcome::Miss)),
+            ("reference; fwd=stale; fwd-status=304", Some(Outcome::Miss)),
+            ("reference; fwd=request", Some(Outcome::Bypass)),
+            ("reference; fwd=bypass; detail=fallback", Some(Outcome::Fallback)),
+            ("Origin; hit, \"CDN, edge\"; fwd=uri-miss", Some(Outcome::Miss)),
+            ("Origin; fwd=uri-miss, Edge; hit", Some(Outcome::Hit)),
+            ("reference", None),
+        ] {
+            assert_eq!(cache_status(value), wanted, "{value}");
+        }
+    }
+
+    #[test]
+    fn x_cache_is_read_in_its_usual_forms() {
+        for (value, wanted) in [
+            ("HIT", Some(Outcome::Hit)),
+            ("Hit from cloudfront", Some(Outcome::Hit)),
+            ("TCP_MISS from proxy:80", Some(Outcome::Miss)),
+            ("EXPIRED", Some(Outcome::Miss)),
+            ("STALE", Some(Outcome::StaleServed)),
+            ("whitehall", None),
+        ] {
+            assert_eq!(x_cache(value), wanted, "{value}");
+        }
+    }
+
+    fn classifier(hit: CacheStatusSpec) -> ResponseClassifier {
+        ResponseClassifier {
+            hit,
+            identity: Some("id".into()),
+            version: Some(VersionSpec::Json("version".into())),
+            tokens: vec!["title".into(), "body".into()],
+        }
+    }
+
+    fn get() -> Request {
+        Request {
+            name: "read".into(),
+            method: Method::Get,
+            path: "/posts/{post}".into(),
+            body: None,
+            weight: 1.0,
+            cacheable: true,
+            expect: vec![404],
+            headers: Vec::new(),
+            owner: None,
+            list: None,
+        }
+    }
+
+    fn item(id: u64) -> ExpectedIdentity {
+        ExpectedIdentity { item: Some(id), owner: None }
+    }
+
+    #[test]
+    fn values_of_two_writes_in_one_answer_are_torn_and_those_of_another_item_are_its() {
+        let read = |title: &str, body: &str| {
+            let body = serde_json::json!({ "id": 17, "title": title, "body": body }).to_string();
+            let read = classifier(CacheStatusSpec::default()).classify(
+                &get(),
+                item(17),
+                StatusCode::OK,
+                &HeaderMap::new(),
+                body.as_bytes(),
+            );
+            (read.wrong, read.token.map(|token| token.number))
+        };
+        assert_eq!(read("title cp-0000beef-17-4", "cp-0000beef-17-4 body"), (None, Some(4)));
+        assert_eq!(read("cp-0000beef-17-4", "cp-0000beef-17-3"), (Some(WrongKind::Torn), None));
+        assert_eq!(read("cp-0000beef-17-4", "as loaded"), (Some(WrongKind::Torn), None));
+        assert_eq!(read("cp-0000beef-18-4", "cp-0000beef-18-4"), (Some(WrongKind::OtherItem), None));
+        assert_eq!(read("as loaded", "as loaded"), (None, None));
+    }
+
+    #[test]
+    fn an_answer_to_another_user_is_wrong_also_where_it_is_the_right_item() {
+        let request = Request { owner: Some("user".into()), ..get() };
+        let read = |user: u64| {
+            let body = format!(r#"{{"id":17,"user":{user}}}"#);
+            let expected = ExpectedIdentity { item: Some(17), owner: Some(5) };
+            classifier(CacheStatusSpec::default()).classify(
+                &request,
+                expected,
+                StatusCode::OK,
+                &HeaderMap::new(),
+                body.as_bytes(),
+            )
+        };
+        assert_eq!((read(5).outcome, read(5).wrong), (Outcome::Plain, None));
+        assert_eq!((read(6).outcome, read(6).wrong), (Outcome::Wrong, Some(WrongKind::OtherUser)));
+    }
+
+    #[test]
+    fn the_items_of_a_list_are_read_with_their_versions() {
+        let list = |items: Option<&str>| {
+            Some(ListSpec {
+                of: "/posts/{post}".into(),
+                items: items.map(str::to_owned),
+                id: "id".into(),
+                version: Some("v".into()),
+            })
+        };
+        let read = |list, body: &[u8]| {
+            let request = Request { list, ..get() };
+            classifier(CacheStatusSpec::default()).classify(
+                &request,
+                ExpectedIdentity::default(),
+                StatusCode::OK,
+                &HeaderMap::new(),
+                body,
+            )
+        };
+        let body = br#"{"page":1,"items":[{"id":3,"v":7},{"id":"4"},{"name":"none"}]}"#;
+        assert_eq!(read(list(Some("items")), body).listed, [(3, Some(7)), (4, None)]);
+        assert_eq!(read(list(None), br#"[{"id":3,"v":7}]"#).listed, [(3, Some(7))]);
+        assert_eq!(read(list(None), body).outcome, Outcome::Error, "an object is no list");
+    }
+
+    fn headers(name: &'static str, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(reqwest::header::HeaderName::from_static(name), value.parse().unwrap())])
+    }
+
+    #[test]
+    fn another_items_body_is_a_wrong_answer_even_when_it_is_a_hit() {
+        let headers = headers("cache-status", "c; hit; ttl=5");
+        let reading = classifier(CacheStatusSpec::default()).classify(
+            &get(),
+            item(17),
+            StatusCode::OK,
+            &headers,
+            br#"{"id":18}"#,
+        );
+        assert_eq!(reading.outcome, Outcome::Wrong);
+        assert!(reading.error_detail.unwrap().contains("got id 18"));
+        let right = classifier(CacheStatusSpec::default()).classify(
+            &get(),
+            item(18),
+            StatusCode::OK,
+            &headers,
+            br#"{"id":"18","version":4}"#,
+        );
+        assert_eq!((right.outcome, right.version), (Outcome::Hit, Some(4)));
+    }
+
+    #[test]
+    fn a_status_that_was_not_expected_and_a_body_that_is_no_json_are_errors() {
+        let classifier = classifier(CacheStatusSpec::default());
+        let read = |status, body: &[u8]| classifier.classify(&get(), item(1), status, &HeaderMap::new(), body).outcome;
+        assert_eq!(read(StatusCode::INTERNAL_SERVER_ERROR, b"{}"), Outcome::Error);
+        assert_eq!(read(StatusCode::NOT_FOUND, b"{}"), Outcome::Plain);
+        assert_eq!(read(StatusCode::OK, b"<html>"), Outcome::Error);
+        assert_eq!(read(StatusCode::OK, br#"{"name":1}"#), Outcome::Error);
+    }
+
+    #[test]
+    fn the_scenarios_own_words_come_before_the_standard_headers() {
+        let own = CacheStatusSpec {
+            json: Some("meta.cached".into()),
+            hit: vec!["true".into()],
+            ..CacheStatusSpec::default()
+        };
+        let reading = classifier(own).classify(
+            &get(),
+            item(1),
+            StatusCode::OK,
+            &headers("x-cache", "MISS"),
+            br#"{"id":1,"meta":{"cached":true}}"#,
+        );
+        assert_eq!(reading.outcome, Outcome::Hit);
+    }
+}

@@ -1,0 +1,153 @@
+//! Those who watch while the phases play: windows every second, samples of the servers, the user's stop.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::abort::AbortWatch;
+use super::timeline::{RunContext, RunControl};
+use super::warm_up::WarmUp;
+use crate::probe::Prober;
+use cacheproof_core::observe::{Event, RunStatus};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// How long a pulse is.
+const PULSE: Duration = Duration::from_millis(100);
+
+/// Emits a window a second; ends a warm-up when it is warm; ends the run when something died unasked.
+/// Gives back when the last window ended.
+pub(super) async fn windows(
+    context: &RunContext<'_>,
+    control: &RunControl<'_>,
+    mut is_over: watch::Receiver<bool>,
+) -> std::time::Instant {
+    let mut tick = interval_at(Instant::now() + SECOND, SECOND);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut since = std::time::Instant::now();
+    let mut warm_up: Option<(usize, WarmUp)> = None;
+    let mut abort = AbortWatch::new(&context.scenario.safety.abort, context.directory);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            // What is left is the last window's, which waits for the requests still in flight.
+            _ = is_over.wait_for(|over| *over) => return since,
+        }
+        let seconds = since.elapsed().as_secs_f64();
+        since = std::time::Instant::now();
+        let mut window = context.recorder.drain(seconds, context.driver.backlog());
+        window.freshness = context.driver.freshness().drain();
+        for example in context.driver.take_examples() {
+            context.event_sink.emit(example);
+        }
+        if let Some(phase) = control.current().filter(|phase| context.scenario.phases[*phase].warm_up) {
+            if warm_up.as_ref().is_none_or(|(of, _)| *of != phase) {
+                warm_up = Some((phase, WarmUp::default()));
+            }
+            if let Some((_, warm_up)) = &mut warm_up
+                && let Some(reason) = warm_up.add_window(context.scenario, phase, &window)
+            {
+                control.end_phase(reason);
+            }
+        }
+        control.steady.record(&window);
+        if let Some(why) = abort.window(&window) {
+            control.end_run(RunStatus::Aborted, abort_message(&why));
+        }
+        context.event_sink.emit(Event::Window(window));
+        if let Some(why) = find_unexpected_exit(context).await {
+            control.end_run(RunStatus::EnvironmentFailed, why);
+        }
+    }
+}
+
+fn abort_message(why: &str) -> String {
+    format!("the run was given up and everything undone, as [safety] has it: {why}")
+}
+
+/// Emits a pulse every 100 ms in which something was answered. Gives back when the last pulse ended.
+pub(super) async fn pulses(context: &RunContext<'_>, mut is_over: watch::Receiver<bool>) -> std::time::Instant {
+    let mut tick = interval_at(Instant::now() + PULSE, PULSE);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut since = std::time::Instant::now();
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = is_over.wait_for(|over| *over) => return since,
+        }
+        let now = std::time::Instant::now();
+        // To the microsecond, as lines are.
+        let seconds = (now.duration_since(since).as_secs_f64() * 1e6).round() / 1e6;
+        let pulse = context.recorder.pulse(seconds);
+        since = now;
+        if !pulse.cells.is_empty() {
+            context.event_sink.emit(Event::Pulse(pulse));
+        }
+    }
+}
+
+/// A sentence, when the app, a server, the load engine or the journal broke although nobody broke it.
+async fn find_unexpected_exit(context: &RunContext<'_>) -> Option<String> {
+    if let Some(why) = context.event_sink.failure() {
+        return Some(format!("{why}; free some space or give another --reports directory"));
+    }
+    if let Some(why) = context.app.died() {
+        return Some(why);
+    }
+    if context.driver.ended() {
+        return Some("the load engine stopped by itself".into());
+    }
+    for server in [&context.stack.redis, &context.stack.postgres].into_iter().flatten() {
+        if let Some(why) = server.died().await {
+            return Some(why);
+        }
+    }
+    None
+}
+
+/// Samples the servers once a second, and whenever a phase begins or ends.
+pub(super) async fn samples(
+    context: &RunContext<'_>,
+    control: &RunControl<'_>,
+    mut prober: Prober,
+    mut is_over: watch::Receiver<bool>,
+) {
+    let mut tick = interval_at(Instant::now() + SECOND, SECOND);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let abort = AbortWatch::new(&context.scenario.safety.abort, context.directory);
+    loop {
+        let over = tokio::select! {
+            // The last phase's end asks for a sample as well: it comes before the end.
+            biased;
+            () = control.sample.notified() => false,
+            _ = tick.tick() => false,
+            _ = is_over.wait_for(|over| *over) => true,
+        };
+        if over {
+            return;
+        }
+        let mut sample = prober.sample(&context.app.pids()).await;
+        if let Some(app) = &mut sample.app {
+            app.log = context.app.log_bytes();
+        }
+        if let Some(why) = abort.sample(&sample) {
+            control.end_run(RunStatus::Aborted, abort_message(&why));
+        }
+        context.event_sink.emit(Event::Sample(sample));
+    }
+}
+
+/// Ends the run when the user wants it to end.
+pub(super) async fn stop(
+    control: &RunControl<'_>,
+    mut stop: watch::Receiver<bool>,
+    mut is_over: watch::Receiver<bool>,
+) {
+    tokio::select! {
+        Ok(_) = stop.wait_for(|stop| *stop) => {
+            control.end_run(RunStatus::Interrupted, "stopped by the user".into());
+        }
+        _ = is_over.wait_for(|over| *over) => {}
+    }
+}

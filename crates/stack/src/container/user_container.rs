@@ -1,0 +1,50 @@
+//! A container of the user's own that the scenario allows to break.
+
+use std::collections::HashMap;
+
+use testcontainers::bollard::Docker;
+use testcontainers::bollard::query_parameters::ListContainersOptionsBuilder;
+
+use super::super::StackError;
+use super::ContainerServer;
+use cacheproof_core::scenario::FaultPermission;
+use cacheproof_supervise::docker::{error_text, is_missing, with_request_timeout};
+
+/// The one container that the scenario names.
+///
+/// # Errors
+/// [`StackError::NoSuchContainer`] when there is none, or more than one; [`StackError::Supervise`].
+pub(in super::super) async fn find(
+    docker: Docker,
+    permission: &FaultPermission,
+) -> Result<ContainerServer, StackError> {
+    let id = match permission {
+        FaultPermission::Container(name) => match with_request_timeout(docker.inspect_container(name, None)).await {
+            Ok(inspected) => inspected.id.unwrap_or_else(|| name.clone()),
+            Err(error) if is_missing(&error) => {
+                return Err(StackError::NoSuchContainer { named: name.clone(), found: 0 });
+            }
+            Err(error) => {
+                return Err(StackError::docker(format!("look at container {name}"), error_text(&error)));
+            }
+        },
+        FaultPermission::Compose { project, service } => {
+            let labels =
+                [format!("com.docker.compose.project={project}"), format!("com.docker.compose.service={service}")];
+            let filters = HashMap::from([("label", labels.to_vec())]);
+            let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+            let named = format!("{service} of the Compose project {project}");
+            let inspected = with_request_timeout(docker.list_containers(Some(options)))
+                .await
+                .map_err(|error| StackError::docker(format!("look for {named}"), error_text(&error)))?;
+            let mut ids: Vec<String> = inspected.into_iter().filter_map(|one| one.id).collect();
+            match (ids.pop(), ids.len()) {
+                (Some(id), 0) => id,
+                (one, more) => {
+                    return Err(StackError::NoSuchContainer { named, found: more + usize::from(one.is_some()) });
+                }
+            }
+        }
+    };
+    Ok(ContainerServer { id, docker, managed: None, token: String::new() })
+}
