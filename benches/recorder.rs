@@ -2,8 +2,9 @@
 
 use std::hint::black_box;
 
-use cacheproof::observe::{Outcome, Recorder, ResponseRecord};
-use cacheproof::scenario::CachePath;
+use cacheproof::journal::CachePath;
+use cacheproof::journal::Outcome;
+use cacheproof::load::{Recorder, ResponseRecord};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 /// Answers in one window: what goose drives at most on two cores.

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use cacheproof::observe::{JournalWriter, Measurements};
+use cacheproof::journal::JournalWriter;
+use cacheproof::measurements::Measurements;
 use cacheproof::{report, verdict};
 
 use cacheproof_simulated::{self as simulated, SimulationPlan};

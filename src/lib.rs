@@ -1,12 +1,12 @@
 //! The commands of cacheproof, and one way in to the crates behind them.
 //!
 //! A [`scenario`] says what to do; [`run`] brings up the [`stack`] and the app, drives [`load`], injects faults and
-//! writes what was measured to the journal ([`observe`]). Everything after the journal is a pure function of it: the
+//! writes what was measured to the [`journal`]. Everything after the journal is a pure function of it: the
 //! [`verdict`] and the [`report`]. Only [`cli`] prints.
 
 pub mod cli;
 
-pub use cacheproof_core::{observe, scenario};
+pub use cacheproof_core::{journal, measurements, scenario};
 pub use cacheproof_load as load;
 pub use cacheproof_proxy as proxy;
 pub use cacheproof_report as report;

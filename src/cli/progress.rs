@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::observe::{Event, FaultStage, Histogram, JournalEntry, Outcome, Window};
+use crate::journal::{Event, FaultStage, Histogram, JournalEntry, Outcome, Window};
 use crate::scenario::Scenario;
 
 /// How often a plain line is written inside a phase.

@@ -6,7 +6,8 @@ use miette::IntoDiagnostic as _;
 
 use super::silence_stdout::SilencedStdout;
 use super::{CommandResult, Exit, Failure, check, progress, runtime, stop};
-use crate::observe::{EventSink, JOURNAL_FILE, JournalWriter, Measurements, RunStatus, read_journal};
+use crate::journal::{EventSink, JOURNAL_FILE, JournalWriter, RunStatus, read_journal};
+use crate::measurements::Measurements;
 use crate::run::{RunOutcome, RunPlan, execute};
 use crate::scenario;
 use crate::supervise::{LEDGER_FILE, read_ledger};

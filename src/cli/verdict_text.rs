@@ -164,7 +164,7 @@ impl Paint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::Measurements;
+    use crate::measurements::Measurements;
     use crate::verdict::judge;
     use cacheproof_simulated::{SimulationPlan, journal, scenario};
 

@@ -2,8 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 
-use cacheproof::observe::Outcome;
-use cacheproof::scenario::CachePath;
+use cacheproof::journal::CachePath;
+use cacheproof::journal::Outcome;
 
 use crate::support::{START, edited, root, run_scenario};
 

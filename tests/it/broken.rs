@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cacheproof::observe::{FaultStage, RunStatus};
+use cacheproof::journal::{FaultStage, RunStatus};
 use cacheproof::supervise::{LEDGER_FILE, read_ledger};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

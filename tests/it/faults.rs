@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use cacheproof::fault::{FaultContext, FaultEngine, FaultError, FaultTransition, PhaseWindow};
-use cacheproof::observe::FaultStage;
+use cacheproof::journal::FaultStage;
 use cacheproof::scenario::{FaultSpec, Scenario, parse};
 use cacheproof::stack::{ProcessFaultKind, Stack};
 use cacheproof::supervise::{Guard, LEDGER_FILE, Ledger, Undo, read_ledger};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use cacheproof::observe::Measurements;
-use cacheproof::scenario::{StaleKind, WrongKind};
+use cacheproof::journal::{StaleKind, WrongKind};
+use cacheproof::measurements::Measurements;
 
 use crate::faulty_app::{CacheDefects, NO_DEFECTS, start};
 use crate::support::{CompletedRun, root, run_scenario};

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use cacheproof::observe::{Measurements, Outcome};
+use cacheproof::journal::Outcome;
+use cacheproof::measurements::Measurements;
 
 use crate::support::{CACHEPROOF, root, run_scenario, sibling};
 
@@ -22,7 +23,7 @@ fn assert_within_one_percent(what: &str, ours: f64, theirs: f64) {
 }
 
 /// Growth of a number of the samples over the whole run.
-fn growth(seen: &Measurements, of: impl Fn(&cacheproof::observe::Sample) -> Option<u64>) -> f64 {
+fn growth(seen: &Measurements, of: impl Fn(&cacheproof::journal::Sample) -> Option<u64>) -> f64 {
     let values: Vec<u64> = seen.samples.iter().filter_map(|(_, sample)| of(sample)).collect();
     (values.last().expect("samples") - values.first().expect("samples")) as f64
 }

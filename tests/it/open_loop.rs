@@ -1,6 +1,6 @@
 //! Would break if waiting were left out of the response time (coordinated omission).
 
-use cacheproof::observe::Totals;
+use cacheproof::measurements::Totals;
 
 use crate::support::{root, run_scenario};
 

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use cacheproof::observe::{JOURNAL_FILE, JournalWriter, Measurements};
+use cacheproof::journal::{JOURNAL_FILE, JournalWriter};
+use cacheproof::measurements::Measurements;
 use cacheproof::report::{self, render};
 use cacheproof::verdict::judge;
 use tempfile::TempDir;

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use cacheproof::observe::{Measurements, read_journal};
+use cacheproof::journal::read_journal;
+use cacheproof::measurements::Measurements;
 use tempfile::TempDir;
 
 /// The program under test.

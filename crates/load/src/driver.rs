@@ -16,7 +16,8 @@ use tokio::task::JoinHandle;
 
 use super::{ArrivalTimes, Exchange, FreshnessMonitor};
 use crate::response::client_builder;
-use cacheproof_core::observe::{AtQuiescence, Recorder, ResponseRecord};
+use crate::{Recorder, ResponseRecord};
+use cacheproof_core::journal::AtQuiescence;
 use cacheproof_core::scenario::LoadModel;
 
 /// How late a timer may be. An idle user that is later was held up by something; that counts as waiting,
@@ -213,7 +214,7 @@ impl Driver {
     }
 
     /// The examples of trouble kept since the last call.
-    pub fn take_examples(&self) -> Vec<cacheproof_core::observe::Event> {
+    pub fn take_examples(&self) -> Vec<cacheproof_core::journal::Event> {
         self.shared.exchange.take_examples()
     }
 

@@ -8,9 +8,11 @@ use goose::goose::{GooseRequest, GooseUser};
 use super::freshness::{FinishedRequest, FreshnessJudgement};
 use super::request::{RequestFailure, build, read_response};
 use super::{FreshnessMonitor, TrafficPlan};
+use crate::ResponseRecord;
 use crate::response::{ClassifiedResponse, ResponseClassifier};
-use cacheproof_core::observe::{Event, Example, Outcome, ResponseRecord};
-use cacheproof_core::scenario::{CachePath, Scenario};
+use cacheproof_core::journal::CachePath;
+use cacheproof_core::journal::{Event, Example, Outcome};
+use cacheproof_core::scenario::Scenario;
 
 /// How many examples of each kind of trouble a phase keeps.
 const EXAMPLES: usize = 3;

@@ -9,6 +9,7 @@ mod exchange;
 mod freshness;
 mod keys;
 mod plan;
+mod recorder;
 mod request;
 pub mod response;
 
@@ -18,3 +19,4 @@ pub use exchange::*;
 pub use freshness::*;
 pub use keys::*;
 pub use plan::*;
+pub use recorder::*;

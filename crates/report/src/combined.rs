@@ -1,7 +1,7 @@
 //! Several runs on one page: what each proved, and every fault of all of them in one table a run.
 
+use cacheproof_core::journal::Outcome;
 use cacheproof_core::numbers;
-use cacheproof_core::observe::Outcome;
 use cacheproof_verdict::Ruling;
 
 use super::html::{document, name, ruling, section, sentence};

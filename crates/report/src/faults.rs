@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
+use cacheproof_core::journal::CachePath;
+use cacheproof_core::measurements::Measurements;
 use cacheproof_core::numbers;
-use cacheproof_core::observe::Measurements;
-use cacheproof_core::scenario::{CachePath, Scenario, Term};
+use cacheproof_core::scenario::{Scenario, Term};
 use cacheproof_verdict::{FaultOutcome, Recovery, RuleResult, Ruling, Verdict};
 
 use super::{ReportInput, path_comparison};

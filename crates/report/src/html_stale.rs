@@ -1,6 +1,6 @@
 //! Stale reads in report.html: the numbers, and each example with the history around it.
 
-use cacheproof_core::observe::HistoryEntry;
+use cacheproof_core::journal::HistoryEntry;
 
 use super::ReportInput;
 use super::html::{name, sentence};

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use cacheproof_core::journal::CachePath;
+use cacheproof_core::journal::{NodeFacts, Outcome, ServerFacts};
 use cacheproof_core::numbers;
-use cacheproof_core::observe::{NodeFacts, Outcome, ServerFacts};
-use cacheproof_core::scenario::CachePath;
 
 use super::ReportInput;
 use super::faults::{fault_summaries, limits};

@@ -3,8 +3,8 @@
 
 use serde::Serialize;
 
-use cacheproof_core::observe::{Outcome, ProxyCost, RunEnded, StackReady, TargetReady};
-use cacheproof_core::scenario::CachePath;
+use cacheproof_core::journal::CachePath;
+use cacheproof_core::journal::{Outcome, ProxyCost, RunEnded, StackReady, TargetReady};
 use cacheproof_verdict::Verdict;
 
 use super::faults::{FaultJson, json_faults};
@@ -40,7 +40,7 @@ struct Run<'a> {
     end: Option<&'a RunEnded>,
     command: &'a str,
     git: &'a str,
-    host: Option<&'a cacheproof_core::observe::Host>,
+    host: Option<&'a cacheproof_core::journal::Host>,
 }
 
 #[derive(Serialize)]
@@ -66,7 +66,7 @@ struct OutcomeCount<'a> {
 pub(super) fn summary(view: &ReportInput<'_>) -> Vec<u8> {
     let (scenario, seen) = (view.scenario, view.seen);
     let start = seen.start.as_ref();
-    let text = |pick: fn(&cacheproof_core::observe::RunStarted) -> &str| start.map_or("", pick);
+    let text = |pick: fn(&cacheproof_core::journal::RunStarted) -> &str| start.map_or("", pick);
     let summary = Summary {
         schema: SUMMARY_VERSION,
         cacheproof: text(|start| &start.cacheproof),

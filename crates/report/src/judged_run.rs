@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use cacheproof_core::observe::{JOURNAL_FILE, Measurements, read_journal};
+use cacheproof_core::journal::{JOURNAL_FILE, read_journal};
+use cacheproof_core::measurements::Measurements;
 use cacheproof_core::scenario::{self, Scenario};
 use cacheproof_verdict::{Verdict, judge};
 
@@ -24,7 +25,7 @@ pub struct JudgedRun {
 pub fn judge_run(directory: &Path) -> Result<JudgedRun, ReportError> {
     let seen = Measurements::of(&read_journal(directory)?);
     let Some(start) = &seen.start else {
-        return Err(cacheproof_core::observe::JournalError::NoStart { path: directory.join(JOURNAL_FILE) }.into());
+        return Err(cacheproof_core::journal::JournalError::NoStart { path: directory.join(JOURNAL_FILE) }.into());
     };
     let scenario = scenario::parse(&start.scenario_name, &start.scenario)
         .map_err(|errors| ReportError::Scenario(errors.to_string()))?;

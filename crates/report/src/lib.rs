@@ -21,7 +21,8 @@ mod text;
 
 use std::path::PathBuf;
 
-use cacheproof_core::observe::{JournalError, Measurements};
+use cacheproof_core::journal::JournalError;
+use cacheproof_core::measurements::Measurements;
 use cacheproof_core::scenario::Scenario;
 use cacheproof_verdict::Verdict;
 

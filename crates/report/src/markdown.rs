@@ -1,7 +1,7 @@
 //! report.md: for job summaries and pull-request comments, which allow 64 KiB and headings from h3 on.
 
+use cacheproof_core::journal::ServerFacts;
 use cacheproof_core::numbers;
-use cacheproof_core::observe::ServerFacts;
 use cacheproof_verdict::{Ruling, Verdict};
 
 use super::ReportInput;

@@ -1,6 +1,6 @@
 //! Stale reads in report.md.
 
-use cacheproof_core::observe::HistoryEntry;
+use cacheproof_core::journal::HistoryEntry;
 
 use super::ReportInput;
 use super::stale::{StaleExample, relative, stale_summary};

@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 
+use cacheproof_core::journal::CachePath;
+use cacheproof_core::journal::Outcome;
+use cacheproof_core::measurements::{Measurements, ResponseKey};
 use cacheproof_core::numbers;
-use cacheproof_core::observe::{Measurements, Outcome, ResponseKey};
-use cacheproof_core::scenario::{CachePath, Scenario};
+use cacheproof_core::scenario::Scenario;
 
 /// What was measured over some phases. Times in seconds, of answers (errors left out), shares of 1, rates a
 /// second. `None`: not measured.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use cacheproof_core::journal::{CachePath, StaleKind};
+use cacheproof_core::journal::{FreshnessPoint, Histogram, HistoryEntry, Recheck, StaleClassification, StaleRead};
 use cacheproof_core::numbers;
-use cacheproof_core::observe::{FreshnessPoint, Histogram, HistoryEntry, Recheck, StaleClassification, StaleRead};
-use cacheproof_core::scenario::{CachePath, StaleKind};
 use cacheproof_verdict::{clopper_pearson_upper_bound, stale_reads};
 
 use super::{JudgedRun, ReportInput, path_comparison};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
 
-use cacheproof_core::observe::{Outcome, Sample, Window};
+use cacheproof_core::journal::{Outcome, Sample, Window};
 use cacheproof_core::scenario::{AbortCondition, Quantity};
 
 /// Watches for the scenario's reasons to give up.
@@ -94,7 +94,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use cacheproof_core::observe::{Histogram, ProcessSample, ResponseCell};
+    use cacheproof_core::journal::{Histogram, ProcessSample, ResponseCell};
 
     fn window(good: u64, bad: u64) -> Window {
         let cell = |outcome, count: u64| {
@@ -102,7 +102,7 @@ mod tests {
             (0..count).for_each(|_| response.record(1));
             ResponseCell {
                 phase: 0,
-                path: cacheproof_core::scenario::CachePath::Cached,
+                path: cacheproof_core::journal::CachePath::Cached,
                 request: 0,
                 outcome,
                 service: response.clone(),

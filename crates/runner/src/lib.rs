@@ -19,8 +19,9 @@ use tokio::sync::watch;
 use crate::app::{App, AppEnvironment, TargetError};
 use crate::fault::{FaultContext, FaultEngine, FaultError};
 use crate::probe::Prober;
-use cacheproof_core::observe::{Event, EventSink, Recorder, RunEnded, RunStarted, RunStatus, TargetReady};
+use cacheproof_core::journal::{Event, EventSink, RunEnded, RunStarted, RunStatus, TargetReady};
 use cacheproof_core::scenario::{Scenario, TargetKind, mask_passwords};
+use cacheproof_load::Recorder;
 use cacheproof_load::{Driver, Exchange, LoadError};
 use cacheproof_stack::{Deployment, Stack, StackError};
 use cacheproof_supervise::{Guard, LEDGER_FILE, Ledger, SuperviseError};
@@ -97,7 +98,7 @@ pub async fn execute(
     tell: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<RunOutcome, RunError> {
     event_sink.emit(Event::RunStarted(RunStarted {
-        journal: cacheproof_core::observe::JOURNAL_VERSION,
+        journal: cacheproof_core::journal::JOURNAL_VERSION,
         cacheproof: env!("CARGO_PKG_VERSION").into(),
         started_at: plan.started_at.clone(),
         run_id: plan.run_id.clone(),

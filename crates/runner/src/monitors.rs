@@ -9,7 +9,7 @@ use super::abort::AbortWatch;
 use super::timeline::{RunContext, RunControl};
 use super::warm_up::WarmUp;
 use crate::probe::Prober;
-use cacheproof_core::observe::{Event, RunStatus};
+use cacheproof_core::journal::{Event, RunStatus};
 
 const SECOND: Duration = Duration::from_secs(1);
 

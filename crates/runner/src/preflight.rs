@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::app::TargetError;
-use cacheproof_core::observe::Outcome;
+use cacheproof_core::journal::Outcome;
 use cacheproof_core::scenario::{BypassSpec, Scenario};
 use cacheproof_load::response::{ResponseClassifier, client, root_cause, shorten, with_bypass};
 use cacheproof_load::{Call, TrafficPlan};

@@ -2,7 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use cacheproof_core::observe::{Event, JournalEntry, Measurements, Outcome, ResponseKey, Totals, Window};
+use cacheproof_core::journal::{Event, JournalEntry, Outcome, Window};
+use cacheproof_core::measurements::{Measurements, ResponseKey, Totals};
 use cacheproof_core::scenario::{Limit, Metric, Op, Quantity, Rule, Scenario};
 
 /// Share of requests that may fail in a steady state of which the scenario says nothing.
@@ -147,8 +148,9 @@ fn format_value(value: f64, rule: &Rule) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cacheproof_core::observe::{Histogram, ResponseCell};
-    use cacheproof_core::scenario::{CachePath, parse};
+    use cacheproof_core::journal::CachePath;
+    use cacheproof_core::journal::{Histogram, ResponseCell};
+    use cacheproof_core::scenario::parse;
 
     /// A scenario with these `[safety]` lines: a warm-up, a steady phase and one with a fault.
     fn scenario(safety: &str) -> Scenario {

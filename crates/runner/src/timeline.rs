@@ -11,8 +11,9 @@ use super::steady::SteadyStateCheck;
 use crate::app::App;
 use crate::fault::{FaultEngine, FaultTransition, PhaseWindow};
 use crate::probe::Prober;
-use cacheproof_core::observe::{Event, EventSink, FaultEvent, Recorder, RunStatus};
+use cacheproof_core::journal::{Event, EventSink, FaultEvent, RunStatus};
 use cacheproof_core::scenario::Scenario;
+use cacheproof_load::Recorder;
 use cacheproof_load::{Driver, NotQuiescent};
 use cacheproof_stack::Stack;
 

@@ -1,6 +1,6 @@
 //! When a warm-up is over: when the hit rate is level.
 
-use cacheproof_core::observe::{Outcome, Window};
+use cacheproof_core::journal::{Outcome, Window};
 use cacheproof_core::scenario::Scenario;
 
 /// Windows on each side of the comparison.

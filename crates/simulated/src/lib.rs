@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use cacheproof_core::observe::*;
+use cacheproof_core::journal::*;
 use cacheproof_core::scenario::*;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;

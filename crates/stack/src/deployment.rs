@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use super::StackError;
 use super::probe::{redis_command, without_password};
 use super::server::Server;
-use cacheproof_core::observe::{NodeFacts, ServerFacts};
+use cacheproof_core::journal::{NodeFacts, ServerFacts};
 use cacheproof_core::scenario::Topology;
 use cacheproof_proxy::Proxy;
 

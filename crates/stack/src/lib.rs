@@ -29,7 +29,7 @@ pub use error::StackError;
 pub use local::free_port;
 pub use server::{ProcessFaultKind, Server};
 
-use cacheproof_core::observe::StackReady;
+use cacheproof_core::journal::StackReady;
 use cacheproof_core::scenario::StackSpec;
 use cacheproof_supervise::{Addresses, Guard};
 use error::StartFailure;

@@ -8,7 +8,7 @@ use super::StackError;
 use super::container::ContainerServer;
 use super::local::LocalServer;
 use super::probe::{ServerKind, without_password};
-use cacheproof_core::observe::ServerFacts;
+use cacheproof_core::journal::ServerFacts;
 
 /// How long [`Server::answers`] waits.
 const PING_TIMEOUT: Duration = Duration::from_millis(300);

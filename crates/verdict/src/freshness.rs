@@ -1,7 +1,9 @@
 //! What is counted for rules on stale and wrong answers, and the bounds that go with it.
 
-use cacheproof_core::observe::{FreshnessKey, Measurements, Outcome, ResponseKey};
-use cacheproof_core::scenario::{Metric, Scenario, StaleKind, Term};
+use cacheproof_core::journal::StaleKind;
+use cacheproof_core::journal::{FreshnessKey, Outcome};
+use cacheproof_core::measurements::{Measurements, ResponseKey};
+use cacheproof_core::scenario::{Metric, Scenario, Term};
 
 /// A freshness key as one of cells, so that one selection serves both.
 fn as_response_key(key: &FreshnessKey) -> ResponseKey {

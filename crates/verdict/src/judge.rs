@@ -1,6 +1,6 @@
 //! The verdict on a whole run.
 
-use cacheproof_core::observe::Measurements;
+use cacheproof_core::measurements::Measurements;
 use cacheproof_core::scenario::{Criterion, Scenario};
 
 use super::rule::judge_rule;

@@ -1,7 +1,9 @@
 //! What a rule's term comes to, measured on the journal.
 
-use cacheproof_core::observe::{Measurements, Outcome, ResponseKey, Sample, Totals};
-use cacheproof_core::scenario::{CachePath, Limit, Metric, Quantity, Rule, Scenario, Term};
+use cacheproof_core::journal::CachePath;
+use cacheproof_core::journal::{Outcome, Sample};
+use cacheproof_core::measurements::{Measurements, ResponseKey, Totals};
+use cacheproof_core::scenario::{Limit, Metric, Quantity, Rule, Scenario, Term};
 
 use super::measure_faults::measure_fault_metric;
 use super::measure_growth::{log_per_request, measure_growth};

@@ -1,6 +1,7 @@
 //! What grew over phases, as a rule's term: a leak, or a log.
 
-use cacheproof_core::observe::{Measurements, Outcome, Sample};
+use cacheproof_core::journal::{Outcome, Sample};
+use cacheproof_core::measurements::Measurements;
 use cacheproof_core::scenario::Scenario;
 
 use super::Unit;

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use cacheproof_core::observe::Measurements;
-use cacheproof_core::scenario::{Limit, Metric, Op, Quantity, Rule, Scenario, StaleKind, Term, WrongKind};
+use cacheproof_core::journal::{StaleKind, WrongKind};
+use cacheproof_core::measurements::Measurements;
+use cacheproof_core::scenario::{Limit, Metric, Op, Quantity, Rule, Scenario, Term};
 
 use super::measure::{ErrorTreatment, MeasuredTerm, measure, no_queries, phases_of};
 use super::validity::ValidityIssues;

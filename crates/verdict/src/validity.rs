@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cacheproof_core::observe::{AtQuiescence, FaultStage, Measurements, Outcome, RunStatus, Sample, SendLag};
+use cacheproof_core::journal::{AtQuiescence, FaultStage, Outcome, RunStatus, Sample, SendLag};
+use cacheproof_core::measurements::Measurements;
 use cacheproof_core::scenario::{LoadModel, Scenario};
 
 use super::measure::phases_without_db_queries;

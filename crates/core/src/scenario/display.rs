@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::quantity::as_percent;
-use super::{Limit, Metric, Op, Rule, Scenario, StaleKind, Term, WrongKind};
+use super::{Limit, Metric, Op, Rule, Scenario, Term};
+use crate::journal::{StaleKind, WrongKind};
 
 /// Every metric but the percentiles, by name.
 pub(super) const METRICS: &[(&str, Metric)] = &[

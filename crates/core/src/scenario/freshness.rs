@@ -1,11 +1,10 @@
-//! What a scenario says about freshness, and the kinds that stale and wrong answers are sorted into.
+//! What a scenario says about freshness.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::{CachePath, Request, Scenario, TargetSpec};
+use super::{Request, Scenario, TargetSpec};
+use crate::journal::{CachePath, WrongKind};
 
 /// How stale answers are looked into.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,72 +34,6 @@ pub struct ListSpec {
     pub id: String,
     /// Field of an item that holds its version. `None`: only deleted items are looked for.
     pub version: Option<String>,
-}
-
-/// What became of a stale answer when it was looked at again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StaleKind {
-    /// Gone within [`FreshnessSpec::settle`].
-    Transient,
-    /// Still there after it: an invalidation was lost, or an old value was stored behind it.
-    Stuck,
-    /// Still there a second after [`FreshnessSpec::ttl`]: the entry has no TTL.
-    BeyondTtl,
-    /// The answer past the cache is as old: not the cache's doing.
-    SourceRegressed,
-    /// The run ended before it could be told, or too many others were being looked at.
-    #[serde(rename = "unsorted")]
-    Unclassified,
-}
-
-impl StaleKind {
-    /// Every kind, in the order in which reports list them.
-    pub const ALL: [Self; 5] =
-        [Self::Transient, Self::Stuck, Self::BeyondTtl, Self::SourceRegressed, Self::Unclassified];
-
-    /// In words, for people.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Transient => "transient",
-            Self::Stuck => "stuck",
-            Self::BeyondTtl => "beyond its TTL",
-            Self::SourceRegressed => "the source regressed",
-            Self::Unclassified => "unsorted",
-        }
-    }
-}
-
-/// How an answer was wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WrongKind {
-    /// Another item's.
-    OtherItem,
-    /// Another user's.
-    OtherUser,
-    /// A value that nobody wrote.
-    NeverWritten,
-    /// Put together from two values.
-    Torn,
-    /// "Not found" for an item that is there.
-    Lost,
-}
-
-impl WrongKind {
-    /// Every kind, in the order in which reports list them.
-    pub const ALL: [Self; 5] = [Self::OtherItem, Self::OtherUser, Self::NeverWritten, Self::Torn, Self::Lost];
-
-    /// In words, for people.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::OtherItem => "another item's",
-            Self::OtherUser => "another user's",
-            Self::NeverWritten => "never written",
-            Self::Torn => "torn",
-            Self::Lost => "lost",
-        }
-    }
 }
 
 impl Request {

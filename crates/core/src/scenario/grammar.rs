@@ -13,7 +13,8 @@ use std::ops::Range;
 
 use super::display::METRICS;
 use super::problem::{known_names, nearest};
-use super::{CachePath, Metric, Op, Quantity};
+use super::{Metric, Op, Quantity};
+use crate::journal::CachePath;
 
 /// Why a text is no rule, and which part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The scenario as the rest of the house sees it: parsed, checked, with every default filled in.
 
+use crate::journal::CachePath;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -463,26 +464,6 @@ impl Method {
             Self::Put => "PUT",
             Self::Patch => "PATCH",
             Self::Delete => "DELETE",
-        }
-    }
-}
-
-/// Which way a request takes through the app.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CachePath {
-    /// As the app's users go: through the cache.
-    Cached,
-    /// Past the cache, by [`TargetSpec::bypass`].
-    Uncached,
-}
-
-impl CachePath {
-    /// `cached` or `uncached`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Cached => "cached",
-            Self::Uncached => "uncached",
         }
     }
 }

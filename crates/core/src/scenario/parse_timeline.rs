@@ -4,7 +4,8 @@ use super::parse::name;
 use super::parse_fault::{self, FaultCheckContext};
 use super::problem::Problem;
 use super::reader::Section;
-use super::{CachePath, LoadModel, Phase, SafetySpec, StackSpec, TargetSpec, Traffic, schema};
+use super::{LoadModel, Phase, SafetySpec, StackSpec, TargetSpec, Traffic, schema};
+use crate::journal::CachePath;
 
 pub(super) fn phases(
     root: &Section<'_>,

@@ -8,9 +8,10 @@ use super::freshness::can_be_wrong;
 use super::grammar::{LimitTree, RuleTree, TermTree};
 use super::problem::known_names;
 use super::{
-    CacheKind, CachePath, FreshnessSpec, Limit, Metric, Op, Phase, Quantity, Request, Rule, StackSpec, StaleKind,
-    TargetKind, TargetSpec, Term, WrongKind,
+    CacheKind, FreshnessSpec, Limit, Metric, Op, Phase, Quantity, Request, Rule, StackSpec, TargetKind, TargetSpec,
+    Term,
 };
+use crate::journal::{CachePath, StaleKind, WrongKind};
 
 /// What a rule is checked against.
 pub(super) struct RuleContext<'a> {

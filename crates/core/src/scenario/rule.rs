@@ -1,7 +1,8 @@
 //! Rules: `METRIC [on PATH] [for REQUEST] [in PHASE] OP VALUE`, or two metrics compared:
 //! `p95 on cached in steady <= 40% of p95 on uncached in uncached`.
 
-use super::{CachePath, Quantity, StaleKind, WrongKind};
+use super::Quantity;
+use crate::journal::{CachePath, StaleKind, WrongKind};
 
 /// What a rule measures.
 #[derive(Clone, Copy, Debug, PartialEq)]

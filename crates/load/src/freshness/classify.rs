@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use cacheproof_core::observe::Recheck;
-use cacheproof_core::scenario::{FreshnessSpec, StaleKind};
+use cacheproof_core::journal::Recheck;
+use cacheproof_core::journal::StaleKind;
+use cacheproof_core::scenario::FreshnessSpec;
 
 /// So many looks without an answer, and nobody will know.
 const MAX_FAILED_RECHECKS: usize = 10;

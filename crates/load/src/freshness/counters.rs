@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::judge::{ReadVerdict, Staleness};
-use cacheproof_core::observe::{FreshnessCell, FreshnessCounts, FreshnessKey, freshness_bucket};
-use cacheproof_core::scenario::WrongKind;
+use cacheproof_core::journal::WrongKind;
+use cacheproof_core::journal::{FreshnessCell, FreshnessCounts, FreshnessKey, freshness_bucket};
 
 /// The judgements since the last window.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::judge::{Floor, ReadResult, ReadSnapshot, ReadVerdict, RunNanos, Staleness, WriteKind, WriteOutcome};
-use cacheproof_core::scenario::WrongKind;
+use cacheproof_core::journal::WrongKind;
 
 /// How many writes, and how many reads, of an item are kept.
 const HISTORY_CAPACITY: usize = 8;

@@ -11,10 +11,10 @@ use super::judge::{ItemKey, ReadResult, RecentHistory, RunNanos, Staleness, Writ
 use super::{FreshnessMonitor, lock};
 use crate::Call;
 use crate::response::ClassifiedResponse;
-use cacheproof_core::observe::{
+use cacheproof_core::journal::{CachePath, StaleKind};
+use cacheproof_core::journal::{
     Event, FreshnessKey, HistoryEntry, Outcome, Recheck, StaleClassification, StaleCount, StaleRead,
 };
-use cacheproof_core::scenario::{CachePath, StaleKind};
 
 /// How many items are looked into at a time. Stale reads of others stay unsorted.
 const MAX_OPEN_INVESTIGATIONS: usize = 64;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::history::{History, ReadRecord, RecheckResult, WriteRecord};
-use cacheproof_core::scenario::WrongKind;
+use cacheproof_core::journal::WrongKind;
 
 /// Nanoseconds on the run's monotonic clock.
 pub type RunNanos = u64;

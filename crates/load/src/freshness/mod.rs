@@ -27,8 +27,9 @@ use tokio::task::JoinSet;
 
 use super::{Call, TrafficPlan};
 use crate::response::{ClassifiedResponse, WriteToken};
-use cacheproof_core::observe::{Event, FreshnessCell, FreshnessKey, Outcome};
-use cacheproof_core::scenario::{Scenario, WrongKind};
+use cacheproof_core::journal::WrongKind;
+use cacheproof_core::journal::{Event, FreshnessCell, FreshnessKey, Outcome};
+use cacheproof_core::scenario::Scenario;
 use counters::FreshnessCounters;
 use fetch::ProbeClient;
 use investigations::{InvestigationKey, StaleInvestigation, StaleItem};

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::investigations::StaleItem;
 use super::judge::{ItemKey, ReadVerdict};
 use super::{FreshnessMonitor, describe};
-use cacheproof_core::observe::Outcome;
-use cacheproof_core::scenario::CachePath;
+use cacheproof_core::journal::CachePath;
+use cacheproof_core::journal::Outcome;
 
 /// When a written item is read, after the write was acknowledged; with a TTL also at half of it and behind it.
 const DELAYS: [Duration; 4] =

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::fetch::ProbeResponse;
 use super::{FreshnessMonitor, ItemKey};
-use cacheproof_core::observe::AtQuiescence;
+use cacheproof_core::journal::AtQuiescence;
 
 /// How many items of each kind are compared.
 const MAX_ITEMS_PER_KIND: usize = 100;

@@ -5,10 +5,9 @@ use reqwest::header::HeaderMap;
 
 use super::WriteToken;
 use super::fields::{field, unquote};
-use cacheproof_core::observe::Outcome;
-use cacheproof_core::scenario::{
-    BypassSpec, CacheStatusSpec, ListSpec, Method, Request, TargetSpec, VersionSpec, WrongKind,
-};
+use cacheproof_core::journal::Outcome;
+use cacheproof_core::journal::WrongKind;
+use cacheproof_core::scenario::{BypassSpec, CacheStatusSpec, ListSpec, Method, Request, TargetSpec, VersionSpec};
 
 /// Reads responses by a scenario's words.
 #[derive(Clone, Debug)]

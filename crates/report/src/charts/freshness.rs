@@ -1,7 +1,8 @@
 //! P(fresh) against the time since the write was acknowledged: PBS' t-visibility, as it was seen.
 
+use cacheproof_core::journal::FreshnessPoint;
+use cacheproof_core::measurements::Measurements;
 use cacheproof_core::numbers;
-use cacheproof_core::observe::{FreshnessPoint, Measurements};
 use cacheproof_core::scenario::Scenario;
 use cacheproof_verdict::clopper_pearson_upper_bound;
 

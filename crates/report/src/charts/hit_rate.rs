@@ -1,7 +1,7 @@
 //! Hit rate over time.
 
+use cacheproof_core::journal::CachePath;
 use cacheproof_core::numbers;
-use cacheproof_core::scenario::CachePath;
 use cacheproof_verdict::FaultOutcome;
 
 use super::axis::Axis;

@@ -18,8 +18,10 @@ mod throughput;
 mod timeline;
 mod timeline_overlay;
 
-use cacheproof_core::observe::{Measurements, Outcome};
-use cacheproof_core::scenario::{CachePath, Scenario};
+use cacheproof_core::journal::CachePath;
+use cacheproof_core::journal::Outcome;
+use cacheproof_core::measurements::Measurements;
+use cacheproof_core::scenario::Scenario;
 use cacheproof_verdict::FaultOutcome;
 
 use palette::ColorRole;

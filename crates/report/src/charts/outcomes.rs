@@ -1,7 +1,7 @@
 //! What became of the requests, second by second, stacked.
 
+use cacheproof_core::journal::Outcome;
 use cacheproof_core::numbers;
-use cacheproof_core::observe::Outcome;
 
 use super::axis::Axis;
 use super::plot::{Layer, Plot, Shape};

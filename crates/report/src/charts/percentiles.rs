@@ -1,8 +1,10 @@
 //! Latency percentiles, cached beside uncached, on an axis that gives the tail its room: 1 ÷ (1 − q).
 
+use cacheproof_core::journal::CachePath;
+use cacheproof_core::journal::Outcome;
+use cacheproof_core::measurements::{Measurements, ResponseKey, Totals};
 use cacheproof_core::numbers;
-use cacheproof_core::observe::{Measurements, Outcome, ResponseKey, Totals};
-use cacheproof_core::scenario::{CachePath, Scenario};
+use cacheproof_core::scenario::Scenario;
 
 use super::super::request_stats::compared_phases;
 use super::axis::Axis;

@@ -1,7 +1,7 @@
 //! Queries that the database executed a second.
 
+use cacheproof_core::measurements::Measurements;
 use cacheproof_core::numbers;
-use cacheproof_core::observe::Measurements;
 
 use super::axis::Axis;
 use super::palette::ColorRole;

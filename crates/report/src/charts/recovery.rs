@@ -1,8 +1,9 @@
 //! How the hit rate came back after each fault that emptied the cache, beside what a cold cache allows.
 
+use cacheproof_core::journal::CachePath;
+use cacheproof_core::measurements::{Beat, Measurements};
 use cacheproof_core::numbers;
-use cacheproof_core::observe::{Beat, Measurements};
-use cacheproof_core::scenario::{CachePath, Scenario};
+use cacheproof_core::scenario::Scenario;
 use cacheproof_verdict::{FaultOutcome, RefillCurve};
 
 use super::super::text::one_line;

@@ -4,7 +4,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use cacheproof_core::observe::Measurements;
+use cacheproof_core::measurements::Measurements;
 use cacheproof_core::scenario::Scenario;
 use cacheproof_verdict::{Ruling, Verdict};
 

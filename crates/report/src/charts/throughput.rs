@@ -1,7 +1,7 @@
 //! Answered requests a second, over time.
 
+use cacheproof_core::journal::CachePath;
 use cacheproof_core::numbers;
-use cacheproof_core::scenario::CachePath;
 
 use super::axis::Axis;
 use super::line_style;

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use cacheproof_core::observe::{Measurements, Outcome};
-use cacheproof_core::scenario::{CachePath, Scenario};
+use cacheproof_core::journal::CachePath;
+use cacheproof_core::journal::Outcome;
+use cacheproof_core::measurements::Measurements;
+use cacheproof_core::scenario::Scenario;
 use cacheproof_verdict::FaultOutcome;
 
 use super::super::text::one_line;

@@ -10,7 +10,7 @@ use super::active_faults::ActiveFaults;
 use super::injector::{ActionReport, FaultInjector};
 use super::prepare::prepare;
 use crate::app::{App, AppEnvironment};
-use cacheproof_core::observe::FaultStage;
+use cacheproof_core::journal::FaultStage;
 use cacheproof_core::scenario::{FaultSpec, Scenario};
 use cacheproof_stack::Stack;
 use cacheproof_supervise::{Addresses, Guard, Ledger, LedgerEntry};

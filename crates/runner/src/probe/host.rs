@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use cacheproof_core::observe::Host;
+use cacheproof_core::journal::Host;
 
 /// This machine.
 pub fn host() -> Host {

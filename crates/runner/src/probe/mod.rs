@@ -16,7 +16,7 @@ mod redis;
 pub use host::{git_commit, host};
 pub(crate) use proxy_cost::measure as proxy_cost;
 
-use cacheproof_core::observe::{PostgresSample, ProcessSample, RedisSample, Sample};
+use cacheproof_core::journal::{PostgresSample, ProcessSample, RedisSample, Sample};
 
 use self::redis::RedisProbes;
 

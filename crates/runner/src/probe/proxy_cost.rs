@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::time::{Duration, Instant};
 
-use cacheproof_core::observe::ProxyCost;
+use cacheproof_core::journal::ProxyCost;
 use cacheproof_stack::Stack;
 
 /// Round trips each way.

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::PROBE_TIMEOUT;
-use cacheproof_core::observe::{RedisNodeSample, RedisSample};
+use cacheproof_core::journal::{RedisNodeSample, RedisSample};
 
 /// Asks every server of the cache that keeps data.
 pub(super) struct RedisProbes {

@@ -1,6 +1,6 @@
 //! What the numbers look like. Each hint names the numbers it rests on, and none says more than "looks like".
 
-use cacheproof_core::observe::{Beat, Measurements};
+use cacheproof_core::measurements::{Beat, Measurements};
 use cacheproof_core::scenario::{FaultAction, FaultSpec, LinkFaultKind, Scenario, Victim};
 
 use super::super::numbers::{count, moment, plain, share, time};

@@ -1,7 +1,9 @@
 //! When the hit rate was back, beside what a cold cache allows.
 
-use cacheproof_core::observe::{Beat, Measurements, RedisSample};
-use cacheproof_core::scenario::{CachePath, FaultAction, FaultSpec, LoadModel, Scenario, Victim};
+use cacheproof_core::journal::CachePath;
+use cacheproof_core::journal::RedisSample;
+use cacheproof_core::measurements::{Beat, Measurements};
+use cacheproof_core::scenario::{FaultAction, FaultSpec, LoadModel, Scenario, Victim};
 
 use super::super::numbers;
 use super::limits::MIN_EXPECTED_REQUESTS;
@@ -203,7 +205,7 @@ fn can_empty(spec: &FaultSpec) -> bool {
 fn was_emptied(scenario: &Scenario, seen: &Measurements, spec: Option<&FaultSpec>, outcome: &FaultOutcome) -> bool {
     let Some(spec) = spec.filter(|spec| can_empty(spec)) else { return false };
     let (injected, base) = (outcome.window.from, outcome.over.unwrap_or(outcome.window.from));
-    let redis = |(at, sample): &(f64, cacheproof_core::observe::Sample)| {
+    let redis = |(at, sample): &(f64, cacheproof_core::journal::Sample)| {
         let redis: &RedisSample = sample.redis.as_ref()?;
         Some((*at - redis.age, redis.keys))
     };

@@ -4,8 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use cacheproof_core::observe::{Beat, Measurements};
-use cacheproof_core::scenario::{CachePath, Limit, LoadModel, Metric, Op, Phase, Quantity, Scenario};
+use cacheproof_core::journal::CachePath;
+use cacheproof_core::measurements::{Beat, Measurements};
+use cacheproof_core::scenario::{Limit, LoadModel, Metric, Op, Phase, Quantity, Scenario};
 
 /// How many times the 99th percentile of the steady steps' P95 a step's P95 may be.
 const P95_TOLERANCE_FACTOR: f64 = 2.0;

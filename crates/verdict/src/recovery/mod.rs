@@ -19,8 +19,9 @@ mod tests;
 
 use serde::Serialize;
 
-use cacheproof_core::observe::{Beat, FaultWindow, Measurements};
-use cacheproof_core::scenario::{CachePath, Scenario};
+use cacheproof_core::journal::CachePath;
+use cacheproof_core::measurements::{Beat, FaultWindow, Measurements};
+use cacheproof_core::scenario::Scenario;
 
 pub use hit_rate::HitRateRecovery;
 pub use limits::{LimitViolation, SteadyLimits};

@@ -1,6 +1,6 @@
 //! When the service was gone, and when it was back.
 
-use cacheproof_core::observe::{Beat, Measurements};
+use cacheproof_core::measurements::{Beat, Measurements};
 use cacheproof_core::scenario::{LoadModel, Scenario};
 
 use super::super::numbers;

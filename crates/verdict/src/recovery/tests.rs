@@ -4,7 +4,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use cacheproof_core::observe::{Event, FaultEvent, FaultStage, JournalEntry, PhaseSpan, Pulse, PulseCell};
+use cacheproof_core::journal::{Event, FaultEvent, FaultStage, JournalEntry, Pulse, PulseCell};
+use cacheproof_core::measurements::PhaseSpan;
 use cacheproof_core::scenario::FaultAction;
 
 /// Milliseconds in nanoseconds.

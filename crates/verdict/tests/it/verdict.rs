@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use cacheproof_core::observe::{Event, JournalEntry, Measurements, Outcome, RunStatus, SendLag};
-use cacheproof_core::scenario::{CachePath, Criterion, Limit, Metric, Op, Quantity, Rule, Scenario, Term};
+use cacheproof_core::journal::CachePath;
+use cacheproof_core::journal::{Event, JournalEntry, Outcome, RunStatus, SendLag};
+use cacheproof_core::measurements::Measurements;
+use cacheproof_core::scenario::{Criterion, Limit, Metric, Op, Quantity, Rule, Scenario, Term};
 use cacheproof_verdict::{RuleResult, Ruling, Verdict, judge};
 
 use cacheproof_simulated::{SimulationPlan, journal, scenario};
@@ -81,7 +83,7 @@ fn a_run_that_was_stopped_never_passes_though_all_it_measured_was_good() {
     });
     lines.push(JournalEntry {
         at: 70.4,
-        event: Event::RunEnded(cacheproof_core::observe::RunEnded {
+        event: Event::RunEnded(cacheproof_core::journal::RunEnded {
             how: RunStatus::Interrupted,
             why: Some("Ctrl-C".to_owned()),
             goose_requests: None,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use cacheproof_core::observe::{Event, FaultStage, JournalEntry, Measurements};
+use cacheproof_core::journal::{Event, FaultStage, JournalEntry};
+use cacheproof_core::measurements::Measurements;
 use cacheproof_core::scenario::{Limit, Metric, Op, Quantity, Rule, Term};
 use cacheproof_verdict::{RuleResult, Ruling};
 
@@ -124,7 +125,7 @@ fn the_hit_rate_is_held_against_what_a_cold_cache_can_do() {
 /// Changes the app's sample at each moment.
 fn with_app(
     mut lines: Vec<JournalEntry>,
-    change: impl Fn(f64, &mut cacheproof_core::observe::ProcessSample),
+    change: impl Fn(f64, &mut cacheproof_core::journal::ProcessSample),
 ) -> Vec<JournalEntry> {
     for line in &mut lines {
         if let Event::Sample(sample) = &mut line.event {

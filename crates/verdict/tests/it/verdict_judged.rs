@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use cacheproof_core::observe::{
-    Event, FreshnessKey, Histogram, JournalEntry, Measurements, Outcome, Recheck, ResponseCell, StaleClassification,
-    StaleCount,
+use cacheproof_core::journal::{CachePath, StaleKind};
+use cacheproof_core::journal::{
+    Event, FreshnessKey, Histogram, JournalEntry, Outcome, Recheck, ResponseCell, StaleClassification, StaleCount,
 };
-use cacheproof_core::scenario::{CachePath, Limit, Metric, Op, Quantity, Rule, StaleKind, Term};
+use cacheproof_core::measurements::Measurements;
+use cacheproof_core::scenario::{Limit, Metric, Op, Quantity, Rule, Term};
 use cacheproof_verdict::{RuleResult, Ruling};
 
 use crate::verdict::{findings, judge_one_rule, rule_against};

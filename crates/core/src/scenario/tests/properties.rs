@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::journal::CachePath;
 
 fn metric() -> impl Strategy<Value = Metric> {
     let percentile = (1_u32..99_999).prop_map(|thousandths| format!("{thousandths}e-5").parse::<f64>().unwrap());

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    AtQuiescence, Event, Example, FaultEvent, FaultStage, FreshnessCounts, FreshnessKey, Histogram, JournalEntry,
-    Outcome, ProxyCost, Pulse, RedisSample, ResponseCell, RunEnded, RunStarted, RunStatus, Sample, SendLag, StackReady,
-    StaleClassification, StaleRead, TargetReady, Window,
+mod beats;
+mod freshness;
+
+pub use beats::Beat;
+
+use crate::journal::{
+    AtQuiescence, CachePath, Event, Example, FaultEvent, FaultStage, FreshnessCounts, FreshnessKey, Histogram,
+    JournalEntry, Outcome, ProxyCost, Pulse, RedisSample, ResponseCell, RunEnded, RunStarted, RunStatus, Sample,
+    SendLag, StackReady, StaleClassification, StaleRead, TargetReady, Window,
 };
-use crate::scenario::CachePath;
 
 /// How far from a phase's start and end a server may have been asked for its counters, seconds: a little more
 /// than the time between two samples.
@@ -481,7 +485,7 @@ struct CounterReading<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::PostgresSample;
+    use crate::journal::PostgresSample;
 
     fn cell(phase: usize, count: u64) -> ResponseCell {
         let mut response = Histogram::new();

@@ -1,7 +1,8 @@
 //! The answers of one path in short stretches of time without a hole: what recoveries are timed by.
 
-use super::{Measurements, Outcome, PulseCell};
-use crate::scenario::{CachePath, Scenario};
+use super::Measurements;
+use crate::journal::{CachePath, Outcome, PulseCell};
+use crate::scenario::Scenario;
 
 /// Pulses that are less apart than this follow upon each other, seconds.
 const MAX_GAP: f64 = 0.02;
@@ -154,7 +155,7 @@ impl Measurements {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::{Event, JournalEntry, Pulse};
+    use crate::journal::{Event, JournalEntry, Pulse};
 
     fn pulse(at: f64, seconds: f64, answered: u64) -> JournalEntry {
         let cell = PulseCell { answered, ..PulseCell::new(0, CachePath::Cached) };

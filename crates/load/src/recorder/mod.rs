@@ -7,9 +7,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::pulse::ResponseAccumulator;
-use super::{Histogram, Outcome, Pulse, ResponseCell, ResponseKey, SendLag, Window};
-use crate::scenario::CachePath;
+mod accumulator;
+
+use cacheproof_core::journal::{CachePath, Histogram, Outcome, Pulse, ResponseCell, SendLag, Window};
+use cacheproof_core::measurements::ResponseKey;
+
+use self::accumulator::ResponseAccumulator;
 
 /// One answer, as a worker hands it over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Histogram, Measurements};
-use crate::scenario::{CachePath, StaleKind, WrongKind};
+use super::{CachePath, Histogram, StaleKind, WrongKind};
 
 /// What was judged in one window beyond what its cells count.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -102,7 +101,7 @@ const BUCKETS_PER_DECADE: u32 = 4;
 /// Where the first bucket ends, seconds.
 const FIRST_BUCKET_END: f64 = 1e-4;
 /// The last bucket, which has no end: above 1 000 s.
-const LAST_BUCKET: u8 = 7 * BUCKETS_PER_DECADE as u8 + 1;
+pub(crate) const LAST_BUCKET: u8 = 7 * BUCKETS_PER_DECADE as u8 + 1;
 
 /// The bucket of a time since an acknowledgement, nanoseconds.
 pub fn freshness_bucket(nanoseconds: u64) -> u8 {
@@ -115,7 +114,7 @@ pub fn freshness_bucket(nanoseconds: u64) -> u8 {
 }
 
 /// Where a bucket begins, seconds.
-fn bucket_start(bucket: u8) -> f64 {
+pub(crate) fn bucket_start(bucket: u8) -> f64 {
     if bucket == 0 {
         0.0
     } else {
@@ -261,43 +260,6 @@ pub struct AtQuiescence {
     pub incomparable: u64,
     /// The first few that differ: `GET /posts/17`.
     pub examples: Vec<String>,
-}
-
-impl Measurements {
-    /// All judgements whose key passes, put together.
-    pub fn freshness(&self, mut wanted: impl FnMut(&FreshnessKey) -> bool) -> FreshnessCounts {
-        let mut sum = FreshnessCounts::default();
-        for (_, counts) in self.fresh.iter().filter(|(key, _)| wanted(key)) {
-            sum.add(counts);
-        }
-        sum
-    }
-
-    /// The share of fresh reads by the time since the last write of their item was acknowledged (PBS' t-visibility),
-    /// in order of time; times without any read are left out.
-    pub fn freshness_curve(&self, wanted: impl FnMut(&FreshnessKey) -> bool) -> Vec<FreshnessPoint> {
-        let point = |(bucket, counts): (u8, FreshStaleCount)| FreshnessPoint {
-            from: bucket_start(bucket),
-            to: if bucket == LAST_BUCKET { f64::INFINITY } else { bucket_start(bucket + 1) },
-            fresh: counts.fresh,
-            stale: counts.stale,
-        };
-        self.freshness(wanted).curve.into_iter().map(point).collect()
-    }
-
-    /// Stale reads by kind; what was not sorted (yet) is not among them.
-    pub fn stale_of_kind(&self, kind: StaleKind, mut wanted: impl FnMut(&FreshnessKey) -> bool) -> u64 {
-        let counts =
-            self.stale_classifications.iter().filter(|sorted| sorted.kind == kind).flat_map(|sorted| &sorted.reads);
-        counts.filter(|count| wanted(&count.of)).map(|count| count.count).sum()
-    }
-
-    /// Stale reads of other kinds that may be of this one: nobody looked when, or where, it would have shown.
-    pub fn stale_that_may_be(&self, kind: StaleKind, mut wanted: impl FnMut(&FreshnessKey) -> bool) -> u64 {
-        let counts =
-            self.stale_classifications.iter().filter(|sorted| sorted.may_be(kind)).flat_map(|sorted| &sorted.reads);
-        counts.filter(|count| wanted(&count.of)).map(|count| count.count).sum()
-    }
 }
 
 #[cfg(test)]

@@ -3,8 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AtQuiescence, FreshnessCell, Histogram, Pulse, StaleClassification, StaleRead};
-use crate::scenario::CachePath;
+use super::{AtQuiescence, CachePath, FreshnessCell, Histogram, Pulse, StaleClassification, StaleRead};
 
 /// Version of the journal's format. Raised when an older reader would misread a newer journal.
 pub const JOURNAL_VERSION: u32 = 1;
