@@ -1,4 +1,4 @@
-# The commands of the house. `just` alone lists them.
+# The commands of this repository. `just` without arguments lists them.
 
 scenario := "scenarios/story-3.1.toml"
 
@@ -28,8 +28,10 @@ chaos *ARGS:
 coverage *ARGS:
     sh scripts/coverage.sh {{ARGS}}
 
-# What CI asks of the code
+# What CI asks of the code: format, who imports whom, lints
 lint:
+    python3 scripts/check-imports.py --self-test
+    python3 scripts/check-imports.py
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- --deny warnings
     cargo clippy --package cache-layer --no-default-features -- --deny warnings
