@@ -1,16 +1,17 @@
-//! `cacheproof doctor`: what this machine has and lacks, with what to do about it.
+//! `cacheproof doctor`: lists what this machine has, what is missing, and what to do about it.
 
 use super::{CommandResult, Exit, Failure};
 use crate::stack::{DoctorReport, check_machine};
 
-/// Looks and tells. [`Exit::Pass`] when at least one provider can run both servers, else [`Exit::Environment`].
+/// Checks the machine and prints the result. [`Exit::Pass`] if at least one provider can run both servers, else
+/// [`Exit::Environment`].
 ///
 /// # Errors
-/// When cacheproof can't even look.
+/// The checks could not run.
 pub fn doctor() -> CommandResult {
-    let cant = |error: std::io::Error| Failure::environment(miette::miette!("can't look around: {error}"));
-    let program = std::env::current_exe().map_err(cant)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cant)?;
+    let failed = |error: std::io::Error| Failure::environment(miette::miette!("can't check this machine: {error}"));
+    let program = std::env::current_exe().map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let report = runtime.block_on(check_machine(&program));
     print!("{}", render(&report));
     if let Some(open) = super::recover::open_ledgers_notice() {
@@ -31,11 +32,11 @@ fn render(report: &DoctorReport) -> String {
     text.push('\n');
     text.push_str(match (report.local, report.container) {
         (true, true) => "Redis and Postgres can run in containers and as local processes.\n",
-        (true, false) => "Redis and Postgres can run as local processes; provider = \"auto\" takes them.\n",
-        (false, true) => "Redis and Postgres can run in containers; provider = \"auto\" takes them.\n",
+        (true, false) => "Redis and Postgres can run as local processes; provider = \"auto\" uses them.\n",
+        (false, true) => "Redis and Postgres can run in containers; provider = \"auto\" uses them.\n",
         (false, false) => {
-            "Neither containers nor local processes can run both servers: mend one of the lines with ✗, or use servers \
-             of your own with provider = \"external\".\n"
+            "Redis and Postgres can run neither in containers nor as local processes: fix one of the lines with ✗, or \
+             use your own servers with provider = \"external\".\n"
         }
     });
     text
@@ -47,12 +48,12 @@ mod tests {
     use crate::stack::Check;
 
     #[test]
-    fn a_machine_that_lacks_something_is_told_what_to_do() {
+    fn what_is_missing_is_printed_with_advice() {
         let checks = vec![
             Check { passed: true, found: "redis-server 7.0.15".into(), advice: None },
             Check { passed: false, found: "postgres is not installed".into(), advice: Some("install it".into()) },
         ];
         let text = render(&DoctorReport { checks, local: false, container: false });
-        assert!(text.starts_with("✓ redis-server 7.0.15\n✗ postgres is not installed\n    install it\n\nNeither"));
+        assert!(text.starts_with("✓ redis-server 7.0.15\n✗ postgres is not installed\n    install it\n\nRedis and Postgres can run neither"));
     }
 }

@@ -1,18 +1,19 @@
-//! Exit codes: the one table. README's table is this one; a test holds them together.
+//! The table of exit codes. A test compares it with the table in the README.
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Every criterion was proved, or the command did what it was asked.
+    /// Every criterion was proved, or the command succeeded.
     Pass = 0,
     /// A rule failed.
     RulesFailed = 1,
     /// Bad arguments or scenario; nothing was started.
     Usage = 2,
-    /// Servers or app did not come up, or died unasked; or the report could not be written.
+    /// Servers or app did not start, or died unexpectedly; or the report could not be written.
     Environment = 3,
-    /// Nothing was proved either way: too few samples, a saturated generator, not steady before the first fault, given up.
+    /// Neither proved nor disproved: too few samples, a saturated load generator, a system that was not steady before the
+    /// first fault, a run aborted by `[safety]`.
     Inconclusive = 4,
     /// Stopped by the user, after undo and clean-up.
     Interrupted = 130,
@@ -24,12 +25,12 @@ impl From<Exit> for std::process::ExitCode {
     }
 }
 
-/// A command that could not do what it was asked: one message for the user, and the exit code.
+/// A command that failed: the message for the user, and the exit code.
 #[derive(Debug)]
 pub struct Failure {
     /// The exit code.
     pub exit: Exit,
-    /// What to tell the user, with what to do about it.
+    /// What went wrong, and what to do about it.
     pub report: miette::Report,
 }
 
@@ -45,5 +46,5 @@ impl Failure {
     }
 }
 
-/// What a command gives back to `main`.
+/// The result of a command.
 pub type CommandResult = Result<Exit, Failure>;
