@@ -32,11 +32,11 @@ fn render(report: &DoctorReport) -> String {
     text.push('\n');
     text.push_str(match (report.local, report.container) {
         (true, true) => "Redis and Postgres can run in containers and as local processes.\n",
-        (true, false) => "Redis and Postgres can run as local processes; provider = \"auto\" uses them.\n",
-        (false, true) => "Redis and Postgres can run in containers; provider = \"auto\" uses them.\n",
+        (true, false) => "Redis and Postgres can run as local processes; provider = \"auto\" takes them.\n",
+        (false, true) => "Redis and Postgres can run in containers; provider = \"auto\" takes them.\n",
         (false, false) => {
-            "Redis and Postgres can run neither in containers nor as local processes: fix one of the lines with ✗, or \
-             use your own servers with provider = \"external\".\n"
+            "Neither containers nor local processes can run both servers: fix one of the lines with ✗, or use your own \
+             servers with provider = \"external\".\n"
         }
     });
     text
@@ -54,6 +54,6 @@ mod tests {
             Check { passed: false, found: "postgres is not installed".into(), advice: Some("install it".into()) },
         ];
         let text = render(&DoctorReport { checks, local: false, container: false });
-        assert!(text.starts_with("✓ redis-server 7.0.15\n✗ postgres is not installed\n    install it\n\nRedis and Postgres can run neither"));
+        assert!(text.starts_with("✓ redis-server 7.0.15\n✗ postgres is not installed\n    install it\n\nNeither"));
     }
 }

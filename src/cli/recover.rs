@@ -38,7 +38,7 @@ pub fn run(arguments: &RecoverArgs) -> CommandResult {
             Ok(state) => state,
             Err(error) => {
                 failed += 1;
-                println!("{}: can't read it, so nothing of its run was undone: {error}", path.display());
+                println!("{}: it can't be read, so nothing of its run was undone: {error}", path.display());
                 continue;
             }
         };
@@ -55,7 +55,7 @@ pub fn run(arguments: &RecoverArgs) -> CommandResult {
         // The previous holder of the lock may have undone some entries, or all.
         let now = read_ledger(path).unwrap_or_else(|_| state.clone());
         if now.over {
-            println!("{}: its guard has undone everything", path.display());
+            println!("{}: its guard has undone what was left", path.display());
             continue;
         }
         let recovered = recover(path, &now);

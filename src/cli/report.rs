@@ -12,7 +12,7 @@ pub struct ReportArgs {
     #[arg(value_name = "DIR", default_value = "reports/latest")]
     directories: Vec<PathBuf>,
     /// Also write one HTML page with all these runs: their verdicts, and each fault with its rules and what happened
-    #[arg(long, value_name = "FILE")]
+    #[arg(long = "together", value_name = "FILE")]
     combined_page: Option<PathBuf>,
 }
 

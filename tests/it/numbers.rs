@@ -1,4 +1,4 @@
-//! Would break if a run's numbers and an independent count told different stories.
+//! Fails if a run's numbers differ from independent counts.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,11 +18,11 @@ fn counter(text: &str, name: &str, labels: &str) -> f64 {
 }
 
 fn assert_within_one_percent(what: &str, ours: f64, theirs: f64) {
-    assert!(theirs > 100.0, "{what}: only {theirs} counted independently");
+    assert!(theirs > 100.0, "{what}: the independent count is only {theirs}");
     assert!((ours / theirs - 1.0).abs() <= 0.01, "{what}: the run says {ours}, the independent count is {theirs}");
 }
 
-/// Growth of a number of the samples over the whole run.
+/// The growth of a sampled number over the run.
 fn growth(seen: &Measurements, of: impl Fn(&cacheproof::journal::Sample) -> Option<u64>) -> f64 {
     let values: Vec<u64> = seen.samples.iter().filter_map(|(_, sample)| of(sample)).collect();
     (values.last().expect("samples") - values.first().expect("samples")) as f64
@@ -30,7 +30,7 @@ fn growth(seen: &Measurements, of: impl Fn(&cacheproof::journal::Sample) -> Opti
 
 #[test]
 fn requests_queries_and_hits_agree_with_the_app_postgres_and_redis() {
-    // The fixture app writes its own /metrics into a file when it is told to stop.
+    // The fixture app writes its /metrics into a file when it stops.
     let kept = tempfile::tempdir().expect("a temporary directory");
     let metrics = kept.path().join("metrics.txt");
     let start = format!(
@@ -57,8 +57,8 @@ fn requests_queries_and_hits_agree_with_the_app_postgres_and_redis() {
     let queries: f64 = (0..seen.phases.len()).filter_map(|phase| seen.db_queries(phase)).sum::<u64>() as f64;
     assert_within_one_percent("queries, by the app's own count", queries, counter(&text, "db_queries_total", ""));
 
-    // Three counts of the same: what the answers said, what the app counted, and what Redis looked up. A look-up is no hit: there are
-    // some for tags and for the cache's own upkeep, so Redis is held to what the app says it asked for, and each hit to a look-up.
+    // Three counts: what the answers reported, what the app counted, and what Redis counted. Redis also counts look-ups of tags and of
+    // the cache's own keys. So Redis is compared with the app's look-ups, and each hit needs a look-up.
     let hits = seen.count(|key| key.outcome == Outcome::Hit) as f64;
     assert_within_one_percent("hits, by the app's own count", hits, counter(&text, "cache_hits_total", ""));
     let redis = growth(&seen, |sample| sample.redis.as_ref().map(|redis| redis.hits));
@@ -66,16 +66,16 @@ fn requests_queries_and_hits_agree_with_the_app_postgres_and_redis() {
     assert_within_one_percent("keys found, by Redis INFO", found, redis);
     assert!(hits <= redis * 1.01, "{hits} answers said hit, but Redis found only {redis} keys");
 
-    // Posts are written now and then: only reads of those that were can be stale. Profiles never are.
+    // Some posts are written; only reads of those can be stale. Profiles are never written.
     let judged = |request| seen.total(|key| key.request == request).judged_fresh;
     let reads = seen.count(|key| key.request == 0);
     assert!(judged(0) > reads / 100 && judged(0) < reads, "{} of {reads} reads", judged(0));
     assert_eq!((judged(1), judged(2)), (0, 0), "profiles and writes have no floor");
 }
 
-/// Would break if instances were started that nobody asks, or asked unevenly.
+/// Fails if an instance gets no requests, or more than another.
 #[test]
-fn requests_are_dealt_to_the_instances_in_turn() {
+fn requests_are_distributed_evenly_over_the_instances() {
     let kept = tempfile::tempdir().expect("a temporary directory");
     let start = format!(
         "target.start=[{:?}, \"none\", \"--metrics-file\", \"{}/{{instance}}\"]",
@@ -92,13 +92,13 @@ fn requests_are_dealt_to_the_instances_in_turn() {
         })
         .collect();
     assert!(sent > 500.0, "{}", ran.said());
-    // The first is asked twice more by the preflight; what was in flight at the end may be missing.
+    // The preflight sends two more requests to the first; requests in flight at the end may be missing.
     assert!(counts.iter().all(|count| (count - sent / 3.0).abs() < 10.0), "{counts:?} of {sent}");
 }
 
-/// An app that says hit and asks the database is caught by each of the independent counts.
+/// An app that reports hits but queries the database is caught by each of the independent counts.
 #[test]
-fn an_app_that_lies_about_hits_is_given_away_by_redis_and_postgres() {
+fn false_hits_are_detected_by_the_counts_of_redis_and_postgres() {
     let start = format!("target.start=[{:?}, \"false-hit\"]", sibling("defective-app").display().to_string());
     let ran = run_scenario(&root().join("tests/scenarios/numbers.toml"), &[start]);
     assert_eq!(ran.code, Some(1), "{}", ran.said());
@@ -111,12 +111,12 @@ fn an_app_that_lies_about_hits_is_given_away_by_redis_and_postgres() {
 }
 
 #[test]
-fn a_report_rendered_again_from_its_journal_is_the_same_to_the_byte() {
+fn a_report_rendered_again_from_its_journal_is_identical() {
     let ran = run_scenario(&root().join("tests/scenarios/nginx.toml"), &[]);
     let directory = ran.directory();
     let before = files(&directory);
     assert!(before.len() >= 12, "{:?}", before.keys());
-    // All gone but the journal.
+    // Remove everything but the journal.
     for name in before.keys().filter(|name| name.as_str() != "events.jsonl") {
         std::fs::remove_file(directory.join(name)).expect("it can be removed");
     }
@@ -129,7 +129,7 @@ fn a_report_rendered_again_from_its_journal_is_the_same_to_the_byte() {
     }
 }
 
-/// Every file below a directory, by its path in it.
+/// Every file below a directory, by its relative path.
 fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut open = vec![directory.to_owned()];

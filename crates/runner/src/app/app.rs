@@ -89,7 +89,7 @@ impl App {
     }
 
     /// One instance, counted from 1, or all of them.
-    pub(crate) fn instances(&self, which: Option<usize>) -> &[Instance] {
+    pub fn instances(&self, which: Option<usize>) -> &[Instance] {
         match which {
             None => &self.instances,
             Some(number) => self.instances.get(number.wrapping_sub(1)..number).unwrap_or_default(),

@@ -37,7 +37,7 @@ pub const REFERENCE_TABLES: [&str; 11] = [
 
 /// One instance of the app: a process that cacheproof started, or an app that was running already.
 #[derive(Debug)]
-pub(crate) struct Instance {
+pub struct Instance {
     url: String,
     ready: String,
     what: String,

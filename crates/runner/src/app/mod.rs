@@ -10,5 +10,4 @@ mod process;
 
 pub use app::{App, AppEnvironment};
 pub use error::TargetError;
-pub(crate) use instance::Instance;
-pub use instance::REFERENCE_TABLES;
+pub use instance::{Instance, REFERENCE_TABLES};
