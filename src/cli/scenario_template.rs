@@ -39,8 +39,8 @@ impl DetectedTraits {
         let any = |name: &str| answers.iter().any(|answer| answer.header(name).is_some());
         let standard = any("cache-status") || any("x-cache");
         let words = ["hit", "miss", "bypass", "expired", "stale"];
-        let tells = |value: &str| words.iter().any(|word| value.to_lowercase().contains(word));
-        let header = answers.iter().flat_map(cache_headers).find(|(_, value)| tells(value));
+        let shows_hits = |value: &str| words.iter().any(|word| value.to_lowercase().contains(word));
+        let header = answers.iter().flat_map(cache_headers).find(|(_, value)| shows_hits(value));
         let header = header.filter(|_| !standard).map(|(name, _)| name.to_owned());
         let field = |names: &[&'static str], test: &dyn Fn(&serde_json::Value) -> bool| {
             let body = answers.first()?.json.as_ref()?;

@@ -220,9 +220,9 @@ fn other_users_answers_torn_and_never_written_ones_are_classified() {
 #[test]
 fn without_versions_answers_are_compared_when_quiescent_and_the_report_says_so() {
     let update = UPDATE.replace("{token}", "{random}");
-    let honest = CacheDefects { hides_versions: true, ..NO_DEFECTS };
-    let stuck = CacheDefects { invalidation_delay: None, ..honest };
-    for (defects, code) in [(honest, 0), (stuck, 1)] {
+    let correct = CacheDefects { hides_versions: true, ..NO_DEFECTS };
+    let stuck = CacheDefects { invalidation_delay: None, ..correct };
+    for (defects, code) in [(correct, 0), (stuck, 1)] {
         let ran = run(defects, 40, &[READ, &update], "settle = \"200ms\"", "2s", &["stale == 0"]);
         assert_eq!(ran.code, Some(code), "{}", ran.said());
         let at_quiescence = ran.seen().at_quiescence.clone();

@@ -80,7 +80,7 @@ impl DefectRunner {
     pub fn run(&self, defect: &Defect, scenario: &str) -> Result<DefectRun, DefectRunError> {
         let reports = tempfile::tempdir().map_err(DefectRunError::Directory)?;
         let start = Value::from(self.start(defect)).to_string();
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let output = Command::new(&self.cacheproof)
             .current_dir(&self.root)
             .arg("run")
@@ -91,7 +91,7 @@ impl DefectRunner {
             .stdin(Stdio::null())
             .output()
             .map_err(|source| DefectRunError::Run { program: self.cacheproof.clone(), source })?;
-        let took = begun.elapsed();
+        let took = started_at.elapsed();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let printed = format!("{}\n{}", text(&output.stdout), text(&output.stderr));
         let code = output.status.code();

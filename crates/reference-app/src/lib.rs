@@ -15,7 +15,7 @@
 //! | `GET /health` | 200, or 503 when Postgres is gone |
 //! | `GET /metrics` | Prometheus text |
 //!
-//! and beside them
+//! and
 //!
 //! | requests | cached |
 //! |---|---|

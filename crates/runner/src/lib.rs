@@ -15,7 +15,7 @@
 //! | [`fault`] | the faults: injected, confirmed by a probe, undone |
 //! | [`probe`] | samples of the servers and processes, the host, the cost of the proxy |
 //! | `preflight` | does the scenario fit the app? |
-//! | `timeline`, `monitors` | the phases, and what runs beside them |
+//! | `timeline`, `monitors` | the phases, and what runs in parallel |
 //! | `warm_up`, `steady`, `abort` | when a warm-up ends; whether a fault may be injected; when `[safety]` aborts the run |
 //!
 //! `fault` uses `app`; `app` and `probe` use neither of the others. Only the files of this directory use all three.

@@ -40,7 +40,7 @@ fn check_table(arguments: &Arguments) -> Result<bool, DefectRunError> {
     let all = arguments.names.is_empty();
     let named: Vec<_> = if all { defects().collect() } else { arguments.names.clone() };
     let (planted, healthy): (Vec<_>, Vec<_>) = named.into_iter().partition(|defect| !defect.caught_by.is_empty());
-    let begun = Instant::now();
+    let start = Instant::now();
     let mut rows = Vec::new();
     for defect in &planted {
         rows.push(row(defect, &runner.run(defect, defect.scenario)?));
@@ -62,7 +62,7 @@ fn check_table(arguments: &Arguments) -> Result<bool, DefectRunError> {
         rows.len(),
         passed.passed,
         passed.all,
-        minutes(begun.elapsed())
+        minutes(start.elapsed())
     );
     println!("\n{end}");
     if let Some(file) = &arguments.markdown {

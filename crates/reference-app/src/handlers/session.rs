@@ -129,10 +129,10 @@ struct Login {
 }
 
 async fn login(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
-    let nobody =
+    let no_login =
         || Problem(StatusCode::NOT_FOUND, "nobody can log in here: SESSION_KEYS and LOGIN_TOKEN are not set".into());
-    let session_service = app.session_service().ok_or_else(nobody)?;
-    let provider = session_service.provider.ok_or_else(nobody)?;
+    let session_service = app.session_service().ok_or_else(no_login)?;
+    let provider = session_service.provider.ok_or_else(no_login)?;
     let presented = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     if presented.is_none_or(|presented| provider != <[u8; 32]>::from(Sha256::digest(presented))) {
         return Err(Problem(StatusCode::UNAUTHORIZED, "only the identity provider may log users in".into()));

@@ -91,19 +91,19 @@ async fn with_writes_wait_an_acknowledged_write_is_visible_on_every_instance() {
     // Preferences are written through: the writer puts the new value into the cache.
     for (round, path) in ["/posts/3", "/users/3/preferences"].into_iter().cycle().take(4).enumerate() {
         eventually("it is cached", async || reader.get(path).await.is_hit()).await;
-        let begun = Instant::now();
+        let start = Instant::now();
         let written = writer.put(path, json!({"title": format!("round {round}"), "body": "b"})).await;
         assert_eq!(written.status, 200, "{:?}", written.body);
         let read = reader.get(path).await;
         assert!(read.number("version") >= written.number("version"), "round {round}: {:?}", read.body);
-        assert!(begun.elapsed() >= PromiseConfig::default().delta, "the write did not wait");
+        assert!(start.elapsed() >= PromiseConfig::default().delta, "the write did not wait");
     }
     // An instance that can reach Redis does not wait: less than a fifth of that on average.
-    let begun = Instant::now();
+    let start = Instant::now();
     for round in 0..20 {
         reader.put("/posts/3", json!({"title": format!("round {round}"), "body": "b"})).await;
     }
-    assert!(begun.elapsed() < PromiseConfig::default().delta * 4, "{:?}", begun.elapsed());
+    assert!(start.elapsed() < PromiseConfig::default().delta * 4, "{:?}", start.elapsed());
     for app in [reader, writer] {
         app.app().close().await;
     }

@@ -109,9 +109,9 @@ fn alerts_and_dashboard_name_only_metrics_that_the_layer_registers() {
 #[tokio::test]
 async fn alerts_and_dashboard_use_only_labels_that_the_app_exports() {
     let postgres = Postgres::start().await;
-    let mut nobody = args(&postgres, None, "redis");
-    nobody.app.redis_url = Some(format!("redis://127.0.0.1:{}", free_port()));
-    let app = RunningApp::start(nobody).await;
+    let mut unreachable = args(&postgres, None, "redis");
+    unreachable.app.redis_url = Some(format!("redis://127.0.0.1:{}", free_port()));
+    let app = RunningApp::start(unreachable).await;
     app.get("/posts/1").await;
     let text = app.metrics().await;
     let samples = text.lines().filter(|line| line.starts_with("cache_"));

@@ -36,9 +36,9 @@ async fn startup_errors_say_what_to_do() {
     let good = args(&postgres, Some(&redis), "redis");
     let failure = async |args: ServeArgs| App::build(&args.app).await.err().expect("an error").to_string();
 
-    let mut nobody = good.clone();
-    nobody.app.database_url = format!("postgres://u:secret@127.0.0.1:{}/db", free_port());
-    let text = failure(nobody).await;
+    let mut unreachable = good.clone();
+    unreachable.app.database_url = format!("postgres://u:secret@127.0.0.1:{}/db", free_port());
+    let text = failure(unreachable).await;
     assert!(text.contains("cannot reach Postgres at 127.0.0.1:") && text.contains("--database-url"), "{text}");
     assert!(!text.contains("secret"), "{text}");
 
