@@ -23,7 +23,8 @@ pub fn run(arguments: &AttachArgs) -> CommandResult {
     let judged = judge_run(arguments.run.as_ref().unwrap_or(&latest)).map_err(report::failure)?;
     if arguments.run.is_none() && !judged.seen.complete() {
         return Err(Failure::usage(miette::miette!(
-            help = "name a complete run: cacheproof attach STORY.md reports/…; or name reports/latest to attach this one",
+            help =
+                "name a complete run: cacheproof attach STORY.md reports/…; or name reports/latest to attach this one",
             "the latest run is incomplete: attaching it would untick the criteria that it did not reach"
         )));
     }

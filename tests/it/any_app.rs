@@ -11,11 +11,15 @@ use crate::support::{START, edited, root, run_scenario};
 fn nginx_with_proxy_cache_needs_only_a_scenario_file() {
     let ran = run_scenario(&root().join("tests/scenarios/nginx.toml"), &[]);
     assert_eq!(ran.code, Some(0), "{}", ran.said());
-    let seen = ran.seen();
-    let bypassed = seen.count(|key| key.path == CachePath::Uncached && key.outcome == Outcome::Bypass);
-    assert_eq!(bypassed, seen.count(|key| key.path == CachePath::Uncached), "every uncached read must be a bypass");
+    let measurements = ran.measurements();
+    let bypassed = measurements.count(|key| key.path == CachePath::Uncached && key.outcome == Outcome::Bypass);
+    assert_eq!(
+        bypassed,
+        measurements.count(|key| key.path == CachePath::Uncached),
+        "every uncached read must be a bypass"
+    );
     // 200 items: each is missed once, or twice if two requests come at the same time.
-    let misses = seen.count(|key| key.outcome == Outcome::Miss);
+    let misses = measurements.count(|key| key.outcome == Outcome::Miss);
     assert!((100..=260).contains(&misses), "{misses} misses for 200 items");
 }
 
@@ -34,7 +38,7 @@ fn an_app_behind_a_cache_that_mixes_up_items_is_caught() {
     let ran = run_scenario(&root().join("tests/scenarios/nginx.toml"), &sets);
     assert_eq!(ran.code, Some(1), "{}", ran.said());
     assert!(ran.stdout.contains("wrong answers of n"), "{}", ran.said());
-    assert!(ran.seen().examples.iter().any(|example| example.kind == "wrong"), "an example is kept");
+    assert!(ran.measurements().examples.iter().any(|example| example.kind == "wrong"), "an example is kept");
 }
 
 /// A server that answers every request with this text.

@@ -114,8 +114,8 @@ fn an_app_that_dies_ends_the_run_and_keeps_what_was_measured() {
     let ran = run_scenario(&nginx(), &sets);
     assert_eq!(ran.code, Some(3), "{}", ran.said());
     assert!(ran.stderr.contains("the app ended unexpectedly"), "{}", ran.said());
-    let seen = ran.seen();
-    assert!(seen.count(|_| true) > 100, "what was measured is kept: {}", ran.said());
+    let measurements = ran.measurements();
+    assert!(measurements.count(|_| true) > 100, "what was measured is kept: {}", ran.said());
     assert!(ran.directory().join("report.html").exists(), "and reported");
     let summary = ran.summary();
     assert_ne!(summary["verdict"]["ruling"], "pass");

@@ -174,7 +174,9 @@ fn kill_9_while_a_users_container_is_paused_unpauses_it() {
     let mut run = Run::with("{ pause = 'redis' }", &[&url]);
     assert_eq!(docker(&["inspect", "-f", "{{.State.Paused}}", &name]), "true");
     run.kill_9();
-    eventually(CLEANUP_LIMIT, "it is running again", || docker(&["inspect", "-f", "{{.State.Paused}}", &name]) == "false");
+    eventually(CLEANUP_LIMIT, "it is running again", || {
+        docker(&["inspect", "-f", "{{.State.Paused}}", &name]) == "false"
+    });
     assert_nothing_left(&run.token);
     drop(remove);
 }
@@ -248,9 +250,9 @@ fn no_fault_is_injected_into_a_system_that_is_not_steady_and_the_exit_code_is_4(
         "{}",
         ran.said()
     );
-    let seen = ran.seen();
-    assert!(seen.faults.is_empty(), "{:?}", seen.faults);
-    assert_eq!(seen.end.as_ref().map(|end| end.how), Some(RunStatus::NotSteady));
+    let measurements = ran.measurements();
+    assert!(measurements.faults.is_empty(), "{:?}", measurements.faults);
+    assert_eq!(measurements.end.as_ref().map(|end| end.how), Some(RunStatus::NotSteady));
     assert_eq!(ran.summary()["verdict"]["ruling"], "inconclusive");
 }
 
@@ -277,10 +279,14 @@ fn an_aborted_run_undoes_everything_and_the_exit_code_is_4() {
     ];
     let ran = run_scenario(&scenario(), &sets);
     assert_eq!(ran.code, Some(4), "{}", ran.said());
-    let seen = ran.seen();
-    assert!(seen.faults.iter().any(|(_, event)| event.stage == FaultStage::Undone), "{:?}", seen.faults);
-    assert_eq!(seen.end.as_ref().map(|end| end.how), Some(RunStatus::Aborted));
-    let why = seen.end.and_then(|end| end.why).unwrap_or_default();
+    let measurements = ran.measurements();
+    assert!(
+        measurements.faults.iter().any(|(_, event)| event.stage == FaultStage::Undone),
+        "{:?}",
+        measurements.faults
+    );
+    assert_eq!(measurements.end.as_ref().map(|end| end.how), Some(RunStatus::Aborted));
+    let why = measurements.end.and_then(|end| end.why).unwrap_or_default();
     assert!(why.contains("'errors > 30% for 2s'"), "{why}");
     let ledger = read_ledger(&ran.directory().join(LEDGER_FILE)).expect("it reads");
     assert!(ledger.over && ledger.open.is_empty(), "{ledger:?}");

@@ -114,7 +114,7 @@ fn ctrl_c_while_redis_is_frozen_leaves_nothing_behind_and_writes_the_report() {
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");
     let completed_run = completed_run(child.wait_with_output().expect("it ends"), reports);
     assert_eq!(completed_run.code, Some(130), "{}", completed_run.said());
-    assert!(completed_run.seen().count(|_| true) > 100, "{}", completed_run.said());
+    assert!(completed_run.measurements().count(|_| true) > 100, "{}", completed_run.said());
     let report = std::fs::read_to_string(completed_run.directory().join("report.md")).expect("there is a report");
     assert!(report.contains("incomplete"), "{report}");
     assert_nothing_left(&token);

@@ -8,8 +8,8 @@ use crate::support::{root, run_scenario};
 fn an_app_frozen_for_2_of_10_seconds_has_a_p95_above_one_second() {
     let ran = run_scenario(&root().join("tests/scenarios/frozen.toml"), &[]);
     assert_eq!(ran.code, Some(1), "the rule on P95 must fail: {}", ran.said());
-    let seen = ran.seen();
-    let all: Totals = seen.total(|_| true);
+    let measurements = ran.measurements();
+    let all: Totals = measurements.total(|_| true);
     // 200/s for 10 s: the arrivals keep coming while the app is frozen.
     assert!((1_700..2_300).contains(&all.count()), "{} requests", all.count());
     let p95 = all.response.quantile(0.95).expect("there are samples");

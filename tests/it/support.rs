@@ -47,7 +47,7 @@ impl CompletedRun {
     }
 
     /// The measurements in the journal.
-    pub fn seen(&self) -> Measurements {
+    pub fn measurements(&self) -> Measurements {
         Measurements::of(&read_journal(&self.directory()).expect("the journal reads"))
     }
 

@@ -39,7 +39,10 @@ pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url:
         })?;
         let (status, answered) = (answer.status(), answer.headers().clone());
         let body = answer.bytes().await.map_err(|error| {
-            unfit(format!("the body was incomplete: {}", root_cause(&error)), "request this path by hand: what does it answer?")
+            unfit(
+                format!("the body was incomplete: {}", root_cause(&error)),
+                "request this path by hand: what does it answer?",
+            )
         })?;
         let reading = classifier.classify(request, expected, status, &answered, &body);
         match reading.outcome {

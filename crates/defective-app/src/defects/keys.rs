@@ -26,16 +26,22 @@ pub(super) static TABLE: [Defect; 4] = [
         front_cache::install(args, FrontCacheConfig { name, ..FrontCacheConfig::default() })
     })
     .caught(SCENARIO, RIGHT),
-    Defect::new("key-never-shared", "the number of the request is in the key: nothing is found, everything is stored", |args| {
-        front_cache::install(args, FrontCacheConfig { name: never_the_same, ..FrontCacheConfig::default() })
-    })
+    Defect::new(
+        "key-never-shared",
+        "the number of the request is in the key: nothing is found, everything is stored",
+        |args| front_cache::install(args, FrontCacheConfig { name: never_the_same, ..FrontCacheConfig::default() }),
+    )
     .caught(SCENARIO, "Redis holds each answer once"),
-    Defect::new("key-of-a-view", "the query string is in the key, and a write deletes only the key without it", |args| {
-        let name = |data_request: &DataRequest| {
-            format!("{}?{}", data_request.key(), data_request.uri.query().unwrap_or_default())
-        };
-        front_cache::install(args, FrontCacheConfig { name, ..FrontCacheConfig::default() })
-    })
+    Defect::new(
+        "key-of-a-view",
+        "the query string is in the key, and a write deletes only the key without it",
+        |args| {
+            let name = |data_request: &DataRequest| {
+                format!("{}?{}", data_request.key(), data_request.uri.query().unwrap_or_default())
+            };
+            front_cache::install(args, FrontCacheConfig { name, ..FrontCacheConfig::default() })
+        },
+    )
     .caught("defects-freshness", "No answer is older than a write"),
 ];
 

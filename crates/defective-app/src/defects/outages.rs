@@ -39,9 +39,11 @@ pub(super) static TABLE: [Defect; 15] = [
         )
     })
     .caught(DEAD, "Is fast while Redis is dead"),
-    Defect::new("retry-storm", "a read whose value cannot be stored is tried 5 times, with its query each time", |args| {
-        front_cache::install(args, FrontCacheConfig { retries: 4, ..FrontCacheConfig::default() })
-    })
+    Defect::new(
+        "retry-storm",
+        "a read whose value cannot be stored is tried 5 times, with its query each time",
+        |args| front_cache::install(args, FrontCacheConfig { retries: 4, ..FrontCacheConfig::default() }),
+    )
     .caught(DEAD, "Postgres is asked once for each read"),
     Defect::new("reconnect-gives-up", "a broken connection to Redis is never replaced", |args| {
         install(args, RedisClientConfig { reconnects: false, ..RedisClientConfig::default() })
@@ -51,9 +53,11 @@ pub(super) static TABLE: [Defect; 15] = [
         front_cache::install(args, FrontCacheConfig { script_once: true, ..FrontCacheConfig::default() })
     })
     .caught(DEAD, "The cache fills again"),
-    Defect::new("health-needs-redis", "the health check fails without Redis: a load balancer would remove the app", |_| {
-        Box::new(|app, routes| routes.layer(middleware::from_fn_with_state(app, fail_health_check)))
-    })
+    Defect::new(
+        "health-needs-redis",
+        "the health check fails without Redis: a load balancer would remove the app",
+        |_| Box::new(|app, routes| routes.layer(middleware::from_fn_with_state(app, fail_health_check))),
+    )
     .caught(DEAD, "Stays healthy while Redis is dead"),
     Defect::new("log-flood", "five lines in the log for each request while Redis is away", |args| {
         front_cache::install(args, FrontCacheConfig { log_lines_per_failure: 5, ..FrontCacheConfig::default() })

@@ -20,9 +20,11 @@ pub(super) static TABLE: [Defect; 3] = [
         cached_by_path("/mine")
     })
     .caught(SCENARIO, "Nobody gets another's page"),
-    Defect::new("session-after-logout", "the logged-in user is cached for 10 s, and a logout does not delete it", |_| {
-        cached_by_path("/visits/")
-    })
+    Defect::new(
+        "session-after-logout",
+        "the logged-in user is cached for 10 s, and a logout does not delete it",
+        |_| cached_by_path("/visits/"),
+    )
     .caught(SCENARIO, "Who logged out is out"),
     Defect::new(
         "list-after-delete",

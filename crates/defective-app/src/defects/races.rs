@@ -82,11 +82,15 @@ pub(super) static TABLE: [Defect; 8] = [
         write_behind::install,
     )
     .caught(SCENARIO, "What was acknowledged is in the database"),
-    Defect::new("torn-value", "the text of a post is cached separately for 2 s, and a write does not delete it", |args| {
-        front_cache::install(
-            args,
-            FrontCacheConfig { text_ttl: Some(Duration::from_secs(2)), ..FrontCacheConfig::default() },
-        )
-    })
+    Defect::new(
+        "torn-value",
+        "the text of a post is cached separately for 2 s, and a write does not delete it",
+        |args| {
+            front_cache::install(
+                args,
+                FrontCacheConfig { text_ttl: Some(Duration::from_secs(2)), ..FrontCacheConfig::default() },
+            )
+        },
+    )
     .caught(SCENARIO, "Each value is of one write"),
 ];

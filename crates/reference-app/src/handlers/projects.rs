@@ -214,7 +214,13 @@ async fn change_task(
 async fn join(state: State<App>, path: Path<(String, String)>) -> Result<Response, Problem> {
     let sql = "INSERT INTO members (project_id, user_id) SELECT p.id, u.id FROM projects p, users u WHERE p.id = $1 AND u.id = $2
                ON CONFLICT DO NOTHING RETURNING user_id";
-    change_team(state, path, sql, "nothing to change: there is no such project or user, or the user is already on the team").await
+    change_team(
+        state,
+        path,
+        sql,
+        "nothing to change: there is no such project or user, or the user is already on the team",
+    )
+    .await
 }
 
 async fn leave(state: State<App>, path: Path<(String, String)>) -> Result<Response, Problem> {

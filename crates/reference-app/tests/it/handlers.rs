@@ -57,7 +57,8 @@ async fn an_update_invalidates_everything_that_shows_it_and_nothing_else() {
     warm(&app, &all).await;
     assert_eq!(app.put(&project, json!({ "status": "done" })).await.number("version"), 2);
     let gone = [&project, &project_full, projects, &overview];
-    expect_invalidated(&app, &gone, &[profile, full, tasks, dashboard, &team, &stats, others[0]], "a project done").await;
+    expect_invalidated(&app, &gone, &[profile, full, tasks, dashboard, &team, &stats, others[0]], "a project done")
+        .await;
 
     // A task that is reassigned: both users' pages change.
     warm(&app, &all).await;
@@ -155,7 +156,11 @@ async fn the_feed_follows_creates_updates_and_votes() {
     let created = app.post("/posts", json!({ "title": "Newest", "body": "of all" })).await;
     assert_eq!(created.status, 201);
     assert_eq!(app.get("/feed/all").await.body["posts"][0]["title"], "Newest");
-    assert_eq!(app.get("/feed/users/1").await.body["posts"][0]["title"], "Newest", "posts without an author are user 1's");
+    assert_eq!(
+        app.get("/feed/users/1").await.body["posts"][0]["title"],
+        "Newest",
+        "posts without an author are user 1's"
+    );
     let path = format!("/posts/{}", created.number("id"));
     app.put(&path, json!({ "title": "Renamed" })).await;
     assert_eq!(app.get("/feed/all").await.body["posts"][0]["title"], "Renamed");
@@ -191,7 +196,10 @@ async fn requirements_features_validations_reports_and_preferences_have_the_ttls
     let checked = app.post("/schemas/1/validate", document.clone()).await;
     assert_eq!(checked.body["problems"], json!(["`points` is a string, not a number"]));
     assert!(app.post("/schemas/1/validate", document.clone()).await.is_hit(), "the same document is validated once");
-    assert!(!app.post("/schemas/1/validate", json!({ "title": "t" })).await.is_hit(), "another document has its own key");
+    assert!(
+        !app.post("/schemas/1/validate", json!({ "title": "t" })).await.is_hit(),
+        "another document has its own key"
+    );
     warm(&app, &["/requirements/4", "/features/4", "/reports/keywords", "/reports/authors", "/users/4/preferences"])
         .await;
 

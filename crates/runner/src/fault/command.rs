@@ -53,7 +53,8 @@ impl<'run> CommandFault<'run> {
         let failed = |how: String| FaultError::Command { command: mask_passwords(command), how };
         // A file, not a pipe: it is complete when the command has ended, and its background processes can continue to
         // write.
-        let mut output = tempfile::tempfile().map_err(|error| failed(format!("has no file for its output: {error}")))?;
+        let mut output =
+            tempfile::tempfile().map_err(|error| failed(format!("has no file for its output: {error}")))?;
         let stderr = output.try_clone().map_err(|error| failed(format!("has no file for its output: {error}")))?;
         let mut shell = Command::new("sh");
         shell.args(["-c", command]).current_dir(&self.directory);

@@ -172,8 +172,11 @@ impl<'run> FaultEngine<'run> {
             }
         }
         let is_instantaneous = spec.action.is_instantaneous();
-        let undo_at =
-            if is_instantaneous { undo_at.min(Instant::now() + INSTANT_EFFECT_TIMEOUT) } else { undo_at.min(latest_undo) };
+        let undo_at = if is_instantaneous {
+            undo_at.min(Instant::now() + INSTANT_EFFECT_TIMEOUT)
+        } else {
+            undo_at.min(latest_undo)
+        };
         let active_period = async {
             if let Some(observation) = wait_for_effect(injector.as_mut(), undo_at).await {
                 notify(FaultStage::Seen, observation.into());

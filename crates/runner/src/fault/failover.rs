@@ -43,7 +43,8 @@ impl<'run> Failover<'run> {
             let mut connection = connect_redis(server).await?;
             let password: Vec<String> = run_command(server, &mut connection, &["CONFIG", "GET", "masterauth"]).await?;
             self.blocked.push((server, password.into_iter().nth(1).unwrap_or_default()));
-            run_command::<()>(server, &mut connection, &["CONFIG", "SET", "masterauth", "blocked-by-cacheproof"]).await?;
+            run_command::<()>(server, &mut connection, &["CONFIG", "SET", "masterauth", "blocked-by-cacheproof"])
+                .await?;
         }
         let mut connection = connect_redis(master).await?;
         run_command::<redis::Value>(master, &mut connection, &["CLIENT", "KILL", "TYPE", "replica"]).await?;

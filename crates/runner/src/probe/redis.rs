@@ -70,8 +70,12 @@ impl RedisProbes {
                 probe.count(sample, &mut self.increases);
             }
         }
-        let named: Vec<(&str, RedisSample)> =
-            self.probes.iter().zip(samples).filter_map(|(probe, sample)| Some((probe.name.as_str(), sample?))).collect();
+        let named: Vec<(&str, RedisSample)> = self
+            .probes
+            .iter()
+            .zip(samples)
+            .filter_map(|(probe, sample)| Some((probe.name.as_str(), sample?)))
+            .collect();
         aggregate(&named, self.increases)
     }
 }
