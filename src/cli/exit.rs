@@ -1,22 +1,57 @@
-//! The table of exit codes. A test compares it with the table in the README.
+//! The table of exit codes. `cacheproof --help` shows it, and a test compares it with the table in the README.
 
-/// How a command ends.
+use std::fmt::Write as _;
+
+/// How a command ends. See [`Exit::meaning`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Every criterion was proved, or the command succeeded.
+    /// Success.
     Pass = 0,
     /// A rule failed.
     RulesFailed = 1,
-    /// Bad arguments or scenario; nothing was started.
+    /// Wrong usage.
     Usage = 2,
-    /// Servers or app did not start, or died unexpectedly; or the report could not be written.
+    /// The environment failed.
     Environment = 3,
-    /// Neither proved nor disproved: too few samples, a saturated load generator, a system that was not steady before the
-    /// first fault, a run aborted by `[safety]`.
+    /// Neither proved nor disproved.
     Inconclusive = 4,
-    /// Stopped by the user, after undo and clean-up.
+    /// Stopped by the user.
     Interrupted = 130,
+}
+
+impl Exit {
+    /// All exit codes.
+    pub const ALL: [Self; 6] =
+        [Self::Pass, Self::RulesFailed, Self::Usage, Self::Environment, Self::Inconclusive, Self::Interrupted];
+
+    /// What the exit code of `cacheproof run` means.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Pass => "pass: every criterion was proved",
+            Self::RulesFailed => "a rule failed",
+            Self::Usage => "bad arguments or scenario; nothing was started",
+            Self::Environment => {
+                "the environment failed: servers or app did not start, or died unexpectedly, or the report could not be written"
+            }
+            Self::Inconclusive => {
+                "inconclusive: too few samples, a saturated load generator, a system that was not steady before the first \
+                 fault, a run aborted by `[safety]`"
+            }
+            Self::Interrupted => "interrupted, after undo and clean-up",
+        }
+    }
+
+    /// The table for `--help`.
+    pub(super) fn help() -> String {
+        let mut text = String::from("Exit codes:");
+        for exit in Self::ALL {
+            let first = format!("  {:<5}", exit as u8);
+            let options = textwrap::Options::new(100).initial_indent(&first).subsequent_indent("       ");
+            let _infallible = write!(text, "\n{}", textwrap::fill(exit.meaning(), options));
+        }
+        text
+    }
 }
 
 impl From<Exit> for std::process::ExitCode {

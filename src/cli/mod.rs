@@ -30,7 +30,7 @@ pub use exit::*;
 
 /// Proves what a cache deployment does: hit rate, latency, fallback and freshness, measured on real servers.
 #[derive(Debug, Parser)]
-#[command(name = "cacheproof", version, max_term_width = 100)]
+#[command(name = "cacheproof", version, max_term_width = 100, after_help = Exit::help())]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

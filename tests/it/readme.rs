@@ -10,11 +10,13 @@ fn readme() -> String {
 
 #[test]
 fn the_exit_codes_of_the_readme_are_those_of_the_program() {
-    let table: Vec<u8> =
-        readme().lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect();
-    let program =
-        [Exit::Pass, Exit::RulesFailed, Exit::Usage, Exit::Environment, Exit::Inconclusive, Exit::Interrupted];
-    assert_eq!(table, program.map(|exit| exit as u8));
+    let readme = readme();
+    let table: Vec<(u8, &str)> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | "))
+        .filter_map(|(code, meaning)| Some((code.parse().ok()?, meaning)))
+        .collect();
+    assert_eq!(table, Exit::ALL.map(|exit| (exit as u8, exit.meaning())));
 }
 
 #[test]

@@ -39,7 +39,7 @@ const FILL_SCRIPT: &str = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 
 if ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[2]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 return 1";
 
-const LOAD_TIMEOUT_BODY: &[u8] = br#"{"error":"the database gave no answer in time"}"#;
+const LOAD_TIMEOUT_BODY: &[u8] = br#"{"error":"the database did not answer in time"}"#;
 
 static FILL_SCRIPT_DIGEST: LazyLock<String> = LazyLock::new(|| redis::Script::new(FILL_SCRIPT).get_hash().to_owned());
 
@@ -164,7 +164,7 @@ impl FrontCache {
             InvalidationPolicy::BeforeCommit | InvalidationPolicy::Never => Ok(()),
         };
         if removed.is_err() && self.config.writes_need_redis {
-            return (StatusCode::SERVICE_UNAVAILABLE, r#"{"error":"the cache gave no answer"}"#).into_response();
+            return (StatusCode::SERVICE_UNAVAILABLE, r#"{"error":"the cache did not answer"}"#).into_response();
         }
         response
     }
@@ -302,7 +302,7 @@ impl FrontCache {
 
     fn log_failure(&self) {
         for line in 0..self.config.log_lines_per_failure {
-            tracing::error!(line, "Redis gave no answer: {}", "at cache.rs, called from handler.rs; ".repeat(8));
+            tracing::error!(line, "Redis did not answer: {}", "at cache.rs, called from handler.rs; ".repeat(8));
         }
     }
 }

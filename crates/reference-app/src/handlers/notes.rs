@@ -71,7 +71,7 @@ pub(crate) fn routes(app: &App) -> Router<App> {
         .scope(Scope::per_user(move |request| user(request).map(|user| user.to_string())))
         .tags_of(move |request| user(request).map(of_user).into_iter().collect());
     let caching = HttpCacheLayer::builder(app.cache().clone()).named("reference").rule(rule).build();
-    let caching = caching.expect("a rule that every start tries");
+    let caching = caching.expect("a valid rule: every start checks it");
     let pages = Router::new().route("/notes", get(list).post(add)).route("/notes/{id}", delete(remove)).layer(caching);
     session::logged_in(pages, app)
 }
