@@ -1,4 +1,4 @@
-# The commands of the house. `just` alone lists them.
+# The commands of this repository. `just` without arguments lists them.
 
 scenario := "scenarios/story-3.1.toml"
 
@@ -28,16 +28,18 @@ chaos *ARGS:
 coverage *ARGS:
     sh scripts/coverage.sh {{ARGS}}
 
-# What CI asks of the code
+# What CI asks of the code: format, who imports whom, lints
 lint:
+    python3 scripts/check-imports.py --self-test
+    python3 scripts/check-imports.py
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- --deny warnings
     cargo clippy --package cache-layer --no-default-features -- --deny warnings
 
-# The dev profile's dependencies are optimised fully; with these, so are our own crates, and nothing else is built anew.
+# Measurements need optimised crates of our own; with these settings no dependency is built again.
 measured := "CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_OPT_LEVEL=3"
 
-# Micro-benchmarks: the recorder, and the cache layer (as released) beside its peers; ends with a table of ratios and their limits
+# Micro-benchmarks: the recorder, and the cache layer (release build) compared with bare clients; ends with a table of ratios and limits
 micro *ARGS:
     {{measured}} cargo bench --profile dev --bench recorder -- {{ARGS}}
     cargo bench --package cache-layer --benches -- {{ARGS}}
@@ -47,12 +49,12 @@ micro *ARGS:
 proxy-cost:
     {{measured}} cargo run --quiet --example proxy_cost
 
-# The table of planted defects: each must be caught by its rule, and the healthy app must pass 20 runs of 20; names prove single ones
+# The table of planted defects: each must be caught by its rule, and the healthy app must pass 20 of 20 runs; or only the named defects
 defects *ARGS:
     cargo build --workspace --bins
     cargo run --quiet --package defective-app --bin defects -- {{ARGS}}
 
-# The reference app by itself, on the servers in DATABASE_URL and REDIS_URL
+# The reference app alone, on the servers in DATABASE_URL and REDIS_URL
 serve *ARGS:
     cargo build
     cargo run --quiet -- serve {{ARGS}}

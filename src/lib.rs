@@ -1,8 +1,8 @@
-//! The commands of cacheproof, and one way in to the crates behind them.
+//! The commands of cacheproof ([`cli`]), and the crates that they use, re-exported.
 //!
-//! A [`scenario`] says what to do; [`run`] brings up the [`stack`] and the app, drives [`load`], injects faults and
-//! writes what was measured to the [`journal`]. Everything after the journal is a pure function of it: the
-//! [`verdict`] and the [`report`]. Only [`cli`] prints.
+//! A [`scenario`] says what to do. [`run`] starts the [`stack`] and the app, drives the [`load`], injects faults and
+//! writes what it measures to the [`journal`]. The [`verdict`] and the [`report`] are computed from the journal alone.
+//! Only [`cli`] prints.
 
 pub mod cli;
 

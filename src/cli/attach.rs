@@ -1,4 +1,4 @@
-//! `cacheproof attach`: a run's result written into a Markdown story.
+//! `cacheproof attach`: writes a run's result into a Markdown story.
 
 use std::path::PathBuf;
 
@@ -12,19 +12,20 @@ pub struct AttachArgs {
     /// The story: a Markdown file
     #[arg(value_name = "STORY.md")]
     story: PathBuf,
-    /// The run's directory; without one the latest run, which must be complete
+    /// The run's directory; by default the latest run, which must then be complete
     #[arg(value_name = "RUN")]
     run: Option<PathBuf>,
 }
 
-/// Attaches, and says which boxes it ticked.
+/// Attaches the run and prints which checkboxes it ticked.
 pub fn run(arguments: &AttachArgs) -> CommandResult {
     let latest = PathBuf::from("reports/latest");
     let judged = judge_run(arguments.run.as_ref().unwrap_or(&latest)).map_err(report::failure)?;
     if arguments.run.is_none() && !judged.seen.complete() {
         return Err(Failure::usage(miette::miette!(
-            help = "name a complete run: cacheproof attach STORY.md reports/…; or name reports/latest to attach it all the same",
-            "the latest run broke off: it would untick what it did not get to"
+            help =
+                "name a complete run: cacheproof attach STORY.md reports/…; or name reports/latest to attach this one",
+            "the latest run is incomplete: attaching it would untick the criteria that it did not reach"
         )));
     }
     let attached = attach(&arguments.story, &judged).map_err(failure)?;
@@ -37,18 +38,18 @@ pub fn run(arguments: &AttachArgs) -> CommandResult {
         arguments.story.display(),
         one_line(run, 200)
     );
-    print!("{}", boxes(&attached));
-    let beside = arguments.story.file_stem().unwrap_or_default().to_string_lossy().into_owned() + "-cacheproof";
-    println!("  Pictures and report lie beside it in {}/: commit them with the story.", one_line(&beside, 200));
+    print!("{}", checkbox_lines(&attached));
+    let directory = arguments.story.file_stem().unwrap_or_default().to_string_lossy().into_owned() + "-cacheproof";
+    println!("  The pictures and the report are in {}/: commit them with the story.", one_line(&directory, 200));
     Ok(Exit::Pass)
 }
 
-/// What became of each criterion's box, a line each.
-fn boxes(attached: &AttachResult) -> String {
+/// A line for each criterion: what was done to its checkbox.
+fn checkbox_lines(attached: &AttachResult) -> String {
     let lists = [
         ("ticked", &attached.ticked),
         ("unticked", &attached.unticked),
-        ("as it was", &attached.unchanged),
+        ("unchanged", &attached.unchanged),
         ("no box", &attached.without_box),
     ];
     let mut text = String::new();
@@ -58,7 +59,7 @@ fn boxes(attached: &AttachResult) -> String {
         }
     }
     if !attached.without_box.is_empty() {
-        text += "  A criterion finds its box by its words: write `- [ ] ` and the criterion's text into the story.\n";
+        text += "  A checkbox belongs to a criterion if its text is the criterion's: write `- [ ] ` and that text.\n";
     }
     text
 }

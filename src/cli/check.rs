@@ -1,4 +1,4 @@
-//! `cacheproof check FILE`: validates a scenario without starting anything.
+//! `cacheproof check FILE`: validates a scenario. Nothing is started.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -7,36 +7,36 @@ use super::{CommandResult, Exit, Failure};
 use crate::scenario::{LoadModel, LoadedScenario, Phase, Quantity, Scenario, TargetKind, check_proofs, load};
 use crate::verdict::undecidable_rules;
 
-/// Validates a scenario without starting anything
+/// Validates a scenario; nothing is started
 #[derive(Clone, Debug, clap::Args)]
 pub struct CheckArgs {
     /// The scenario file
     pub file: PathBuf,
-    /// Override one value: --set traffic.rate=800/s (may be given several times)
+    /// Override one value, e.g. --set traffic.rate=800/s; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }
 
-/// Validates and prints what would be run.
+/// Validates the scenario and prints a summary of it.
 ///
 /// # Errors
-/// Everything that is wrong with the scenario, also proofs that are not there.
+/// Everything that is wrong with the scenario, including missing proofs.
 pub fn run(args: CheckArgs) -> CommandResult {
-    let loaded = checked(&args.file, &args.set, Path::new(""))?;
+    let loaded = load_checked(&args.file, &args.set, Path::new(""))?;
     print!("{}", summary(&loaded));
     Ok(Exit::Pass)
 }
 
-/// Loads a scenario and checks its proofs, seen from the directory `base`.
-fn checked(file: &Path, sets: &[String], base: &Path) -> Result<LoadedScenario, Failure> {
+/// Loads a scenario and checks its proofs, whose paths are relative to `base`.
+fn load_checked(file: &Path, sets: &[String], base: &Path) -> Result<LoadedScenario, Failure> {
     let loaded = load(file, sets).map_err(Failure::usage)?;
     check_proofs(&loaded, base).map_err(Failure::usage)?;
-    built_in(&loaded.scenario)?;
+    check_reference_app(&loaded.scenario)?;
     Ok(loaded)
 }
 
-/// Refuses a scenario that tests the reference app with a cacheproof that was built without it.
-pub fn built_in(scenario: &Scenario) -> Result<(), Failure> {
+/// Rejects a scenario that tests the reference app if cacheproof was built without it.
+pub fn check_reference_app(scenario: &Scenario) -> Result<(), Failure> {
     let target = &scenario.target;
     let own_app = target.kind == TargetKind::Reference && target.url.is_none() && target.start.is_empty();
     if own_app && !cfg!(feature = "reference-app") {
@@ -48,13 +48,13 @@ pub fn built_in(scenario: &Scenario) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One line on the whole, then one a phase.
+/// One line for the scenario, one for each phase, and one for each rule that cannot be decided.
 fn summary(loaded: &LoadedScenario) -> String {
     let scenario = &loaded.scenario;
     let rules = scenario.criteria.iter().map(|criterion| criterion.rules.len()).sum();
     let proofs = scenario.criteria.iter().filter(|criterion| criterion.proved_by.is_some()).count();
     let mut text = format!(
-        "{} is right: {}, {}, {} of request, {} with {}",
+        "{} is valid: {}, {}, {} of request, {} with {}",
         loaded.name,
         count(scenario.phases.len(), "phase"),
         seconds(scenario),
@@ -85,7 +85,7 @@ fn summary(loaded: &LoadedScenario) -> String {
         text.push('\n');
     }
     for note in undecidable_rules(scenario) {
-        let _ = writeln!(text, "  but {note}");
+        let _ = writeln!(text, "  warning: {note}");
     }
     text
 }
@@ -125,12 +125,12 @@ mod tests {
     }
 
     #[test]
-    fn a_right_scenario_is_summed_up_line_by_line() {
+    fn a_valid_scenario_is_summarized_with_a_line_for_each_phase() {
         let sample = file("../crates/core/src/scenario/tests/app.toml");
         let mut loaded = load(&sample, &["phase.steady.rate=800/s".to_owned()]).unwrap();
         loaded.name = "app.toml".to_owned();
         insta::assert_snapshot!(summary(&loaded), @r#"
-        app.toml is right: 4 phases, at most 41 s, 2 kinds of request, 1 criterion with 1 rule
+        app.toml is valid: 4 phases, at most 41 s, 2 kinds of request, 1 criterion with 1 rule
           uncached    uncached   5s  50/s
           warm-up     cached     6s  50/s, not judged, ends when the hit rate is level
           steady      cached    20s  800/s
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_run_could_not_decide_is_said_before() {
+    fn rules_that_a_run_could_not_decide_are_listed() {
         let text = std::fs::read_to_string(file("../crates/core/src/scenario/tests/app.toml")).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("app.toml");
@@ -147,14 +147,14 @@ mod tests {
         let loaded = |rate: &str| load(&path, &[format!("phase.steady.rate={rate}")]).unwrap();
         let short = summary(&loaded("1/s"));
         assert!(short.contains("will not be decided: about 20 requests are planned, 200 are needed"), "{short}");
-        assert!(!summary(&loaded("800/s")).contains("  but "));
+        assert!(!summary(&loaded("800/s")).contains("  warning: "));
         let mut empty = loaded("800/s");
         empty.scenario.criteria.clear();
-        assert!(summary(&empty).contains("  but there is no [[criterion]]"));
+        assert!(summary(&empty).contains("  warning: there is no [[criterion]]"));
     }
 
     #[test]
-    fn a_right_scenario_passes_and_a_wrong_one_is_bad_usage() {
+    fn a_valid_scenario_passes_and_an_invalid_one_is_a_usage_error() {
         let run = |set: &[&str]| {
             run(CheckArgs { file: file("http-app.toml"), set: set.iter().map(|set| (*set).to_owned()).collect() })
         };
@@ -163,14 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_that_is_not_there_is_bad_usage() {
+    fn a_missing_proof_is_a_usage_error() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.toml");
         let text = std::fs::read_to_string(file("http-app.toml")).unwrap();
         let proof = "\n[[criterion]]\nsays = \"x\"\nproved_by = \"none.rs::none\"\n";
         std::fs::write(&path, text + proof).unwrap();
-        assert_eq!(checked(&path, &[], directory.path()).unwrap_err().exit, Exit::Usage);
+        assert_eq!(load_checked(&path, &[], directory.path()).unwrap_err().exit, Exit::Usage);
         std::fs::write(directory.path().join("none.rs"), "#[test]\nfn none() {}").unwrap();
-        assert!(checked(&path, &[], directory.path()).is_ok());
+        assert!(load_checked(&path, &[], directory.path()).is_ok());
     }
 }

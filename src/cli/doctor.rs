@@ -1,16 +1,17 @@
-//! `cacheproof doctor`: what this machine has and lacks, with what to do about it.
+//! `cacheproof doctor`: lists what this machine has, what is missing, and what to do about it.
 
 use super::{CommandResult, Exit, Failure};
 use crate::stack::{DoctorReport, check_machine};
 
-/// Looks and tells. [`Exit::Pass`] when at least one provider can run both servers, else [`Exit::Environment`].
+/// Checks the machine and prints the result. [`Exit::Pass`] if at least one provider can run both servers, else
+/// [`Exit::Environment`].
 ///
 /// # Errors
-/// When cacheproof can't even look.
+/// The checks could not run.
 pub fn doctor() -> CommandResult {
-    let cant = |error: std::io::Error| Failure::environment(miette::miette!("can't look around: {error}"));
-    let program = std::env::current_exe().map_err(cant)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cant)?;
+    let failed = |error: std::io::Error| Failure::environment(miette::miette!("can't check this machine: {error}"));
+    let program = std::env::current_exe().map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let report = runtime.block_on(check_machine(&program));
     print!("{}", render(&report));
     if let Some(open) = super::recover::open_ledgers_notice() {
@@ -34,8 +35,8 @@ fn render(report: &DoctorReport) -> String {
         (true, false) => "Redis and Postgres can run as local processes; provider = \"auto\" takes them.\n",
         (false, true) => "Redis and Postgres can run in containers; provider = \"auto\" takes them.\n",
         (false, false) => {
-            "Neither containers nor local processes can run both servers: mend one of the lines with ✗, or use servers \
-             of your own with provider = \"external\".\n"
+            "Neither containers nor local processes can run both servers: fix one of the lines with ✗, or use your own \
+             servers with provider = \"external\".\n"
         }
     });
     text
@@ -47,7 +48,7 @@ mod tests {
     use crate::stack::Check;
 
     #[test]
-    fn a_machine_that_lacks_something_is_told_what_to_do() {
+    fn what_is_missing_is_printed_with_advice() {
         let checks = vec![
             Check { passed: true, found: "redis-server 7.0.15".into(), advice: None },
             Check { passed: false, found: "postgres is not installed".into(), advice: Some("install it".into()) },

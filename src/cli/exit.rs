@@ -1,21 +1,57 @@
-//! Exit codes: the one table. README's table is this one; a test holds them together.
+//! The table of exit codes. `cacheproof --help` shows it, and a test compares it with the table in the README.
 
-/// How a command ends.
+use std::fmt::Write as _;
+
+/// How a command ends. See [`Exit::meaning`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Every criterion was proved, or the command did what it was asked.
+    /// Success.
     Pass = 0,
     /// A rule failed.
     RulesFailed = 1,
-    /// Bad arguments or scenario; nothing was started.
+    /// Wrong usage.
     Usage = 2,
-    /// Servers or app did not come up, or died unasked; or the report could not be written.
+    /// The environment failed.
     Environment = 3,
-    /// Nothing was proved either way: too few samples, a saturated generator, not steady before the first fault, given up.
+    /// Neither proved nor disproved.
     Inconclusive = 4,
-    /// Stopped by the user, after undo and clean-up.
+    /// Stopped by the user.
     Interrupted = 130,
+}
+
+impl Exit {
+    /// All exit codes.
+    pub const ALL: [Self; 6] =
+        [Self::Pass, Self::RulesFailed, Self::Usage, Self::Environment, Self::Inconclusive, Self::Interrupted];
+
+    /// What the exit code of `cacheproof run` means.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Pass => "pass: every criterion was proved",
+            Self::RulesFailed => "a rule failed",
+            Self::Usage => "bad arguments or scenario; nothing was started",
+            Self::Environment => {
+                "the environment failed: servers or app did not start, or died unexpectedly, or the report could not be written"
+            }
+            Self::Inconclusive => {
+                "inconclusive: too few samples, a saturated load generator, a system that was not steady before the first \
+                 fault, a run aborted by `[safety]`"
+            }
+            Self::Interrupted => "interrupted, after undo and clean-up",
+        }
+    }
+
+    /// The table for `--help`.
+    pub(super) fn help() -> String {
+        let mut text = String::from("Exit codes:");
+        for exit in Self::ALL {
+            let first = format!("  {:<5}", exit as u8);
+            let options = textwrap::Options::new(100).initial_indent(&first).subsequent_indent("       ");
+            let _infallible = write!(text, "\n{}", textwrap::fill(exit.meaning(), options));
+        }
+        text
+    }
 }
 
 impl From<Exit> for std::process::ExitCode {
@@ -24,12 +60,12 @@ impl From<Exit> for std::process::ExitCode {
     }
 }
 
-/// A command that could not do what it was asked: one message for the user, and the exit code.
+/// A command that failed: the message for the user, and the exit code.
 #[derive(Debug)]
 pub struct Failure {
     /// The exit code.
     pub exit: Exit,
-    /// What to tell the user, with what to do about it.
+    /// What went wrong, and what to do about it.
     pub report: miette::Report,
 }
 
@@ -45,5 +81,5 @@ impl Failure {
     }
 }
 
-/// What a command gives back to `main`.
+/// The result of a command.
 pub type CommandResult = Result<Exit, Failure>;

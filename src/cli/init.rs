@@ -1,4 +1,4 @@
-//! `cacheproof init URL`: asks an app a few times and writes a scenario for it, with what was seen as comments.
+//! `cacheproof init URL`: sends a few requests to an app and writes a commented scenario for it.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -10,38 +10,38 @@ use crate::scenario;
 /// Writes a commented scenario for an HTTP app
 #[derive(Clone, Debug, clap::Args)]
 pub struct InitArgs {
-    /// A page of the app that it may cache, e.g. http://localhost:8080/items/1
+    /// A page that the app may cache, e.g. http://localhost:8080/items/1
     pub url: String,
-    /// The file to write; it must not exist yet
+    /// The file to write; an existing file is never overwritten
     #[arg(long, value_name = "FILE", default_value = "scenario.toml")]
     pub out: PathBuf,
 }
 
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 enum InitError {
-    #[error("\"{url}\" is no URL that cacheproof can ask: {why}")]
-    #[diagnostic(help("give a page of the app with its scheme: cacheproof init http://localhost:8080/items/1"))]
+    #[error("\"{url}\" is not an HTTP URL: {why}")]
+    #[diagnostic(help("give the whole URL of a page of the app: cacheproof init http://localhost:8080/items/1"))]
     Url { url: String, why: String },
-    #[error("{} is there already", path.display())]
-    #[diagnostic(help("cacheproof never overwrites a scenario: name another file with --out, or move this one away"))]
+    #[error("{} already exists", path.display())]
+    #[diagnostic(help("cacheproof never overwrites a scenario: name another file with --out, or move this one"))]
     Exists { path: PathBuf },
     #[error("{} cannot be written: {source}", path.display())]
-    #[diagnostic(help("name a file in a directory that is there and may be written to: --out FILE"))]
+    #[diagnostic(help("name a file in an existing, writable directory: --out FILE"))]
     Write { path: PathBuf, source: std::io::Error },
     #[error("{url} does not answer: {source}")]
     #[diagnostic(help(
         "start the app, check host and port with `curl -i {url}`, and run init again; no file was written"
     ))]
     Unreachable { url: String, source: ProbeError },
-    #[error("cacheproof could not start its own runtime: {0}")]
+    #[error("cacheproof could not start its async runtime: {0}")]
     Runtime(std::io::Error),
 }
 
 /// Probes the URL and writes the scenario.
 ///
 /// # Errors
-/// A URL that is none or a file that exists (usage); an app that does not answer, a file that cannot be
-/// written (environment). No file is left behind.
+/// An invalid URL or an existing file (usage); an app that does not answer or a file that cannot be written
+/// (environment). No file is left behind.
 pub fn run(args: InitArgs) -> CommandResult {
     let url = parse_url(&args.url).map_err(Failure::usage)?;
     if args.out.exists() {
@@ -56,7 +56,7 @@ pub fn run(args: InitArgs) -> CommandResult {
         Failure::environment(InitError::Unreachable { url, source })
     })?;
     let text = scenario_template::scenario(&url, &answers);
-    // What init writes must pass check: better no file than one that does not.
+    // The file must pass `check`; otherwise it is not written.
     let written = scenario::parse(&args.out.display().to_string(), &text).map_err(Failure::environment)?;
     write_new(&args.out, &text)?;
     println!("{}", success_message(&args, &answers, written.criteria.len()));
@@ -79,7 +79,7 @@ fn write_new(path: &PathBuf, text: &str) -> Result<(), Failure> {
         _ => Failure::environment(InitError::Write { path: path.clone(), source }),
     })?;
     file.write_all(text.as_bytes()).map_err(|source| {
-        // Half a scenario would only be in the way of the next try.
+        // An incomplete file would block the next try.
         let _ = std::fs::remove_file(path);
         Failure::environment(InitError::Write { path: path.clone(), source })
     })
@@ -92,12 +92,12 @@ fn success_message(args: &InitArgs, answers: &[ProbeAnswer], criteria: usize) ->
     let criteria = if criteria == 1 { "1 criterion".to_owned() } else { format!("{criteria} criteria") };
     let failed = answers.iter().any(|answer| answer.status >= 400);
     let failed = if failed {
-        "That is an error: no run of it will pass before `path` names a page that answers with 2xx.\n"
+        "That is an error status: no run can pass until the request names a page that answers with 2xx.\n"
     } else {
         ""
     };
     format!(
-        "{out} is written, with {criteria} to begin with ({asked} requests were answered with {}).\n{failed}\
+        "Wrote {out} with {criteria} ({asked} requests were answered with {}).\n{failed}\
          Read its comments, then: cacheproof check {out} && cacheproof run {out}",
         statuses.join(", ")
     )
@@ -110,7 +110,7 @@ mod tests {
 
     use super::*;
 
-    /// A server on a free port that gives each of these answers once, then counts how often it was asked.
+    /// A server on a free port that gives each of these answers once. Returns the requests.
     fn app(answers: &'static [&'static str]) -> (u16, std::thread::JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -135,7 +135,7 @@ mod tests {
         (port, thread)
     }
 
-    /// What init writes for an app that answers so, its port made the same on every run.
+    /// What `init` writes for an app with these answers, the port replaced by 8080, and the requests that it sent.
     fn written(path: &str, answers: &'static [&'static str]) -> (String, Vec<String>) {
         let (port, thread) = app(answers);
         let directory = tempfile::tempdir().unwrap();
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_behind_a_caching_proxy_gets_a_whole_scenario() {
+    fn an_app_behind_a_caching_proxy_gets_a_complete_scenario() {
         let (text, asked) = written(
             "/items/17",
             &[
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_without_a_word_on_its_cache_gets_a_scenario_that_says_what_to_fill_in() {
+    fn an_app_without_cache_headers_gets_a_scenario_that_says_what_to_fill_in() {
         let page = "HTTP/1.1 200 OK\ncontent-type: text/html\nconnection: close⏎<p>hello</p>";
         let (text, _) = written("/?q={\"a\":1}&b='", Box::leak(Box::new([page, page, page])));
         insta::assert_snapshot!(text);
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_that_accepts_and_never_answers_is_given_up() {
+    fn an_app_that_accepts_and_never_answers_is_a_timeout() {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let directory = tempfile::tempdir().unwrap();
         let out = directory.path().join("scenario.toml");
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_written_is_the_environments_fault() {
+    fn a_file_that_cannot_be_written_is_an_environment_error() {
         let page = "HTTP/1.1 200 OK\nconnection: close⏎";
         let (port, thread) = app(Box::leak(Box::new([page, page, page])));
         let out = tempfile::tempdir().unwrap().path().join("gone/scenario.toml");
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scenario_is_never_overwritten_and_a_wrong_url_never_asked() {
+    fn an_existing_file_and_an_invalid_url_are_usage_errors() {
         let directory = tempfile::tempdir().unwrap();
         let out = directory.path().join("scenario.toml");
         std::fs::write(&out, "mine").unwrap();

@@ -1,4 +1,7 @@
-//! The commands, one file each, and the only room that prints.
+//! The commands, one file each. Only this module prints.
+//!
+//! Each command returns a [`CommandResult`]; [`main`] prints the error and turns the result into the exit code. The exit
+//! codes are the table [`Exit`].
 
 mod attach;
 pub mod check;
@@ -27,7 +30,7 @@ pub use exit::*;
 
 /// Proves what a cache deployment does: hit rate, latency, fallback and freshness, measured on real servers.
 #[derive(Debug, Parser)]
-#[command(name = "cacheproof", version, max_term_width = 100)]
+#[command(name = "cacheproof", version, max_term_width = 100, after_help = Exit::help())]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -35,24 +38,24 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a scenario: bring servers and app up, drive them, break them, judge, write a report
+    /// Run a scenario: start servers and app, send load, inject faults, judge the rules, write a report
     Run(run::RunArgs),
-    /// Validate a scenario without starting anything
+    /// Validate a scenario; nothing is started
     Check(check::CheckArgs),
     /// Write a commented scenario for a running HTTP app
     Init(init::InitArgs),
-    /// Say what this machine has and lacks
+    /// List what this machine has and what is missing
     Doctor,
-    /// Render a run's report again from its journal, also after a crash
+    /// Render a run's report again from its journal, even after a crash
     Report(report::ReportArgs),
-    /// Undo what runs left broken when cacheproof and its guard both died
+    /// Undo the faults that a run left behind when cacheproof and its guard process were both killed
     Recover(recover::RecoverArgs),
-    /// Write a run's result into a Markdown story and tick the boxes of what was proved
+    /// Write a run's result into a Markdown story and tick the checkboxes of proved criteria
     Attach(attach::AttachArgs),
     /// Start the reference app that scenarios test by default
     #[cfg(feature = "reference-app")]
     Serve(reference_app::ServeArgs),
-    /// Put what will be read into the reference app's cache
+    /// Fill the reference app's cache before the first requests
     #[cfg(feature = "reference-app")]
     Warm(reference_app::WarmArgs),
     /// Cleans up when cacheproof dies; started by cacheproof itself
@@ -68,16 +71,16 @@ pub fn main() -> std::process::ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version are no errors; clap knows where to print each.
+            // clap returns help and version as errors, too, and prints them to stdout.
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Pass };
             let _closed_pipe = error.print();
             return exit.into();
         }
     };
-    // Whole lines: a URL or a command that is broken in two can't be copied.
+    // No line breaks: a URL or a command that is broken in two can't be copied.
     let _set_once = miette::set_hook(Box::new(|error| {
         let options = miette::MietteHandlerOpts::new().wrap_lines(false).break_words(false);
-        Box::new(if says_its_causes(error) { options.without_cause_chain() } else { options }.build())
+        Box::new(if message_contains_causes(error) { options.without_cause_chain() } else { options }.build())
     }));
     logging::start();
     let result = match arguments.command {
@@ -103,13 +106,13 @@ pub fn main() -> std::process::ExitCode {
     }
 }
 
-/// Whether an error's message holds those of its causes, which then need no lines of their own.
-fn says_its_causes(error: &(dyn miette::Diagnostic + 'static)) -> bool {
+/// Whether an error's message contains the messages of all its causes. Then they are not printed again.
+fn message_contains_causes(error: &(dyn miette::Diagnostic + 'static)) -> bool {
     let message = error.to_string();
     std::iter::successors(error.source(), |cause| cause.source()).all(|cause| message.contains(&cause.to_string()))
 }
 
-/// A runtime for a command that waits for the network.
+/// The async runtime of a command.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -1,13 +1,13 @@
-//! A polite look at an app: at most three GETs, each with a time limit, no redirect followed.
+//! The requests of `cacheproof init`: three GETs, each with a timeout, without following redirects.
 
 use std::time::Duration;
 
 use crate::load::response::client_builder;
 
-/// No answer within this time: the app is not there.
+/// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// As much of a body as is looked at.
+/// Longer bodies are not read to their end.
 const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// Why there was no answer.
@@ -21,13 +21,13 @@ pub(super) enum ProbeError {
     Other(String),
 }
 
-/// One answer, as far as a scenario is concerned.
+/// What a scenario needs to know of one answer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ProbeAnswer {
     pub(super) status: u16,
-    /// Names in lower case, in the order in which they came; values that are no plain text are left out.
+    /// Names in lower case, in the order of the answer; values that are not visible ASCII are left out.
     pub(super) headers: Vec<(String, String)>,
-    /// The body where it is JSON.
+    /// The body, if it is JSON.
     pub(super) json: Option<serde_json::Value>,
 }
 
@@ -37,7 +37,7 @@ impl ProbeAnswer {
     }
 }
 
-/// Asks twice, so that the second answer may come from the cache, and once past the cache.
+/// Sends the request twice, so that the second answer can come from the cache, and once past the cache.
 pub(super) async fn probe(url: &reqwest::Url) -> Result<Vec<ProbeAnswer>, ProbeError> {
     let client = client_builder(ANSWER_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
@@ -70,14 +70,14 @@ async fn ask(request: reqwest::RequestBuilder) -> Result<ProbeAnswer, reqwest::E
     Ok(ProbeAnswer { status, headers, json: serde_json::from_slice(&body).ok() })
 }
 
-/// The deepest cause says what happened; what stands above it repeats the URL, password and all.
+/// The root cause. The errors above it repeat the URL, password included.
 fn explain(error: &reqwest::Error) -> ProbeError {
     if error.is_timeout() {
         return ProbeError::Slow;
     }
     let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+    while let Some(source) = cause.source() {
+        cause = source;
     }
     match cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
         Some(std::io::ErrorKind::ConnectionRefused) => ProbeError::Refused,

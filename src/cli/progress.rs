@@ -1,5 +1,5 @@
-//! The live line while a run lasts: phase, time left, rate, P95, hit rate, errors. Plain lines where there is
-//! no terminal.
+//! Progress of a run on stderr. On a terminal one live line shows the phase, the time left, rate, P95, hit rate and
+//! errors; elsewhere plain lines do. (indicatif would replace only the two escape sequences below.)
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
@@ -9,28 +9,28 @@ use tokio::sync::mpsc;
 use crate::journal::{Event, FaultStage, Histogram, JournalEntry, Outcome, Window};
 use crate::scenario::Scenario;
 
-/// How often a plain line is written inside a phase.
+/// How often a plain line is written within a phase.
 const PLAIN_LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Writes progress to stderr until the stream of lines ends.
-pub async fn show(scenario: Scenario, mut lines: mpsc::UnboundedReceiver<JournalEntry>) {
-    let mut screen =
+/// Writes progress to stderr until the channel is closed.
+pub async fn show(scenario: Scenario, mut entries: mpsc::UnboundedReceiver<JournalEntry>) {
+    let mut display =
         ProgressDisplay { live: std::io::stderr().is_terminal(), drawn: false, last_plain: Instant::now() };
     let mut phase: Option<(usize, f64)> = None;
-    while let Some(JournalEntry { at, event }) = lines.recv().await {
+    while let Some(JournalEntry { at, event }) = entries.recv().await {
         match event {
             Event::StackReady(stack) => {
                 for (name, server) in [("redis", stack.redis), ("postgres", stack.postgres)] {
                     if let Some(server) = server {
-                        screen.line(&format!("{name} {} ({}): {}", server.version, server.provider, server.why));
+                        display.line(&format!("{name} {} ({}): {}", server.version, server.provider, server.why));
                     }
                 }
             }
-            Event::TargetReady(target) => screen.line(&format!("{} answers at {}", target.what, target.url)),
+            Event::TargetReady(target) => display.line(&format!("{} answers at {}", target.what, target.url)),
             Event::PhaseStarted { phase: index } => {
                 phase = Some((index, at));
                 let spec = &scenario.phases[index];
-                screen.line(&format!(
+                display.line(&format!(
                     "{at:>5.0} s  phase '{}' ({}, {} {} s)",
                     spec.name,
                     spec.path.as_str(),
@@ -39,25 +39,25 @@ pub async fn show(scenario: Scenario, mut lines: mpsc::UnboundedReceiver<Journal
                 ));
             }
             Event::PhaseEnded { reason, .. } if reason != "its time was up" => {
-                screen.line(&format!("{at:>5.0} s  ended early: {reason}"));
+                display.line(&format!("{at:>5.0} s  ended early: {reason}"));
             }
-            // Most are done at once: one line says so.
+            // "injected" follows within moments.
             Event::Fault(fault) if fault.stage == FaultStage::Begun => {}
             Event::Fault(fault) => {
                 let stage = match fault.stage {
-                    FaultStage::Begun => "begun",
+                    FaultStage::Begun => "started",
                     FaultStage::Injected => "injected",
-                    FaultStage::Seen => "seen",
+                    FaultStage::Seen => "confirmed",
                     FaultStage::Undone => "undone",
-                    FaultStage::SeenUndone => "over",
+                    FaultStage::SeenUndone => "recovered",
                 };
-                screen.line(&format!("{at:>5.0} s  fault '{}' {stage}: {}", fault.what, fault.detail));
+                display.line(&format!("{at:>5.0} s  fault '{}' {stage}: {}", fault.what, fault.detail));
             }
-            Event::Note { text } => screen.line(&format!("note: {text}")),
+            Event::Note { text } => display.line(&format!("note: {text}")),
             Event::Window(window) => {
                 if let Some((index, from)) = phase {
                     let left = (scenario.phases[index].lasts.as_secs_f64() - (at - from)).max(0.0);
-                    screen.progress(
+                    display.progress(
                         at,
                         &format!("{}  {:>3.0} s left  {}", scenario.phases[index].name, left, format_window(&window)),
                     );
@@ -66,10 +66,10 @@ pub async fn show(scenario: Scenario, mut lines: mpsc::UnboundedReceiver<Journal
             _ => {}
         }
     }
-    screen.clear();
+    display.clear();
 }
 
-/// The figures of one second.
+/// The measurements of one second.
 fn format_window(window: &Window) -> String {
     let mut times = Histogram::new();
     let (mut hits, mut misses, mut errors) = (0, 0, 0);
@@ -99,14 +99,14 @@ struct ProgressDisplay {
 }
 
 impl ProgressDisplay {
-    /// A line that stays.
+    /// Prints a permanent line.
     fn line(&mut self, text: &str) {
         self.clear();
         eprintln!("{text}");
         self.last_plain = Instant::now();
     }
 
-    /// A line that the next one replaces.
+    /// Prints a line that the next one replaces.
     fn progress(&mut self, at: f64, text: &str) {
         if self.live {
             eprint!("\r\x1b[2K{at:>5.0} s  {text}");

@@ -1,4 +1,5 @@
-//! `cacheproof recover [DIR]`: undoes what runs left broken when cacheproof and its guard both died.
+//! `cacheproof recover [DIR]`: undoes the faults that a run left behind when cacheproof and its guard process were both
+//! killed.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -6,53 +7,53 @@ use std::time::{Duration, Instant};
 use super::{CommandResult, Exit, Failure};
 use crate::supervise::{LedgerLock, LedgerState, find_open_ledgers, lock_ledger, read_ledger, recover};
 
-/// How long to wait for a guard that is still at work: it gives up on what it can't remove, and on a command, after a
+/// How long to wait for a guard process that is still undoing. It gives up on a removal and on a command after one
 /// minute each.
 const GUARD_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// Arguments of `recover`.
 #[derive(Debug, clap::Args)]
 pub struct RecoverArgs {
-    /// Where the reports are, or the directory of one run
+    /// The reports directory, or the directory of one run
     #[arg(default_value = "reports")]
     directory: PathBuf,
 }
 
-/// Looks for undo ledgers that were left open, undoes what stands in them, and tells.
+/// Finds open undo ledgers, undoes their entries and prints what was done.
 ///
 /// # Errors
-/// When the directory can't be read, or something could not be undone.
+/// The directory can't be read, or something could not be undone.
 pub fn run(arguments: &RecoverArgs) -> CommandResult {
     let open = open_ledgers_in(&arguments.directory).map_err(|error| {
         Failure::usage(miette::miette!(
-            help = "name the directory that holds the reports: cacheproof recover DIR",
-            "can't look for undo ledgers in {}: {error}",
+            help = "name the directory with the reports: cacheproof recover DIR",
+            "can't search {} for undo ledgers: {error}",
             arguments.directory.display()
         ))
     })?;
     let mut failed = 0;
-    let mut left_alone = 0;
-    for (path, left) in &open {
-        let left = match left {
-            Ok(left) => left,
+    let mut still_running = 0;
+    for (path, state) in &open {
+        let state = match state {
+            Ok(state) => state,
             Err(error) => {
                 failed += 1;
                 println!("{}: it can't be read, so nothing of its run was undone: {error}", path.display());
                 continue;
             }
         };
-        if left.alive {
-            left_alone += 1;
-            println!("{}: its run still goes on; left alone", path.display());
+        if state.alive {
+            still_running += 1;
+            println!("{}: its run is still going on; nothing was undone", path.display());
             continue;
         }
-        let Some(_held) = wait_for_ledger(path) else {
+        let Some(_lock) = wait_for_ledger(path) else {
             failed += 1;
-            println!("{}: its guard is still at work; call `cacheproof recover` again when it is done", path.display());
+            println!("{}: its guard is still at work; run `cacheproof recover` again later", path.display());
             continue;
         };
-        // Whoever held it has undone some of it, or all.
-        let now = read_ledger(path).unwrap_or_else(|_| left.clone());
+        // The previous holder of the lock may have undone some entries, or all.
+        let now = read_ledger(path).unwrap_or_else(|_| state.clone());
         if now.over {
             println!("{}: its guard has undone what was left", path.display());
             continue;
@@ -60,7 +61,7 @@ pub fn run(arguments: &RecoverArgs) -> CommandResult {
         let recovered = recover(path, &now);
         failed += recovered.failed.len();
         if recovered.done.is_empty() && recovered.failed.is_empty() {
-            println!("{}: nothing was left", path.display());
+            println!("{}: nothing was left to undo", path.display());
         }
         for done in &recovered.done {
             println!("{}: {done}", path.display());
@@ -71,42 +72,42 @@ pub fn run(arguments: &RecoverArgs) -> CommandResult {
     }
     if failed > 0 {
         return Err(Failure::environment(miette::miette!(
-            help = "mend what hinders it and call `cacheproof recover` again, or undo it by hand",
-            "{failed} of the things above could not be undone"
+            help = "fix the cause and run `cacheproof recover` again, or undo it by hand",
+            "{failed} of the above could not be undone"
         )));
     }
-    if open.len() == left_alone {
+    if open.len() == still_running {
         println!("nothing is left to undo in {}", arguments.directory.display());
     }
     Ok(Exit::Pass)
 }
 
-/// The ledger for ourselves; waits for a guard that works on it. `None` when that takes too long.
+/// Locks the ledger; waits for a guard process that holds the lock. `None` after [`GUARD_TIMEOUT`].
 fn wait_for_ledger(path: &Path) -> Option<LedgerLock> {
-    let begun = Instant::now();
-    let mut told = false;
+    let start = Instant::now();
+    let mut announced = false;
     loop {
-        if let Some(held) = lock_ledger(path) {
-            return Some(held);
+        if let Some(lock) = lock_ledger(path) {
+            return Some(lock);
         }
-        if begun.elapsed() > GUARD_TIMEOUT {
+        if start.elapsed() > GUARD_TIMEOUT {
             return None;
         }
-        if !told {
+        if !announced {
             println!(
                 "{}: its guard is still at work; waiting for it, at most {} s",
                 path.display(),
                 GUARD_TIMEOUT.as_secs()
             );
         }
-        told = true;
+        announced = true;
         std::thread::sleep(Duration::from_millis(100));
     }
 }
 
 type OpenLedgers = Vec<(PathBuf, std::io::Result<LedgerState>)>;
 
-/// Ledgers that were left open. A directory that is not there has none, if nobody asked for it by name.
+/// The open ledgers. A missing directory has none if it is the default.
 fn open_ledgers_in(directory: &Path) -> std::io::Result<OpenLedgers> {
     match find_open_ledgers(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && directory == Path::new("reports") => {
@@ -116,18 +117,16 @@ fn open_ledgers_in(directory: &Path) -> std::io::Result<OpenLedgers> {
     }
 }
 
-/// For `doctor`: a sentence about ledgers in ./reports that nobody works on, `None` where there are none.
+/// For `doctor`: a sentence about open ledgers in ./reports whose runs have ended; `None` without any.
 pub(super) fn open_ledgers_notice() -> Option<String> {
     let open = open_ledgers_in(Path::new("reports"))
         .ok()?
         .into_iter()
-        .filter(|(_, left)| !left.as_ref().is_ok_and(|left| left.alive))
+        .filter(|(_, state)| !state.as_ref().is_ok_and(|state| state.alive))
         .count();
     match open {
         0 => None,
-        1 => Some("a run in reports/ did not end in order: `cacheproof recover` undoes what it left broken".into()),
-        count => Some(format!(
-            "{count} runs in reports/ did not end in order: `cacheproof recover` undoes what they left broken"
-        )),
+        1 => Some("a run in reports/ left faults behind: `cacheproof recover` undoes them".into()),
+        count => Some(format!("{count} runs in reports/ left faults behind: `cacheproof recover` undoes them")),
     }
 }

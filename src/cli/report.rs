@@ -1,4 +1,4 @@
-//! `cacheproof report`: a run's report rendered again from its journal, also after a crash; several runs on one page.
+//! `cacheproof report`: renders a run's report again from its journal, even after a crash; and several runs on one page.
 
 use std::path::{Path, PathBuf};
 
@@ -11,12 +11,12 @@ pub struct ReportArgs {
     /// The runs' directories
     #[arg(value_name = "DIR", default_value = "reports/latest")]
     directories: Vec<PathBuf>,
-    /// Puts all these runs on one page as well: their verdicts, and every fault with what was promised and what happened
-    #[arg(long, value_name = "FILE")]
+    /// Also write one HTML page with all these runs: their verdicts, and each fault with its rules and what happened
+    #[arg(long = "together", value_name = "FILE")]
     combined_page: Option<PathBuf>,
 }
 
-/// Renders and prints. Ends well whatever the verdict is: it did what it was asked.
+/// Renders the reports and prints the verdicts. Succeeds whatever the verdicts are.
 pub fn run(arguments: &ReportArgs) -> CommandResult {
     let mut runs = Vec::new();
     for directory in &arguments.directories {
@@ -29,29 +29,29 @@ pub fn run(arguments: &ReportArgs) -> CommandResult {
             runs.into_iter().map(|(directory, judged)| (link(page, directory), judged)).collect();
         let written = std::fs::write(page, report::combined_page(&runs));
         written.map_err(|source| failure(ReportError::Write { path: page.clone(), source }))?;
-        println!("\n  Together: {}", page.display());
+        println!("\n  Combined page: {}", page.display());
     }
     Ok(Exit::Pass)
 }
 
-/// Where a run's report lies as seen from the page.
+/// The link from the page to a run's report.
 fn link(page: &Path, directory: &Path) -> String {
-    let beside = page.parent().unwrap_or(Path::new(""));
-    // A link may lead to the run's directory (reports/latest): the page is to name the run itself.
+    let parent = page.parent().unwrap_or(Path::new(""));
+    // `directory` may be a symbolic link (reports/latest): the page names the run itself.
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let beside = real(if beside.as_os_str().is_empty() { Path::new(".") } else { beside });
+    let parent = real(if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
     let report = real(directory).join(HTML_FILE);
-    let link = report.strip_prefix(&beside).unwrap_or(&report).display().to_string();
-    // What would begin or end a part of a URL.
+    let link = report.strip_prefix(&parent).unwrap_or(&report).display().to_string();
+    // These have a meaning in a URL.
     link.replace('%', "%25").replace('#', "%23").replace('?', "%3F")
 }
 
-/// Judges a run by its journal and writes its report.
+/// Judges a run from its journal and writes its report.
 pub fn render_run(directory: &Path) -> Result<JudgedRun, Failure> {
     report::render_run(directory).map_err(failure)
 }
 
-/// A directory that holds no run is a wrong argument; the rest is the environment's.
+/// A directory without a run is a usage error; everything else is an environment error.
 pub fn failure(error: ReportError) -> Failure {
     match &error {
         ReportError::Journal(_) | ReportError::Scenario(_) => Failure::usage(error),

@@ -1,4 +1,4 @@
-//! `cacheproof run`: a scenario from its file to its verdict.
+//! `cacheproof run`: runs a scenario, writes its report, prints the verdict.
 
 use std::path::{Path, PathBuf};
 
@@ -18,21 +18,21 @@ use crate::verdict::Ruling;
 pub struct RunArgs {
     /// The scenario file
     scenario: PathBuf,
-    /// Override one value: --set traffic.rate=800/s (may be given several times)
+    /// Override one value, e.g. --set traffic.rate=800/s; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
-    /// Where the run's directory is made
+    /// The directory for reports; the run gets a directory of its own in it
     #[arg(long, value_name = "DIR", default_value = "reports")]
     reports: PathBuf,
 }
 
-/// Runs, judges, writes the report, prints the verdict.
+/// Runs the scenario.
 pub fn run(arguments: RunArgs) -> CommandResult {
-    // First of all: goose would otherwise take SIGINT for itself.
+    // Before anything else: goose would install its own SIGINT handler.
     let stop = stop::on_signal();
     let mut loaded = scenario::load(&arguments.scenario, &arguments.sets).map_err(Failure::usage)?;
     scenario::check_proofs(&loaded, Path::new("")).map_err(Failure::usage)?;
-    check::built_in(&loaded.scenario)?;
+    check::check_reference_app(&loaded.scenario)?;
     scenario::resolve_env(&mut loaded.scenario, |name| std::env::var(name).ok()).map_err(Failure::usage)?;
     let now = jiff::Timestamp::now();
     let stem = arguments.scenario.file_stem().map_or("scenario".into(), |stem| stem.to_string_lossy());
@@ -50,42 +50,42 @@ pub fn run(arguments: RunArgs) -> CommandResult {
     let silence_stdout = SilencedStdout::stdout();
     let result = runtime()?.block_on(async {
         let journal = JournalWriter::create(&directory).into_diagnostic().map_err(Failure::environment)?;
-        let (listener, lines) = tokio::sync::mpsc::unbounded_channel();
+        let (sender, entries) = tokio::sync::mpsc::unbounded_channel();
         let event_sink = EventSink::new(
             journal,
-            Some(Box::new(move |line| {
-                let _nobody_listens = listener.send(line);
+            Some(Box::new(move |entry| {
+                let _closed = sender.send(entry);
             })),
         );
-        let shown = tokio::spawn(progress::show(plan.scenario.clone(), lines));
+        let progress = tokio::spawn(progress::show(plan.scenario.clone(), entries));
         let result = execute(&plan, &event_sink, stop, &|text| eprintln!("{text}")).await;
         event_sink.close();
-        let _progress_has_no_result = shown.await;
+        let _no_result = progress.await;
         result.map_err(Failure::environment)
     });
     drop(silence_stdout);
     match result {
         Err(failure) => {
-            forget_if_nothing_was_measured(&directory);
+            remove_if_nothing_was_measured(&directory);
             Err(failure)
         }
-        Ok(finished) => conclude(&arguments.reports, &directory, finished),
+        Ok(outcome) => conclude(&arguments.reports, &directory, outcome),
     }
 }
 
-/// From the journal to the verdict on the terminal.
-fn conclude(reports: &Path, directory: &Path, finished: RunOutcome) -> CommandResult {
+/// Writes the report, prints the verdict and picks the exit code.
+fn conclude(reports: &Path, directory: &Path, outcome: RunOutcome) -> CommandResult {
     let judged = super::report::render_run(directory)?;
     point_latest_at(reports, directory);
     print!("{}", super::verdict_text::verdict_lines(&judged, directory));
-    match finished.how {
+    match outcome.how {
         RunStatus::Interrupted => Ok(Exit::Interrupted),
         RunStatus::EnvironmentFailed => {
-            let why = finished.why.unwrap_or_default();
-            Err(Failure::environment(miette::miette!("the run broke off: {why}")))
+            let why = outcome.why.unwrap_or_default();
+            Err(Failure::environment(miette::miette!("the run stopped early: {why}")))
         }
         RunStatus::NotSteady | RunStatus::Aborted => {
-            eprintln!("{}", finished.why.unwrap_or_default());
+            eprintln!("{}", outcome.why.unwrap_or_default());
             Ok(Exit::Inconclusive)
         }
         RunStatus::Completed => Ok(match judged.verdict.ruling {
@@ -98,40 +98,40 @@ fn conclude(reports: &Path, directory: &Path, finished: RunOutcome) -> CommandRe
 
 fn make_directory(reports: &Path, now: &jiff::Timestamp, stem: &str) -> Result<(String, PathBuf), Failure> {
     let base = format!("{}-{stem}", now.strftime("%Y%m%dT%H%M%SZ"));
-    let trouble = |error: std::io::Error| {
+    let failed = |error: std::io::Error| {
         Failure::environment(miette::miette!(
-            help = "give a directory that you may write to: --reports DIR",
+            help = "name a writable directory: --reports DIR",
             "can't write reports to {}: {error}",
             reports.display()
         ))
     };
-    std::fs::create_dir_all(reports).map_err(trouble)?;
+    std::fs::create_dir_all(reports).map_err(failed)?;
     for attempt in 1..100 {
         let id = if attempt == 1 { base.clone() } else { format!("{base}-{attempt}") };
         let directory = reports.join(&id);
         match std::fs::create_dir(&directory) {
             Ok(()) => return Ok((id, directory)),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(trouble(error)),
+            Err(error) => return Err(failed(error)),
         }
     }
-    Err(trouble(std::io::ErrorKind::AlreadyExists.into()))
+    Err(failed(std::io::ErrorKind::AlreadyExists.into()))
 }
 
-/// A run that measured nothing leaves no directory behind.
-fn forget_if_nothing_was_measured(directory: &Path) {
-    // A fault that could not be undone is still to be found by `recover`.
+/// Removes the directory of a run that measured nothing.
+fn remove_if_nothing_was_measured(directory: &Path) {
+    // `recover` needs the ledger of a fault that could not be undone.
     let ledger = directory.join(LEDGER_FILE);
-    let broken = ledger.exists() && !read_ledger(&ledger).is_ok_and(|left| left.over);
-    let measured = read_journal(directory).is_ok_and(|lines| !Measurements::of(&lines).phases.is_empty());
-    if !measured && !broken {
+    let ledger_is_open = ledger.exists() && !read_ledger(&ledger).is_ok_and(|state| state.over);
+    let measured = read_journal(directory).is_ok_and(|entries| !Measurements::of(&entries).phases.is_empty());
+    if !measured && !ledger_is_open {
         let _still_there = std::fs::remove_file(directory.join(JOURNAL_FILE));
         let _never_there = std::fs::remove_file(ledger);
         let _still_there = std::fs::remove_dir(directory);
     }
 }
 
-/// `reports/latest`; a file system without links goes without.
+/// Updates the link `reports/latest`, if the file system has symbolic links.
 fn point_latest_at(reports: &Path, directory: &Path) {
     let Some(name) = directory.file_name() else { return };
     let latest = reports.join("latest");
@@ -143,7 +143,7 @@ fn point_latest_at(reports: &Path, directory: &Path) {
     }
 }
 
-/// The command that repeats this run, as a shell takes it.
+/// The shell command that repeats this run.
 fn command(arguments: &RunArgs) -> String {
     let mut command = format!("cacheproof run {}", quoted(&arguments.scenario.to_string_lossy()));
     for set in &arguments.sets {
@@ -155,7 +155,7 @@ fn command(arguments: &RunArgs) -> String {
     command
 }
 
-/// A word for a shell: in single quotes unless it is plain.
+/// A word for a shell, in single quotes where it needs them.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -170,7 +170,7 @@ mod tests {
     use super::quoted;
 
     #[test]
-    fn a_word_with_quotes_and_spaces_survives_the_shell() {
+    fn a_word_with_quotes_and_spaces_is_quoted_for_the_shell() {
         assert_eq!(quoted("traffic.rate=800/s"), "traffic.rate=800/s");
         assert_eq!(quoted(r#"phase."redis down".lasts=5s"#), r#"'phase."redis down".lasts=5s'"#);
         assert_eq!(quoted("it's"), r"'it'\''s'");

@@ -1,4 +1,4 @@
-//! The scenario that `init` writes: what was seen is filled in, what was not stands there as a comment.
+//! The scenario that `init` writes. What the answers show is filled in; the rest is there as comments.
 
 use std::fmt::Write as _;
 
@@ -6,27 +6,27 @@ use reqwest::Url;
 
 use super::probe::ProbeAnswer;
 
-/// The scenario for an app that gave these answers: twice asked as it is, once past the cache.
+/// The scenario for an app that gave these answers: two to plain requests, one to a request past the cache.
 pub(super) fn scenario(url: &Url, answers: &[ProbeAnswer]) -> String {
-    let seen = DetectedTraits::of(url, answers);
+    let traits = DetectedTraits::of(url, answers);
     let mut text = String::new();
     head(&mut text, url, answers);
-    target(&mut text, url, answers, &seen);
-    traffic(&mut text, url, answers.first().map(|answer| answer.status), &seen);
-    timeline(&mut text, &seen);
-    criteria(&mut text, &seen);
+    target(&mut text, url, answers, &traits);
+    traffic(&mut text, url, answers.first().map(|answer| answer.status), &traits);
+    timeline(&mut text, &traits);
+    criteria(&mut text, &traits);
     text
 }
 
-/// What the answers say about the cache and the items.
+/// What the answers show of the cache and the items.
 struct DetectedTraits {
-    /// `Cache-Status` or `X-Cache` was there, which need no words.
+    /// There was a `Cache-Status` or `X-Cache` header, which need no `[target.hit]`.
     standard: bool,
-    /// Another header that tells hits from misses.
+    /// Another header that distinguishes hits from misses.
     header: Option<String>,
     /// A JSON field that does.
     json: Option<&'static str>,
-    /// `Cache-Control: no-store` went past the cache: another word than on the second time.
+    /// The second answer was a hit, the one with `Cache-Control: no-store` was not.
     bypass: bool,
     /// The JSON field with the item's key, and the key.
     identity: Option<(&'static str, String)>,
@@ -39,8 +39,8 @@ impl DetectedTraits {
         let any = |name: &str| answers.iter().any(|answer| answer.header(name).is_some());
         let standard = any("cache-status") || any("x-cache");
         let words = ["hit", "miss", "bypass", "expired", "stale"];
-        let tells = |value: &str| words.iter().any(|word| value.to_lowercase().contains(word));
-        let header = answers.iter().flat_map(cache_headers).find(|(_, value)| tells(value));
+        let shows_hits = |value: &str| words.iter().any(|word| value.to_lowercase().contains(word));
+        let header = answers.iter().flat_map(cache_headers).find(|(_, value)| shows_hits(value));
         let header = header.filter(|_| !standard).map(|(name, _)| name.to_owned());
         let field = |names: &[&'static str], test: &dyn Fn(&serde_json::Value) -> bool| {
             let body = answers.first()?.json.as_ref()?;
@@ -69,12 +69,12 @@ impl DetectedTraits {
         }
     }
 
-    fn tells_hits(&self) -> bool {
+    fn shows_hits(&self) -> bool {
         self.standard || self.header.is_some() || self.json.is_some()
     }
 }
 
-/// The headers that speak of a cache, `Cache-Control` aside, which only asks.
+/// The headers that describe what a cache did. `Cache-Control` does not.
 fn cache_headers(answer: &ProbeAnswer) -> impl Iterator<Item = (&str, &str)> {
     answer
         .headers
@@ -92,13 +92,13 @@ fn line(text: &mut String, line: impl std::fmt::Display) {
     let _ = writeln!(text, "{line}");
 }
 
-/// The page as it stands in a request; braces would be placeholders.
+/// The path and query for a request; braces are escaped, as they would be placeholders.
 fn page(url: &Url) -> String {
     let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
     format!("{}{query}", url.path()).replace('{', "%7B").replace('}', "%7D")
 }
 
-/// The app's address. A password becomes the name of an environment variable.
+/// The app's base URL. A password is replaced by an environment variable.
 fn base(url: &Url) -> String {
     let mut base = url.clone();
     base.set_path("");
@@ -120,7 +120,7 @@ fn head(text: &mut String, url: &Url, answers: &[ProbeAnswer]) {
         let mut words: Vec<String> =
             cache_headers(answer).map(|(name, value)| format!("{name}: {}", shortened(value))).collect();
         if words.is_empty() {
-            words.push("no word on a cache".to_owned());
+            words.push("no cache headers".to_owned());
         }
         let body = if answer.json.is_some() { "JSON" } else { "not JSON" };
         line(text, format_args!("#   {how}: status {}, {body}, {}", answer.status, words.join(", ")));
@@ -131,34 +131,34 @@ fn head(text: &mut String, url: &Url, answers: &[ProbeAnswer]) {
     line(text, "");
 }
 
-/// Headers from outside go into a comment: one line, not too long.
+/// A header's value for a comment: one line, not too long.
 fn shortened(value: &str) -> String {
     let clean: String = value.chars().filter(|c| !c.is_control()).collect();
     if clean.chars().count() > 80 { format!("{}…", clean.chars().take(79).collect::<String>()) } else { clean }
 }
 
-fn target(text: &mut String, url: &Url, answers: &[ProbeAnswer], seen: &DetectedTraits) {
+fn target(text: &mut String, url: &Url, answers: &[ProbeAnswer], traits: &DetectedTraits) {
     line(text, "[target]");
     line(text, "kind = \"http\"");
     line(text, format_args!("url = {}", quoted(&base(url))));
     if url.password().is_some() {
-        line(text, "# The password is not written here: export APP_PASSWORD=… before the run.");
+        line(text, "# The password is read from the environment: export APP_PASSWORD=… before the run.");
     }
     let answered = answers.first().is_some_and(|answer| (200..300).contains(&answer.status));
     if answered {
         line(text, format_args!("ready = {} # answers 2xx once the app is ready", quoted(url.path())));
     } else {
-        line(text, "ready = \"/\" # put a path here that answers 2xx: the one that was asked did not");
+        line(text, "ready = \"/\" # write a path that answers 2xx: the given one did not");
     }
     line(text, "# start = [\"./my-app\"] # let cacheproof start the app; then it may also kill or pause it");
-    match &seen.identity {
+    match &traits.identity {
         Some((field, _)) => line(text, format_args!("identity = {} # must equal the key in the path", quoted(field))),
         None => line(
             text,
             "# identity = \"id\" # JSON field that must equal the key in the path: catches another item's answer",
         ),
     }
-    match seen.version {
+    match traits.version {
         Some(field) => {
             line(text, format_args!("version = {} # grows with every write: catches stale answers", quoted(field)))
         }
@@ -168,56 +168,56 @@ fn target(text: &mut String, url: &Url, answers: &[ProbeAnswer], seen: &Detected
         ),
     }
     line(text, "");
-    if seen.standard {
+    if traits.standard {
         line(text, "# Cache-Status (RFC 9211) and X-Cache are understood as they are: no [target.hit] is needed.");
-    } else if let Some(header) = &seen.header {
+    } else if let Some(header) = &traits.header {
         line(text, "[target.hit] # how a response says that it came from the cache: check these words");
         line(text, format_args!("header = {}", quoted(header)));
         line(text, "hit = [\"HIT\", \"REVALIDATED\"]");
         line(text, "miss = [\"MISS\", \"EXPIRED\"]");
         line(text, "stale = [\"STALE\", \"UPDATING\"]");
         line(text, "bypass = [\"BYPASS\"]");
-    } else if let Some(field) = seen.json {
+    } else if let Some(field) = traits.json {
         line(text, "[target.hit] # how a response says that it came from the cache");
         line(text, format_args!("json = {}", quoted(field)));
         line(text, "hit = [\"true\"]");
         line(text, "miss = [\"false\"]");
     } else {
-        line(text, "# Nothing in the answers tells a hit from a miss, so no rule can speak of the hit rate yet.");
-        line(text, "# Say how it shows, or let the app send Cache-Status, which needs no words here:");
+        line(text, "# Nothing in the answers distinguishes a hit from a miss, so no rule can use the hit rate yet.");
+        line(text, "# Describe it here, or let the app send Cache-Status, which needs no [target.hit]:");
         line(text, "# [target.hit]");
         line(text, "# header = \"X-Cache-Status\" # or json = \"meta.cached\"");
         line(text, "# hit = [\"HIT\"]");
         line(text, "# miss = [\"MISS\"]");
     }
     line(text, "");
-    if seen.bypass {
+    if traits.bypass {
         line(text, "# A request with this header was not answered from the cache.");
         line(text, "[target.bypass]");
         line(text, "header = \"Cache-Control: no-store\"");
     } else {
-        line(text, "# How a request asks to go past the cache; with it, add the phase \"uncached\" below.");
+        line(text, "# How a request bypasses the cache; if there is a way, enable the phase \"uncached\" below.");
         line(text, "# [target.bypass]");
         line(text, "# header = \"Cache-Control: no-store\" # or query = \"nocache=1\"");
     }
     line(text, "");
 }
 
-fn traffic(text: &mut String, url: &Url, status: Option<u16>, seen: &DetectedTraits) {
+fn traffic(text: &mut String, url: &Url, status: Option<u16>, traits: &DetectedTraits) {
     let page = page(url);
-    line(text, "# Key spaces: with items = 1_000 a path may say {item} for an id from 1 to 1,000.");
+    line(text, "# Key spaces: with items = 1_000, {item} in a path is an id from 1 to 1,000.");
     line(text, "# [data]");
     line(text, "# items = 1_000");
     line(text, "");
     line(text, "[traffic]");
-    line(text, "rate = \"20/s\" # requests arrive by the clock; or users = 5, who wait for each answer");
+    line(text, "rate = \"20/s\" # open loop; or users = 5, a closed loop: each user waits for the answer");
     line(text, "connections = 16");
-    line(text, "popularity = { zipf = 0.99 } # few keys are asked for often, most of them rarely");
+    line(text, "popularity = { zipf = 0.99 } # a few keys are read often, most of them rarely");
     line(text, "timeout = \"2s\"");
     line(text, "");
     line(text, "[[traffic.request]]");
     line(text, "name = \"read\"");
-    match &seen.identity {
+    match &traits.identity {
         Some((_, key)) => {
             let start = page.split('?').next().and_then(|path| path.strip_suffix(key.as_str())).unwrap_or("/");
             line(text, format_args!("get = {} # with [data]: {}", quoted(&page), quoted(&format!("{start}{{item}}"))));
@@ -228,14 +228,14 @@ fn traffic(text: &mut String, url: &Url, status: Option<u16>, seen: &DetectedTra
         line(
             text,
             format_args!(
-                "# It was answered with {status}, which counts as an error: read a page that answers 2xx, or say"
+                "# It was answered with {status}, which counts as an error: use a page that answers 2xx, or write"
             ),
         );
         line(text, format_args!("# expect = [{status}]"));
     }
     line(text, "weight = 95");
     line(text, "");
-    line(text, "# Without writes nothing can become stale. A request that changes what is read:");
+    line(text, "# Without writes nothing can become stale. A request that changes an item:");
     line(text, "# [[traffic.request]]");
     line(text, "# name = \"update\"");
     line(text, "# put = \"/items/{item}\"");
@@ -244,8 +244,8 @@ fn traffic(text: &mut String, url: &Url, status: Option<u16>, seen: &DetectedTra
     line(text, "");
 }
 
-fn timeline(text: &mut String, seen: &DetectedTraits) {
-    let mark = if seen.bypass { "" } else { "# " };
+fn timeline(text: &mut String, traits: &DetectedTraits) {
+    let mark = if traits.bypass { "" } else { "# " };
     line(text, format_args!("{mark}[[phase]]"));
     line(text, format_args!("{mark}name = \"uncached\" # the baseline: the same traffic past the cache"));
     line(text, format_args!("{mark}path = \"uncached\""));
@@ -262,25 +262,25 @@ fn timeline(text: &mut String, seen: &DetectedTraits) {
     line(text, "");
 }
 
-fn criteria(text: &mut String, seen: &DetectedTraits) {
-    line(text, "# What must hold, in your own words; every rule of a criterion must be met.");
+fn criteria(text: &mut String, traits: &DetectedTraits) {
+    line(text, "# What must hold, in your own words. A criterion is met if all its rules are.");
     line(text, "[[criterion]]");
-    line(text, "says = \"The app answers, and soon\"");
+    line(text, "says = \"The app answers quickly\"");
     line(text, "rules = [\"errors < 1%\", \"p95 in steady < 500ms\"]");
     line(text, "");
-    let mark = if seen.tells_hits() { "" } else { "# " };
+    let mark = if traits.shows_hits() { "" } else { "# " };
     line(text, format_args!("{mark}[[criterion]]"));
     line(text, format_args!("{mark}says = \"The cache answers most reads\""));
     line(text, format_args!("{mark}rules = [\"hit_rate in steady > 60%\"]"));
     line(text, "");
-    let mark = if seen.bypass { "" } else { "# " };
+    let mark = if traits.bypass { "" } else { "# " };
     line(text, format_args!("{mark}[[criterion]]"));
     line(text, format_args!("{mark}says = \"The cache makes the app faster\""));
     line(text, format_args!("{mark}rules = [\"p50 in steady < p50 in uncached\"]"));
     line(text, "");
-    line(text, "# Reads of {item}s can be checked for answers of another item, and with writes for stale ones:");
+    line(text, "# With {item} in the path, answers of another item are found; with writes, stale answers, too:");
     line(text, "# [[criterion]]");
-    line(text, "# says = \"The cache never lies\"");
+    line(text, "# says = \"Answers are correct and not stale\"");
     line(text, "# rules = [\"wrong_answers == 0\", \"stale == 0\"]");
 }
 
@@ -289,7 +289,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_not_written_into_the_file() {
+    fn the_password_of_the_url_is_not_in_the_scenario() {
         let url = Url::parse("http://me:s3cret@localhost:8080/a/b?c=d#e").unwrap();
         let text = scenario(&url, &[ProbeAnswer { status: 404, ..ProbeAnswer::default() }]);
         assert!(text.contains("url = \"http://me:${APP_PASSWORD}@localhost:8080\"\n"), "{text}");
@@ -300,7 +300,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn whatever_an_app_answers_the_scenario_is_right(
+        fn the_scenario_is_valid_for_every_answer(
             path in "[ -~]{0,20}",
             names in proptest::collection::vec("(x-cache|cache-status|x-cache-status|cf-cache-status|age|etag)", 0..4),
             value in "[ -~]{0,100}",

@@ -1,4 +1,4 @@
-//! Keeps stdout to ourselves: goose announces its users there, and no setting of its stops it.
+//! Silences stdout: goose prints to it, and no setting of goose turns that off.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -6,19 +6,19 @@ use std::os::fd::OwnedFd;
 
 use nix::unistd::{dup, dup2_stdout};
 
-/// While it lives, what is written to stdout goes nowhere.
+/// Redirects stdout to /dev/null until it is dropped.
 pub struct SilencedStdout {
     stdout: Option<OwnedFd>,
 }
 
 impl SilencedStdout {
-    /// Silences stdout. Where that fails, a stray line is the worst that happens.
+    /// Silences stdout. If that fails, goose's lines are printed.
     pub fn stdout() -> Self {
         let stdout = dup(std::io::stdout()).ok();
         if stdout.is_some()
-            && let Ok(nowhere) = File::options().write(true).open("/dev/null")
+            && let Ok(null) = File::options().write(true).open("/dev/null")
         {
-            let _stays_loud = dup2_stdout(&nowhere);
+            let _not_silenced = dup2_stdout(&null);
         }
         Self { stdout }
     }
@@ -28,7 +28,7 @@ impl Drop for SilencedStdout {
     fn drop(&mut self) {
         let _closed = std::io::stdout().flush();
         if let Some(stdout) = &self.stdout {
-            let _stays_quiet = dup2_stdout(stdout);
+            let _not_restored = dup2_stdout(stdout);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The verdict as the terminal shows it: at most 100 columns, plain where there is no colour.
+//! The verdict for the terminal: at most 100 columns, in colour where the terminal has it.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -10,11 +10,11 @@ use crate::report::{
 use crate::verdict::Ruling;
 
 const WIDTH: usize = 100;
-/// More faults and hints than these are in the report only.
+/// More faults and hints than these are only in the report.
 const MAX_FAULTS: usize = 12;
 const MAX_HINTS: usize = 2;
 
-/// The verdict block of a run, coloured where standard output is a terminal that wants it.
+/// The verdict of a run, in colour if stdout is a terminal and `NO_COLOR` is not set.
 pub fn verdict_lines(judged: &JudgedRun, directory: &Path) -> String {
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     block(judged, directory, colour)
@@ -38,7 +38,7 @@ fn block(judged: &JudgedRun, directory: &Path, colour: bool) -> String {
         for (index, line) in criterion.evidence().iter().enumerate() {
             let rule = criterion.rules.get(index);
             let sign = rule.map_or(" ", |rule| rule.ruling.sign());
-            // Beside its number, what it is the number of: four hit rates look alike.
+            // With the rule's text: four hit rates look alike.
             let line = rule.map_or_else(|| line.clone(), |rule| format!("{line} · {}", rule.text));
             push_wrapped(&mut text, &format!("    {sign} "), "      ", &line);
         }
@@ -80,7 +80,7 @@ fn block(judged: &JudgedRun, directory: &Path, colour: bool) -> String {
         }
     }
     if faults.len() > MAX_FAULTS {
-        push_line(&mut text, &format!("    and {} faults more, in the report", faults.len() - MAX_FAULTS));
+        push_line(&mut text, &format!("    and {} more faults, see the report", faults.len() - MAX_FAULTS));
     }
 
     if !verdict.validity.is_empty() {
@@ -92,7 +92,7 @@ fn block(judged: &JudgedRun, directory: &Path, colour: bool) -> String {
     for finding in verdict.validity.iter().filter(|finding| !finding.blocking) {
         push_wrapped(&mut text, "  · ", "    ", &finding.text);
     }
-    // A path is not wrapped: it is there to be copied.
+    // The path is not wrapped, so that it can be copied.
     let page = directory.join(HTML_FILE);
     let _infallible = write!(text, "\n  Report: {}\n", one_line(&page.to_string_lossy(), 4_096));
     text
@@ -103,31 +103,17 @@ fn push_line(text: &mut String, line: &str) {
     text.push('\n');
 }
 
-/// A sentence over as many lines as it needs. Numbers keep together with what follows them.
+/// A sentence over as many lines as it needs. Numbers keep together with their units.
 fn push_wrapped(text: &mut String, first: &str, next: &str, sentence: &str) {
-    let available_width = WIDTH - next.chars().count();
-    let mut line = String::new();
-    let mut indent = first;
-    for word in with_nonbreaking_spaces(&one_line(sentence, 2_000)).split(' ') {
-        let mut word = word;
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > available_width {
-            push_line(text, &format!("{indent}{}", with_plain_spaces(&line)));
-            indent = next;
-            line.clear();
-        }
-        // A word longer than a line is broken, or it would run past the edge.
-        while word.chars().count() > available_width {
-            let cut = word.char_indices().nth(available_width).map_or(word.len(), |(at, _)| at);
-            push_line(text, &format!("{indent}{}", with_plain_spaces(&word[..cut])));
-            indent = next;
-            word = &word[cut..];
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
+    let options = textwrap::Options::new(WIDTH)
+        .initial_indent(first)
+        .subsequent_indent(next)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit);
+    for line in textwrap::wrap(&with_nonbreaking_spaces(&one_line(sentence, 2_000)), options) {
+        push_line(text, &with_plain_spaces(&line));
     }
-    push_line(text, &format!("{indent}{}", with_plain_spaces(&line)));
 }
 
 /// With ordinary spaces, which can be searched for and copied.
@@ -180,14 +166,14 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_failed_and_broke_off_says_both() {
+    fn a_run_that_failed_and_is_incomplete_shows_both() {
         let plan =
             SimulationPlan { hit_share: 0.2, stale_every: 300, stop_at: Some(70.2), ..SimulationPlan::default() };
         insta::assert_snapshot!(shown(&plan, false));
     }
 
     #[test]
-    fn nothing_from_outside_reaches_the_terminal_raw_or_past_100_columns() {
+    fn control_characters_are_removed_and_lines_have_at_most_100_columns() {
         let text = shown(&SimulationPlan { hostile: true, errors_down: 0.05, ..SimulationPlan::default() }, false);
         assert!(!text.chars().any(|letter| letter.is_control() && letter != '\n'), "{text:?}");
         let longest = text.lines().map(|line| line.chars().count()).max();
@@ -195,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_changes_nothing_but_colour() {
+    fn colour_does_not_change_the_text() {
         let mut plain = String::new();
         let coloured = shown(&SimulationPlan::default(), true);
         let mut parts = coloured.split('\u{1b}');

@@ -1,16 +1,16 @@
-//! `cacheproof warm`: puts what will be read into the cache of the reference app.
+//! `cacheproof warm`: fills the cache of the reference app before the first requests.
 
 use reference_app::{PlanState, PlanStatus, WarmArgs};
 
 use super::{CommandResult, Exit, Failure, runtime, stop};
 
-/// Warms, and says what was done. A plan that was given up is a failure; one that was stopped by Ctrl-C is an interruption.
+/// Runs the plans and prints what was done. A plan that failed is an error; Ctrl-C is an interruption.
 pub fn run(arguments: WarmArgs) -> CommandResult {
     let mut stop = stop::on_signal();
-    let told = async move {
-        let _told = stop.wait_for(|stop| *stop).await;
+    let stopped = async move {
+        let _stopped = stop.wait_for(|stop| *stop).await;
     };
-    let warmed = runtime()?.block_on(reference_app::warm(arguments, told));
+    let warmed = runtime()?.block_on(reference_app::warm(arguments, stopped));
     let warmed = warmed.map_err(|error| Failure::environment(miette::miette!("{error}")))?;
     for plan in warmed.plans.iter().filter(|plan| plan.state != PlanState::Idle) {
         println!("{}", line(plan));

@@ -1,4 +1,4 @@
-//! Would break if an app that is not ours needed anything but a scenario file.
+//! Fails if testing a foreign app needs more than a scenario file.
 
 use std::io::{Read as _, Write as _};
 
@@ -8,20 +8,24 @@ use cacheproof::journal::Outcome;
 use crate::support::{START, edited, root, run_scenario};
 
 #[test]
-fn nginx_with_proxy_cache_is_proved_by_a_scenario_file_alone() {
+fn nginx_with_proxy_cache_needs_only_a_scenario_file() {
     let ran = run_scenario(&root().join("tests/scenarios/nginx.toml"), &[]);
     assert_eq!(ran.code, Some(0), "{}", ran.said());
-    let seen = ran.seen();
-    let bypassed = seen.count(|key| key.path == CachePath::Uncached && key.outcome == Outcome::Bypass);
-    assert_eq!(bypassed, seen.count(|key| key.path == CachePath::Uncached), "every uncached read must be a bypass");
-    // 200 items: each is missed once, give or take those asked for twice at once.
-    let misses = seen.count(|key| key.outcome == Outcome::Miss);
+    let measurements = ran.measurements();
+    let bypassed = measurements.count(|key| key.path == CachePath::Uncached && key.outcome == Outcome::Bypass);
+    assert_eq!(
+        bypassed,
+        measurements.count(|key| key.path == CachePath::Uncached),
+        "every uncached read must be a bypass"
+    );
+    // 200 items: each is missed once, or twice if two requests come at the same time.
+    let misses = measurements.count(|key| key.outcome == Outcome::Miss);
     assert!((100..=260).contains(&misses), "{misses} misses for 200 items");
 }
 
 #[test]
 fn an_app_behind_a_cache_that_mixes_up_items_is_caught() {
-    // The cache key leaves the item out: everybody gets the first item asked for.
+    // The cache key does not contain the item: every request gets the first cached item.
     let directory = tempfile::tempdir().expect("a temporary directory");
     for file in ["start.sh", "nginx.conf"] {
         let text = std::fs::read_to_string(root().join("tests/fixtures/nginx-cache").join(file)).expect("the fixture");
@@ -34,10 +38,10 @@ fn an_app_behind_a_cache_that_mixes_up_items_is_caught() {
     let ran = run_scenario(&root().join("tests/scenarios/nginx.toml"), &sets);
     assert_eq!(ran.code, Some(1), "{}", ran.said());
     assert!(ran.stdout.contains("wrong answers of n"), "{}", ran.said());
-    assert!(ran.seen().examples.iter().any(|example| example.kind == "wrong"), "an example is kept");
+    assert!(ran.measurements().examples.iter().any(|example| example.kind == "wrong"), "an example is kept");
 }
 
-/// A server that answers every request with this text, as many times as it is asked.
+/// A server that answers every request with this text.
 fn answering(response: &'static str) -> std::net::SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -53,7 +57,7 @@ fn answering(response: &'static str) -> std::net::SocketAddr {
 }
 
 #[test]
-fn a_body_that_is_not_json_is_told_before_anything_is_measured() {
+fn a_body_that_is_not_json_is_reported_before_anything_is_measured() {
     let page = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>";
     let address = answering(page);
     let url = format!("url = \"http://{address}\"");

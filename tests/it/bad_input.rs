@@ -1,4 +1,4 @@
-//! Would break if trouble ended in more than one message, the wrong exit code, or leftovers.
+//! Fails if an error gives more than one message, the wrong exit code, or leaves something behind.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ fn nginx() -> std::path::PathBuf {
     root().join("tests/scenarios/nginx.toml")
 }
 
-/// One message, naming what is wrong; the right exit code; no run directory.
+/// One message that says what is wrong, the correct exit code, and no run directory.
 fn assert_refused(ran: &CompletedRun, code: i32, words: &[&str]) {
     assert_eq!(ran.code, Some(code), "{}", ran.said());
     for word in words {
@@ -23,7 +23,7 @@ fn assert_refused(ran: &CompletedRun, code: i32, words: &[&str]) {
 }
 
 #[test]
-fn a_scenario_with_mistakes_is_refused_with_all_of_them() {
+fn all_mistakes_of_a_scenario_are_reported() {
     let changes = [
         ("seed = 7", "sead = 7"),
         ("lasts = \"5s\"", "lasts = 5"),
@@ -35,12 +35,12 @@ fn a_scenario_with_mistakes_is_refused_with_all_of_them() {
 }
 
 #[test]
-fn a_scenario_file_that_is_not_there_is_refused() {
+fn a_missing_scenario_file_is_reported() {
     assert_refused(&run_scenario(Path::new("scenarios/none.toml"), &[]), 2, &["scenarios/none.toml"]);
 }
 
 #[test]
-fn an_unreachable_url_is_told_with_what_to_check() {
+fn an_unreachable_url_is_reported_with_what_to_check() {
     // A port that was free a moment ago.
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
     let (_kept, file) = edited(&nginx(), &[(START, &format!("url = \"http://127.0.0.1:{port}\""))]);
@@ -49,13 +49,13 @@ fn an_unreachable_url_is_told_with_what_to_check() {
 }
 
 #[test]
-fn an_app_that_cannot_start_is_told_with_its_last_lines() {
+fn an_app_that_cannot_start_is_reported_with_its_last_lines() {
     let sets = ["target.start=[\"sh\", \"-c\", \"echo no licence found >&2; exit 7\"]".to_owned()];
     assert_refused(&run_scenario(&nginx(), &sets), 3, &["ended before it was ready", "no licence found", "7"]);
 }
 
 #[test]
-fn an_external_server_that_is_not_there_is_told_without_its_password() {
+fn an_unreachable_external_server_is_reported_without_its_password() {
     let sets = [
         "stack.redis.provider=\"external\"".to_owned(),
         "stack.redis.url=\"redis://:hunter2@127.0.0.1:1/0\"".to_owned(),
@@ -66,7 +66,7 @@ fn an_external_server_that_is_not_there_is_told_without_its_password() {
 }
 
 #[test]
-fn a_stopped_docker_is_told_with_what_to_do() {
+fn a_stopped_docker_is_reported_with_what_to_do() {
     let reports = tempfile::tempdir().expect("a temporary directory");
     let file = root().join("tests/scenarios/frozen.toml");
     let mut command = command(&file, &["stack.redis.provider=\"container\"".to_owned()], reports.path());
@@ -76,9 +76,9 @@ fn a_stopped_docker_is_told_with_what_to_do() {
 }
 
 #[test]
-fn a_report_directory_that_cannot_be_written_is_told_before_anything_starts() {
+fn a_read_only_reports_directory_is_reported_before_anything_starts() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    // Root may write anywhere, but nobody makes a directory below a file.
+    // Root may write anywhere, but not create a directory below a file.
     let file = directory.path().join("a file");
     std::fs::write(&file, "").expect("written");
     let output = command(&nginx(), &[], &file.join("reports")).output().expect("the program runs");
@@ -88,8 +88,8 @@ fn a_report_directory_that_cannot_be_written_is_told_before_anything_starts() {
 }
 
 #[test]
-fn a_disk_that_is_full_in_mid_run_ends_it_and_keeps_what_was_measured() {
-    // No file may grow beyond 8 KiB: to the journal that is a full disk, and it needs no root.
+fn a_full_disk_ends_the_run_and_keeps_what_was_measured() {
+    // No file may grow beyond 8 KiB: for the journal that is a full disk, and it needs no root.
     let reports = tempfile::tempdir().expect("a temporary directory");
     let run = command(&nginx(), &[], reports.path());
     let mut limited = Command::new("sh");
@@ -108,21 +108,21 @@ fn a_disk_that_is_full_in_mid_run_ends_it_and_keeps_what_was_measured() {
 }
 
 #[test]
-fn an_app_that_dies_in_mid_run_ends_the_run_and_keeps_what_was_measured() {
+fn an_app_that_dies_ends_the_run_and_keeps_what_was_measured() {
     let sets =
         ["target.start=[\"sh\", \"-c\", \"timeout 6 sh tests/fixtures/nginx-cache/start.sh {port} {dir}\"]".to_owned()];
     let ran = run_scenario(&nginx(), &sets);
     assert_eq!(ran.code, Some(3), "{}", ran.said());
-    assert!(ran.stderr.contains("ended by itself"), "{}", ran.said());
-    let seen = ran.seen();
-    assert!(seen.count(|_| true) > 100, "what was measured is kept: {}", ran.said());
+    assert!(ran.stderr.contains("the app ended unexpectedly"), "{}", ran.said());
+    let measurements = ran.measurements();
+    assert!(measurements.count(|_| true) > 100, "what was measured is kept: {}", ran.said());
     assert!(ran.directory().join("report.html").exists(), "and reported");
     let summary = ran.summary();
     assert_ne!(summary["verdict"]["ruling"], "pass");
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_by_serve() {
+fn serve_reports_a_port_in_use() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let output = Command::new(CACHEPROOF)
@@ -136,7 +136,7 @@ fn a_port_that_is_taken_is_told_by_serve() {
 }
 
 #[test]
-fn an_app_whose_port_is_taken_is_told_with_its_own_words() {
+fn an_app_whose_port_is_in_use_is_reported_with_its_own_message() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port().to_string();
     let start = START.replace("{port}", &port);
@@ -155,7 +155,7 @@ fn passwords_of_the_apps_url_are_never_shown() {
 }
 
 #[test]
-fn a_scenario_in_a_directory_that_may_not_be_read_is_refused() {
+fn a_scenario_path_that_is_a_directory_is_reported() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("dir.toml");
     std::fs::create_dir(&file).expect("made");
@@ -164,15 +164,15 @@ fn a_scenario_in_a_directory_that_may_not_be_read_is_refused() {
 }
 
 #[test]
-fn what_the_system_said_is_told_once() {
+fn an_error_of_the_system_is_printed_once() {
     let output = Command::new(CACHEPROOF).args(["report", "/no/such/run"]).output().expect("the program runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(said.matches("No such file or directory").count(), 1, "{said}");
 }
 
 #[test]
-fn nothing_is_left_of_a_run_that_was_refused() {
-    // A temporary directory of its own: other runs have theirs elsewhere.
+fn a_run_that_cannot_start_leaves_nothing_behind() {
+    // Its own temporary directory, which other runs do not use.
     let temporary = tempfile::tempdir().expect("a temporary directory");
     let reports = tempfile::tempdir().expect("a temporary directory");
     let (_kept, file) = edited(&nginx(), &[(START, "start = [\"sh\", \"-c\", \"exit 1\"]")]);

@@ -1,5 +1,5 @@
-//! Would break if a fault outlived cacheproof, whatever becomes of cacheproof itself; if something were broken that was
-//! ill already; or if a run went on after a reason to give it up.
+//! Fails if a fault stays active after cacheproof was killed; if a fault is injected into a system that is not steady; or
+//! if a run continues after `[safety]` should have aborted it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,7 +15,7 @@ use crate::interrupt::{CLEANUP_LIMIT, assert_nothing_left, token_of};
 use crate::stack::{docker_answers, redis_image};
 use crate::support::{CACHEPROOF, command, eventually, root, run_scenario};
 
-/// A run in the middle of a fault.
+/// A run with an active fault.
 struct Run {
     child: Child,
     token: String,
@@ -31,7 +31,7 @@ impl Run {
         })
     }
 
-    /// Starts it and waits until its directory is like that.
+    /// Starts it and waits until the run's directory is `ready`.
     fn when(fault: &str, sets: &[&str], what: &str, ready: impl Fn(&Path) -> bool) -> Self {
         let reports = tempfile::tempdir().expect("a temporary directory");
         let mut all = vec![format!("phase.broken.fault={fault}")];
@@ -69,7 +69,7 @@ fn run_directory(reports: &Path) -> Option<PathBuf> {
     entries.flatten().map(|entry| entry.path()).find(|path| path.is_dir() && !path.is_symlink())
 }
 
-/// In the middle of this fault cacheproof is killed: nothing is left, and the guard has closed the ledger.
+/// Kills cacheproof while this fault is active: nothing is left, and the guard closes the ledger.
 fn kill_9_leaves_nothing(fault: &str, sets: &[&str]) {
     let run = Run::with(fault, sets);
     let open = read_ledger(&run.ledger()).expect("it reads");
@@ -84,7 +84,7 @@ fn nothing_is_left_of(mut run: Run, fault: &str) {
     eventually(CLEANUP_LIMIT.saturating_sub(killed.elapsed()), "the guard closes the ledger", || {
         read_ledger(&run.ledger()).is_ok_and(|left| left.over && left.open.is_empty())
     });
-    // For whoever measures: `--success-output immediate`.
+    // Shown with `--success-output immediate`.
     println!("{fault}: nothing left {:.1} s after kill -9", killed.elapsed().as_secs_f64());
 }
 
@@ -107,8 +107,8 @@ kill_9! {
     kill_9_while_redis_is_full: "{ fill_memory = 'redis' }";
     kill_9_while_redis_takes_no_clients: "{ fill_clients = 'redis' }";
     kill_9_while_a_link_is_slow: "{ latency = 'redis', delay = '50ms' }";
-    kill_9_while_a_link_is_narrow: "{ bandwidth = 'redis', rate = '64kb' }";
-    kill_9_while_a_link_is_in_slices: "{ slice = 'redis', size = '64b', gap = '1ms' }";
+    kill_9_while_bandwidth_is_limited: "{ bandwidth = 'redis', rate = '64kb' }";
+    kill_9_while_packets_are_sliced: "{ slice = 'redis', size = '64b', gap = '1ms' }";
     kill_9_while_a_link_refuses: "{ refuse = 'redis' }";
     kill_9_while_a_link_is_reset: "{ reset = 'redis' }";
     kill_9_while_a_link_is_half_open: "{ half_open = 'redis' }";
@@ -122,39 +122,39 @@ fn kill_9_while_a_master_of_a_cluster_is_killed() {
 }
 
 #[test]
-fn kill_9_while_replicas_are_held_back_for_a_failover() {
-    // It takes a second and a half until they lag and the Sentinels are asked; the ledger is written before.
+fn kill_9_while_replication_is_blocked_for_a_failover() {
+    // The failover starts after a second and a half, when the replicas lag; the ledger is written before.
     let fault = "{ failover = 'redis', to = 'lagging' }";
     let run = Run::when(fault, &["stack.redis.topology='sentinel'"], "the failover begins", |run| {
         read_ledger(&run.join(LEDGER_FILE)).is_ok_and(|ledger| !ledger.open.is_empty())
     });
     let journal = std::fs::read_to_string(run.ledger().with_file_name("events.jsonl")).expect("there is a journal");
-    assert!(!journal.contains("\"stage\":\"injected\""), "it is not over yet");
+    assert!(!journal.contains("\"stage\":\"injected\""), "the injection is still going on");
     nothing_is_left_of(run, fault);
 }
 
 #[test]
-fn kill_9_while_something_is_broken_by_command_runs_the_command_that_takes_it_back() {
+fn kill_9_during_a_command_fault_runs_its_undo_command() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let (mark, told) = (directory.path().join("broken"), directory.path().join("told"));
-    // What the command leaves running is the run's, too.
+    let (mark, output) = (directory.path().join("broken"), directory.path().join("output"));
+    // The command's background process belongs to the run, too.
     let fault = format!(
         "{{ run = 'touch {0}; sleep 1000 > /dev/null 2>&1 &', undo = 'test -n \"$CACHEPROOF_APP_URL\" && redis-cli -u $CACHEPROOF_REDIS_URL PING > {1} && rm {0}' }}",
         mark.display(),
-        told.display()
+        output.display()
     );
     let mut run = Run::with(&fault, &[]);
     assert!(mark.exists());
     run.kill_9();
-    eventually(CLEANUP_LIMIT, "it is taken back", || !mark.exists());
+    eventually(CLEANUP_LIMIT, "it is undone", || !mark.exists());
     assert_nothing_left(&run.token);
-    // The run's servers are taken down after that, and not before.
-    assert_eq!(std::fs::read_to_string(&told).expect("it is written"), "PONG\n");
+    // The run's servers were still up.
+    assert_eq!(std::fs::read_to_string(&output).expect("it is written"), "PONG\n");
     assert!(read_ledger(&run.ledger()).expect("it reads").over, "nothing is left to recover");
 }
 
 #[test]
-fn kill_9_while_a_container_of_the_users_own_is_paused_lets_it_run_on() {
+fn kill_9_while_a_users_container_is_paused_unpauses_it() {
     if !docker_answers() {
         return;
     }
@@ -174,12 +174,14 @@ fn kill_9_while_a_container_of_the_users_own_is_paused_lets_it_run_on() {
     let mut run = Run::with("{ pause = 'redis' }", &[&url]);
     assert_eq!(docker(&["inspect", "-f", "{{.State.Paused}}", &name]), "true");
     run.kill_9();
-    eventually(CLEANUP_LIMIT, "it runs on", || docker(&["inspect", "-f", "{{.State.Paused}}", &name]) == "false");
+    eventually(CLEANUP_LIMIT, "it is running again", || {
+        docker(&["inspect", "-f", "{{.State.Paused}}", &name]) == "false"
+    });
     assert_nothing_left(&run.token);
     drop(remove);
 }
 
-/// Does something at the end of the test, however that comes.
+/// Does something at the end of the test, even if it fails.
 fn scopeguard(work: impl FnMut()) -> impl Drop {
     struct Guard<F: FnMut()>(F);
     impl<F: FnMut()> Drop for Guard<F> {
@@ -199,15 +201,15 @@ fn recover(directory: &Path) -> (Option<i32>, String) {
 }
 
 #[test]
-fn what_is_left_when_the_guard_is_killed_as_well_is_recovered_once() {
+fn recover_undoes_once_what_is_left_when_the_guard_is_killed_as_well() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (mark, log) = (directory.path().join("broken"), directory.path().join("log"));
     let fault = format!("{{ run = 'touch {0}', undo = 'rm {0}; echo undone >> {1}' }}", mark.display(), log.display());
     let mut run = Run::with(&fault, &[]);
     let (code, said) = recover(run.reports.path());
     assert_eq!(code, Some(0));
-    assert!(said.contains("its run still goes on; left alone"), "{said}");
-    assert!(mark.exists(), "a run that goes on is left alone");
+    assert!(said.contains("its run is still going on; nothing was undone"), "{said}");
+    assert!(mark.exists(), "the faults of a running run are not undone");
 
     kill(Pid::from_raw(guard_of(run.child.id()).cast_signed()), Signal::SIGKILL).expect("the guard runs");
     run.kill_9();
@@ -223,7 +225,7 @@ fn what_is_left_when_the_guard_is_killed_as_well_is_recovered_once() {
     assert_eq!(undone.lines().count(), 1, "undone once");
 }
 
-/// The guard of a run: its child that is called so.
+/// The guard process of a run: its child with the argument `guard`.
 fn guard_of(run: u32) -> u32 {
     let children = std::fs::read_dir("/proc").expect("there is /proc").flatten().filter_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
@@ -236,10 +238,10 @@ fn guard_of(run: u32) -> u32 {
 }
 
 #[test]
-fn a_system_that_is_not_steady_is_not_broken_and_the_run_ends_with_exit_4() {
+fn no_fault_is_injected_into_a_system_that_is_not_steady_and_the_exit_code_is_4() {
     let steady =
         "phase=[{ name = 'before', lasts = '3s' }, { name = 'broken', lasts = '20s', fault = { kill = 'redis' } }]";
-    // Nothing answers as fast as that.
+    // No answer is that fast.
     let sets = [steady.to_owned(), "safety.steady=['p95 < 1us']".to_owned()];
     let ran = run_text(&sets);
     assert_eq!(ran.code, Some(4), "{}", ran.said());
@@ -248,9 +250,9 @@ fn a_system_that_is_not_steady_is_not_broken_and_the_run_ends_with_exit_4() {
         "{}",
         ran.said()
     );
-    let seen = ran.seen();
-    assert!(seen.faults.is_empty(), "{:?}", seen.faults);
-    assert_eq!(seen.end.as_ref().map(|end| end.how), Some(RunStatus::NotSteady));
+    let measurements = ran.measurements();
+    assert!(measurements.faults.is_empty(), "{:?}", measurements.faults);
+    assert_eq!(measurements.end.as_ref().map(|end| end.how), Some(RunStatus::NotSteady));
     assert_eq!(ran.summary()["verdict"]["ruling"], "inconclusive");
 }
 
@@ -261,7 +263,7 @@ fn run_text(sets: &[String]) -> crate::support::CompletedRun {
     let begin = text.find("[[phase]]").expect("it has a phase");
     let end = text.find("[[criterion]]").expect("it has a criterion");
     let phases: String = timeline.iter().map(|set| format!("{}\n", set.replacen("phase=", "phase = ", 1))).collect();
-    // An array of tables in one line must stand before the first table.
+    // An inline array of tables must be before the first table.
     let text = format!("{phases}{}{}", &text[..begin], &text[end..]);
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("broken.toml");
@@ -270,17 +272,21 @@ fn run_text(sets: &[String]) -> crate::support::CompletedRun {
 }
 
 #[test]
-fn a_reason_to_give_up_ends_the_run_with_everything_undone_and_exit_4() {
+fn an_aborted_run_undoes_everything_and_the_exit_code_is_4() {
     let sets = [
         "phase.broken.fault={ kill = 'app', after = '2s' }".to_owned(),
         "safety.abort=['errors > 30% for 2s']".to_owned(),
     ];
     let ran = run_scenario(&scenario(), &sets);
     assert_eq!(ran.code, Some(4), "{}", ran.said());
-    let seen = ran.seen();
-    assert!(seen.faults.iter().any(|(_, event)| event.stage == FaultStage::Undone), "{:?}", seen.faults);
-    assert_eq!(seen.end.as_ref().map(|end| end.how), Some(RunStatus::Aborted));
-    let why = seen.end.and_then(|end| end.why).unwrap_or_default();
+    let measurements = ran.measurements();
+    assert!(
+        measurements.faults.iter().any(|(_, event)| event.stage == FaultStage::Undone),
+        "{:?}",
+        measurements.faults
+    );
+    assert_eq!(measurements.end.as_ref().map(|end| end.how), Some(RunStatus::Aborted));
+    let why = measurements.end.and_then(|end| end.why).unwrap_or_default();
     assert!(why.contains("'errors > 30% for 2s'"), "{why}");
     let ledger = read_ledger(&ran.directory().join(LEDGER_FILE)).expect("it reads");
     assert!(ledger.over && ledger.open.is_empty(), "{ledger:?}");

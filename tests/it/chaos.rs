@@ -1,4 +1,4 @@
-//! Would break if the page over the fault tours showed other runs than those just made, or lost one that broke off.
+//! Fails if the page of the fault tours shows other runs than the latest ones, or misses an incomplete one.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::root;
 
-/// Stands in for cacheproof: each run leaves a directory with a report, unless it is told to measure nothing.
+/// Replaces cacheproof: each run creates a directory with a report, unless the file `nothing` exists.
 const FAKE_CACHEPROOF: &str = r#"#!/bin/sh
 if [ "$1" = report ]; then
     shift
@@ -30,7 +30,7 @@ fi
 exit "$code"
 "#;
 
-/// Runs the tours with these exit codes. Gives the script's own, and what it showed on one page.
+/// Runs the tours with these exit codes. Returns the script's exit code, and the arguments of `report`.
 fn chaos(stage: &Path, codes: [i32; 2], arguments: &[&str]) -> (Option<i32>, Vec<String>) {
     let program = stage.join("cacheproof");
     std::fs::write(&program, FAKE_CACHEPROOF).expect("written");
@@ -46,7 +46,7 @@ fn chaos(stage: &Path, codes: [i32; 2], arguments: &[&str]) -> (Option<i32>, Vec
     (output.status.code(), shown.lines().map(str::to_owned).collect())
 }
 
-/// An old run, newer than none, with the link that pointed at it.
+/// An old run, with the link `latest` to it.
 fn old_run(reports: &Path) {
     let old = reports.join("20250101T000000Z-fault-tour");
     std::fs::create_dir_all(&old).expect("made");
@@ -55,7 +55,7 @@ fn old_run(reports: &Path) {
 }
 
 #[test]
-fn the_page_is_of_the_runs_just_made_wherever_they_are_written() {
+fn the_page_shows_the_latest_runs_in_any_reports_directory() {
     let stage = tempfile::tempdir().expect("a temporary directory");
     let reports = stage.path().join("my reports");
     old_run(&reports);
@@ -68,7 +68,7 @@ fn the_page_is_of_the_runs_just_made_wherever_they_are_written() {
     ];
     let (code, shown) = chaos(stage.path(), [0, 4], &["--set", "traffic.rate=1/s", "--reports", &text]);
     assert_eq!((code, &shown), (Some(4), &expected));
-    // A run that broke off in the middle has a report, and what it found is worth showing.
+    // An incomplete run has a report, too, and is shown.
     let _gone = std::fs::remove_dir_all(&reports);
     old_run(&reports);
     let (code, shown) = chaos(stage.path(), [3, 0], &[&format!("--reports={text}")]);
@@ -76,7 +76,7 @@ fn the_page_is_of_the_runs_just_made_wherever_they_are_written() {
 }
 
 #[test]
-fn a_tour_that_measured_nothing_shows_nothing_old_in_its_place() {
+fn a_tour_that_measured_nothing_is_not_replaced_by_an_old_one() {
     let stage = tempfile::tempdir().expect("a temporary directory");
     let reports = stage.path().join("reports");
     old_run(&reports);

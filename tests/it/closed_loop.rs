@@ -1,4 +1,4 @@
-//! Would break if the closed loop sent by the clock, or the open loop waited for answers.
+//! Fails if a user of the closed loop does not wait for the answer.
 
 use crate::support::{edited, root, run_scenario};
 
@@ -8,12 +8,12 @@ fn users_of_a_closed_loop_send_one_request_after_another() {
     let (_kept, file) = edited(&root().join("tests/scenarios/nginx.toml"), &changes);
     let ran = run_scenario(&file, &[]);
     assert_eq!(ran.code, Some(0), "{}", ran.said());
-    let seen = ran.seen();
-    let all = seen.total(|_| true);
-    let phases: f64 = seen.phases.keys().map(|phase| seen.phase_seconds(*phase)).sum();
-    // Little's law for 4 users who never think: requests × mean time = 4 × length, less what the user itself takes.
+    let measurements = ran.measurements();
+    let all = measurements.total(|_| true);
+    let phases: f64 = measurements.phases.keys().map(|phase| measurements.phase_seconds(*phase)).sum();
+    // Little's law for 4 users without think time: requests × mean time = 4 × length, minus the users' own overhead.
     let busy = all.mean().expect("there are samples") * all.count() as f64 / 1e9 / phases;
     assert!(busy > 1.0 && busy <= 4.05, "{busy:.2} requests in flight on average, for 4 users");
-    assert_eq!(all.response, all.service, "without a schedule both times are one");
-    assert!(seen.windows.iter().all(|(_, window)| window.backlog == 0), "nothing waits in a closed loop");
+    assert_eq!(all.response, all.service, "without a schedule both times are equal");
+    assert!(measurements.windows.iter().all(|(_, window)| window.backlog == 0), "nothing waits in a closed loop");
 }

@@ -155,7 +155,7 @@ async fn the_compose_deployment_comes_up_healthy_and_is_benched_as_it_stands() {
     command.env("DATABASE_URL", format!("postgres://app:cacheproof@127.0.0.1:{postgres}/app"));
     let completed_run = completed_run(command.output().expect("the program runs"), reports);
     assert_eq!(completed_run.code, Some(0), "{}", completed_run.said());
-    let stack = completed_run.seen().stack.expect("the servers are named");
+    let stack = completed_run.measurements().stack.expect("the servers are named");
     for server in [stack.redis, stack.postgres].into_iter().flatten() {
         assert_eq!(server.provider, "external");
         assert!(!server.url.contains(":cacheproof@"), "{}", server.url);

@@ -1,4 +1,4 @@
-//! Would break if a rule let a planted defect pass, or a healthy app fail. The table is that of `just defects`.
+//! Fails if a planted defect is not caught by its rule, or if the healthy app fails. The table is that of `just defects`.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use defective_app::{Defect, HEALTHY, SCENARIOS, defects, find};
 use crate::support::{CACHEPROOF, root};
 
 fn run(defect: &Defect, scenario: &str) -> DefectRun {
-    let programs = Path::new(CACHEPROOF).parent().expect("it stands in a directory");
+    let programs = Path::new(CACHEPROOF).parent().expect("it is in a directory");
     let runner = DefectRunner::find(programs, root()).expect("the workspace's programs");
     runner.run(defect, scenario).expect("a run with a summary")
 }
@@ -18,14 +18,14 @@ fn assert_caught(name: &str) {
     let defect_run = run(defect, defect.scenario);
     assert!(
         defect_run.caught(defect).is_some(),
-        "'{}' was to fail, but: {:?}\n{}",
+        "'{}' should fail, but: {:?}\n{}",
         defect.caught_by,
         defect_run.failed,
         defect_run.printed
     );
 }
 
-/// One test for each defect, so that a miss has a name.
+/// One test for each defect.
 macro_rules! caught {
     ($($test:ident)*) => {
         $(
@@ -43,7 +43,7 @@ macro_rules! caught {
     };
 }
 
-// Every row, in the order of the table; a name may not begin with a digit, so the prefix.
+// All rows, in the order of the table. The prefix is for names that begin with a digit.
 caught! {
     never_caches
     false_hit

@@ -1,4 +1,4 @@
-//! Each word for a fault, on real servers and without load: injected, seen to work, undone, seen to be undone.
+//! Each kind of fault, on real servers and without load: injected, confirmed by a probe, undone, recovery confirmed.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -32,7 +32,7 @@ const REDIS: &str = "[target]\nkind = 'http'\nstart = ['true']\n\
     [stack.redis]\nprovider = 'local'\nmaxmemory = '16mb'\npolicy = 'allkeys-lru'\nappendonly = true\n";
 const POSTGRES: &str = "[target]\nkind = 'http'\nstart = ['true']\n[stack.postgres]\nprovider = 'local'\n";
 
-/// Servers to break, and where it is written down.
+/// Servers for faults, with the guard and the ledger.
 struct FaultTestBed {
     guard: Guard,
     stack: Stack,
@@ -45,8 +45,8 @@ impl FaultTestBed {
     async fn up(tables: &str, faults: &[&str]) -> Self {
         let scenario = scenario(tables, faults);
         let guard = Guard::start(Path::new(CACHEPROOF)).unwrap();
-        let tell = |line: &str| eprintln!("{line}");
-        let stack = Stack::up(&scenario.stack, scenario.seed, &guard, &tell).await.unwrap();
+        let report_progress = |line: &str| eprintln!("{line}");
+        let stack = Stack::up(&scenario.stack, scenario.seed, &guard, &report_progress).await.unwrap();
         let reports = tempfile::tempdir().unwrap();
         let ledger = Ledger::create(reports.path(), &guard).unwrap();
         guard.watch_ledger(ledger.path());
@@ -61,20 +61,20 @@ impl FaultTestBed {
         &self.scenario.phases[0].faults
     }
 
-    fn left(&self) -> cacheproof::supervise::LedgerState {
+    fn ledger_state(&self) -> cacheproof::supervise::LedgerState {
         read_ledger(&self.reports.path().join(LEDGER_FILE)).unwrap()
     }
 
-    /// Every fault of the scenario, one after another; each must go through its whole life.
+    /// Runs every fault of the scenario, one after another; each must go through all stages.
     async fn run_each_fault(&self, app: Option<(&App, &AppEnvironment<'_>)>) {
         let engine = FaultEngine::new(self.fault_context(app));
         for spec in self.faults() {
             let steps = run_fault(&engine, spec).await.unwrap_or_else(|error| panic!("{}: {error}", spec.describe()));
             let stages: Vec<FaultStage> = steps.iter().map(|step| step.stage).collect();
-            let whole =
+            let all =
                 [FaultStage::Begun, FaultStage::Injected, FaultStage::Seen, FaultStage::Undone, FaultStage::SeenUndone];
-            assert_eq!(stages, whole, "{}: {steps:#?}", spec.describe());
-            assert!(self.left().open.is_empty(), "{} is not closed in the ledger", spec.describe());
+            assert_eq!(stages, all, "{}: {steps:#?}", spec.describe());
+            assert!(self.ledger_state().open.is_empty(), "{} is not closed in the ledger", spec.describe());
         }
     }
 
@@ -85,7 +85,7 @@ impl FaultTestBed {
     }
 }
 
-/// One fault, from the start of its phase to its end.
+/// Runs one fault, from the start of its phase to the end.
 async fn run_fault(engine: &FaultEngine<'_>, spec: &FaultSpec) -> Result<Vec<FaultTransition>, FaultError> {
     let steps = Mutex::new(Vec::new());
     let (_never, end) = watch::channel(false);
@@ -95,7 +95,7 @@ async fn run_fault(engine: &FaultEngine<'_>, spec: &FaultSpec) -> Result<Vec<Fau
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_done_to_a_redis_itself_works_and_is_undone() {
+async fn faults_on_redis_work_and_are_undone() {
     let test_bed = FaultTestBed::up(
         REDIS,
         &[
@@ -115,7 +115,7 @@ async fn what_is_done_to_a_redis_itself_works_and_is_undone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_done_to_a_postgres_itself_works_and_is_undone() {
+async fn faults_on_postgres_work_and_are_undone() {
     let test_bed = FaultTestBed::up(
         POSTGRES,
         &[
@@ -151,7 +151,7 @@ fn links(server: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_done_to_the_connections_of_a_redis_works_and_is_undone() {
+async fn faults_on_connections_to_redis_work_and_are_undone() {
     let faults = links("redis");
     let test_bed = FaultTestBed::up(REDIS, &faults.iter().map(String::as_str).collect::<Vec<_>>()).await;
     test_bed.run_each_fault(None).await;
@@ -159,7 +159,7 @@ async fn what_is_done_to_the_connections_of_a_redis_works_and_is_undone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_done_to_the_connections_of_a_postgres_works_and_is_undone() {
+async fn faults_on_connections_to_postgres_work_and_are_undone() {
     let faults = links("postgres");
     let test_bed = FaultTestBed::up(POSTGRES, &faults.iter().map(String::as_str).collect::<Vec<_>>()).await;
     test_bed.run_each_fault(None).await;
@@ -167,7 +167,7 @@ async fn what_is_done_to_the_connections_of_a_postgres_works_and_is_undone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_done_to_the_connections_of_a_redis_with_tls_is_seen_from_outside() {
+async fn faults_on_tls_connections_to_redis_are_confirmed_and_undone() {
     let tables = "[target]\nkind = 'http'\nstart = ['true']\n[stack.redis]\nprovider = 'local'\ntls = true\n";
     let faults = links("redis");
     let test_bed = FaultTestBed::up(tables, &faults.iter().map(String::as_str).collect::<Vec<_>>()).await;
@@ -176,7 +176,7 @@ async fn what_is_done_to_the_connections_of_a_redis_with_tls_is_seen_from_outsid
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_done_to_the_app_works_and_a_partition_cuts_off_one_instance_alone() {
+async fn faults_on_the_app_work_and_a_partition_affects_only_one_instance() {
     let tables = "[target]\nkind = 'reference'\ninstances = 2\n[stack.redis]\nprovider = 'local'\n\
                   [stack.postgres]\nprovider = 'local'\n";
     let test_bed = FaultTestBed::up(
@@ -213,20 +213,20 @@ async fn what_is_done_to_the_app_works_and_a_partition_cuts_off_one_instance_alo
     let engine = FaultEngine::new(test_bed.fault_context(Some((&app, &app_environment))));
     let open = redis.nodes()[0].proxy.as_ref().unwrap().stats().open;
     let steps = run_fault(&engine, &test_bed.faults()[0]).await.unwrap();
-    let hit = steps[1].connections.unwrap();
-    assert!(hit > 0 && hit < open, "{hit} of {open} connections are app 2's: {steps:#?}");
+    let affected = steps[1].connections.unwrap();
+    assert!(affected > 0 && affected < open, "{affected} of {open} connections are app 2's: {steps:#?}");
     assert_eq!(steps.len(), 5, "{steps:#?}");
     test_bed.run_each_fault(Some((&app, &app_environment))).await;
     let before = app.pids();
     let done = app.instances(Some(1))[0].undo_fault(ProcessFaultKind::Stop, &app_environment).await.unwrap();
-    assert!(done.contains("runs already"), "{done}");
-    assert_eq!(app.pids(), before, "what runs is never started a second time");
+    assert!(done.contains("is already running"), "{done}");
+    assert_eq!(app.pids(), before, "a running app is not started a second time");
     app.down().await;
     test_bed.down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sentinels_fail_over_also_to_a_replica_that_lags() {
+async fn sentinels_fail_over_even_to_a_lagging_replica() {
     let tables = "[target]\nkind = 'http'\nstart = ['true']\n[stack.redis]\nprovider = 'local'\ntopology = 'sentinel'\nreplicas = 1\n";
     let test_bed = FaultTestBed::up(
         tables,
@@ -243,7 +243,7 @@ async fn sentinels_fail_over_also_to_a_replica_that_lags() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_done_to_a_master_of_a_cluster_works_and_is_undone() {
+async fn faults_on_a_cluster_master_work_and_are_undone() {
     let tables = "[target]\nkind = 'http'\nstart = ['true']\n\
                   [stack.redis]\nprovider = 'local'\ntopology = 'cluster'\nmaxmemory = '16mb'\npolicy = 'allkeys-lru'\n";
     let test_bed = FaultTestBed::up(
@@ -262,7 +262,7 @@ async fn what_is_done_to_a_master_of_a_cluster_works_and_is_undone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_of_the_users_own_is_run_and_taken_back_and_its_failure_is_an_error() {
+async fn a_command_fault_is_run_and_undone_and_its_failure_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let mark = directory.path().join("broken");
     let fault = format!("{{ run = 'touch {0}', undo = 'rm {0}', lasts = '1s' }}", mark.display());
@@ -276,35 +276,35 @@ async fn a_command_of_the_users_own_is_run_and_taken_back_and_its_failure_is_an_
     assert_eq!(steps.len(), 5, "{steps:#?}");
     assert!(!mark.exists());
     let error = run_fault(&engine, &test_bed.faults()[1]).await.unwrap_err().to_string();
-    assert!(error.contains("ended with exit status: 7; it said last: no such thing"), "{error}");
-    assert!(!mark.exists(), "what was half done is taken back");
-    assert!(test_bed.left().open.is_empty());
+    assert!(error.contains("ended with exit status: 7; its last line: no such thing"), "{error}");
+    assert!(!mark.exists(), "a failed injection is undone");
+    assert!(test_bed.ledger_state().open.is_empty());
     drop(engine);
     test_bed.down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_is_told_where_each_server_is_past_the_proxies_and_the_ledger_is_not() {
+async fn a_command_gets_the_servers_urls_past_the_proxies_and_the_ledger_does_not() {
     let directory = tempfile::tempdir().unwrap();
-    let (told, back) = (directory.path().join("told"), directory.path().join("back"));
+    let (during_run, during_undo) = (directory.path().join("run"), directory.path().join("undo"));
     let set = |samples: u32, file: &Path| {
         let (redis, file) = ("redis-cli -u $CACHEPROOF_REDIS_1_URL CONFIG", file.display());
         let ours = "env | grep ^CACHEPROOF_.*_URL=";
         format!("{ours} > {file}; {redis} SET maxmemory-samples {samples}; {redis} GET maxmemory-samples >> {file}")
     };
-    let fault = format!("{{ run = '{}', undo = '{}', lasts = '100ms' }}", set(7, &told), set(5, &back));
-    let nobody = "{ run = 'true', undo = 'redis-cli -u $CACHEPROOF_REDIS_9_URL PING' }";
+    let fault = format!("{{ run = '{}', undo = '{}', lasts = '100ms' }}", set(7, &during_run), set(5, &during_undo));
+    let unknown = "{ run = 'true', undo = 'redis-cli -u $CACHEPROOF_REDIS_9_URL PING' }";
     let tables = "[target]\nkind = 'http'\nstart = ['true']\n[stack.redis]\nprovider = 'local'\ntopology = 'sentinel'\nacl = true\n\
         [stack.postgres]\nprovider = 'local'\n";
-    let test_bed = FaultTestBed::up(tables, &[&fault, nobody]).await;
+    let test_bed = FaultTestBed::up(tables, &[&fault, unknown]).await;
     let engine = FaultEngine::new(test_bed.fault_context(None));
     assert_eq!(run_fault(&engine, &test_bed.faults()[0]).await.unwrap().len(), 5);
-    // Nothing is broken that could not be taken back.
+    // A fault with an invalid undo is not injected.
     let error = run_fault(&engine, &test_bed.faults()[1]).await.unwrap_err().to_string();
     assert!(error.contains("this run has no CACHEPROOF_REDIS_9_URL"), "{error}");
     drop(engine);
     let redis = test_bed.stack.redis.as_ref().unwrap();
-    // As redis-cli wants them.
+    // In the form of redis-cli.
     let url = |name: &str| {
         let node = redis.nodes().iter().find(|node| node.name == name).unwrap();
         node.server.url().replace("://:", "://default:")
@@ -316,26 +316,26 @@ async fn a_command_is_told_where_each_server_is_past_the_proxies_and_the_ledger_
         ("CACHEPROOF_SENTINEL_3_URL", url("sentinel-3")),
         ("CACHEPROOF_DATABASE_URL", test_bed.stack.postgres.as_ref().unwrap().first().url().to_owned()),
     ];
-    for (file, samples) in [(told, "7"), (back, "5")] {
+    for (file, samples) in [(during_run, "7"), (during_undo, "5")] {
         let environment = std::fs::read_to_string(&file).unwrap();
         for (name, url) in &expected {
             assert!(environment.lines().any(|line| line == format!("{name}={url}")), "{name} in {environment}");
         }
         assert_eq!(environment.lines().last(), Some(samples), "it reached the server: {environment}");
     }
-    // The passwords that it takes are not on the disk.
+    // The ledger contains no passwords.
     let ledger = std::fs::read_to_string(test_bed.ledger.path()).unwrap();
     assert!(ledger.contains("$CACHEPROOF_REDIS_1_URL") && !ledger.contains("://"), "{ledger}");
     test_bed.down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_undoes_a_fault_is_on_the_disk_before_anything_is_broken() {
+async fn the_undo_is_on_disk_before_the_fault_is_injected() {
     let directory = tempfile::tempdir().unwrap();
-    let seen = directory.path().join("seen");
+    let copy = directory.path().join("copy");
     let bench_directory = tempfile::tempdir().unwrap();
     let ledger_path = bench_directory.path().join(LEDGER_FILE);
-    let run = format!("{{ run = 'cp {} {}', undo = 'true', lasts = '500ms' }}", ledger_path.display(), seen.display());
+    let run = format!("{{ run = 'cp {} {}', undo = 'true', lasts = '500ms' }}", ledger_path.display(), copy.display());
     let scenario = scenario("[target]\nkind = 'http'\nstart = ['true']\n", &[&run]);
     let guard = Guard::start(Path::new(CACHEPROOF)).unwrap();
     let stack = Stack::up(&scenario.stack, scenario.seed, &guard, &|_| {}).await.unwrap();
@@ -348,8 +348,8 @@ async fn what_undoes_a_fault_is_on_the_disk_before_anything_is_broken() {
         ledger: &ledger,
     });
     run_fault(&engine, &scenario.phases[0].faults[0]).await.unwrap();
-    // The command itself took the picture.
-    let then = read_ledger(&seen).unwrap();
+    // The command copied the ledger.
+    let then = read_ledger(&copy).unwrap();
     assert_eq!(then.open.len(), 1, "{then:?}");
     assert!(matches!(&then.open[0].undo, Undo::Command { run, .. } if run == "true"), "{then:?}");
     assert!(read_ledger(&ledger_path).unwrap().open.is_empty());
@@ -387,11 +387,11 @@ async fn a_repeated_fault_never_overlaps_itself_and_is_undone_each_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_that_overlap_on_one_victim_leave_it_as_it_was() {
+async fn overlapping_faults_on_one_victim_are_undone_correctly() {
     let test_bed = FaultTestBed::up(
         REDIS,
         &[
-            // Long after the others, however slowly the killed one starts.
+            // Ends long after the others, even if Redis starts slowly.
             "{ pause = 'redis', lasts = '15s' }",
             "{ kill = 'redis', after = '500ms', lasts = '1s' }",
             "{ black_hole = 'redis', after = '500ms', lasts = '3s' }",
@@ -404,7 +404,7 @@ async fn faults_that_overlap_on_one_victim_leave_it_as_it_was() {
         tokio::join!(run_fault(&engine, pause), run_fault(&engine, kill), run_fault(&engine, hole));
     let kill = kill.unwrap();
     let undone = kill.iter().find(|step| step.stage == FaultStage::Undone).unwrap();
-    assert!(undone.detail.contains("as another fault has it"), "it is paused again: {kill:#?}");
+    assert!(undone.detail.contains("for another fault"), "it is paused again: {kill:#?}");
     assert_eq!(pause.unwrap().last().unwrap().stage, FaultStage::SeenUndone);
     hole.unwrap();
     assert!(test_bed.stack.redis.as_ref().unwrap().first().answers().await);
@@ -413,14 +413,14 @@ async fn faults_that_overlap_on_one_victim_leave_it_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fault_is_held_no_longer_than_its_limit_and_not_at_all_where_the_gate_is_closed() {
+async fn a_fault_lasts_at_most_max_fault_and_is_not_injected_if_the_gate_is_closed() {
     let mut test_bed = FaultTestBed::up(REDIS, &["{ pause = 'redis' }"]).await;
     test_bed.scenario.safety.max_fault = Duration::from_secs(1);
     let engine = FaultEngine::new(test_bed.fault_context(None));
-    let begun = Instant::now();
+    let start = Instant::now();
     let steps = run_fault(&engine, &test_bed.faults()[0]).await.unwrap();
     // The phase lasts a minute.
-    assert!(begun.elapsed() < Duration::from_secs(30), "{steps:#?}");
+    assert!(start.elapsed() < Duration::from_secs(30), "{steps:#?}");
     assert_eq!(steps.last().unwrap().stage, FaultStage::SeenUndone);
 
     let (_never, end) = watch::channel(false);
@@ -431,7 +431,7 @@ async fn a_fault_is_held_no_longer_than_its_limit_and_not_at_all_where_the_gate_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_probe_that_gets_no_answer_does_not_hold_a_fault_longer_than_it_should_last() {
+async fn a_probe_without_an_answer_does_not_prolong_a_fault() {
     let test_bed = FaultTestBed::up(
         REDIS,
         &["{ latency = 'redis', delay = '20s', lasts = '1s' }", "{ black_hole = 'redis', lasts = '10s' }"],
@@ -439,9 +439,9 @@ async fn a_probe_that_gets_no_answer_does_not_hold_a_fault_longer_than_it_should
     .await;
     let engine = FaultEngine::new(test_bed.fault_context(None));
     let [slow, hole] = test_bed.faults() else { panic!("two faults") };
-    let begun = Instant::now();
+    let start = Instant::now();
     let (slow, hole) = tokio::join!(run_fault(&engine, slow), run_fault(&engine, hole));
-    assert!(begun.elapsed() < Duration::from_secs(30), "one answer takes 40 s");
+    assert!(start.elapsed() < Duration::from_secs(30), "one answer takes 40 s");
     let stages: Vec<_> = slow.unwrap().iter().map(|step| step.stage).collect();
     assert!(!stages.contains(&FaultStage::Seen), "{stages:?}");
     assert_eq!(hole.unwrap().last().unwrap().stage, FaultStage::SeenUndone);
@@ -450,12 +450,12 @@ async fn a_probe_that_gets_no_answer_does_not_hold_a_fault_longer_than_it_should
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_injection_under_way_is_broken_off_and_taken_back_with_all_that_it_started() {
+async fn a_cancelled_injection_is_undone_and_its_processes_are_killed() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path().display();
-    // It would go on breaking things, were only the shell killed.
+    // If only the shell were killed, the loop would continue.
     let loops = format!("(while :; do date >> {at}/broken; sleep 0.05; done) & sleep 300");
-    let fault = format!("{{ run = '{loops}', undo = 'mv {at}/broken {at}/mended', lasts = '1s' }}");
+    let fault = format!("{{ run = '{loops}', undo = 'mv {at}/broken {at}/undone', lasts = '1s' }}");
     let mut test_bed = FaultTestBed::up("[target]\nkind = 'http'\nstart = ['true']\n", &[&fault]).await;
     let (stop, end) = watch::channel(false);
     let broken = directory.path().join("broken");
@@ -463,7 +463,7 @@ async fn an_injection_under_way_is_broken_off_and_taken_back_with_all_that_it_st
         test_bed.scenario.safety.max_fault = limit;
         let engine = FaultEngine::new(test_bed.fault_context(None));
         let window = PhaseWindow { from: Instant::now(), lasts: Duration::from_secs(600) };
-        let living = engine.run_fault(&test_bed.faults()[0], window, end.clone(), &|| true, &|_| {});
+        let running = engine.run_fault(&test_bed.faults()[0], window, end.clone(), &|| true, &|_| {});
         let stopping = async {
             if limit > Duration::from_secs(60) {
                 while !broken.exists() {
@@ -472,23 +472,23 @@ async fn an_injection_under_way_is_broken_off_and_taken_back_with_all_that_it_st
                 stop.send_replace(true);
             }
         };
-        let (run_fault, ()) = tokio::join!(living, stopping);
+        let (result, ()) = tokio::join!(running, stopping);
         stop.send_replace(false);
-        match run_fault {
+        match result {
             Ok(()) => assert!(limit > Duration::from_secs(60)),
             Err(error) => assert!(error.to_string().contains("did not end within 1 s"), "{error}"),
         }
-        assert!(directory.path().join("mended").exists(), "it is taken back");
-        assert!(test_bed.left().open.is_empty());
+        assert!(directory.path().join("undone").exists(), "it is undone");
+        assert!(test_bed.ledger_state().open.is_empty());
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert!(!broken.exists(), "nothing goes on breaking");
-        std::fs::remove_file(directory.path().join("mended")).unwrap();
+        assert!(!broken.exists(), "the loop has ended");
+        std::fs::remove_file(directory.path().join("undone")).unwrap();
     }
     test_bed.down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_of_somebody_elses_is_broken_only_where_the_scenario_allows_it() {
+async fn an_external_server_is_broken_only_if_the_scenario_allows_it() {
     let owner = FaultTestBed::up(REDIS, &["{ flush = 'redis' }"]).await;
     let url = owner.stack.redis.as_ref().unwrap().first().url().to_owned();
     let external = |allow: &str| {
@@ -500,7 +500,7 @@ async fn a_server_of_somebody_elses_is_broken_only_where_the_scenario_allows_it(
     let mut connection = redis::Client::open(url.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap();
     redis::cmd("SET").arg("kept").arg("yes").query_async::<()>(&mut connection).await.unwrap();
 
-    // As the parser would not let it through.
+    // The parser would reject this scenario.
     let allowed = std::mem::take(&mut test_bed.scenario.safety.allow);
     let engine = FaultEngine::new(test_bed.fault_context(None));
     for spec in test_bed.faults() {
@@ -517,7 +517,7 @@ async fn a_server_of_somebody_elses_is_broken_only_where_the_scenario_allows_it(
     drop(engine);
     let kept: String = redis::cmd("GET").arg("kept").query_async(&mut connection).await.unwrap();
     assert_eq!(kept, "yes");
-    assert!(test_bed.left().open.is_empty());
+    assert!(test_bed.ledger_state().open.is_empty());
 
     test_bed.scenario.safety.allow = allowed;
     let engine = FaultEngine::new(test_bed.fault_context(None));

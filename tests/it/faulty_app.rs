@@ -1,4 +1,4 @@
-//! A small app with a cache that lies in one chosen way, in this process: the truth about it is known.
+//! A small app in this process, whose cache has one chosen defect.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -8,32 +8,32 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// In which way it lies.
+/// The defects.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CacheDefects {
-    /// How long a cached answer lives; `None`: for ever.
+    /// The TTL of cached answers; `None`: they never expire.
     pub ttl: Option<Duration>,
-    /// How long after a write its item is forgotten; `None`: never.
+    /// How long after a write its item is invalidated; `None`: never.
     pub invalidation_delay: Option<Duration>,
-    /// Reads of the database are a write behind.
+    /// Reads of the database miss the latest write.
     pub source_lags: bool,
-    /// "Not found" is cached and outlives the create.
+    /// "Not found" is cached, and a create does not invalidate it.
     pub caches_not_found: bool,
-    /// The list is cached and nothing makes it anew.
+    /// The list is cached and never invalidated.
     pub caches_list: bool,
     /// Every tenth answer to a user is another user's.
     pub swaps_users: bool,
     /// Every tenth answer has its title from one write and its text from the one before.
     pub tears_writes: bool,
-    /// Every tenth answer is of a write that nobody sent.
+    /// Every tenth answer is of a write that was never sent.
     pub invents_versions: bool,
     /// Answers carry no version.
     pub hides_versions: bool,
-    /// How long each answer takes.
+    /// Added to the duration of each answer.
     pub takes: Duration,
 }
 
-/// The healthy one.
+/// The correct app.
 pub const NO_DEFECTS: CacheDefects = CacheDefects {
     ttl: None,
     invalidation_delay: Some(Duration::ZERO),
@@ -54,7 +54,7 @@ struct State {
     answered: u64,
 }
 
-/// Starts it with `items` items; it lives as long as the test.
+/// Starts it with `items` items; it runs until the end of the test process.
 pub fn start(defects: CacheDefects, items: u64) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -121,8 +121,8 @@ fn answer(
     let id = path.strip_prefix("/items/").and_then(|id| id.parse::<u64>().ok());
     match (method, id) {
         ("get", _) if path == "/me" => {
-            let whose = if tenth && defects.swaps_users { user + 1 } else { user };
-            (200, json!({ "user": whose }), "MISS")
+            let shown = if tenth && defects.swaps_users { user + 1 } else { user };
+            (200, json!({ "user": shown }), "MISS")
         }
         ("get", _) if path == "/items" => {
             if let Some((status, list, _)) = state.cache.get(path).filter(|_| defects.caches_list && query.is_empty()) {
@@ -206,10 +206,10 @@ fn invalidate(state: &mut State, path: &str, defects: CacheDefects, shared: &Arc
         Some(Duration::ZERO) => {
             state.cache.remove(path);
         }
-        Some(late) => {
+        Some(delay) => {
             let (shared, path) = (Arc::clone(shared), path.to_owned());
             std::thread::spawn(move || {
-                std::thread::sleep(late);
+                std::thread::sleep(delay);
                 shared.lock().unwrap_or_else(PoisonError::into_inner).cache.remove(&path);
             });
         }

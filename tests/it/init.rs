@@ -1,4 +1,4 @@
-//! `init` against a real app that is not ours: nginx with proxy_cache, its upstream on a socket beside it.
+//! `init` against a foreign app: nginx with proxy_cache, and its upstream on a Unix socket.
 
 use std::net::TcpStream;
 use std::path::Path;
@@ -24,7 +24,7 @@ impl Drop for Nginx {
 impl Nginx {
     fn start(directory: &Path) -> Self {
         let home = directory.display();
-        // The port is free when it is chosen; should another take it, nginx says so and the next one is tried.
+        // Another process may take the port before nginx does; then the next one is tried.
         for _ in 0..5 {
             let port = free_port().expect("loopback has a free port");
             let config = format!(
@@ -63,12 +63,12 @@ impl Nginx {
                 return nginx;
             }
         }
-        panic!("nginx does not start; its own words stand above");
+        panic!("nginx does not start; see its output above");
     }
 
     fn is_up(&mut self) -> bool {
-        let patience = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < patience && matches!(self.child.try_wait(), Ok(None)) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
             if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
                 return true;
             }
@@ -79,7 +79,7 @@ impl Nginx {
 }
 
 #[test]
-fn init_sees_how_nginx_caches_and_check_takes_what_it_writes() {
+fn init_detects_nginxs_cache_headers_and_its_scenario_is_valid() {
     let directory = tempfile::tempdir().unwrap();
     let nginx = Nginx::start(directory.path());
     let out = directory.path().join("scenario.toml");

@@ -1,4 +1,4 @@
-//! Would break if a stop, by Ctrl-C or by kill -9, left something running or lost what was measured.
+//! Fails if Ctrl-C or kill -9 leaves something running or loses measurements.
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::ffi::OsStrExt as _;
@@ -12,8 +12,8 @@ use nix::unistd::Pid;
 use crate::stack::{docker_answers, postgres_image, redis_image};
 use crate::support::{command, completed_run, eventually, root};
 
-/// Starts the short scenario and waits until Redis is frozen. Gives the run and its token.
-fn started(reports: &std::path::Path, provider: &str) -> (Child, String) {
+/// Starts the short scenario and waits until Redis is frozen. Returns the run and its token.
+fn start_and_freeze(reports: &std::path::Path, provider: &str) -> (Child, String) {
     let sets = [format!("stack.redis.provider={provider:?}"), format!("stack.postgres.provider={provider:?}")];
     let mut command = command(&root().join("tests/scenarios/defects-frozen.toml"), &sets, reports);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -25,16 +25,16 @@ fn started(reports: &std::path::Path, provider: &str) -> (Child, String) {
     let mut said = String::new();
     let mut lines = BufReader::new(child.stderr.take().expect("it is piped"));
     while !said.contains("fault 'pause redis' injected") {
-        let read = lines.read_line(&mut said).expect("it says something");
+        let read = lines.read_line(&mut said).expect("it prints something");
         assert!(read > 0, "it ended before the fault: {said}");
     }
-    // The pipe must stay open, or the program's next word ends it.
+    // The pipe must stay open, or the program ends at its next line.
     std::thread::spawn(move || lines.lines().for_each(drop));
     let token = token_of(child.id());
     (child, token)
 }
 
-/// The run's token, as its guard was given it: `cacheproof guard TOKEN` is the run's own child.
+/// The run's token, from the arguments of its child process `cacheproof guard TOKEN`.
 pub fn token_of(run: u32) -> String {
     processes()
         .filter_map(|(pid, path)| {
@@ -50,24 +50,24 @@ pub fn token_of(run: u32) -> String {
         .expect("the run has a guard")
 }
 
-/// Pid and directory in /proc of every process.
+/// The pid and /proc directory of every process.
 fn processes() -> impl Iterator<Item = (u32, PathBuf)> {
     std::fs::read_dir("/proc")
         .expect("there is /proc")
         .filter_map(|entry| Some((entry.as_ref().ok()?.file_name().to_str()?.parse().ok()?, entry.ok()?.path())))
 }
 
-/// Processes of the run with this token: by their arguments, environment or directory. The guard is one of them.
+/// The processes of the run with this token, by their arguments, environment or directory. The guard is one of them.
 fn processes_of_run(token: &str) -> Vec<String> {
     processes()
         .filter_map(|(pid, path)| {
             let has = |bytes: &[u8]| bytes.windows(token.len()).any(|word| word == token.as_bytes());
             let words = std::fs::read(path.join("cmdline")).unwrap_or_default();
             let inside = std::fs::read_link(path.join("cwd")).is_ok_and(|cwd| has(cwd.as_os_str().as_bytes()));
-            let processes_of_run =
+            let belongs_to_run =
                 inside || has(&words) || std::fs::read(path.join("environ")).is_ok_and(|text| has(&text));
-            // A process that ended and was not waited for has no command line.
-            (processes_of_run && !words.is_empty())
+            // A zombie process has no command line.
+            (belongs_to_run && !words.is_empty())
                 .then(|| format!("{pid} {}", String::from_utf8_lossy(&words).replace('\0', " ")))
         })
         .collect()
@@ -90,40 +90,40 @@ fn containers(token: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// What a run that was killed leaves behind is gone after so long. The tests that hold it to that have the machine to
-/// themselves (.config/nextest.toml); on a quiet one it takes less than a second.
+/// How long the clean-up after a killed run may take. The tests with this limit run alone (.config/nextest.toml); on a
+/// quiet machine it takes less than a second.
 pub const CLEANUP_LIMIT: Duration = Duration::from_secs(5);
 
 pub fn assert_nothing_left(token: &str) {
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
         let mut left = processes_of_run(token);
         left.extend(directories(token));
         if left.is_empty() {
             break;
         }
-        assert!(begun.elapsed() < CLEANUP_LIMIT, "still there after {CLEANUP_LIMIT:?}: {left:#?}");
+        assert!(start.elapsed() < CLEANUP_LIMIT, "still there after {CLEANUP_LIMIT:?}: {left:#?}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
 #[test]
-fn ctrl_c_while_redis_is_frozen_leaves_nothing_and_reports_what_was_measured() {
+fn ctrl_c_while_redis_is_frozen_leaves_nothing_behind_and_writes_the_report() {
     let reports = tempfile::tempdir().expect("a temporary directory");
-    let (child, token) = started(reports.path(), "local");
+    let (child, token) = start_and_freeze(reports.path(), "local");
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");
     let completed_run = completed_run(child.wait_with_output().expect("it ends"), reports);
     assert_eq!(completed_run.code, Some(130), "{}", completed_run.said());
-    assert!(completed_run.seen().count(|_| true) > 100, "{}", completed_run.said());
+    assert!(completed_run.measurements().count(|_| true) > 100, "{}", completed_run.said());
     let report = std::fs::read_to_string(completed_run.directory().join("report.md")).expect("there is a report");
     assert!(report.contains("incomplete"), "{report}");
     assert_nothing_left(&token);
 }
 
 #[test]
-fn kill_9_while_redis_is_frozen_leaves_nothing() {
+fn kill_9_while_redis_is_frozen_leaves_nothing_behind() {
     let reports = tempfile::tempdir().expect("a temporary directory");
-    let (mut child, token) = started(reports.path(), "local");
+    let (mut child, token) = start_and_freeze(reports.path(), "local");
     kill(Pid::from_raw(child.id() as i32), Signal::SIGKILL).expect("it runs");
     let _status = child.wait().expect("it ends");
     assert_nothing_left(&token);
@@ -135,7 +135,7 @@ fn kill_9_while_a_container_is_paused_leaves_no_container() {
         return;
     }
     let reports = tempfile::tempdir().expect("a temporary directory");
-    let (mut child, token) = started(reports.path(), "container");
+    let (mut child, token) = start_and_freeze(reports.path(), "container");
     assert!(!containers(&token).is_empty(), "the run's containers carry its label");
     kill(Pid::from_raw(child.id() as i32), Signal::SIGKILL).expect("it runs");
     let _status = child.wait().expect("it ends");

@@ -1,4 +1,4 @@
-//! Would break if a run's numbers and an independent count told different stories.
+//! Fails if a run's numbers differ from independent counts.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,19 +18,19 @@ fn counter(text: &str, name: &str, labels: &str) -> f64 {
 }
 
 fn assert_within_one_percent(what: &str, ours: f64, theirs: f64) {
-    assert!(theirs > 100.0, "{what}: only {theirs} counted independently");
+    assert!(theirs > 100.0, "{what}: the independent count is only {theirs}");
     assert!((ours / theirs - 1.0).abs() <= 0.01, "{what}: the run says {ours}, the independent count is {theirs}");
 }
 
-/// Growth of a number of the samples over the whole run.
-fn growth(seen: &Measurements, of: impl Fn(&cacheproof::journal::Sample) -> Option<u64>) -> f64 {
-    let values: Vec<u64> = seen.samples.iter().filter_map(|(_, sample)| of(sample)).collect();
+/// The growth of a sampled number over the run.
+fn growth(measurements: &Measurements, of: impl Fn(&cacheproof::journal::Sample) -> Option<u64>) -> f64 {
+    let values: Vec<u64> = measurements.samples.iter().filter_map(|(_, sample)| of(sample)).collect();
     (values.last().expect("samples") - values.first().expect("samples")) as f64
 }
 
 #[test]
 fn requests_queries_and_hits_agree_with_the_app_postgres_and_redis() {
-    // The fixture app writes its own /metrics into a file when it is told to stop.
+    // The fixture app writes its /metrics into a file when it stops.
     let kept = tempfile::tempdir().expect("a temporary directory");
     let metrics = kept.path().join("metrics.txt");
     let start = format!(
@@ -40,42 +40,43 @@ fn requests_queries_and_hits_agree_with_the_app_postgres_and_redis() {
     );
     let ran = run_scenario(&root().join("tests/scenarios/numbers.toml"), &[start]);
     assert_eq!(ran.code, Some(0), "{}", ran.said());
-    let seen = ran.seen();
-    let proxy = seen.proxy.expect("what the proxy costs was measured");
+    let measurements = ran.measurements();
+    let proxy = measurements.proxy.expect("what the proxy costs was measured");
     assert!(proxy.round_trips >= 50 && proxy.direct > 0, "{proxy:?}");
     let report = std::fs::read_to_string(ran.directory().join("report.md")).expect("a report");
     assert!(report.contains("The proxy before Redis adds "), "{report}");
     let text = std::fs::read_to_string(&metrics).expect("the app wrote its counters");
 
-    let requests = seen.count(|_| true) as f64;
+    let requests = measurements.count(|_| true) as f64;
     let items: BTreeMap<&str, f64> = ["/posts", "/profiles"]
         .into_iter()
         .map(|route| (route, counter(&text, "http_requests_total", &format!("route=\"{route}/{{id}}\""))))
         .collect();
     assert_within_one_percent("requests", requests, items.values().sum());
 
-    let queries: f64 = (0..seen.phases.len()).filter_map(|phase| seen.db_queries(phase)).sum::<u64>() as f64;
+    let queries: f64 =
+        (0..measurements.phases.len()).filter_map(|phase| measurements.db_queries(phase)).sum::<u64>() as f64;
     assert_within_one_percent("queries, by the app's own count", queries, counter(&text, "db_queries_total", ""));
 
-    // Three counts of the same: what the answers said, what the app counted, and what Redis looked up. A look-up is no hit: there are
-    // some for tags and for the cache's own upkeep, so Redis is held to what the app says it asked for, and each hit to a look-up.
-    let hits = seen.count(|key| key.outcome == Outcome::Hit) as f64;
+    // Three counts: what the answers reported, what the app counted, and what Redis counted. Redis also counts look-ups of tags and of
+    // the cache's own keys. So Redis is compared with the app's look-ups, and each hit needs a look-up.
+    let hits = measurements.count(|key| key.outcome == Outcome::Hit) as f64;
     assert_within_one_percent("hits, by the app's own count", hits, counter(&text, "cache_hits_total", ""));
-    let redis = growth(&seen, |sample| sample.redis.as_ref().map(|redis| redis.hits));
+    let redis = growth(&measurements, |sample| sample.redis.as_ref().map(|redis| redis.hits));
     let found = counter(&text, "cache_store_lookups_total", "outcome=\"found\"");
     assert_within_one_percent("keys found, by Redis INFO", found, redis);
     assert!(hits <= redis * 1.01, "{hits} answers said hit, but Redis found only {redis} keys");
 
-    // Posts are written now and then: only reads of those that were can be stale. Profiles never are.
-    let judged = |request| seen.total(|key| key.request == request).judged_fresh;
-    let reads = seen.count(|key| key.request == 0);
+    // Some posts are written; only reads of those can be stale. Profiles are never written.
+    let judged = |request| measurements.total(|key| key.request == request).judged_fresh;
+    let reads = measurements.count(|key| key.request == 0);
     assert!(judged(0) > reads / 100 && judged(0) < reads, "{} of {reads} reads", judged(0));
     assert_eq!((judged(1), judged(2)), (0, 0), "profiles and writes have no floor");
 }
 
-/// Would break if instances were started that nobody asks, or asked unevenly.
+/// Fails if an instance gets no requests, or more than another.
 #[test]
-fn requests_are_dealt_to_the_instances_in_turn() {
+fn requests_are_distributed_evenly_over_the_instances() {
     let kept = tempfile::tempdir().expect("a temporary directory");
     let start = format!(
         "target.start=[{:?}, \"none\", \"--metrics-file\", \"{}/{{instance}}\"]",
@@ -84,7 +85,7 @@ fn requests_are_dealt_to_the_instances_in_turn() {
     );
     let more = [start, "target.instances=3".into(), "phase.uncached.lasts=2s".into(), "phase.steady.lasts=4s".into()];
     let ran = run_scenario(&root().join("tests/scenarios/numbers.toml"), &more);
-    let sent = ran.seen().count(|_| true) as f64;
+    let sent = ran.measurements().count(|_| true) as f64;
     let counts: Vec<f64> = (1..=3)
         .map(|instance| {
             let text = std::fs::read_to_string(kept.path().join(instance.to_string())).expect("its counters");
@@ -92,31 +93,32 @@ fn requests_are_dealt_to_the_instances_in_turn() {
         })
         .collect();
     assert!(sent > 500.0, "{}", ran.said());
-    // The first is asked twice more by the preflight; what was in flight at the end may be missing.
+    // The preflight sends two more requests to the first; requests in flight at the end may be missing.
     assert!(counts.iter().all(|count| (count - sent / 3.0).abs() < 10.0), "{counts:?} of {sent}");
 }
 
-/// An app that says hit and asks the database is caught by each of the independent counts.
+/// An app that reports hits but queries the database is caught by each of the independent counts.
 #[test]
-fn an_app_that_lies_about_hits_is_given_away_by_redis_and_postgres() {
+fn false_hits_are_detected_by_the_counts_of_redis_and_postgres() {
     let start = format!("target.start=[{:?}, \"false-hit\"]", sibling("defective-app").display().to_string());
     let ran = run_scenario(&root().join("tests/scenarios/numbers.toml"), &[start]);
     assert_eq!(ran.code, Some(1), "{}", ran.said());
-    let seen = ran.seen();
-    let hits = seen.count(|key| key.outcome == Outcome::Hit) as f64;
-    let redis = growth(&seen, |sample| sample.redis.as_ref().map(|redis| redis.hits));
+    let measurements = ran.measurements();
+    let hits = measurements.count(|key| key.outcome == Outcome::Hit) as f64;
+    let redis = growth(&measurements, |sample| sample.redis.as_ref().map(|redis| redis.hits));
     assert!(hits > 1000.0 && redis < hits / 10.0, "{hits} answers said hit, Redis found {redis} keys");
-    let queries: f64 = (0..seen.phases.len()).filter_map(|phase| seen.db_queries(phase)).sum::<u64>() as f64;
+    let queries: f64 =
+        (0..measurements.phases.len()).filter_map(|phase| measurements.db_queries(phase)).sum::<u64>() as f64;
     assert!(queries >= hits, "{queries} queries for {hits} supposed hits");
 }
 
 #[test]
-fn a_report_rendered_again_from_its_journal_is_the_same_to_the_byte() {
+fn a_report_rendered_again_from_its_journal_is_identical() {
     let ran = run_scenario(&root().join("tests/scenarios/nginx.toml"), &[]);
     let directory = ran.directory();
     let before = files(&directory);
     assert!(before.len() >= 12, "{:?}", before.keys());
-    // All gone but the journal.
+    // Remove everything but the journal.
     for name in before.keys().filter(|name| name.as_str() != "events.jsonl") {
         std::fs::remove_file(directory.join(name)).expect("it can be removed");
     }
@@ -129,7 +131,7 @@ fn a_report_rendered_again_from_its_journal_is_the_same_to_the_byte() {
     }
 }
 
-/// Every file below a directory, by its path in it.
+/// Every file below a directory, by its relative path.
 fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut open = vec![directory.to_owned()];

@@ -1,4 +1,4 @@
-//! Would break if the README promised what the program does not do.
+//! Fails if the README says something that the program does not do.
 
 use cacheproof::cli::Exit;
 
@@ -10,15 +10,17 @@ fn readme() -> String {
 
 #[test]
 fn the_exit_codes_of_the_readme_are_those_of_the_program() {
-    let table: Vec<u8> =
-        readme().lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect();
-    let program =
-        [Exit::Pass, Exit::RulesFailed, Exit::Usage, Exit::Environment, Exit::Inconclusive, Exit::Interrupted];
-    assert_eq!(table, program.map(|exit| exit as u8));
+    let readme = readme();
+    let table: Vec<(u8, &str)> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | "))
+        .filter_map(|(code, meaning)| Some((code.parse().ok()?, meaning)))
+        .collect();
+    assert_eq!(table, Exit::ALL.map(|exit| (exit as u8, exit.meaning())));
 }
 
 #[test]
-fn the_scenario_of_the_readme_is_right() {
+fn the_scenario_of_the_readme_is_valid() {
     let text = readme();
     let scenario = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
     let parsed = cacheproof::scenario::parse("README.md", scenario);
@@ -40,10 +42,11 @@ fn the_help_names_every_command_of_the_readme() {
 }
 
 #[test]
-fn the_links_of_the_pages_lead_somewhere() {
+fn the_links_of_the_pages_exist() {
     let mut pages = vec![root().join("README.md"), root().join("CONTRIBUTING.md"), root().join("CHANGELOG.md")];
-    for room in ["docs", "docs/guides", "docs/monitoring"] {
-        let found = std::fs::read_dir(root().join(room)).expect(room).map(|entry| entry.expect(room).path());
+    for directory in ["docs", "docs/guides", "docs/monitoring"] {
+        let entries = std::fs::read_dir(root().join(directory)).expect(directory);
+        let found = entries.map(|entry| entry.expect(directory).path());
         pages.extend(found.filter(|path| path.extension().is_some_and(|end| end == "md")));
     }
     assert!(pages.len() > 10, "{pages:?}");
@@ -52,7 +55,7 @@ fn the_links_of_the_pages_lead_somewhere() {
         let text = std::fs::read_to_string(&path).expect("the page is there");
         let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
         for link in links.filter(|link| !link.is_empty() && !link.contains("://")) {
-            assert!(path.with_file_name(link).exists(), "{page} leads to {link}, which is not there");
+            assert!(path.with_file_name(link).exists(), "{page} links to {link}, which does not exist");
         }
     }
 }

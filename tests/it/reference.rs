@@ -1,7 +1,7 @@
-//! What the harness assumes of the reference app.
+//! What the harness assumes about the reference app.
 
 #[test]
-fn the_reference_app_loads_every_table_that_is_asked_of_it() {
+fn the_reference_app_has_every_table_that_the_harness_asks_for() {
     for table in cacheproof::target::REFERENCE_TABLES {
         assert!(format!("{table}=1").parse::<reference_app::SeedData>().is_ok(), "{table}");
     }

@@ -1,4 +1,4 @@
-//! What the whole-program tests share: running the program, reading what it wrote.
+//! Helpers of the whole-program tests: run the program, read its output.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -26,15 +26,15 @@ pub fn sibling(name: &str) -> PathBuf {
     path
 }
 
-/// A run of the program that ended.
+/// A run of the program that has ended.
 pub struct CompletedRun {
     /// Its exit code.
     pub code: Option<i32>,
-    /// What it printed.
+    /// Its standard output.
     pub stdout: String,
-    /// What it told while running.
+    /// Its standard error, with the progress.
     pub stderr: String,
-    /// Where the reports are.
+    /// The reports directory.
     pub reports: TempDir,
 }
 
@@ -46,8 +46,8 @@ impl CompletedRun {
         latest.canonicalize().expect("the link leads to the run")
     }
 
-    /// What the journal says.
-    pub fn seen(&self) -> Measurements {
+    /// The measurements in the journal.
+    pub fn measurements(&self) -> Measurements {
         Measurements::of(&read_journal(&self.directory()).expect("the journal reads"))
     }
 
@@ -57,7 +57,7 @@ impl CompletedRun {
         serde_json::from_str(&text).expect("it is JSON")
     }
 
-    /// Everything it said, for messages.
+    /// Everything it printed, for messages.
     pub fn said(&self) -> String {
         format!("exit {:?}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.stdout, self.stderr)
     }
@@ -80,7 +80,7 @@ pub fn command(file: &Path, sets: &[String], reports: &Path) -> Command {
     command
 }
 
-/// Puts a run together from its output.
+/// A run from its output.
 pub fn completed_run(output: Output, reports: TempDir) -> CompletedRun {
     CompletedRun {
         code: output.status.code(),
@@ -90,16 +90,16 @@ pub fn completed_run(output: Output, reports: TempDir) -> CompletedRun {
     }
 }
 
-/// Waits for a condition, at most `limit`; panics with `what` when it does not come.
+/// Waits for a condition; panics with `what` after `limit`.
 pub fn eventually(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
-    let begun = Instant::now();
+    let start = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < limit, "after {limit:?} still not: {what}");
+        assert!(start.elapsed() < limit, "after {limit:?} still not: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// A scenario file of the repository with words replaced, kept as long as the directory.
+/// A copy of a scenario with some text replaced; it is deleted with the directory.
 pub fn edited(file: &Path, changes: &[(&str, &str)]) -> (TempDir, PathBuf) {
     let mut text = std::fs::read_to_string(file).expect("the scenario");
     for (from, to) in changes {

@@ -1,6 +1,6 @@
-//! What the layer costs, beside its peers in the same run: rounds of each in turn, so that a busy machine slows all alike; a ratio is the
-//! median of the rounds' own. `just micro` ends with this table; with the argument `local` it ends after
-//! the rows that need no server.
+//! What the layer costs compared with bare clients: short rounds of each in turn, so that a busy machine slows all equally. The ratio is
+//! the median of the ratios of the rounds. `just micro` ends with this table. With the argument `local` it only prints the rows that need
+//! no server.
 
 #[path = "../tests/it/support.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Many short ones: most are over before the machine does something else.
+/// Many short rounds: most of them are not interrupted.
 const ROUNDS: usize = 600;
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -82,7 +82,7 @@ async fn main() {
     stampede(&key).await;
 }
 
-/// A hit in the memory of the process, beside moka with nothing and beside moka with a TTL.
+/// A hit in the memory of the process, compared with moka without and with a TTL.
 async fn local(key: &Key) {
     let plain = moka::sync::Cache::<String, Bytes>::new(1000);
     let with_ttl = moka::sync::Cache::<String, Bytes>::builder().max_capacity(1000).time_to_live(LONG).build();
@@ -114,16 +114,16 @@ async fn local(key: &Key) {
     let [plain, with_ttl, memory, memory_at_hand, in_memory, tiers, tiers_at_hand, in_tiers] = &times;
     show("moka with a TTL, beside bare moka", with_ttl, plain, None);
     show("memory: the store's get, beside bare moka", memory, plain, None);
-    show("memory: at hand, beside bare moka", memory_at_hand, plain, Some(1.5));
+    show("memory: the look-up alone, beside bare moka", memory_at_hand, plain, Some(1.5));
     show("memory: the whole layer, beside bare moka", in_memory, plain, Some(1.5));
     show("memory: the whole layer, beside moka with a TTL", in_memory, with_ttl, None);
     show("first tier: the store's get, beside bare moka", tiers, plain, None);
-    show("first tier: at hand, beside bare moka", tiers_at_hand, plain, Some(1.5));
+    show("first tier: the look-up alone, beside bare moka", tiers_at_hand, plain, Some(1.5));
     show("first tier: the whole layer, beside bare moka", in_tiers, plain, Some(1.5));
     show("first tier: the whole layer, beside moka with a TTL", in_tiers, with_ttl, None);
 }
 
-/// The first tier as it is in use: good until the news from Redis must be heard again; also of a key that bears a tag.
+/// The first tier as it is used, invalidated by messages from Redis; also for a key with a tag.
 async fn first_tier(key: &Key) {
     let redis = support::Redis::start();
     let mut config = CacheConfig::redis(redis.url());
@@ -137,7 +137,7 @@ async fn first_tier(key: &Key) {
     let mut times: [Vec<f64>; 3] = std::array::from_fn(|_| Vec::new());
     let load = || async { Ok::<_, Infallible>(Some(value())) };
     while times[0].len() < ROUNDS {
-        // The news are heard meanwhile.
+        // Lets the invalidation messages be read.
         tokio::task::yield_now().await;
         for key in [key, &tagged] {
             support::eventually("it is in the first tier", async || hit(&cache, key).await.is_some() && at_hand(key))
@@ -148,7 +148,7 @@ async fn first_tier(key: &Key) {
             time(2_000, async || drop(black_box(cache.get_or_load(key, Ttl::Class, load).await))).await,
             time(2_000, async || drop(black_box(cache.get_or_load(&tagged, Ttl::Class, load).await))).await,
         ];
-        // A round in which an entry ended is not one of hits in memory.
+        // In other rounds an entry expired, so not all reads were hits in memory.
         if at_hand(key) && at_hand(&tagged) {
             times.iter_mut().zip(round).for_each(|(times, time)| times.push(time));
         }
@@ -158,7 +158,7 @@ async fn first_tier(key: &Key) {
     show("first tier over Redis: the same, with a tag", tagged, plain, None);
 }
 
-/// Hits in Redis, beside the same commands on a connection of the same kind.
+/// Hits in Redis, compared with the same commands on a bare connection.
 async fn over_redis(key: &Key) {
     let redis = support::Redis::start();
     let mut config = CacheConfig::redis(redis.url());
@@ -252,7 +252,7 @@ async fn refused(key: &Key) {
     );
 }
 
-/// A thousand requests at once for a key that nobody has loaded.
+/// A thousand concurrent requests for a key that is not cached.
 async fn stampede(key: &Key) {
     let cache = CacheConfig::memory().open(Metrics::default()).expect("a cache");
     let loads = AtomicUsize::new(0);

@@ -1,9 +1,9 @@
-//! What a request asks for, as far as a cache in front of the app has to know.
+//! What a cache in front of the app needs to know of a request.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, Uri};
 
-/// Lists are kept in these orders, for these pages.
+/// Lists are cached in these orders, for these pages.
 const FILTERS: [&str; 3] = ["recent", "top", "oldest"];
 const PAGES: [&str; 3] = ["1", "2", "3"];
 
@@ -28,7 +28,7 @@ pub(crate) struct DataRequest {
 }
 
 impl DataRequest {
-    /// `None`: not for the cache, or past it on purpose.
+    /// `None`: not cacheable, or past the cache on purpose.
     pub(crate) fn of(request: &Request) -> Option<Self> {
         let (uri, kind) = (request.uri(), kind(request.method())?);
         if kind == Access::Read && says_no_store(request.headers()) {
@@ -41,13 +41,13 @@ impl DataRequest {
             None => None,
         };
         let list = item.is_none().then(|| list(uri.query().unwrap_or_default())).flatten();
-        // Of what is beneath an item (its votes), only writes matter.
-        let known = kind == Access::Write || (item.is_some() && parts.next().is_none()) || list.is_some();
+        // Below an item (its votes) only writes matter.
+        let relevant = kind == Access::Write || (item.is_some() && parts.next().is_none()) || list.is_some();
         let deletes = request.method() == Method::DELETE;
-        known.then(|| Self { kind, deletes, uri: uri.clone(), service, item, list })
+        relevant.then(|| Self { kind, deletes, uri: uri.clone(), service, item, list })
     }
 
-    /// What its answer is cached under.
+    /// The key of its answer.
     pub(crate) fn key(&self) -> String {
         match (&self.item, &self.list) {
             (Some(id), _) => format!("{}:{id}", self.service),
@@ -55,7 +55,7 @@ impl DataRequest {
         }
     }
 
-    /// What a write makes invalid: the item and all lists.
+    /// The keys that a write invalidates: the item and all lists.
     pub(crate) fn invalidated_keys(&self) -> Vec<String> {
         self.item.iter().map(|_| self.key()).chain(self.lists()).collect()
     }
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_of_items_and_of_known_lists_are_for_the_cache() {
+    fn reads_of_items_and_of_known_lists_are_cacheable() {
         assert_eq!(data_request("GET", "/posts/7?view=full").unwrap().key(), "posts:7");
         assert_eq!(data_request("GET", "/posts?filter=top&page=2").unwrap().key(), "posts:list:top:2");
         assert_eq!(data_request("GET", "/posts").unwrap().key(), "posts:list:recent:1");
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_makes_its_item_and_every_list_that_may_be_cached_invalid() {
+    fn a_write_invalidates_its_item_and_every_cacheable_list() {
         let vote = data_request("POST", "/posts/7/upvote").unwrap();
         assert_eq!((vote.kind, vote.invalidated_keys().len()), (Access::Write, 10));
         assert!(vote.invalidated_keys().contains(&data_request("GET", "/posts/7").unwrap().key()));

@@ -1,4 +1,4 @@
-//! Runs cacheproof against one deployment of the table and reads what it caught.
+//! Runs cacheproof against a defective deployment and reads what it caught.
 
 use crate::Defect;
 use serde_json::Value;
@@ -6,34 +6,34 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Where everything is that a proof needs.
+/// The programs and files that a run needs.
 #[derive(Clone, Debug)]
 pub struct DefectRunner {
     /// The program `cacheproof`.
     pub cacheproof: PathBuf,
     /// The program `defective-app`.
     pub app: PathBuf,
-    /// The repository: scenarios are found in its tests/scenarios.
+    /// The repository, with the scenarios in tests/scenarios.
     pub root: PathBuf,
 }
 
-/// What one run showed.
+/// The result of one run.
 #[derive(Clone, Debug)]
 pub struct DefectRun {
-    /// cacheproof's exit code; `None`: a signal ended it.
+    /// cacheproof's exit code; `None`: it was killed by a signal.
     pub code: Option<i32>,
-    /// The criteria that failed, with what broke their rules.
+    /// The criteria that failed, each with its first failed rule.
     pub failed: Vec<FailedCriterion>,
-    /// How long it took, from the start of the servers to the report.
+    /// How long cacheproof ran.
     pub took: Duration,
-    /// All that cacheproof printed, for messages.
+    /// What cacheproof printed, for messages.
     pub printed: String,
 }
 
 /// A criterion that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedCriterion {
-    /// Its words.
+    /// Its text.
     pub criterion: String,
     /// Its first rule that failed.
     pub rule: String,
@@ -41,10 +41,10 @@ pub struct FailedCriterion {
     pub number: String,
 }
 
-/// Why there is no proof.
+/// Why a run was not possible.
 #[derive(Debug, thiserror::Error)]
 pub enum DefectRunError {
-    /// A program of the workspace is not there.
+    /// A program of the workspace is missing.
     #[error("{0} isn't built: run `cargo build --workspace --bins`")]
     NotBuilt(PathBuf),
     /// cacheproof could not be run.
@@ -61,10 +61,10 @@ pub enum DefectRunError {
 }
 
 impl DefectRunner {
-    /// With the programs that stand in one directory, target/debug for instance.
+    /// With the programs in this directory, target/debug for instance.
     ///
     /// # Errors
-    /// They are not all there.
+    /// One of them is missing.
     pub fn find(programs: &Path, root: &Path) -> Result<Self, DefectRunError> {
         let program = |name: &str| {
             let path = programs.join(name);
@@ -80,7 +80,7 @@ impl DefectRunner {
     pub fn run(&self, defect: &Defect, scenario: &str) -> Result<DefectRun, DefectRunError> {
         let reports = tempfile::tempdir().map_err(DefectRunError::Directory)?;
         let start = Value::from(self.start(defect)).to_string();
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let output = Command::new(&self.cacheproof)
             .current_dir(&self.root)
             .arg("run")
@@ -91,13 +91,13 @@ impl DefectRunner {
             .stdin(Stdio::null())
             .output()
             .map_err(|source| DefectRunError::Run { program: self.cacheproof.clone(), source })?;
-        let took = begun.elapsed();
+        let took = started_at.elapsed();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let printed = format!("{}\n{}", text(&output.stdout), text(&output.stderr));
         let code = output.status.code();
         let summary = std::fs::read(reports.path().join("latest/summary.json")).ok();
         let summary = summary.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-        // A run that could not begin left none: it caught nothing, and said why.
+        // A run that could not start leaves no summary: it caught nothing, and printed why.
         let failed = summary.as_ref().map_or(Vec::new(), failed);
         Ok(DefectRun { code, failed, took, printed })
     }
@@ -113,7 +113,7 @@ impl DefectRunner {
 }
 
 impl DefectRun {
-    /// The criterion that had to fail, if it did.
+    /// The criterion that must fail, if it did.
     pub fn caught(&self, defect: &Defect) -> Option<&FailedCriterion> {
         self.failed.iter().find(|caught| caught.criterion == defect.caught_by).filter(|_| self.code == Some(1))
     }
@@ -122,17 +122,17 @@ impl DefectRun {
 fn failed(summary: &Value) -> Vec<FailedCriterion> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let is_broken = |value: &Value| value["ruling"] == "fail";
+    let has_failed = |value: &Value| value["ruling"] == "fail";
     let caught = |criterion: Value| {
-        let rule = list(&criterion["rules"]).into_iter().find(is_broken)?;
+        let rule = list(&criterion["rules"]).into_iter().find(has_failed)?;
         Some(FailedCriterion { criterion: text(&criterion["says"]), rule: text(&rule["text"]), number: number(&rule) })
     };
-    list(&summary["verdict"]["criteria"]).into_iter().filter(is_broken).filter_map(caught).collect()
+    list(&summary["verdict"]["criteria"]).into_iter().filter(has_failed).filter_map(caught).collect()
 }
 
-/// What a rule measured, as one would say it.
+/// What a rule measured, with its unit.
 fn number(rule: &Value) -> String {
-    // Where errors took the place of times, there is no number, and the words say what there was.
+    // There is no number where a percentile falls on errors; the evidence says so.
     let Some(observed) = rule["observed"].as_f64() else {
         return rule["evidence"].as_str().unwrap_or("nothing was measured").to_owned();
     };
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_criterion_that_failed_is_told_with_the_rule_that_broke_and_its_number() {
+    fn a_failed_criterion_is_reported_with_its_failed_rule_and_number() {
         let rule = |ruling: &str, text: &str, observed: f64, unit: &str| serde_json::json!({ "ruling": ruling, "text": text, "observed": observed, "unit": unit });
         let criteria = serde_json::json!([
             { "says": "fast", "ruling": "fail", "rules": [rule("pass", "p50", 0.1, "seconds"), rule("fail", "p95", 0.2, "seconds")] },

@@ -1,5 +1,5 @@
-//! What every deployment of the fixture has beside the reference app's routes, so that scenarios can say who asks, in ways that need no
-//! cookies of them:
+//! Routes that the fixture adds to those of the reference app, so that a scenario can act as a user without handling
+//! cookies:
 //!
 //! | request | answer |
 //! |---|---|
@@ -24,13 +24,13 @@ const TOKEN: &str = "fixture-identity-provider-0001";
 /// Any 32 bytes.
 const KEYS: &str = "fixture:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
-/// Lets somebody log in.
+/// Turns sessions and login on.
 pub(crate) fn enable_login(args: &mut ServeArgs) {
     args.app.session_keys = Some(KEYS.to_owned());
     args.app.login_token = Some(TOKEN.to_owned());
 }
 
-/// The routes and these.
+/// Adds these routes to the app's.
 pub(crate) fn with_fixture_routes(routes: Router) -> Router {
     let browsers = Browsers { app: routes.clone(), cookies: Arc::default() };
     let own = Router::new()
@@ -40,7 +40,7 @@ pub(crate) fn with_fixture_routes(routes: Router) -> Router {
     own.fallback_service(routes)
 }
 
-/// Each visitor has a browser, which keeps its cookie also past the end of the session.
+/// One browser for each visitor. It keeps the cookie after the end of the session.
 #[derive(Clone)]
 struct Browsers {
     app: Router,

@@ -1,4 +1,4 @@
-//! The reference app with one planted defect, for showing that cacheproof catches it.
+//! The reference app with one planted defect, to show that cacheproof catches it.
 //!
 //! `defective-app DEFECT [flags of cacheproof serve]`; `none` is the healthy app.
 
@@ -17,12 +17,12 @@ use tracing_subscriber::EnvFilter;
 #[derive(Parser)]
 #[command(version, about, after_help = defective_app::help())]
 struct Arguments {
-    /// What to plant
+    /// The defect to plant
     #[arg(value_parser = defective_app::find)]
     defect: &'static Defect,
     #[command(flatten)]
     serve: ServeArgs,
-    /// Where to leave the last /metrics, so that a test can hold a run's numbers against the app's own
+    /// File for the last /metrics, so that a test can compare a run's numbers with the app's
     #[arg(long, value_name = "FILE")]
     metrics_file: Option<PathBuf>,
 }
@@ -55,7 +55,7 @@ async fn run(Arguments { defect, serve: mut args, metrics_file }: Arguments) -> 
     served
 }
 
-/// Asks the healthy routes for /metrics as any scraper would, and writes the answer down.
+/// Writes what the healthy routes answer to /metrics into a file.
 async fn write_metrics_file(app: &App, file: &Path) {
     let request = Request::get("/metrics").body(Body::empty()).unwrap_or_default();
     let Ok(answer) = router(app.clone()).oneshot(request).await;

@@ -1,5 +1,6 @@
-//! Write-behind: a write is acknowledged once it is in the cache and in a queue, and a worker writes to the database what is in the
-//! queue. This one's queue is short, and what does not fit is dropped: so is an acknowledged write, once its copy in the cache ends.
+//! Write-behind: a write is acknowledged once it is in the cache and in a queue; a worker writes the queue to the database.
+//! The defect: the queue is short and drops what does not fit. An acknowledged write is then lost when its copy in the cache
+//! expires.
 
 use crate::RouteWrapper;
 use crate::data_request::{Access, DataRequest};
@@ -17,20 +18,20 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 
-/// How many writes may wait, and how long the worker takes for one.
+/// Capacity of the queue, and how long the worker takes for one write.
 const QUEUE_CAPACITY: usize = 4;
 const WRITE_DELAY: Duration = Duration::from_millis(60);
-/// How long the copies in the cache live: longer than what waits in the queue.
+/// TTL of the copies in the cache: longer than a write waits in the queue.
 const COPY_TTL: Duration = Duration::from_secs(1);
 
 struct WriteBehindCache {
     queue: mpsc::Sender<(Request, Next)>,
-    /// The version that was last acknowledged, by item.
+    /// The last acknowledged version of each item.
     versions: Mutex<HashMap<u64, u64>>,
     front_cache: Arc<FrontCache>,
 }
 
-/// Plants write-behind in front of the fixture's cache.
+/// Puts write-behind in front of the fixture's cache.
 pub(crate) fn install(args: &mut ServeArgs) -> RouteWrapper {
     let front_cache = Arc::new(FrontCache::new(
         args,
@@ -71,7 +72,7 @@ async fn serve(State(write_behind): State<Arc<WriteBehindCache>>, request: Reque
 }
 
 impl WriteBehindCache {
-    /// Answers as the database would, from what it said last.
+    /// Answers as the database would, from its current value.
     async fn accept(&self, data_request: &DataRequest, request: Request, next: Next) -> Option<Response> {
         let (id, uri) = (data_request.item?, request.uri().clone());
         let change = to_bytes(request.into_body(), usize::MAX).await.ok()?;
@@ -87,7 +88,7 @@ impl WriteBehindCache {
         self.front_cache.store(data_request, &Bytes::from(item.to_string())).await;
         versions.insert(id, version);
         let write = Request::builder().method(Method::PUT).uri(uri).body(change.into()).ok()?;
-        // The defect: nobody looks whether there was room.
+        // The defect: nothing checks whether the queue had room.
         let _dropped = self.queue.try_send((write, next));
         let body = serde_json::json!({ "id": id, "version": version });
         Some(axum::Json(body).into_response())

@@ -22,14 +22,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Settings of the cache that the app takes as its own, whether or not there is a configuration.
+/// Settings of the cache that are also arguments of the app, so they are read with or without a configuration.
 const OWN_SETTINGS: [&str; 4] = ["REDIS_URL", "REDIS_CA_FILE", "CACHE_COHERENCE", "CACHE_NAMESPACE"];
 
-/// How often the servers of the cache are looked at, and how often a line says what the cache did.
+/// How often the cache's servers are sampled, and how often a summary is logged.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The longest waits of a shutdown: for what is not in the database yet, and for the cache.
+/// Timeouts of a shutdown: for unwritten views, and for the cache.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -47,18 +47,19 @@ struct Inner {
     session_service: Option<SessionService>,
     warmer: Warmer,
     tokens: Vec<Token>,
-    /// Runs with the coherence outbox.
+    /// Reads the outbox; only with coherence `outbox`.
     promise: Mutex<Option<Promise>>,
-    /// How long after a commit that Redis was not told of nobody serves from it what was before. `None`: nobody waits for that.
+    /// How long after a commit an instance may still serve the old value if Redis did not get the invalidation. `None`: writes do not
+    /// wait for that.
     visible_after: Option<Duration>,
     _sampler: Sampler,
 }
 
 impl App {
-    /// Connects to Postgres, makes and fills the tables, opens the cache. Redis need not be up.
+    /// Connects to Postgres, creates and fills the tables, opens the cache. Redis need not be up.
     ///
     /// # Errors
-    /// Postgres cannot be reached or does not let us make tables; a setting cannot work.
+    /// Postgres cannot be reached or does not allow creating tables; a setting is invalid.
     pub async fn build(args: &AppArgs) -> Result<Self, AppError> {
         let tokens = non_empty(&args.admin_token).map(Token::new).transpose()?.into_iter().collect();
         let metrics = Metrics::default();
@@ -80,7 +81,7 @@ impl App {
             None
         };
         if !cache.ready(Duration::from_secs(1)).await {
-            tracing::warn!("Redis does not answer: starting without a cache, it is used as soon as it comes");
+            tracing::warn!("Redis does not answer: starting without a cache; Redis is used as soon as it answers");
         }
         let inner = Inner {
             views: ViewCounter::start(&cache, &database),
@@ -103,13 +104,13 @@ impl App {
         &self.inner.cache
     }
 
-    /// Puts what will be read into the cache.
+    /// Fills the cache ahead of requests.
     #[must_use]
     pub fn warmer(&self) -> &Warmer {
         &self.inner.warmer
     }
 
-    /// Writes what is not in the database yet, and closes the cache and the connections. What could not be written in time is in the log.
+    /// Writes the unwritten views, and closes the cache and the connections. Views that could not be written in time are logged.
     pub async fn close(&self) {
         self.inner.warmer.cancel();
         self.inner.views.close(FLUSH_TIMEOUT).await;
@@ -126,13 +127,14 @@ impl App {
         self.inner.database.close().await;
     }
 
-    /// Waits, where writes do, until no instance serves from Redis what was before a commit: where Redis could not be told of it, or a
-    /// replica that may become the master did not confirm it; or, always, where other instances have it in a first tier, for one that has lost its
-    /// news serves on until the outbox has reached it.
-    pub(crate) async fn wait_until_visible(&self, committed: Instant, stale: &Invalidation, told: Invalidated) {
+    /// With `--writes-wait`: waits until no instance serves the value from before the commit. It waits
+    ///
+    /// - if Redis did not get the invalidation, or a replica that may become the master did not confirm it;
+    /// - always with two tiers: an instance that lost its invalidation messages serves from its first tier until the outbox reaches it.
+    pub(crate) async fn wait_until_visible(&self, committed: Instant, stale: &Invalidation, result: Invalidated) {
         let Some(after) = self.inner.visible_after else { return };
-        let elsewhere = self.cache().strategy() == Strategy::TwoTier;
-        if elsewhere || told == Invalidated::Owed || !self.cache().confirm(stale).await {
+        let has_first_tiers = self.cache().strategy() == Strategy::TwoTier;
+        if has_first_tiers || result == Invalidated::Owed || !self.cache().confirm(stale).await {
             tokio::time::sleep_until(committed + after).await;
         }
     }
@@ -149,23 +151,23 @@ impl App {
         &self.inner.views
     }
 
-    /// `None`: nobody can log in.
+    /// `None`: there are no sessions.
     pub(crate) fn session_service(&self) -> Option<&SessionService> {
         self.inner.session_service.as_ref()
     }
 }
 
-/// The cache's settings: those of the environment, if there are any, and over them what was said on the command line.
+/// The cache's settings: those of the environment, if there are any, overridden by the command line.
 fn config(args: &AppArgs) -> Result<CacheConfig, ConfigError> {
     let mut config = match &args.environment {
         Some(environment) => CacheConfig::from_env(environment)?,
         None => {
-            let aside = Environment::of_process().settings_but(&OWN_SETTINGS);
-            if !aside.is_empty() {
-                let names = aside.join(", ");
+            let ignored = Environment::of_process().settings_but(&OWN_SETTINGS);
+            if !ignored.is_empty() {
+                let names = ignored.join(", ");
                 tracing::warn!(
                     names,
-                    "not read, for neither CACHE_ENV nor CACHE_CONFIG is set: set CACHE_ENV to read them"
+                    "ignored, because neither CACHE_ENV nor CACHE_CONFIG is set: set CACHE_ENV to use them"
                 );
             }
             CacheConfig::redis("")
@@ -176,7 +178,7 @@ fn config(args: &AppArgs) -> Result<CacheConfig, ConfigError> {
         config.request_budget = Duration::from_millis(ms) * 2;
     }
     if args.loads_at_most > 0 {
-        // Waiting is better than failing while a request has time: Postgres itself is given more.
+        // Waiting is better than failing as long as the request has time; a statement may take longer.
         let limit = BulkheadConfig::new(args.loads_at_most);
         config.loads_at_most = Some(BulkheadConfig { wait: Duration::from_secs(2), ..limit });
     }
@@ -189,7 +191,7 @@ fn config(args: &AppArgs) -> Result<CacheConfig, ConfigError> {
     if redis.url.is_empty() {
         return Err(ConfigError::NoRedisUrl);
     }
-    // Set to nothing is not set, as for every variable.
+    // An empty variable counts as not set.
     if let Some(file) = args.redis_ca.as_ref().filter(|file| !file.as_os_str().is_empty()) {
         redis.tls.ca_file = Some(file.clone());
     }
@@ -207,7 +209,7 @@ fn config(args: &AppArgs) -> Result<CacheConfig, ConfigError> {
 /// All routes of the app, ready to be served or wrapped.
 pub fn router(app: App) -> Router {
     let counter = middleware::from_fn_with_state(app.telemetry().clone(), telemetry::count);
-    let nothing = async || Problem(StatusCode::NOT_FOUND, "there is no such path".into());
+    let not_found = async || Problem(StatusCode::NOT_FOUND, "there is no such path".into());
     let manage = Manage::new(app.cache().clone()).tokens(app.inner.tokens.clone()).warmer(app.warmer().clone());
-    handlers::routes(&app).fallback(nothing).with_state(app).nest("/cache", manage.router()).layer(counter)
+    handlers::routes(&app).fallback(not_found).with_state(app).nest("/cache", manage.router()).layer(counter)
 }

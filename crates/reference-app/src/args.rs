@@ -4,26 +4,26 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-/// What `cacheproof serve` can be told.
+/// Arguments of `cacheproof serve`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeArgs {
-    /// Address to listen on; port 0 takes a free one
+    /// Address to listen on; port 0 picks a free port
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
-    /// Warm the cache at the start, beside the first requests
+    /// Warm the cache at the start, while the first requests are served
     #[arg(long, env = "WARM", value_parser = clap::builder::FalseyValueParser::new())]
     pub warm: bool,
 
-    /// Its servers and how it caches
+    /// The app's servers and how it caches
     #[command(flatten)]
     pub app: AppArgs,
 }
 
-/// What `cacheproof warm` can be told.
+/// Arguments of `cacheproof warm`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct WarmArgs {
-    /// What to warm: users, projects, dashboards, platform; all when none is named
+    /// What to warm: users, projects, dashboards, platform; by default all
     pub plans: Vec<String>,
 
     /// The app's servers and how it caches
@@ -42,41 +42,41 @@ pub struct AppArgs {
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<String>,
 
-    /// Authorities to trust where Redis speaks TLS, a PEM file; those of the system unless told
+    /// Certificate authorities to trust for TLS to Redis, a PEM file; by default those of the system
     #[arg(long, env = "REDIS_CA_FILE")]
     pub redis_ca: Option<std::path::PathBuf>,
 
-    /// Where to cache: redis, memory, two-tier or none; redis unless told
+    /// Where to cache: redis, memory, two-tier or none; by default redis
     #[arg(long, env = "CACHE")]
     pub cache: Option<Strategy>,
 
-    /// How far invalidations may be relied on: delete, lease or outbox; lease unless told
+    /// What invalidations guarantee: delete, lease or outbox; by default lease
     #[arg(long, env = "CACHE_COHERENCE", value_parser = coherence)]
     pub coherence: Option<Coherence>,
 
-    /// Acknowledge a write only when no instance, and no replica of Redis, has what was before: while Redis cannot be told of it, or a
-    /// replica lags, and with --cache two-tier always, 2 s after the commit. For --coherence outbox; reads never wait
+    /// Acknowledge a write only when no instance and no replica of Redis has the old value. That is 2 s after the commit if Redis cannot
+    /// be reached or a replica lags, and always with --cache two-tier. For --coherence outbox; reads never wait
     #[arg(long, env = "WRITES_WAIT", value_parser = clap::builder::FalseyValueParser::new())]
     pub writes_wait: bool,
 
-    /// Put in front of every key; `app:` with --coherence outbox, else nothing unless told
+    /// Prefix of every key; by default `app:` with --coherence outbox, else none
     #[arg(long, env = "CACHE_NAMESPACE")]
     pub namespace: Option<String>,
 
-    /// Milliseconds to wait for one answer of Redis, 50 unless told; a request waits twice as long at most
+    /// Timeout in milliseconds for one answer of Redis, by default 50; a request waits at most twice as long
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub cache_timeout_ms: Option<u64>,
 
-    /// Where CACHE_ENV or CACHE_CONFIG is set: the variables that the cache is configured by, file and profile included. What is said
-    /// above wins over them.
+    /// If CACHE_ENV or CACHE_CONFIG is set: the environment that configures the cache, with its file and profile. The arguments above
+    /// override it.
     #[arg(skip = configured())]
     pub environment: Option<Environment>,
 
-    /// Loads from Postgres at the same time, so that a dead Redis does not become a dead Postgres; 0: no limit
+    /// Concurrent loads from Postgres, so that a dead Redis does not overload it; 0: no limit
     #[arg(long, env = "LOADS_AT_MOST", default_value_t = 64)]
     pub loads_at_most: usize,
 
-    /// Rows to fill empty tables with, or `none`; the small tables that are not named get a few hundred. `warm` adds none
+    /// Rows to fill empty tables with, or `none`; small tables that are not named get a few hundred. `warm` adds none
     #[arg(long, env = "LOAD", default_value = "posts=10000,profiles=1000,products=1000,courses=500")]
     pub load: SeedData,
 
@@ -84,19 +84,19 @@ pub struct AppArgs {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub db_connections: u32,
 
-    /// Bearer token for managing the cache under /cache; without one there is no such path
+    /// Bearer token for the cache management under /cache, which needs one
     #[arg(long, env = "ADMIN_TOKEN", hide_env_values = true)]
     pub admin_token: Option<String>,
 
-    /// Keys that sessions are encrypted with, name:base64 of 32 bytes, comma between; without any there are no sessions
+    /// Keys for encrypting sessions, name:base64 of 32 bytes, separated by commas; without any there are no sessions
     #[arg(long, env = "SESSION_KEYS", hide_env_values = true)]
     pub session_keys: Option<String>,
 
-    /// Redis for sessions, where it is not the cache's: another database number, or a server that evicts nothing
+    /// Redis for sessions, if not the cache's: another database number, or a server without eviction
     #[arg(long, env = "SESSION_REDIS_URL", hide_env_values = true)]
     pub session_redis_url: Option<String>,
 
-    /// Bearer token of the identity provider whose word POST /login takes; without one nobody logs in
+    /// Bearer token of the identity provider that may call POST /login; without one nobody can log in
     #[arg(long, env = "LOGIN_TOKEN", hide_env_values = true)]
     pub login_token: Option<String>,
 }
@@ -110,7 +110,7 @@ impl fmt::Debug for AppArgs {
     }
 }
 
-/// A variable that is set to nothing is not set: so do compose files pass on what nobody gave.
+/// An empty variable counts as not set: compose files pass unset variables on as empty ones.
 pub(crate) fn non_empty(secret: &Option<String>) -> Option<&str> {
     secret.as_deref().filter(|secret| !secret.is_empty())
 }
@@ -125,7 +125,7 @@ fn coherence(text: &str) -> Result<Coherence, String> {
         "delete" => Ok(Coherence::Delete),
         "lease" => Ok(Coherence::Lease),
         "outbox" => Ok(Coherence::Outbox),
-        _ => Err(format!("there is no coherence `{text}`: write delete, lease or outbox")),
+        _ => Err(format!("unknown coherence `{text}`: write delete, lease or outbox")),
     }
 }
 
@@ -134,7 +134,7 @@ fn coherence(text: &str) -> Result<Coherence, String> {
 pub struct SeedData(pub(crate) [i64; TABLES.len()]);
 
 impl SeedData {
-    /// None at all.
+    /// No rows.
     pub(crate) const NONE: Self = Self([0; TABLES.len()]);
 }
 
@@ -150,8 +150,8 @@ impl FromStr for SeedData {
             let (name, count) = part.split_once('=').ok_or_else(|| format!("`{part}`: write it like posts=10000"))?;
             let at = TABLES.iter().position(|table| table.name == name);
             let names = || TABLES.each_ref().map(|table| table.name).join(", ");
-            let at = at.ok_or_else(|| format!("there is no `{name}`: write some of {}", names()))?;
-            let count: u32 = count.parse().map_err(|_| format!("`{count}` is no number of {name}"))?;
+            let at = at.ok_or_else(|| format!("unknown table `{name}`: write some of {}", names()))?;
+            let count: u32 = count.parse().map_err(|_| format!("`{count}` is not a number of {name}"))?;
             rows[at] = i64::from(count);
         }
         Ok(Self(rows))
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn load_names_services_and_rows() {
+    fn load_is_a_list_of_tables_and_rows() {
         let load: SeedData = "posts=10, courses=3, notes=0".parse().expect("a load");
         let rows = |name| load.0[TABLES.iter().position(|table| table.name == name).expect("a table")];
         assert_eq!(["posts", "profiles", "courses", "users", "notes"].map(rows), [10, 0, 3, 300, 0]);

@@ -1,4 +1,4 @@
-//! Writing, and what it makes invalid.
+//! Writes, and the invalidations that follow them.
 
 use crate::app::App;
 use crate::database::{DatabaseError, STATEMENT_TIMEOUT, WriteStatement};
@@ -9,11 +9,11 @@ use sqlx::FromRow;
 use sqlx::postgres::PgRow;
 use tokio::time::{Instant, timeout};
 
-/// Writes, and after the commit invalidates what `stale` names; then only is the write acknowledged. `None`: there was nothing to
-/// change. After an error, too, is invalidated what can be named without an answer, for whether it was committed is not known.
+/// Writes, invalidates what `stale` names after the commit, and only then acknowledges the write. `None`: there was nothing to change.
+/// After an error it invalidates what can be named without the answer, because the write may have been committed.
 ///
-/// In a task of its own: a client that hangs up between commit and invalidation must not leave a stale value behind, nor one that was
-/// told that the database gave no answer.
+/// It runs in a task of its own, so that no stale value is left behind if the client disconnects between commit and invalidation, or if
+/// the request times out.
 pub(crate) async fn commit<T>(
     app: &App,
     statement: WriteStatement<T>,
@@ -41,12 +41,12 @@ pub(crate) async fn commit_by<T: Send + 'static>(
         if !matches!(written, Ok(None)) {
             let committed = Instant::now();
             let stale = stale(written.as_ref().ok().and_then(Option::as_ref));
-            let told = app.cache().invalidate(&stale).await;
-            app.wait_until_visible(committed, &stale, told).await;
+            let result = app.cache().invalidate(&stale).await;
+            app.wait_until_visible(committed, &stale, result).await;
         }
         written
     });
     let written = timeout(STATEMENT_TIMEOUT, task).await.map_err(|_| DatabaseError::Timeout)?;
-    let written = written.map_err(|_| Problem(StatusCode::INTERNAL_SERVER_ERROR, "the write broke off".into()))?;
+    let written = written.map_err(|_| Problem(StatusCode::INTERNAL_SERVER_ERROR, "the write failed".into()))?;
     Ok(written?)
 }

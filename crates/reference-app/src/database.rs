@@ -1,4 +1,4 @@
-//! Postgres as the handlers see it: one statement a call, each counted.
+//! Postgres for the handlers: one statement per call, each counted.
 
 use crate::args::AppArgs;
 use crate::error::AppError;
@@ -10,10 +10,10 @@ use sqlx::{FromRow, PgPool, Postgres};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// The longest that a request waits for one statement, a free connection included.
+/// The longest a request waits for one statement, including the wait for a free connection.
 pub(crate) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest that a write is followed after that. Postgres goes on with a statement whose client has given up: what it makes invalid has
-/// to go after its commit, however late that is.
+/// The longest a write is waited for in the background. Postgres continues a statement whose client has given up, and its keys must be
+/// invalidated after the commit, however late that is.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
@@ -42,14 +42,14 @@ impl Database {
         if !["postgres://", "postgresql://"].iter().any(|scheme| args.database_url.starts_with(scheme)) {
             return Err(AppError::DatabaseUrl);
         }
-        // The error of a bad URL may repeat it, password included; so it is dropped.
+        // The error may contain the URL with its password, so it is dropped.
         let options: PgConnectOptions = args.database_url.parse().map_err(|_| AppError::DatabaseUrl)?;
         let (host, port) = (options.get_host().to_owned(), options.get_port());
         let pool = PgPoolOptions::new()
             .max_connections(args.db_connections)
             .min_connections(args.db_connections.min(4))
             .acquire_timeout(STATEMENT_TIMEOUT)
-            // sqlx looks after a connection when it comes back; once more before each use would cost a round trip.
+            // sqlx tests a connection when it is returned; a second test before each use would cost a round trip.
             .test_before_acquire(false)
             .connect_with(options.application_name("reference-app"))
             .await
@@ -58,12 +58,12 @@ impl Database {
         Ok(Self { pool, telemetry })
     }
 
-    /// One row's one text: the body of an answer.
+    /// The text of one row: the body of an answer.
     pub(crate) async fn read(&self, statement: TextStatement) -> Result<Option<Bytes>, DatabaseError> {
         Ok(self.run_counted(Query::Read, statement.fetch_optional(&self.pool)).await?.map(Bytes::from))
     }
 
-    /// One row of what was written. May take a minute: who cannot wait leaves it to a task of its own, as [`crate::commit`] does.
+    /// The row that a write returns. May take a minute; [`crate::commit`] therefore runs it in a task of its own.
     pub(crate) async fn write<T>(&self, statement: WriteStatement<T>) -> Result<Option<T>, DatabaseError>
     where
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
@@ -90,7 +90,7 @@ impl Database {
         self.run_counted(Query::Read, sqlx::query_as(sql).bind(ids).fetch_all(&self.pool)).await
     }
 
-    /// What a statement reads as a user: `identity` says who that is, until the transaction ends.
+    /// Reads as a user: `identity` sets the user until the end of the transaction.
     pub(crate) async fn read_as(
         &self,
         identity: &'static str,
@@ -100,7 +100,7 @@ impl Database {
         self.as_user(Query::Read, identity, user, statement).await
     }
 
-    /// What a statement wrote as a user.
+    /// Writes as a user.
     pub(crate) async fn write_as(
         &self,
         identity: &'static str,

@@ -1,24 +1,24 @@
-//! What the rooms' keys have beside their names in [`cache_layer::key`], and which of them show the same thing.
+//! The handlers' keys: what they have besides the names in [`cache_layer::key`], and which keys a change invalidates.
 //!
-//! Nearly all is invalidated by name, which costs reads nothing; a tag is for keys that a write cannot name.
+//! Nearly all are invalidated by name, which costs reads nothing; tags are for keys that a write cannot name.
 
 pub(crate) use cache_layer::key::catalog::{dashboards, posts, product, projects, users};
 
 use cache_layer::{Invalidation, Key, KeyClass, Refresh, ServeStale, Tag, key};
 use std::time::Duration;
 
-/// Kept for some minutes and not invalidated: every write would. What it shows says how old it is.
+/// Expires after some minutes and is never invalidated, because every write would. The value contains its age.
 const PLATFORM: KeyClass = KeyClass::new("platform:stats", key::ttl::FIVE_MINUTES)
     .stale(ServeStale::OnError, key::ttl::DAY)
     .timeouts(Duration::from_millis(500), Duration::from_secs(5));
 
-/// Served for a day more when Postgres is too slow for it, or gone: an old overview is better than none (fail-safe).
+/// Served for another day if Postgres is too slow or down: old statistics are better than none (fail-safe).
 pub(crate) fn platform() -> Key {
     Key::new(PLATFORM, PLATFORM.name)
 }
 
-/// A dashboard is looked at far more often than it has to be right to the second: past its TTL it is shown, marked as stale, while it is
-/// loaded anew. (What a write made invalid is gone, and not shown.)
+/// A dashboard is read far more often than it must be exact to the second: after its TTL it is served as stale while it is reloaded.
+/// (A value that a write invalidated is deleted, and not served.)
 pub(crate) mod dashboard {
     use super::{Key, dashboards, key, with_class};
     use cache_layer::{KeyClass, ServeStale};
@@ -40,28 +40,28 @@ pub(crate) mod dashboard {
     }
 }
 
-/// Figures that many look at: loaded anew when most of their TTL is over, so that nobody waits for them (refresh-ahead).
+/// Statistics that are read often: reloaded when most of their TTL is over, so that no request waits for them (refresh-ahead).
 pub(crate) fn project_stats(id: i64) -> Key {
     with_class(projects::stats(id), |class| class.refreshed(Refresh::Ahead { percent: 80 }))
 }
 
-/// A key of the catalogue, whose values live in another way.
+/// A key of the catalogue with a changed class.
 fn with_class(key: Key, change: fn(KeyClass) -> KeyClass) -> Key {
     let other = Key::new(change(key.class()), key.name());
     key.tags().iter().fold(other, |other, tag| other.tagged(tag.clone()))
 }
 
-/// Who is in a project is not known to a write that renames it.
+/// Tagged, because a write that renames a project does not know its members.
 pub(crate) fn user_projects(id: i64) -> Key {
     users::projects(id).tagged(project_names())
 }
 
-/// Whatever shows names and status of projects that it cannot be found by.
+/// The tag of keys that show a project's name and status but cannot be derived from its id.
 pub(crate) fn project_names() -> Tag {
     Tag::new("projects:names")
 }
 
-/// What a schema says of a document, known by its digest.
+/// The validation of a document, given by its digest, against a schema.
 pub(crate) fn validation(schema: i64, digest: &str) -> Key {
     product::schema(format_args!("{schema}-{digest}")).tagged(validations(schema))
 }
@@ -82,7 +82,7 @@ pub(crate) fn project_changed(id: i64, workspace: Option<i64>) -> Invalidation {
     workspace.into_iter().fold(stale, |stale, id| stale.key(&dashboards::overview(id)))
 }
 
-/// A task changed: it stands on the pages of its project, of who has it or had it, and of the workspace.
+/// A task changed: it is shown on the pages of its project, of its present and former assignee, and of the workspace.
 pub(crate) fn task_changed(
     project: i64,
     workspace: Option<i64>,
@@ -109,9 +109,9 @@ pub(crate) fn team_changed(project: i64, user: i64) -> Invalidation {
 mod tests {
     use super::*;
 
-    /// The guides say so, and nothing else would show it before five minutes are over.
+    /// The guides promise these classes, and other tests would need minutes to see them.
     #[test]
-    fn dashboards_platform_and_figures_live_as_the_guides_say_under_the_names_of_the_catalogue() {
+    fn dashboards_and_statistics_have_the_classes_of_the_guides_and_the_names_of_the_catalogue() {
         for (key, other) in [
             (dashboard::overview(7), dashboards::overview(7)),
             (dashboard::stats(7), dashboards::stats(7)),

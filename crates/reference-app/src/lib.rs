@@ -1,6 +1,7 @@
 //! The HTTP API over Postgres and [`cache_layer`] that cacheproof tests by default.
 //!
-//! A showcase, not a product: each room of it shows one way to cache. Who a caller is matters to private notes and sessions only.
+//! A showcase, not a product: each module of `handlers` shows one way to cache. Only private notes and sessions depend on who the user
+//! is.
 //!
 //! Four services, `posts`, `profiles`, `products` and `courses`, each with
 //!
@@ -14,11 +15,11 @@
 //! | `GET /health` | 200, or 503 when Postgres is gone |
 //! | `GET /metrics` | Prometheus text |
 //!
-//! and beside them
+//! and
 //!
 //! | requests | cached |
 //! |---|---|
-//! | `GET /feed` | by the HTTP layer: `ETag`, 304 |
+//! | `GET /feed` | by the HTTP cache layer: `ETag`, 304 |
 //! | `GET /feed/all`, `/feed/top`, `/feed/users/{id}`; `POST /posts/{id}/upvote`, `/unvote` `{"user": …}` | `posts:all`, `posts:top:10`, `posts:user:{id}` |
 //! | `POST /posts/{id}/views`, `GET` the same | counted by write-behind |
 //! | `GET`, `PUT /users/{id}`; `POST /users`; `GET /users/{id}/full`, `/projects`, `/tasks`, `/dashboard` | cache-aside, invalidated together |
@@ -32,27 +33,27 @@
 //! | `POST /schemas/{id}/validate`, `PUT /schemas/{id}` | outcomes by document, 2 h |
 //! | `GET /reports/keywords`, `/authors` | memoised by `#[cached]` |
 //! | `POST /login`, `/logout`; `GET /me`; `GET`, `DELETE /sessions`, `DELETE /sessions/{handle}` | sessions, never in the process |
-//! | `GET`, `POST /notes`; `DELETE /notes/{id}` | by the HTTP layer for each user; row-level security beneath |
-//! | `/cache/…` | [`cache_layer::manage`], for who has the token |
+//! | `GET`, `POST /notes`; `DELETE /notes/{id}` | by the HTTP cache layer, for each user; row-level security in Postgres |
+//! | `/cache/…` | [`cache_layer::manage`], with the admin token |
 //!
 //! **Versions.** An item's `version` is 1 and rises by 1 with each update. A list's `version` counts the writes to its
-//! service: it rises by 1 with each create, update or delete, in the same transaction, so it never falls and a list of
-//! version *n* shows exactly the first *n* writes. A write answers with the version it made, of the item and of the lists.
-//! (Counting in one row makes the writes to one service wait for each other's commit.)
+//! service: it rises by 1 with each create, update or delete, in the same transaction. So it never falls, and a list of
+//! version *n* shows exactly the first *n* writes. A write answers with the new versions of the item and of the lists.
+//! (The count is one row, so the writes to one service wait for each other's commit.)
 //!
-//! **Caching.** Reads go through cache-aside; every read says in `Cache-Status` (RFC 9211) where its answer came from:
+//! **Caching.** Reads use cache-aside. Every read reports in `Cache-Status` (RFC 9211) where its answer came from:
 //!
 //! | `Cache-Status: reference; …` | meaning |
 //! |---|---|
-//! | `hit; ttl=291` | from the cache, good for 291 s more |
+//! | `hit; ttl=291` | from the cache, fresh for another 291 s |
 //! | `fwd=uri-miss; stored` | from Postgres, and stored. Without `stored`: not stored |
 //! | `fwd=uri-miss; stored; collapsed` | shared with another request's load |
-//! | `hit; ttl=-3; detail=…` | from the cache, 3 s past its end: why is said |
+//! | `hit; ttl=-3; detail=…` | from the cache, 3 s after it expired; `detail` says why |
 //! | `fwd=partial-miss` | some of a batch from Postgres |
-//! | `fwd=request` | the request said `Cache-Control: no-store`: neither read nor stored |
-//! | `fwd=bypass; detail=fallback` | the cache gave no answer |
+//! | `fwd=request` | the request had `Cache-Control: no-store`: neither read from the cache nor stored |
+//! | `fwd=bypass; detail=fallback` | the cache did not answer |
 //!
-//! Each read costs one SQL statement when it is not a hit, each write costs one; those of private notes two, for one says as whom.
+//! A read that is not a hit costs one SQL statement, and so does a write. For private notes it is two: one sets the user.
 
 mod app;
 mod args;

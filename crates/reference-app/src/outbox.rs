@@ -1,18 +1,18 @@
-//! Which keys and tags a changed row makes invalid, for the outbox. What the rooms' writes name, as the triggers see it: also for
-//! writes that the app knows nothing of.
+//! Which keys and tags a changed row invalidates, for the outbox's triggers. The same as the handlers' writes name, but also for writes
+//! that bypass the app.
 
 use crate::handlers::content::RESOURCES;
 use crate::keys;
 use cache_layer::promise::{Outbox, Watched};
 
-/// The outbox of all rooms.
+/// The outbox for all tables.
 pub(crate) fn outbox() -> Outbox {
     watched().into_iter().fold(Outbox::new(), Outbox::watch)
 }
 
 fn watched() -> Vec<Watched> {
-    // An item shows what others wrote about it. A post shows its author's handle, too, which never changes; and when the author
-    // goes, the post's own row says so.
+    // An item shows its children. A post also shows its author's handle, which never changes; when the author is deleted, the post's own
+    // row changes.
     let service = |name: &str, children: &str| {
         [
             Watched::table(name).key(format!("{name}:{{id}}")).tag(format!("{name}:list")),
@@ -22,7 +22,7 @@ fn watched() -> Vec<Watched> {
     let mut tables =
         RESOURCES.iter().flat_map(|resource| service(resource.name(), resource.children)).collect::<Vec<_>>();
     tables.extend([
-        // All that there is nothing of when the row goes.
+        // Everything that is gone with the row.
         Watched::table("users")
             .key("users:profile:{id}")
             .key("users:full:{id}")

@@ -11,7 +11,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use cache_layer::{Key, LoadError, Lookup, Ttl};
 
-/// A value out of the cache, or else from `load`; `Cache-Control: no-store` goes past the cache.
+/// A value from the cache, else from `load`. A request with `Cache-Control: no-store` bypasses the cache.
 pub(crate) async fn read<L, F>(
     app: &App,
     key: &Key,
@@ -29,8 +29,8 @@ where
     }
 }
 
-/// [`read`] of values that are loaded in the background, too: before their TTL ends, past it, or when a request will not wait. As
-/// their key's class says.
+/// [`read`] of a value that may also be loaded in the background, as its key's class says: before its TTL ends, after it, or when the
+/// request does not wait.
 pub(crate) async fn read_refreshing<L, F>(
     app: &App,
     key: &Key,
@@ -44,22 +44,22 @@ where
     if wants_no_cache(headers) {
         app.cache().bypass(|| load(app.clone())).await
     } else {
-        let its = app.clone();
-        app.cache().get_or_refresh(key, Ttl::Class, move || load(its.clone())).await
+        let owned = app.clone();
+        app.cache().get_or_refresh(key, Ttl::Class, move || load(owned.clone())).await
     }
 }
 
-/// What one statement says of one thing, cached under one key.
+/// A statement by id whose result is cached under one key.
 #[derive(Debug)]
 pub(crate) struct CachedQuery {
-    /// `/users/{id}` for instance.
+    /// For instance `/users/{id}`.
     pub(crate) path: &'static str,
     pub(crate) key: fn(i64) -> Key,
-    /// $1 id. One row, one text, the body of the answer; or no row.
+    /// $1 id. One row with one text, the body of the answer; or no row.
     pub(crate) sql: &'static str,
 }
 
-/// The routes of views.
+/// A GET route for each query.
 pub(crate) fn routes(queries: &'static [CachedQuery]) -> Router<App> {
     queries.iter().fold(Router::new(), |router, query| {
         let answer = async |State(app): State<App>, Path(id): Path<String>, headers: HeaderMap| {

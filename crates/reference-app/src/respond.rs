@@ -1,4 +1,4 @@
-//! What goes back to the client.
+//! Responses, and what is parsed from requests.
 
 use crate::database::DatabaseError;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION};
@@ -28,8 +28,8 @@ impl Problem {
 
 impl From<DatabaseError> for Problem {
     fn from(error: DatabaseError) -> Self {
-        tracing::debug!(%error, "the database gave no answer");
-        Self(StatusCode::SERVICE_UNAVAILABLE, "the database gave no answer".into())
+        tracing::debug!(%error, "the database did not answer");
+        Self(StatusCode::SERVICE_UNAVAILABLE, "the database did not answer".into())
     }
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn json(status: StatusCode, value: &impl serde::Serialize) -> Respons
     }
 }
 
-/// The bytes as they came from the cache or the database, and where they came from.
+/// The bytes from the cache or the database, with `Cache-Status`.
 pub(crate) fn lookup_response(lookup: Lookup, kind: &str, id: impl Display) -> Response {
     let mut response = match lookup.value {
         Some(body) => Bytes::into_response(body),
@@ -87,7 +87,7 @@ pub(crate) fn cache_status(status: Status) -> HeaderValue {
     })
 }
 
-/// Whether the client wants neither a cached answer nor a stored one.
+/// Whether the request has `Cache-Control: no-store`.
 pub(crate) fn wants_no_cache(headers: &HeaderMap) -> bool {
     headers
         .get_all(CACHE_CONTROL)
@@ -98,15 +98,15 @@ pub(crate) fn wants_no_cache(headers: &HeaderMap) -> bool {
 }
 
 pub(crate) fn parse_id(text: &str) -> Result<i64, Problem> {
-    text.parse().map_err(|_| Problem::bad_request(format!("`{text}` is no id: ids are whole numbers from 1")))
+    text.parse().map_err(|_| Problem::bad_request(format!("`{text}` is not an id: ids are whole numbers from 1")))
 }
 
 pub(crate) fn parse_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body)
-        .map_err(|error| Problem::bad_request(format!("the body is not the JSON expected: {error}")))
+        .map_err(|error| Problem::bad_request(format!("the body is not the expected JSON: {error}")))
 }
 
-/// What a create answers: the id and the version of what is new.
+/// The response to a create: the id and the version of the new row.
 pub(crate) fn created_response(kind: &str, new: Option<(i64, i64)>) -> Result<Response, Problem> {
     let (id, version) = new.ok_or_else(|| Problem::not_found(kind, "new"))?;
     let body = json(StatusCode::CREATED, &serde_json::json!({ "id": id, "version": version }));

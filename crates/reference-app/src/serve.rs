@@ -8,21 +8,21 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// How long requests under way may take to end once the app is told to stop.
+/// How long requests in flight may take to finish after a stop signal.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Runs the app until `shutdown` ends, then lets requests under way end.
+/// Runs the app until `shutdown` ends, then waits for requests in flight.
 ///
-/// The port is taken at once, so that a taken one shows before the data is loaded; requests that come early wait. `/health` answers when
+/// The port is bound first, so that a port in use is reported before the data is loaded. Early requests wait; `/health` answers when
 /// everything is ready.
 ///
 /// # Errors
-/// The port is taken, Postgres cannot be reached, or the settings cannot work.
+/// The port is in use, Postgres cannot be reached, or the settings are invalid.
 pub async fn serve(args: ServeArgs, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), AppError> {
     let mut shutdown = Box::pin(shutdown);
     let listen = |source| AppError::Listen { address: args.listen, source };
     let listener = TcpListener::bind(args.listen).await.map_err(listen)?;
-    // Loading data takes seconds; whoever stops the app meanwhile does not wait for it. Its transaction is undone.
+    // Loading data takes seconds. A stop signal interrupts it, and its transaction is rolled back.
     let app = tokio::select! {
         built = App::build(&args.app) => built?,
         () = &mut shutdown => return Ok(()),
@@ -36,10 +36,10 @@ pub async fn serve(args: ServeArgs, shutdown: impl Future<Output = ()> + Send + 
     served
 }
 
-/// Serves any routes on a listener until `shutdown` ends, then lets requests under way end, for at most five seconds.
+/// Serves routes on a listener until `shutdown` ends, then waits at most five seconds for requests in flight.
 ///
 /// # Errors
-/// The listener broke.
+/// The listener failed.
 pub async fn serve_on(
     listener: TcpListener,
     routes: Router,
@@ -48,7 +48,7 @@ pub async fn serve_on(
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "listening");
     }
-    // Without this an answer may wait 40 ms for the client's acknowledgement of the one before.
+    // Without it, an answer can wait 40 ms for the client's TCP acknowledgement of the previous one.
     let listener = listener.tap_io(|stream| {
         stream.set_nodelay(true).ok();
     });

@@ -1,4 +1,4 @@
-//! What `/metrics` shows.
+//! The metrics of the app.
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 
-/// The counters of the app, and the registry that has those of the cache, too.
+/// The app's metrics, and the registry with those of the cache.
 #[derive(Clone, Debug)]
 pub(crate) struct Telemetry {
     requests: Family<RequestLabels, Counter>,
@@ -35,7 +35,7 @@ struct QueryLabels {
     kind: &'static str,
 }
 
-/// What a statement was sent for.
+/// The purpose of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Query {
     Read,
@@ -58,7 +58,7 @@ impl Telemetry {
         Self { requests, queries, sessions_usable, sessions_owed, registry: Arc::new(registry) }
     }
 
-    /// Sets what is shown of the sessions' store.
+    /// Sets the gauges of the session store.
     pub(crate) fn sessions(&self, status: &StoreStatus) {
         self.sessions_usable.set(status.usable.into());
         self.sessions_owed.set(i64::try_from(status.owed_invalidations).unwrap_or(i64::MAX));
@@ -75,13 +75,13 @@ impl Telemetry {
 
     pub(crate) fn render(&self) -> String {
         let mut text = String::new();
-        // Writing to a string does not fail; half a page of metrics is better than none.
+        // Writing to a string does not fail.
         encode(&mut text, &self.registry).ok();
         text
     }
 }
 
-/// Clients may invent methods: each would be a counter more.
+/// Unknown methods share one label, because clients can invent any number of them.
 fn name(method: &Method) -> &'static str {
     let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     known.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")

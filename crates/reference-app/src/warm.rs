@@ -4,12 +4,12 @@ use crate::error::AppError;
 use cache_layer::Strategy;
 use cache_layer::warm::WarmStatus;
 
-/// Puts what will be read into the cache that instances of the app share, and returns how far it got when that is done or `stop` ends.
+/// Fills the cache that the instances of the app share. Returns the status of the plans when they are done or `stop` ends.
 ///
 /// # Errors
-/// As [`crate::serve`]; there is no plan of a name; or nobody else would see what is warmed.
+/// As [`crate::serve`]; an unknown plan; or the cache is not shared.
 pub async fn warm(mut args: WarmArgs, stop: impl Future<Output = ()>) -> Result<WarmStatus, AppError> {
-    // Of what is there; no rows are added to it.
+    // Only existing rows are warmed; none are added.
     args.app.load = SeedData::NONE;
     let app = App::build(&args.app).await?;
     let strategy = app.cache().strategy();

@@ -1,4 +1,40 @@
-//! One run of a scenario: servers up, app up, phases in order, everything down again.
+//! Runs a scenario: starts the servers and the app, plays the phases in order, stops everything again.
+//!
+//! Everything that is measured goes to the journal, through the [`EventSink`]. This crate judges nothing and prints
+//! nothing.
+//!
+//! # Where to start reading
+//!
+//! [`execute`] is the whole run, top down: stack, app, preflight check, load, timeline, clean-up. `timeline.rs` plays the
+//! phases. Meanwhile `monitors.rs` drains the recorder once a second, samples the servers, and ends the run if something
+//! dies unexpectedly.
+//!
+//! | module | |
+//! |---|---|
+//! | [`app`] | the app under test: started or found, faulted, stopped |
+//! | [`fault`] | the faults: injected, confirmed by a probe, undone |
+//! | [`probe`] | samples of the servers and processes, the host, the cost of the proxy |
+//! | `preflight` | does the scenario fit the app? |
+//! | `timeline`, `monitors` | the phases, and what runs in parallel |
+//! | `warm_up`, `steady`, `abort` | when a warm-up ends; whether a fault may be injected; when `[safety]` aborts the run |
+//!
+//! `fault` uses `app`; `app` and `probe` use neither of the others. Only the files of this directory use all three.
+//!
+//! # Adding a fault
+//!
+//! 1. The scenario: a variant of `FaultAction` in `crates/core/src/scenario/fault.rs`, with its name in `as_str` and, if it
+//!    ends as soon as it is done, in `is_instantaneous`; its keys and its victims in `parse_fault.rs`; its text in
+//!    `fault_text.rs`. A fault on connections is a variant of `LinkFaultKind` instead, and is done by the proxy
+//!    (`crates/proxy/src/faults.rs`); of the next two steps it needs only `observe_effect` in `fault/link.rs`.
+//! 2. The injector: a file in `crates/runner/src/fault/` with a type that implements `FaultInjector`
+//!    (`fault/injector.rs`): how to inject it, how a probe sees its effect, how to undo it, how a probe sees the recovery.
+//!    `undo_record` says what undoes it when cacheproof is killed; a new way to undo is a variant of `Undo` in
+//!    `crates/supervise/src/undo_record.rs`, done in `undo.rs`. `fault/flush.rs` is the shortest example.
+//! 3. The choice: an arm in `fault/prepare.rs`, which finds the victim and checks that the scenario allows breaking it. The
+//!    engine (`fault/engine.rs`) does the rest: schedule, ledger, probes, undo.
+//! 4. Tests and documents: a test on real servers in `tests/it/faults.rs`, a phase in `scenarios/fault-tour.toml`, a
+//!    section in `docs/scenario.md`. If its recovery is special, hints for the report are in
+//!    `crates/verdict/src/recovery/hints.rs`.
 
 mod abort;
 pub mod app;
@@ -21,42 +57,39 @@ use crate::fault::{FaultContext, FaultEngine, FaultError};
 use crate::probe::Prober;
 use cacheproof_core::journal::{Event, EventSink, RunEnded, RunStarted, RunStatus, TargetReady};
 use cacheproof_core::scenario::{Scenario, TargetKind, mask_passwords};
-use cacheproof_load::Recorder;
-use cacheproof_load::{Driver, Exchange, LoadError};
+use cacheproof_load::{Driver, Exchange, LoadError, Recorder};
 use cacheproof_stack::{Deployment, Stack, StackError};
 use cacheproof_supervise::{Guard, LEDGER_FILE, Ledger, SuperviseError};
-
-pub use probe::{git_commit, host};
 
 /// What to run and where to write.
 #[derive(Clone, Debug)]
 pub struct RunPlan {
-    /// The scenario, checked.
+    /// The valid scenario.
     pub scenario: Scenario,
-    /// Name of its file as given.
+    /// The name of its file as given.
     pub scenario_name: String,
-    /// Its text as run, without passwords.
+    /// Its text with overrides, without passwords.
     pub scenario_text: String,
-    /// This program: starts the reference app and the guard.
+    /// The `cacheproof` program, which starts the reference app and the guard process.
     pub cacheproof: PathBuf,
-    /// Command that repeats the run.
+    /// The command that repeats the run.
     pub command: String,
-    /// Name of the run's directory.
+    /// The name of the run's directory.
     pub run_id: String,
-    /// The run's directory: where the undo ledger is written.
+    /// The run's directory, for the undo ledger.
     pub directory: PathBuf,
-    /// UTC, RFC 3339, whole seconds.
+    /// The start of the run: UTC, RFC 3339, whole seconds.
     pub started_at: String,
 }
 
-/// Why a run could not be made. What was measured before stands in the journal.
+/// Why a run failed before anything was measured.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum RunError {
-    /// Servers.
+    /// The servers.
     #[error(transparent)]
     #[diagnostic(transparent)]
     Stack(#[from] StackError),
-    /// The guard did not start.
+    /// The guard process.
     #[error(transparent)]
     #[diagnostic(transparent)]
     Supervise(#[from] SuperviseError),
@@ -74,28 +107,28 @@ pub enum RunError {
     Fault(#[from] FaultError),
 }
 
-/// How a run ended. The journal says so too, unless it is the journal that could not be written.
+/// How a run ended. The journal contains it as well, unless the journal could not be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunOutcome {
-    /// Whether the whole timeline was run.
+    /// Whether the whole timeline was played.
     pub how: RunStatus,
-    /// Why not, in a sentence.
+    /// If not: the reason, a sentence.
     pub why: Option<String>,
 }
 
-/// How long requests in flight may take to finish when the user stops the run.
+/// How long requests in flight may take to finish when the run is stopped early.
 const INTERRUPTED_DRAIN_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Runs the scenario and tells the hub. `stop` turns true when the user wants it to end.
-/// `tell` hears, in words, what bring-up is doing.
+/// Runs the scenario and emits its events. `stop` turns true when the user interrupts the run. `report_progress` is called
+/// with a line of text for each step of the startup.
 ///
-/// When this returns, everything that was started is down again. `Ok` means that the journal is closed with a
-/// [`RunEnded`] line that says how it went; `Err` that nothing was measured.
+/// When this returns, everything that was started is stopped again. After `Ok` the journal ends with [`RunEnded`], which
+/// says how the run went; after `Err` nothing was measured.
 pub async fn execute(
     plan: &RunPlan,
     event_sink: &EventSink,
     mut stop: watch::Receiver<bool>,
-    tell: &(dyn Fn(&str) + Send + Sync),
+    report_progress: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<RunOutcome, RunError> {
     event_sink.emit(Event::RunStarted(RunStarted {
         journal: cacheproof_core::journal::JOURNAL_VERSION,
@@ -110,24 +143,24 @@ pub async fn execute(
         git: probe::git_commit(),
     }));
     let guard = Guard::start(&plan.cacheproof)?;
-    // A stop during bring-up drops what is half started; the guard clears it away.
-    let up = tokio::select! {
-        up = Stack::up(&plan.scenario.stack, plan.scenario.seed, &guard, tell) => Some(up?),
+    // A stop during startup drops half-started servers; the guard cleans them up.
+    let stack = tokio::select! {
+        stack = Stack::up(&plan.scenario.stack, plan.scenario.seed, &guard, report_progress) => Some(stack?),
         Ok(_) = stop.wait_for(|stop| *stop) => None,
     };
-    let Some(stack) = up else {
+    let Some(stack) = stack else {
         drop(guard);
         return Ok(interrupted_early(event_sink));
     };
-    let result = run_on_stack(plan, event_sink, stop, tell, &guard, &stack).await;
-    // What was measured counts whatever happens now; the guard clears away what does not go down by itself.
+    let result = run_on_stack(plan, event_sink, stop, report_progress, &guard, &stack).await;
+    // Errors from here on do not change the result; the guard cleans up servers that do not stop.
     if let Err(error) = stack.down().await {
-        tell(&format!("a server did not stop as it should: {error}"));
+        report_progress(&format!("a server did not stop properly: {error}"));
     }
     if let Err(error) = guard.release() {
-        let broken = plan.directory.join(LEDGER_FILE).exists();
-        let hint = format!("; undo what is left with `cacheproof recover {}`", plan.directory.display());
-        tell(&format!("clean-up was not complete: {error}{}", if broken { &hint } else { "" }));
+        let ledger_is_open = plan.directory.join(LEDGER_FILE).exists();
+        let hint = format!("; undo the rest with `cacheproof recover {}`", plan.directory.display());
+        report_progress(&format!("the clean-up is not complete: {error}{}", if ledger_is_open { &hint } else { "" }));
     }
     result
 }
@@ -136,7 +169,7 @@ async fn run_on_stack(
     plan: &RunPlan,
     event_sink: &EventSink,
     mut stop: watch::Receiver<bool>,
-    tell: &(dyn Fn(&str) + Send + Sync),
+    report_progress: &(dyn Fn(&str) + Send + Sync),
     guard: &Guard,
     stack: &Stack,
 ) -> Result<RunOutcome, RunError> {
@@ -155,8 +188,8 @@ async fn run_on_stack(
         watch: &watch_process,
     };
     let target = &plan.scenario.target;
-    tell(match target.kind {
-        _ if !target.is_started() => "looking for the app",
+    report_progress(match target.kind {
+        _ if !target.is_started() => "waiting for the app",
         TargetKind::Reference => "starting the app and loading its data",
         TargetKind::Http => "starting the app",
     });
@@ -193,8 +226,8 @@ async fn run_against_app(
     let redis = stack.redis.as_ref().map(Deployment::probe_urls).unwrap_or_default();
     let prober = Prober::new(&redis, stack.postgres.as_ref().map(|postgres| postgres.first().url()));
 
-    let breaks = scenario.phases.iter().any(|phase| !phase.faults.is_empty());
-    let ledger = breaks.then(|| Ledger::create(&plan.directory, guard));
+    let has_faults = scenario.phases.iter().any(|phase| !phase.faults.is_empty());
+    let ledger = has_faults.then(|| Ledger::create(&plan.directory, guard));
     let ledger = ledger.transpose().map_err(FaultError::Ledger)?;
     let engine = ledger.as_ref().map(|ledger| {
         FaultEngine::new(FaultContext { scenario, stack, app: Some((app, app_environment)), guard, ledger })
@@ -218,7 +251,7 @@ async fn run_against_app(
     let backlog = driver.backlog();
     let freshness = driver.freshness();
     let stopped = driver.stop(drain_timeout, how == RunStatus::Completed).await;
-    // The last answers: those of requests that were in flight when the timeline ended.
+    // The answers to requests that were in flight when the timeline ended.
     let pulse = recorder.pulse(pulsed.elapsed().as_secs_f64());
     if !pulse.cells.is_empty() {
         event_sink.emit(Event::Pulse(pulse));

@@ -1,4 +1,4 @@
-//! A first look at the app, before anything is measured: does the scenario fit it?
+//! The check, before anything is measured, that the scenario fits the app.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use cacheproof_core::scenario::{BypassSpec, Scenario};
 use cacheproof_load::response::{ResponseClassifier, client, root_cause, shorten, with_bypass};
 use cacheproof_load::{Call, TrafficPlan};
 
-/// Sends each kind of read once, past the cache where the scenario says how, and looks at the answer.
-/// A read that fails here would fail all through the run, for a reason that is the scenario's and not the cache's.
+/// Sends each kind of read once, past the cache if the scenario says how, and checks the answer. A read that fails here
+/// would fail during the whole run, because of the scenario and not because of the cache.
 pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url: &str) -> Result<(), TargetError> {
     let classifier = ResponseClassifier::new(&scenario.target);
     let client = client(Duration::from_secs(10));
@@ -34,12 +34,15 @@ pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url:
         let answer = builder.send().await.map_err(|error| {
             unfit(
                 format!("no answer: {}", root_cause(&error)),
-                "is the path right, and does the app answer it in time?",
+                "is the path correct, and does the app answer it in time?",
             )
         })?;
         let (status, answered) = (answer.status(), answer.headers().clone());
         let body = answer.bytes().await.map_err(|error| {
-            unfit(format!("the body broke off: {}", root_cause(&error)), "does the app answer this path by hand?")
+            unfit(
+                format!("the body was incomplete: {}", root_cause(&error)),
+                "request this path by hand: what does it answer?",
+            )
         })?;
         let reading = classifier.classify(request, expected, status, &answered, &body);
         match reading.outcome {
@@ -48,21 +51,21 @@ pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url:
                     answered.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or("no content-type");
                 return Err(unfit(
                     format!("{} ({kind})", reading.error_detail.unwrap_or_default()),
-                    "target.identity must name a field of a JSON body; leave it out for an app without JSON bodies \
-                     (then wrong answers can't be told)",
+                    "target.identity must name a field of a JSON body; remove it for an app without JSON bodies \
+                     (then wrong answers can't be detected)",
                 ));
             }
             Outcome::Error => {
                 return Err(unfit(
                     format!("it answers with status {status}: {}", shorten(&body)),
                     "check the path, and that [data] has no more keys than the app has items; \
-                     expect = [404] on the request accepts a status",
+                     expect = [404] in the request accepts a status",
                 ));
             }
             Outcome::Wrong => {
                 return Err(unfit(
                     reading.error_detail.unwrap_or_default(),
-                    "target.identity must name the field that repeats the key of the path",
+                    "target.identity must name the field that contains the key of the path",
                 ));
             }
             _ => {}

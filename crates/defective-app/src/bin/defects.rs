@@ -1,4 +1,4 @@
-//! Proves the table of planted defects: each must be caught by its rule, and what is healthy must pass. `just defects`.
+//! Checks the table of planted defects: each must be caught by its rule, and the healthy app must pass. `just defects`.
 
 use clap::Parser;
 use defective_app::defect_run::{DefectRun, DefectRunError, DefectRunner};
@@ -8,15 +8,15 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 #[derive(Parser)]
-#[command(version, about = "Proves the table of planted defects")]
+#[command(version, about = "Checks that cacheproof catches every planted defect")]
 struct Arguments {
-    /// Defects to prove; all, and the healthy app, when none is named
+    /// The defects to check; by default all, and the healthy app
     #[arg(value_parser = find)]
     names: Vec<&'static Defect>,
-    /// How often the healthy app is run, by turns through the scenarios; 0 when defects are named
+    /// Number of runs of the healthy app, which take the scenarios in turn; by default 20, or 0 if defects are named
     #[arg(long)]
     healthy_runs: Option<usize>,
-    /// Where to write the table as Markdown, too
+    /// Also write the table as Markdown
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
 }
@@ -40,7 +40,7 @@ fn check_table(arguments: &Arguments) -> Result<bool, DefectRunError> {
     let all = arguments.names.is_empty();
     let named: Vec<_> = if all { defects().collect() } else { arguments.names.clone() };
     let (planted, healthy): (Vec<_>, Vec<_>) = named.into_iter().partition(|defect| !defect.caught_by.is_empty());
-    let begun = Instant::now();
+    let start = Instant::now();
     let mut rows = Vec::new();
     for defect in &planted {
         rows.push(row(defect, &runner.run(defect, defect.scenario)?));
@@ -57,12 +57,12 @@ fn check_table(arguments: &Arguments) -> Result<bool, DefectRunError> {
         }
     }
     let end = format!(
-        "{} of {} defects caught by their rule; healthy: {} of {} runs passed; {}",
+        "{} of {} defects were caught by their rule, and {} of {} healthy runs passed, in {}",
         rows.len() - missed,
         rows.len(),
         passed.passed,
         passed.all,
-        minutes(begun.elapsed())
+        minutes(start.elapsed())
     );
     println!("\n{end}");
     if let Some(file) = &arguments.markdown {
@@ -80,7 +80,7 @@ struct Row {
     missed: bool,
 }
 
-/// Prints a line of the table, and what is needed to see why where it was missed.
+/// Prints a line of the table. For a missed defect also what failed instead, and cacheproof's output.
 fn row(defect: &Defect, defect_run: &DefectRun) -> Row {
     let caught = defect_run.caught(defect);
     let also = defect_run.failed.iter().filter(|other| other.criterion != defect.caught_by).count();

@@ -1,4 +1,4 @@
-//! While Postgres is away, and after it is back.
+//! Defects that show while Postgres is down, and after.
 
 use super::Defect;
 use crate::data_request::is_cached_read;
@@ -21,7 +21,7 @@ pub(super) static TABLE: [Defect; 2] = [
         )
     })
     .caught(SCENARIO, "Errors end with the outage of Postgres"),
-    Defect::new("hits-need-postgres", "asks the database before each read whether it may", |_| {
+    Defect::new("hits-need-postgres", "queries the database for permission before each read", |_| {
         Box::new(|_, routes| routes.layer(middleware::from_fn(query_database_first)))
     })
     .caught(SCENARIO, "Hits go on without Postgres"),

@@ -1,4 +1,4 @@
-//! The cache is there and does not do its work.
+//! Defects of a cache that is slow or useless.
 
 use super::Defect;
 use crate::RouteWrapper;
@@ -27,13 +27,19 @@ pub(super) static TABLE: [Defect; 6] = [
         )
     })
     .caught(SCENARIO, MOST_READS),
-    Defect::new("stores-nothing-large", "answers of more than 256 bytes are not stored, and nobody is told", |args| {
-        front_cache::install(args, FrontCacheConfig { max_body_bytes: 256, ..FrontCacheConfig::default() })
-    })
+    Defect::new(
+        "stores-nothing-large",
+        "answers of more than 256 bytes are not stored, and no error is reported",
+        |args| front_cache::install(args, FrontCacheConfig { max_body_bytes: 256, ..FrontCacheConfig::default() }),
+    )
     .caught(SCENARIO, MOST_READS),
-    Defect::new("orphaned-lock", "the lock on a key never ends, and one holder in 5 dies: the others wait", |args| {
-        front_cache::install(args, FrontCacheConfig { lock_holder_dies_every: 5, ..FrontCacheConfig::default() })
-    })
+    Defect::new(
+        "orphaned-lock",
+        "the lock on a key never expires, and one holder in 5 dies: the others wait",
+        |args| {
+            front_cache::install(args, FrontCacheConfig { lock_holder_dies_every: 5, ..FrontCacheConfig::default() })
+        },
+    )
     .caught(SCENARIO, "The cached path is fast"),
 ];
 

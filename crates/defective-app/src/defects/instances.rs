@@ -1,4 +1,4 @@
-//! Two instances of the app on one Redis.
+//! Defects that need two instances of the app on one Redis.
 
 use super::Defect;
 use crate::front_cache::{self, FrontCacheConfig};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 pub(super) static TABLE: [Defect; 1] = [Defect::new(
     "other-instance-not-told",
-    "a first tier in the process, of which a write removes the value in its own process only",
+    "a first tier in each process; a write removes the value only in its own process",
     |args| {
         front_cache::install(
             args,

@@ -1,4 +1,4 @@
-//! What an answer is stored under.
+//! Defects of cache keys.
 
 use super::Defect;
 use crate::RouteWrapper;
@@ -26,16 +26,22 @@ pub(super) static TABLE: [Defect; 4] = [
         front_cache::install(args, FrontCacheConfig { name, ..FrontCacheConfig::default() })
     })
     .caught(SCENARIO, RIGHT),
-    Defect::new("key-never-shared", "a number of the request is in the key: nothing is found, all is stored", |args| {
-        front_cache::install(args, FrontCacheConfig { name: never_the_same, ..FrontCacheConfig::default() })
-    })
+    Defect::new(
+        "key-never-shared",
+        "the number of the request is in the key: nothing is found, everything is stored",
+        |args| front_cache::install(args, FrontCacheConfig { name: never_the_same, ..FrontCacheConfig::default() }),
+    )
     .caught(SCENARIO, "Redis holds each answer once"),
-    Defect::new("key-of-a-view", "the query is in the key, and a write deletes the plain key only", |args| {
-        let name = |data_request: &DataRequest| {
-            format!("{}?{}", data_request.key(), data_request.uri.query().unwrap_or_default())
-        };
-        front_cache::install(args, FrontCacheConfig { name, ..FrontCacheConfig::default() })
-    })
+    Defect::new(
+        "key-of-a-view",
+        "the query string is in the key, and a write deletes only the key without it",
+        |args| {
+            let name = |data_request: &DataRequest| {
+                format!("{}?{}", data_request.key(), data_request.uri.query().unwrap_or_default())
+            };
+            front_cache::install(args, FrontCacheConfig { name, ..FrontCacheConfig::default() })
+        },
+    )
     .caught("defects-freshness", "No answer is older than a write"),
 ];
 
@@ -45,7 +51,7 @@ fn never_the_same(data_request: &DataRequest) -> String {
 }
 
 fn wrong_item(_: &mut ServeArgs) -> RouteWrapper {
-    // Routing has happened by the time a layer of the routes runs; so the path is changed outside of them.
+    // A layer inside the router runs after routing; so the path is changed outside of it.
     Box::new(|_, routes| {
         let reads = Arc::new(AtomicU64::new(0));
         Router::new().fallback_service(routes).layer(middleware::from_fn_with_state(reads, swap_item))

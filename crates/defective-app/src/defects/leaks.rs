@@ -1,4 +1,4 @@
-//! What grows, and what comes all at once.
+//! Leaks, and the stampede.
 
 use super::Defect;
 use crate::RouteWrapper;
@@ -16,7 +16,7 @@ use std::time::Duration;
 const SCENARIO: &str = "defects-soak";
 
 pub(super) static TABLE: [Defect; 4] = [
-    Defect::new("stampede", "a TTL of a second, loads of 100 ms, and whoever misses loads", |args| {
+    Defect::new("stampede", "a TTL of a second, loads of 100 ms, and every miss loads", |args| {
         let (ttl, extra_load_time) = (Some(Duration::from_secs(1)), Duration::from_millis(100));
         front_cache::install(
             args,
@@ -37,7 +37,7 @@ pub(super) static TABLE: [Defect; 4] = [
     .caught(SCENARIO, "The app's memory is level"),
     Defect::new(
         "leaks-redis-connections",
-        "each command has a new connection to Redis, which is never closed",
+        "each command opens a new connection to Redis, which is never closed",
         |args| {
             let redis_client_config = RedisClientConfig { leaks_connections: true, ..RedisClientConfig::default() };
             front_cache::install(args, FrontCacheConfig { redis_client_config, ..FrontCacheConfig::default() })
@@ -53,7 +53,7 @@ pub(super) static TABLE: [Defect; 4] = [
 ];
 
 async fn leak_memory(State(kept): State<Arc<Mutex<Vec<Vec<u8>>>>>, request: Request, next: Next) -> Response {
-    // Written to, so that it is there.
+    // Not zero, so that the pages are really allocated.
     kept.lock().unwrap_or_else(PoisonError::into_inner).push(vec![1; 64 * 1024]);
     next.run(request).await
 }

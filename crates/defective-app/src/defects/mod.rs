@@ -1,5 +1,5 @@
-//! The table of defects, by theme. Each is planted by changing the app's settings, by wrapping its routes, or by a front cache with one
-//! screw turned.
+//! The table of defects, by theme. A defect changes the app's settings, wraps its routes, or changes one setting of the
+//! fixture's own cache ([`crate::front_cache`]).
 
 mod database;
 mod hits;
@@ -13,20 +13,20 @@ mod races;
 use crate::RouteWrapper;
 use reference_app::ServeArgs;
 
-/// One defective deployment: what is wrong with it, and what must show it.
+/// One defective deployment, and the criterion that must fail.
 #[derive(Debug)]
 pub struct Defect {
-    /// What it is called on the command line.
+    /// Its name on the command line.
     pub name: &'static str,
-    /// What it does, in half a sentence.
+    /// What is wrong, in half a sentence.
     pub what: &'static str,
     /// The file in tests/scenarios that shows it, without `.toml`.
     pub scenario: &'static str,
-    /// The criterion that must fail, by its words; empty for what is healthy.
+    /// The text of the criterion that must fail; empty for a healthy deployment.
     pub caught_by: &'static str,
-    /// Whether it needs somebody to start it again when it ends.
+    /// Whether it is started again when it exits.
     pub supervised: bool,
-    /// Changes the settings; answers what wraps the routes.
+    /// Changes the settings; returns what wraps the routes.
     pub(crate) install: fn(&mut ServeArgs) -> RouteWrapper,
 }
 
@@ -47,15 +47,15 @@ impl Defect {
     }
 }
 
-/// What must pass every scenario.
+/// The deployments that must pass every scenario.
 pub static HEALTHY: [Defect; 2] = [
     Defect::new("none", "the healthy app", |_| Box::new(|_, routes| routes)),
-    Defect::new("front", "the healthy app behind the fixture's own cache, no screw turned", |args| {
+    Defect::new("front", "the healthy app behind the fixture's own cache, without a defect", |args| {
         crate::front_cache::install(args, crate::front_cache::FrontCacheConfig::default())
     }),
 ];
 
-/// The scenarios that show them, without `.toml`.
+/// The scenarios that show the defects, without `.toml`.
 pub const SCENARIOS: [&str; 8] = [
     "defects",
     "defects-freshness",
@@ -83,10 +83,10 @@ pub fn defects() -> impl Iterator<Item = &'static Defect> {
     .flatten()
 }
 
-/// A defect, or a healthy deployment, by its name.
+/// The defect, or healthy deployment, with this name.
 ///
 /// # Errors
-/// There is none of that name; the message has all names.
+/// There is none; the message lists all names.
 pub fn find(name: &str) -> Result<&'static Defect, String> {
     let known = || HEALTHY.iter().chain(defects());
     known()
@@ -106,7 +106,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn every_defect_has_a_name_of_its_own_and_a_scenario_that_has_its_criterion() {
+    fn names_are_unique_and_every_scenario_has_the_criterion_of_its_defects() {
         let names: BTreeSet<_> = HEALTHY.iter().chain(defects()).map(|defect| defect.name).collect();
         assert_eq!(names.len(), HEALTHY.len() + defects().count());
         for defect in defects() {

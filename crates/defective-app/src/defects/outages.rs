@@ -1,4 +1,4 @@
-//! While Redis is away, and after it is back.
+//! Defects that show while Redis is down, and after.
 
 use super::Defect;
 use crate::RouteWrapper;
@@ -21,10 +21,10 @@ const USED_AGAIN: &str = "Redis is used again once it is back";
 pub(super) static TABLE: [Defect; 15] = [
     Defect::new("500-without-redis", "answers 500 while Redis cannot be reached", needs_redis)
         .caught(DEAD, "Works on while Redis is dead"),
-    Defect::new("crashes-with-redis", "ends when Redis does; its supervisor starts it again", crashes)
+    Defect::new("crashes-with-redis", "exits when Redis dies; its supervisor starts it again", crashes)
         .caught(DEAD, "Works on while Redis is dead")
         .supervised(),
-    Defect::new("slow-fallback", "tries for a second before it falls back, each time", |args| {
+    Defect::new("slow-fallback", "tries Redis for a second before each fallback", |args| {
         front_cache::install(
             args,
             FrontCacheConfig { fallback_delay: Duration::from_secs(1), ..FrontCacheConfig::default() },
@@ -39,29 +39,33 @@ pub(super) static TABLE: [Defect; 15] = [
         )
     })
     .caught(DEAD, "Is fast while Redis is dead"),
-    Defect::new("retry-storm", "a read whose value cannot be stored is tried 5 times, its statement as well", |args| {
-        front_cache::install(args, FrontCacheConfig { retries: 4, ..FrontCacheConfig::default() })
-    })
+    Defect::new(
+        "retry-storm",
+        "a read whose value cannot be stored is tried 5 times, with its query each time",
+        |args| front_cache::install(args, FrontCacheConfig { retries: 4, ..FrontCacheConfig::default() }),
+    )
     .caught(DEAD, "Postgres is asked once for each read"),
-    Defect::new("reconnect-gives-up", "a connection to Redis that broke is never made anew", |args| {
+    Defect::new("reconnect-gives-up", "a broken connection to Redis is never replaced", |args| {
         install(args, RedisClientConfig { reconnects: false, ..RedisClientConfig::default() })
     })
     .caught(DEAD, USED_AGAIN),
-    Defect::new("scripts-sent-once", "knows its script by a digest that a new Redis does not know", |args| {
+    Defect::new("scripts-sent-once", "calls its script by a digest that a restarted Redis does not know", |args| {
         front_cache::install(args, FrontCacheConfig { script_once: true, ..FrontCacheConfig::default() })
     })
     .caught(DEAD, "The cache fills again"),
-    Defect::new("health-needs-redis", "the health check fails without Redis: the app would be taken out", |_| {
-        Box::new(|app, routes| routes.layer(middleware::from_fn_with_state(app, fail_health_check)))
-    })
+    Defect::new(
+        "health-needs-redis",
+        "the health check fails without Redis: a load balancer would remove the app",
+        |_| Box::new(|app, routes| routes.layer(middleware::from_fn_with_state(app, fail_health_check))),
+    )
     .caught(DEAD, "Stays healthy while Redis is dead"),
     Defect::new("log-flood", "five lines in the log for each request while Redis is away", |args| {
         front_cache::install(args, FrontCacheConfig { log_lines_per_failure: 5, ..FrontCacheConfig::default() })
     })
     .caught(DEAD, "The log stays readable"),
-    Defect::new("hangs-with-redis", "waits for Redis without a limit before each cached read", hangs)
+    Defect::new("hangs-with-redis", "waits for Redis without a timeout before each cached read", hangs)
         .caught(FROZEN, WORKS_FROZEN),
-    Defect::new("breaker-never-opens", "each request waits a second for Redis anew", |args| {
+    Defect::new("breaker-never-opens", "each request waits a second for Redis", |args| {
         install(
             args,
             RedisClientConfig {
@@ -85,7 +89,7 @@ pub(super) static TABLE: [Defect; 15] = [
     .caught(FROZEN, "No answer is older than a write"),
     Defect::new(
         "no-ttl",
-        "stores without an end, so that what a deletion lost in an outage leaves stays for ever",
+        "stores without a TTL, so a value whose deletion was lost in an outage stays for ever",
         |args| {
             let redis_client_config =
                 RedisClientConfig { retries_invalidations: false, ..RedisClientConfig::default() };
@@ -98,7 +102,7 @@ pub(super) static TABLE: [Defect; 15] = [
     .caught(FROZEN, "No old answer outlives its TTL"),
     Defect::new(
         "writes-need-redis",
-        "a write whose deletion fails is answered with 503, though it is committed",
+        "a write whose deletion fails is answered with 503, although it was committed",
         |args| front_cache::install(args, FrontCacheConfig { writes_need_redis: true, ..FrontCacheConfig::default() }),
     )
     .caught(FROZEN, WORKS_FROZEN),
@@ -148,7 +152,7 @@ async fn fail_health_check(State(app): State<App>, request: Request, next: Next)
     response
 }
 
-/// A connection of its own, without any limit of time.
+/// A connection without a timeout.
 #[derive(Clone)]
 struct RedisWithoutTimeout {
     client: Option<redis::Client>,
@@ -169,7 +173,7 @@ async fn wait_for_redis(State(redis): State<RedisWithoutTimeout>, request: Reque
 }
 
 impl RedisWithoutTimeout {
-    /// Returns when Redis answered, or when it is dead; never while it is frozen.
+    /// Returns when Redis answers or is dead; never while it is frozen.
     async fn ping(&self) {
         let Some(mut connection) = self.connected().await else { return };
         if redis::cmd("PING").exec_async(&mut connection).await.is_err() {

@@ -1,4 +1,4 @@
-//! Whose answer it is, and lists.
+//! Answers of the wrong user, and lists with deleted items.
 
 use super::Defect;
 use crate::RouteWrapper;
@@ -16,13 +16,15 @@ use std::time::Duration;
 const SCENARIO: &str = "defects-people";
 
 pub(super) static TABLE: [Defect; 3] = [
-    Defect::new("another-users-answer", "the page of the one who asks is cached without who that is", |_| {
+    Defect::new("another-users-answer", "a user's own page is cached under a key without the user", |_| {
         cached_by_path("/mine")
     })
     .caught(SCENARIO, "Nobody gets another's page"),
-    Defect::new("session-after-logout", "who is logged in is cached for 10 s, and a logout does not delete it", |_| {
-        cached_by_path("/visits/")
-    })
+    Defect::new(
+        "session-after-logout",
+        "the logged-in user is cached for 10 s, and a logout does not delete it",
+        |_| cached_by_path("/visits/"),
+    )
     .caught(SCENARIO, "Who logged out is out"),
     Defect::new(
         "list-after-delete",
@@ -37,7 +39,7 @@ pub(super) static TABLE: [Defect; 3] = [
     .caught(SCENARIO, "Lists show no item that is deleted"),
 ];
 
-/// Keeps good answers to paths that begin so for 10 s, by path, in the process, outside of all that knows who asks.
+/// Caches 200 answers to paths with this prefix for 10 s, by path, in the process, without regard to the user.
 fn cached_by_path(prefix: &'static str) -> RouteWrapper {
     Box::new(move |_, routes| {
         let state = (prefix, Arc::new(LocalCache::default()));

@@ -1,4 +1,4 @@
-//! What a write makes invalid stays, or comes back.
+//! Defects of invalidation.
 
 use super::Defect;
 use crate::front_cache::{self, FrontCacheConfig, InvalidationPolicy};
@@ -19,7 +19,7 @@ pub(super) static TABLE: [Defect; 8] = [
     .caught(SCENARIO, FRESH),
     Defect::new(
         "invalidates-before-commit",
-        "deletes the key, then writes: readers between store the old value",
+        "deletes the key, then writes: reads in between store the old value",
         |args| {
             front_cache::install(
                 args,
@@ -30,7 +30,7 @@ pub(super) static TABLE: [Defect; 8] = [
     .caught(SCENARIO, FRESH),
     Defect::new(
         "fill-after-invalidate",
-        "a load of 30 ms stores what it read before a write, after the write's delete",
+        "a load of 30 ms reads before a write and stores after the write's delete",
         |args| {
             front_cache::install(
                 args,
@@ -45,7 +45,7 @@ pub(super) static TABLE: [Defect; 8] = [
     .caught(SCENARIO, FRESH),
     Defect::new(
         "refresh-overwrites-newer",
-        "each hit is loaded anew in the background, and stored whatever was written since",
+        "each hit is reloaded in the background, and stored even if it was written since",
         |args| {
             let extra_load_time = Duration::from_millis(5);
             front_cache::install(
@@ -69,7 +69,7 @@ pub(super) static TABLE: [Defect; 8] = [
     .caught(SCENARIO, "Writes cost the hit rate little"),
     Defect::new(
         "404-outlives-create",
-        "caches that there is no such post, and a create does not delete that",
+        "caches the 404 of a missing post, and creating the post does not delete it",
         |args| {
             let is_stored = |status| matches!(status, StatusCode::OK | StatusCode::NOT_FOUND);
             front_cache::install(args, FrontCacheConfig { is_stored, ..FrontCacheConfig::default() })
@@ -82,11 +82,15 @@ pub(super) static TABLE: [Defect; 8] = [
         write_behind::install,
     )
     .caught(SCENARIO, "What was acknowledged is in the database"),
-    Defect::new("torn-value", "the text of a post is cached apart for 2 s, and a write does not reach it", |args| {
-        front_cache::install(
-            args,
-            FrontCacheConfig { text_ttl: Some(Duration::from_secs(2)), ..FrontCacheConfig::default() },
-        )
-    })
+    Defect::new(
+        "torn-value",
+        "the text of a post is cached separately for 2 s, and a write does not delete it",
+        |args| {
+            front_cache::install(
+                args,
+                FrontCacheConfig { text_ttl: Some(Duration::from_secs(2)), ..FrontCacheConfig::default() },
+            )
+        },
+    )
     .caught(SCENARIO, "Each value is of one write"),
 ];

@@ -1,71 +1,71 @@
-//! What can be turned in the front cache: each defect that it shows is one of these.
+//! The settings of the front cache. Most defects change one of them.
 
 use super::RedisClientConfig;
 use crate::data_request::DataRequest;
 use axum::http::StatusCode;
 use std::time::Duration;
 
-/// When a write removes what it makes invalid.
+/// When a write deletes the keys that it invalidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InvalidationPolicy {
-    /// After the commit, before the acknowledgement: right.
+    /// After the commit, before the acknowledgement: correct.
     AfterCommit,
     /// Before the write is sent to the database.
     BeforeCommit,
-    /// Not at all.
+    /// Never.
     Never,
-    /// The whole cache, each time.
+    /// It flushes the whole cache.
     Everything,
 }
 
-/// Who may load at the same time.
+/// Which loads exclude each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LoadLock {
-    /// One request for each key; the others get what it stored.
+    /// Loads of the same key; the waiting requests get what the first one stored.
     PerKey,
-    /// One request at all.
+    /// All loads.
     Global,
-    /// All.
+    /// None.
     Unlocked,
 }
 
-/// What can be turned.
+/// The settings. The default is correct.
 #[derive(Clone)]
 pub(crate) struct FrontCacheConfig {
     pub(crate) redis_client_config: RedisClientConfig,
-    /// What an answer is stored under.
+    /// The key of an answer.
     pub(crate) name: fn(&DataRequest) -> String,
-    /// How long a value is kept in the process, too; `None`: not at all.
+    /// TTL of the first tier in the process; `None`: there is none.
     pub(crate) local: Option<Duration>,
-    /// How long the text of a post is kept apart from the rest, where no write reaches it; `None`: it is not.
+    /// TTL of the text of a post in a separate cache that no write invalidates; `None`: there is none.
     pub(crate) text_ttl: Option<Duration>,
-    /// What a write makes invalid.
+    /// The keys that a write invalidates.
     pub(crate) invalidated_keys: fn(&DataRequest) -> Vec<String>,
-    /// `None`: without an end.
+    /// `None`: values never expire.
     pub(crate) ttl: Option<Duration>,
     pub(crate) invalidation: InvalidationPolicy,
-    /// Whether a value is stored only if its key was not invalidated since before its load.
+    /// Whether a value is stored only if its key was not invalidated during the load.
     pub(crate) leases: bool,
-    /// How much longer than its statement a load takes.
+    /// Added to the duration of every load.
     pub(crate) extra_load_time: Duration,
-    /// When a load takes longer, the answer is 503.
+    /// If a load takes longer, the answer is 503.
     pub(crate) load_timeout: Duration,
     /// Which answers are stored.
     pub(crate) is_stored: fn(StatusCode) -> bool,
-    /// A longer answer is not stored.
+    /// Longer answers are not stored.
     pub(crate) max_body_bytes: usize,
     pub(crate) load_lock: LoadLock,
-    /// How often all of a read is tried again while its value cannot be stored.
+    /// How often a whole read is retried if its value cannot be stored.
     pub(crate) retries: u32,
     /// How long a request waits before it falls back.
     pub(crate) fallback_delay: Duration,
-    /// Locks on keys never end, and the holder of every so-maniest dies; the others wait half a second for it. 0: none does.
+    /// n > 0: key locks never expire, and every n-th holder dies without storing; the others wait half a second. 0: off.
     pub(crate) lock_holder_dies_every: u64,
-    /// What is logged at each failure of Redis, so many times.
+    /// Lines logged at each failure of Redis.
     pub(crate) log_lines_per_failure: usize,
-    /// How hits are read: the value is loaded anew and stored in the background, without a lease.
+    /// Whether a hit is reloaded and stored in the background, without a lease.
     pub(crate) refreshes_on_hit: bool,
-    /// Whether the script is sent once, and known by its digest ever after.
+    /// Whether the script is sent once and then called by its digest.
     pub(crate) script_once: bool,
     /// Whether a write whose deletion failed is answered with 503.
     pub(crate) writes_need_redis: bool,

@@ -1,4 +1,4 @@
-//! The front's tier in this process: answers by name, each until its end.
+//! A cache in the process: answers by key, each with its expiry.
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
@@ -13,20 +13,20 @@ pub(crate) struct LocalCache(Mutex<HashMap<String, LocalEntry>>);
 
 impl LocalCache {
     pub(crate) fn get(&self, name: &str) -> Option<(StatusCode, Bytes)> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (end, status, body) = kept.get(name)?;
-        (Instant::now() < *end).then(|| (*status, body.clone()))
+        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (expiry, status, body) = entries.get(name)?;
+        (Instant::now() < *expiry).then(|| (*status, body.clone()))
     }
 
     pub(crate) fn store(&self, name: &str, status: StatusCode, body: &Bytes, ttl: Duration) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.insert(name.to_owned(), (Instant::now() + ttl, status, body.clone()));
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.insert(name.to_owned(), (Instant::now() + ttl, status, body.clone()));
     }
 
     pub(crate) fn remove(&self, names: &[String]) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for name in names {
-            kept.remove(name);
+            entries.remove(name);
         }
     }
 }

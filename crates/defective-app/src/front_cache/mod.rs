@@ -1,9 +1,9 @@
-//! A cache of the fixture's own in front of the app's routes: what many apps have that wrote theirs by hand. The app behind it caches
-//! nothing, so that what is in Redis is the front's.
+//! The fixture's own cache in front of the app's routes, as many apps write it by hand. The app behind it caches nothing, so
+//! everything in Redis is from this cache.
 //!
-//! With [`FrontCacheConfig::default`] it is right (the control `front_cache` of the table passes every scenario): values are filled under a lease, so that
-//! none read before a write is stored after it; a write deletes after its commit and before it is acknowledged; what could not be deleted is
-//! owed. A defect turns one screw.
+//! With [`FrontCacheConfig::default`] it is correct (the healthy deployment `front` passes every scenario): a value is stored
+//! under a lease, so that none that was read before a write is stored after it; a write deletes its keys after the commit and
+//! before it is acknowledged; a deletion that failed is repeated before the next read. A defect changes one setting.
 
 mod config;
 mod local;
@@ -28,18 +28,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-/// A value, or a lease that was given to the asker (its own token) or is another's.
+/// Returns the value, or a lease: the caller's own token if it got the lease, else another's.
 const LOOKUP_SCRIPT: &str = "local v = redis.call('GET', KEYS[1])
 if v then return v end
 if ARGV[2] == '' then redis.call('SET', KEYS[1], ARGV[1]) else redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
 return ARGV[1]";
 
-/// Stores a value if its lease is still there.
+/// Stores a value if its lease still exists.
 const FILL_SCRIPT: &str = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[2]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 return 1";
 
-const LOAD_TIMEOUT_BODY: &[u8] = br#"{"error":"the database gave no answer in time"}"#;
+const LOAD_TIMEOUT_BODY: &[u8] = br#"{"error":"the database did not answer in time"}"#;
 
 static FILL_SCRIPT_DIGEST: LazyLock<String> = LazyLock::new(|| redis::Script::new(FILL_SCRIPT).get_hash().to_owned());
 
@@ -53,21 +53,21 @@ pub(crate) struct FrontCache {
     load_locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
-/// What the cache said.
+/// What the cache returned.
 enum CacheLookup {
     /// Status and body.
     Value(StatusCode, Bytes),
-    /// Nothing; the lease to fill under, if it is ours.
+    /// No value; and the lease for storing one, if the caller got it.
     Nothing(Option<String>),
 }
 
-/// Plants a front cache with these screws.
+/// Installs a front cache with these settings.
 pub(crate) fn install(args: &mut ServeArgs, config: FrontCacheConfig) -> crate::RouteWrapper {
     let front_cache = Arc::new(FrontCache::new(args, config));
     Box::new(|_, routes| wrap_routes(routes, front_cache))
 }
 
-/// Routes with a front cache before them.
+/// Puts a front cache in front of the routes.
 pub(crate) fn wrap_routes(routes: Router, front_cache: Arc<FrontCache>) -> Router {
     Router::new().fallback_service(routes).layer(middleware::from_fn_with_state(front_cache, serve))
 }
@@ -76,7 +76,7 @@ async fn serve(State(front_cache): State<Arc<FrontCache>>, request: Request, nex
     let Some(data_request) = DataRequest::of(&request) else { return next.run(request).await };
     match data_request.kind {
         Access::Read => front_cache.read(&data_request, next).await,
-        // In a task of its own: what a client's hanging up leaves undone would stay stale.
+        // In its own task: if the client disconnects, the deletion must still happen.
         Access::Write => {
             let written = tokio::spawn(async move { front_cache.write(&data_request, request, next).await });
             written.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
@@ -88,7 +88,7 @@ impl FrontCache {
     pub(crate) fn new(args: &mut ServeArgs, config: FrontCacheConfig) -> Self {
         args.app.cache = Some(Strategy::None);
         let redis_client = RedisClient::new(args.app.redis_url.as_deref(), config.redis_client_config);
-        // Two instances must not take each other's leases for their own.
+        // Two instances must not use the same tokens.
         let tokens = AtomicU64::new(u64::from(std::process::id()) << 32);
         Self {
             redis_client,
@@ -116,7 +116,7 @@ impl FrontCache {
         }
     }
 
-    /// An answer, and whether nothing is left to be done for the cache.
+    /// The answer, and whether its value was stored (or need not be).
     async fn read_once(self: &Arc<Self>, name: &str, data_request: &DataRequest, next: Next) -> (Response, bool) {
         let lease = match self.lookup(name).await {
             Ok(CacheLookup::Value(status, body)) => {
@@ -136,7 +136,7 @@ impl FrontCache {
             Some(load_lock) => Some(load_lock.lock().await),
             None => None,
         };
-        // Another may have stored it while this one stood at the gate; or its lease is over by now.
+        // Another request may have stored it while this one waited for the lock; or its lease has expired.
         let lease = match (lease, load_lock.is_some()) {
             (None, true) => match self.lookup_after_lock(name).await {
                 Ok(CacheLookup::Value(status, body)) => {
@@ -164,7 +164,7 @@ impl FrontCache {
             InvalidationPolicy::BeforeCommit | InvalidationPolicy::Never => Ok(()),
         };
         if removed.is_err() && self.config.writes_need_redis {
-            return (StatusCode::SERVICE_UNAVAILABLE, r#"{"error":"the cache gave no answer"}"#).into_response();
+            return (StatusCode::SERVICE_UNAVAILABLE, r#"{"error":"the cache did not answer"}"#).into_response();
         }
         response
     }
@@ -188,7 +188,7 @@ impl FrontCache {
         let answer = self.redis_client.call::<(Option<Vec<u8>>,)>(&commands).await;
         let (found,) = answer.inspect_err(|_| self.log_failure())?;
         Ok(match found {
-            None => CacheLookup::Nothing(Some(String::new())), // no leases: whoever loads, stores
+            None => CacheLookup::Nothing(Some(String::new())), // no leases: every load is stored
             Some(value) if value.first() == Some(&b'?') => {
                 CacheLookup::Nothing((value == token.as_bytes()).then_some(token))
             }
@@ -199,11 +199,11 @@ impl FrontCache {
         })
     }
 
-    /// After another held the key's lock.
+    /// The look-up after waiting for the key's lock.
     async fn lookup_after_lock(&self, name: &str) -> Result<CacheLookup, RedisFailure> {
-        let looked = self.lookup(name).await?;
-        if self.config.lock_holder_dies_every == 0 || !matches!(looked, CacheLookup::Nothing(None)) {
-            return Ok(looked);
+        let lookup = self.lookup(name).await?;
+        if self.config.lock_holder_dies_every == 0 || !matches!(lookup, CacheLookup::Nothing(None)) {
+            return Ok(lookup);
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
         self.lookup(name).await
@@ -254,18 +254,18 @@ impl FrontCache {
         }
     }
 
-    /// The item with the text that is kept for it, which is then not its own.
+    /// The item with its text from the separate cache, which can be outdated.
     fn with_separate_text(&self, key: &str, body: Bytes, ttl: Duration) -> Bytes {
         let Ok(mut item) = serde_json::from_slice::<serde_json::Value>(&body) else { return body };
         let Some(text) = item.get("body").map(ToString::to_string) else { return body };
         match self.texts.get(key) {
-            Some((_, kept)) => item["body"] = serde_json::from_slice(&kept).unwrap_or_default(),
+            Some((_, cached)) => item["body"] = serde_json::from_slice(&cached).unwrap_or_default(),
             None => self.texts.store(key, StatusCode::OK, &text.into(), ttl),
         }
         item.to_string().into()
     }
 
-    /// Stores a value whatever is there.
+    /// Stores a value unconditionally.
     pub(crate) async fn store(&self, data_request: &DataRequest, body: &[u8]) {
         self.fill(&(self.config.name)(data_request), Some(String::new()), StatusCode::OK, body).await.ok();
     }
@@ -302,12 +302,12 @@ impl FrontCache {
 
     fn log_failure(&self) {
         for line in 0..self.config.log_lines_per_failure {
-            tracing::error!(line, "Redis gave no answer: {}", "at cache.rs, called from handler.rs; ".repeat(8));
+            tracing::error!(line, "Redis did not answer: {}", "at cache.rs, called from handler.rs; ".repeat(8));
         }
     }
 }
 
-/// Past the cache, as a request that says `no-store` goes.
+/// Loads past the cache, with `Cache-Control: no-store`.
 pub(crate) async fn fetch(data_request: &DataRequest, next: Next) -> (StatusCode, Bytes) {
     let mut request = Request::get(data_request.uri.clone()).body(Body::empty()).unwrap_or_default();
     request.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -1,4 +1,5 @@
-//! The front cache's way to Redis: one connection, a limit of time for each command, a breaker, and the invalidations that are owed.
+//! The front cache's Redis client: one connection, a timeout for each command, a circuit breaker, and the invalidations that
+//! failed and must be repeated.
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline};
@@ -7,29 +8,29 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
-/// Why a command did nothing.
+/// Why a command failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RedisFailure {
-    /// Redis gave no answer, or was not asked.
+    /// Redis did not answer, or the breaker is open.
     Down,
-    /// Redis answered that it won't.
+    /// Redis answered with an error.
     Refused,
 }
 
-/// How Redis is dealt with. The default is right; a defect changes one thing.
+/// The client's settings. The default is correct; a defect changes one of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RedisClientConfig {
     /// The longest wait for a connection, and for a command.
     pub(crate) command_timeout: Duration,
     /// Failures in a row that open the breaker; `None`: it never opens.
     pub(crate) breaker_threshold: Option<u32>,
-    /// How long it stays open before one call may try.
+    /// How long it stays open before it lets one call through.
     pub(crate) breaker_open_time: Duration,
-    /// Whether a connection that broke is made anew.
+    /// Whether a broken connection is replaced.
     pub(crate) reconnects: bool,
-    /// Whether an invalidation that failed is made up for before anything is read again.
+    /// Whether an invalidation that failed is repeated before anything is read.
     pub(crate) retries_invalidations: bool,
-    /// Whether each call has a connection of its own, which is never closed.
+    /// Whether each call opens a new connection, which is never closed.
     pub(crate) leaks_connections: bool,
 }
 
@@ -49,7 +50,7 @@ impl Default for RedisClientConfig {
 #[derive(Debug, Default)]
 struct Breaker {
     failures: u32,
-    /// Open: not before this moment is one call let through.
+    /// Open: one call is let through at this time.
     until: Option<Instant>,
 }
 
@@ -77,7 +78,7 @@ impl RedisClient {
         }
     }
 
-    /// Runs commands in one round trip, after what is owed.
+    /// Runs commands in one round trip, after the pending invalidations.
     pub(crate) async fn call<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, RedisFailure> {
         self.check_breaker()?;
         let answer = match self.flush_pending().await {
@@ -88,7 +89,7 @@ impl RedisClient {
         answer
     }
 
-    /// Removes keys. What could not be removed for sure is owed: see [`RedisClientConfig::retries_invalidations`].
+    /// Removes keys. If that may have failed, it is repeated later: see [`RedisClientConfig::retries_invalidations`].
     pub(crate) async fn remove(&self, names: &[String]) -> Result<(), RedisFailure> {
         let removed = match self.check_breaker() {
             Ok(()) => {
@@ -104,7 +105,7 @@ impl RedisClient {
         removed
     }
 
-    /// Who waits behind the one that pays sees nothing from before.
+    /// Repeats the pending invalidations. Calls that wait for the lock read only afterwards.
     async fn flush_pending(&self) -> Result<(), RedisFailure> {
         let mut pending_invalidations = self.pending_invalidations.lock().await;
         if pending_invalidations.is_empty() {
@@ -122,7 +123,7 @@ impl RedisClient {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) if !error.is_io_error() && !error.is_connection_dropped() => Err(RedisFailure::Refused),
             Ok(Err(_)) | Err(_) => {
-                // An answer that comes after all is nobody's.
+                // A late answer must not be taken for that of the next command.
                 *self.connection.lock().await = None;
                 Err(RedisFailure::Down)
             }
@@ -157,7 +158,7 @@ impl RedisClient {
         Ok(connection)
     }
 
-    /// Lets a call through, or not. An open breaker lets one through each time its time is over.
+    /// Whether a call may go through. An open breaker lets one through after each `breaker_open_time`.
     fn check_breaker(&self) -> Result<(), RedisFailure> {
         let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
         match breaker.until {

@@ -1,4 +1,4 @@
-//! Each defect shows, and shows nothing else.
+//! Each defect shows, and no other fault does.
 
 #[path = "../../../reference-app/tests/it/support.rs"]
 #[expect(dead_code, reason = "the reference app's own tests use more of it")]
@@ -41,7 +41,7 @@ impl Drop for Defective {
 }
 
 #[tokio::test]
-async fn each_defect_shows_while_all_is_well() {
+async fn each_defect_shows_without_an_outage() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     for defect in
         ["none", "never-caches", "false-hit", "500-without-redis", "hangs-with-redis", "slow-hits", "wrong-item"]
@@ -61,13 +61,13 @@ async fn each_defect_shows_while_all_is_well() {
                 assert!(round > 0 || !answer.is_hit() || matches!(defect, "false-hit" | "wrong-item"), "{defect}");
             }
         }
-        let (asked, took) = (queries().await - before, start.elapsed());
-        let seen = (hits, asked, wrong);
+        let (queries, took) = (queries().await - before, start.elapsed());
+        let counts = (hits, queries, wrong);
         match defect {
-            "never-caches" => assert_eq!(seen, (0, 40, 0)),
-            "false-hit" => assert_eq!(seen, (40, 40, 0)),
-            "wrong-item" => assert_eq!(seen, (30, 10, 2)),
-            _ => assert_eq!(seen, (30, 10, 0), "{defect}"),
+            "never-caches" => assert_eq!(counts, (0, 40, 0)),
+            "false-hit" => assert_eq!(counts, (40, 40, 0)),
+            "wrong-item" => assert_eq!(counts, (30, 10, 2)),
+            _ => assert_eq!(counts, (30, 10, 0), "{defect}"),
         }
         let slow = took > Duration::from_secs(6);
         assert_eq!(slow, defect == "slow-hits", "{defect}: {took:?}");
@@ -77,7 +77,7 @@ async fn each_defect_shows_while_all_is_well() {
 }
 
 #[tokio::test]
-async fn defects_of_outages_show_in_an_outage_and_end_with_it() {
+async fn outage_defects_show_during_an_outage_and_end_with_it() {
     let (postgres, mut redis) = (Postgres::start().await, Redis::start());
     let healthy = Defective::start("none", &postgres, &redis, "50").await;
     let failing = Defective::start("500-without-redis", &postgres, &redis, "50").await;
@@ -95,24 +95,24 @@ async fn defects_of_outages_show_in_an_outage_and_end_with_it() {
     assert_eq!(hanging.running.get_no_store("/posts/1").await.status, 200, "not on the uncached path");
     redis.thaw();
     for app in all {
-        eventually("well again after the freeze", async || app.get("/posts/1").await.is_hit()).await;
+        eventually("hits again after the freeze", async || app.get("/posts/1").await.is_hit()).await;
     }
 
     redis.kill();
     assert_eq!(healthy.get("/posts/1").await.status, 200);
     assert_eq!(failing.get("/posts/1").await.status, 500);
     let health = failing.get("/health").await;
-    assert_eq!(health.status, 200, "the defect is in the data's routes");
+    assert_eq!(health.status, 200, "only data routes have the defect");
     let dead = tokio::time::timeout(Duration::from_secs(10), hanging.get("/posts/1")).await;
     assert_eq!(dead.expect("it does not hang when Redis is dead").status, 200);
     redis.start_again();
     for app in all {
-        eventually("well again after the kill", async || app.get("/posts/1").await.is_hit()).await;
+        eventually("hits again after the kill", async || app.get("/posts/1").await.is_hit()).await;
     }
 }
 
 #[test]
-fn an_unknown_defect_is_answered_with_the_names_of_all() {
+fn the_error_for_an_unknown_defect_lists_all_names() {
     let output = Command::new(env!("CARGO_BIN_EXE_defective-app")).arg("slow").output().expect("it runs");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && text.contains("slow-hits") && text.contains("wrong-item"), "{text}");

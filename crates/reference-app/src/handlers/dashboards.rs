@@ -23,7 +23,7 @@ pub(crate) fn seed_sql(_: &SeedTable, from: i64, to: i64) -> String {
     )
 }
 
-/// What is warmed.
+/// The query that is warmed.
 pub(crate) fn overview() -> &'static CachedQuery {
     &CACHED_QUERIES[0]
 }
@@ -62,7 +62,7 @@ static CACHED_QUERIES: [CachedQuery; 3] = [
     },
 ];
 
-/// Goes through every table: the statement that a dead database hurts most, and that may be a little old.
+/// Reads every table: the most expensive statement, and its answer may be a little old.
 pub(crate) const PLATFORM: &str = "SELECT json_build_object('as_of', now(),
     'users', (SELECT count(*) FROM users), 'workspaces', (SELECT count(*) FROM workspaces),
     'projects', (SELECT coalesce(json_object_agg(status, n), '{}') FROM (SELECT status, count(*) AS n FROM projects GROUP BY 1) p),

@@ -1,5 +1,5 @@
-//! Posts to scroll through, and votes on them: `posts:all`, `posts:user:{id}`, `posts:top:10`. Like the pages of posts they go with
-//! every write to a post. `/feed` is the first as a page that the HTTP layer caches by itself, with `ETag` and 304.
+//! Feeds of posts, and votes on posts: `posts:all`, `posts:user:{id}`, `posts:top:10`. Like the lists of posts they are invalidated by
+//! every write to a post. `/feed` is the first of them as a page that the HTTP cache layer caches, with `ETag` and 304.
 
 use super::content::{self, RESOURCES, with_revision_count};
 use crate::app::App;
@@ -22,7 +22,7 @@ use std::sync::LazyLock;
 pub(crate) const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS votes (
     post_id bigint NOT NULL, user_id bigint NOT NULL, PRIMARY KEY (post_id, user_id));";
 
-/// `posts:all` shows no more than so many.
+/// What `posts:all` shows.
 const LATEST: &str = "(SELECT * FROM posts ORDER BY id DESC LIMIT 200)";
 const TOP: &str = "(SELECT * FROM posts ORDER BY score DESC, id DESC LIMIT 10)";
 const OF_USER: &str = "(SELECT * FROM posts WHERE author_id = $1 ORDER BY id DESC LIMIT 200)";
@@ -32,7 +32,7 @@ struct Statements {
     top: String,
     /// $1 author.
     of_user: String,
-    /// $1 post, $2 user, and so the next.
+    /// $1 post, $2 user; as in the next one.
     upvote: String,
     unvote: String,
 }
@@ -70,7 +70,7 @@ pub(crate) fn routes(app: &App) -> Router<App> {
     let rule =
         Rule::get("/feed", posts::ALL.ttl).class(product::API).tag(POSTS.lists().name().to_owned()).query([""; 0]);
     let caching = HttpCacheLayer::builder(app.cache().clone()).named("reference").rule(rule).build();
-    let caching = caching.expect("a rule that every start tries");
+    let caching = caching.expect("a valid rule: every start checks it");
     let page = Router::new().route("/feed", get(page)).layer(caching);
     page.route(
         "/feed/all",
@@ -95,7 +95,7 @@ pub(crate) fn routes(app: &App) -> Router<App> {
     .route("/posts/{id}/unvote", post(async |app, id, body| vote(app, id, body, &STATEMENTS.unvote).await))
 }
 
-/// Knows nothing of a cache: the HTTP layer around it does.
+/// Not cached here, but by the HTTP cache layer around it.
 async fn page(State(app): State<App>) -> Result<Response, Problem> {
     let feed = app.database().read(sqlx::query_scalar(AssertSqlSafe(STATEMENTS.all.as_str()))).await?;
     Ok(([(CONTENT_TYPE, "application/json")], feed.unwrap_or_default()).into_response())
@@ -132,7 +132,7 @@ async fn vote(
     match content::write(&app, &RESOURCES[0], Some(id), statement).await? {
         Some(written) => Ok(json(StatusCode::OK, &written)),
         None => {
-            let text = format!("nothing to change: posts/{id} is not there, or that is how user {user} voted already");
+            let text = format!("nothing to change: there is no posts/{id}, or user {user} has already voted so");
             Err(Problem(StatusCode::CONFLICT, text))
         }
     }

@@ -1,4 +1,4 @@
-//! The app's rooms: each has its tables, how they are filled, its routes, and what its writes make invalid.
+//! The handlers, by theme. Each module has its tables, their seed data, its routes, and what its writes invalidate.
 
 pub(crate) mod catalogue;
 pub(crate) mod content;
@@ -23,15 +23,15 @@ use content::RESOURCES;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool, Row};
 use std::time::Instant;
 
-/// A table that can be filled by its name.
+/// A table that `--load` can fill.
 #[derive(Debug)]
 pub(crate) struct SeedTable {
     pub(crate) name: &'static str,
-    /// Rows it has when nobody says how many.
+    /// Rows it gets if `--load` does not name it.
     pub(crate) default_rows: i64,
-    /// The statements that add rows, from one id to another.
+    /// The statements that add the rows with ids from one number to another.
     fill: fn(&SeedTable, i64, i64) -> String,
-    /// What else they fill.
+    /// The other tables that these statements fill.
     also_seeds: &'static [&'static str],
 }
 
@@ -72,10 +72,10 @@ fn service(table: &SeedTable, from: i64, to: i64) -> String {
     resource.map(|resource| content::seed_sql(resource, from, to)).unwrap_or_default()
 }
 
-/// Any number: it keeps two apps that start together from loading twice.
+/// The key of an advisory lock, which keeps two apps that start together from loading twice.
 const LOCK: i64 = 0x00ca_c4e9;
 
-/// Makes the tables where they are missing and fills them where they are short.
+/// Creates missing tables and adds missing rows.
 pub(crate) async fn prepare(pool: &PgPool, load: &SeedData) -> Result<(), AppError> {
     let failed = |what| move |source| AppError::SeedData { what, source };
     let mut tx = pool.begin().await.map_err(failed("schema"))?;
@@ -110,7 +110,7 @@ pub(crate) async fn prepare(pool: &PgPool, load: &SeedData) -> Result<(), AppErr
     Ok(())
 }
 
-/// Rows that are missing, the same on every machine. True when there were any.
+/// Adds the missing rows, the same on every machine. True if there were any.
 async fn fill(tx: &mut PgConnection, table: &SeedTable, wanted: i64, first: bool) -> Result<bool, sqlx::Error> {
     let name = table.name;
     let count = format!("SELECT count(*), coalesce(max(id), 0) FROM {name}");
@@ -130,7 +130,7 @@ async fn fill(tx: &mut PgConnection, table: &SeedTable, wanted: i64, first: bool
     Ok(true)
 }
 
-/// A thousand sentences, `n` from 0. Rows draw theirs by a hash of their number, so that texts differ and loading is one join.
+/// A temporary table of a thousand sentences. Rows pick theirs by a hash of their id, so that texts differ and loading is one join.
 fn sentences() -> String {
     format!(
         "CREATE TEMP TABLE sentences ON COMMIT DROP AS
@@ -144,7 +144,7 @@ fn sentences() -> String {
     )
 }
 
-/// A number that looks random and is the same everywhere, from a number.
+/// SQL for a pseudo-random number that depends only on the given expression.
 pub(crate) fn hash(what: &str) -> String {
     format!("(hashint8extended({what}, 31) & 9223372036854775807)")
 }

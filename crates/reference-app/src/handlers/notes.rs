@@ -1,4 +1,4 @@
-//! Private notes: each user sees their own, and Postgres itself sees to it (row-level security).
+//! Private notes: each user sees only their own. Postgres enforces it (row-level security).
 
 use super::session::{self, CurrentUser};
 use super::{SeedTable, hash};
@@ -19,8 +19,8 @@ use cache_layer::{Invalidation, KeyClass, Tag};
 use serde::Deserialize;
 use std::time::Duration;
 
-/// A policy binds the owner of a table where it is forced, but never a superuser: one reads notes as a role that it does bind.
-/// [`AS_USER`] says which.
+/// A policy applies to the owner of a table if it is forced, but never to a superuser. A superuser therefore reads notes in another
+/// role, which [`AS_USER`] sets.
 pub(crate) const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS notes (
     id bigserial PRIMARY KEY, owner_id bigint NOT NULL, body text NOT NULL, created_at timestamptz NOT NULL DEFAULT now());
 CREATE INDEX IF NOT EXISTS notes_by_owner ON notes (owner_id, id);
@@ -39,12 +39,12 @@ DO $$ BEGIN
   END IF;
 END $$;";
 
-/// $1 a user's id as text: until the transaction ends, notes are theirs only.
+/// $1: a user's id as text. Until the end of the transaction only their notes are visible.
 pub(crate) const AS_USER: &str = "SELECT set_config('app.user', $1, true), set_config('role',
     CASE WHEN rolsuper OR rolbypassrls THEN 'reference_app_notes' ELSE 'none' END, true)
     FROM pg_roles WHERE rolname = session_user";
 
-/// From here on the owner is bound, too. Not before the table is filled.
+/// Applies the policy to the owner, too. Only after the table is filled.
 pub(crate) const FORCE_ROW_SECURITY: &str = "ALTER TABLE notes FORCE ROW LEVEL SECURITY";
 
 pub(crate) fn seed_sql(_: &SeedTable, from: i64, to: i64) -> String {
@@ -57,13 +57,13 @@ pub(crate) fn seed_sql(_: &SeedTable, from: i64, to: i64) -> String {
     )
 }
 
-/// What changes when the notes of a user do.
+/// The tag of everything that shows a user's notes.
 fn of_user(user: i64) -> Tag {
     Tag::new(format!("notes:{user}"))
 }
 
-/// `/notes` as pages that are cached by the HTTP layer, each for one user. The layer stands inside of what says who that is: a hit
-/// never gets further.
+/// `/notes` as pages that the HTTP cache layer caches for each user. The session check is outside of that layer, so that it also runs
+/// for hits.
 pub(crate) fn routes(app: &App) -> Router<App> {
     let user = |request: &Parts| request.extensions.get::<CurrentUser>().map(|current_user| current_user.user);
     let rule = Rule::get("/notes", Duration::from_secs(300))
@@ -71,7 +71,7 @@ pub(crate) fn routes(app: &App) -> Router<App> {
         .scope(Scope::per_user(move |request| user(request).map(|user| user.to_string())))
         .tags_of(move |request| user(request).map(of_user).into_iter().collect());
     let caching = HttpCacheLayer::builder(app.cache().clone()).named("reference").rule(rule).build();
-    let caching = caching.expect("a rule that every start tries");
+    let caching = caching.expect("a valid rule: every start checks it");
     let pages = Router::new().route("/notes", get(list).post(add)).route("/notes/{id}", delete(remove)).layer(caching);
     session::logged_in(pages, app)
 }
@@ -103,7 +103,7 @@ async fn add(
     Ok(json(StatusCode::CREATED, &serde_json::json!({ "id": id })))
 }
 
-/// Another's note is not there.
+/// Another user's note is not found.
 async fn remove(
     State(app): State<App>,
     Extension(current_user): Extension<CurrentUser>,

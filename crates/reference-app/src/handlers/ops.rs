@@ -1,4 +1,4 @@
-//! How the app is.
+//! Health and metrics.
 
 use crate::app::App;
 use crate::handlers::session::SessionService;
@@ -13,7 +13,7 @@ pub(crate) fn routes() -> Router<App> {
     Router::new().route("/health", get(health)).route("/metrics", get(metrics))
 }
 
-/// 200 as long as Postgres answers: without a cache the app is slower, not ill.
+/// 200 as long as Postgres answers: without a cache the app is slower, but works.
 async fn health(State(app): State<App>) -> Response {
     let (postgres, cache) = tokio::join!(app.database().is_reachable(), app.cache().health());
     let usable = app.cache().status().usable;

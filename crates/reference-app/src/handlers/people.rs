@@ -1,4 +1,4 @@
-//! Users: their profiles, and what they have to do.
+//! Users: their profiles, projects and tasks.
 
 use super::{SeedTable, hash};
 use crate::app::App;
@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::HashMap;
 
-/// A handle never changes, so that teams and tasks that show it need not be invalidated when a profile is edited.
+/// A handle never changes, so editing a profile need not invalidate the teams and tasks that show it.
 pub(crate) const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS users (
     id bigserial PRIMARY KEY, version bigint NOT NULL DEFAULT 1,
     handle text NOT NULL DEFAULT 'user' || currval('users_id_seq'), name text NOT NULL, bio text NOT NULL DEFAULT '',
@@ -36,7 +36,7 @@ pub(crate) fn seed_sql(_: &SeedTable, from: i64, to: i64) -> String {
     )
 }
 
-/// What is warmed.
+/// The query that is warmed.
 pub(crate) fn profile() -> &'static CachedQuery {
     &CACHED_QUERIES[0]
 }
@@ -95,7 +95,7 @@ pub(crate) fn routes() -> Router<App> {
     read::routes(&CACHED_QUERIES).route("/users", get(get_many).post(create)).route("/users/{id}", put(update))
 }
 
-/// Users that can be asked for at once.
+/// Users in one batch.
 const AT_ONCE: usize = 100;
 
 #[derive(Deserialize)]
@@ -103,7 +103,7 @@ struct UserIds {
     ids: String,
 }
 
-/// The profiles of several users: one round trip to the cache, and one statement for all that it does not have.
+/// The profiles of several users: one round trip to the cache, and one statement for all misses.
 async fn get_many(
     State(app): State<App>,
     Query(UserIds { ids }): Query<UserIds>,
@@ -140,10 +140,10 @@ async fn get_many(
             batch.answers.into_iter().map(|answer| answer.and_then(|answer| answer.value)).collect();
         (values, status)
     };
-    let (there, gone): (Vec<_>, Vec<_>) = ids.iter().zip(&values).partition(|(_, value)| value.is_some());
+    let (present, missing): (Vec<_>, Vec<_>) = ids.iter().zip(&values).partition(|(_, value)| value.is_some());
     let users =
-        there.into_iter().filter_map(|(_, value)| serde_json::from_slice::<Box<RawValue>>(value.as_ref()?).ok());
-    let body = serde_json::json!({ "users": users.collect::<Vec<_>>(), "missing": gone.iter().map(|(id, _)| **id).collect::<Vec<i64>>() });
+        present.into_iter().filter_map(|(_, value)| serde_json::from_slice::<Box<RawValue>>(value.as_ref()?).ok());
+    let body = serde_json::json!({ "users": users.collect::<Vec<_>>(), "missing": missing.iter().map(|(id, _)| **id).collect::<Vec<i64>>() });
     Ok(([(CACHE_STATUS, status)], json(StatusCode::OK, &body)).into_response())
 }
 
@@ -161,7 +161,7 @@ async fn create(State(app): State<App>, body: Bytes) -> Result<Response, Problem
     let draft: Draft = parse_body(&body)?;
     let name = draft.name.ok_or_else(|| Problem::bad_request("a new user needs a `name`"))?;
     let statement = sqlx::query_as("INSERT INTO users (name, bio) VALUES ($1, coalesce($2, '')) RETURNING id, version");
-    // What is not there is not cached, so a new user makes nothing invalid.
+    // Missing users are not cached, so a new user invalidates nothing.
     let new = commit(&app, statement.bind(name).bind(draft.bio), |_: Option<&(i64, i64)>| Invalidation::new()).await?;
     created_response("users", new)
 }

@@ -1,5 +1,5 @@
-//! What a user likes: read with every page, changed now and then, by its owner, who looks at it at once. So a write goes into the cache,
-//! too (write-through).
+//! A user's preferences: read with every page, changed rarely, and read again right after a change. So a write also updates the cache
+//! (write-through).
 
 use crate::app::App;
 use crate::commit::commit;
@@ -31,7 +31,7 @@ pub(crate) fn routes() -> Router<App> {
     read::routes(&CACHED_QUERIES).route("/users/{id}/preferences", put(replace_preferences))
 }
 
-/// All wishes at once; what is left out is wished no more.
+/// Replaces all preferences; those that are left out are removed.
 async fn replace_preferences(State(app): State<App>, Path(id): Path<String>, body: Bytes) -> Result<Response, Problem> {
     let (user, wishes): (_, Map<String, Value>) = (parse_id(&id)?, parse_body(&body)?);
     let statement = sqlx::query_as(
@@ -41,11 +41,11 @@ async fn replace_preferences(State(app): State<App>, Path(id): Path<String>, bod
     let statement = statement.bind(user).bind(Value::Object(wishes));
     let (key, writer, reader) = (keys::users::preferences(user), app.clone(), app.clone());
     let stale = Invalidation::new().key(&key);
-    // As every write, so before the new value is read: where writes wait, confirming deletes once more.
+    // As every write invalidates; before the new value is read, because with --writes-wait the confirmation deletes once more.
     let write = async move { commit::<(i64,)>(&writer, statement, move |_| stale).await };
     let load =
         move || async move { reader.database().read(sqlx::query_scalar(CACHED_QUERIES[0].sql).bind(user)).await };
-    // Goes on in a task of its own when nobody waits any more.
+    // Continues in a task of its own if the request times out.
     let written = app.cache().write_through(&key, Ttl::Class, Invalidation::new(), write, load);
     let written = timeout(STATEMENT_TIMEOUT, written).await.map_err(|_| DatabaseError::Timeout)??;
     let (version,) = written.answer.ok_or_else(|| Problem::not_found("users", user))?;

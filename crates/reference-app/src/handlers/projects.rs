@@ -15,7 +15,7 @@ use bytes::Bytes;
 use cache_layer::Invalidation;
 use serde::Deserialize;
 
-/// A project never moves to another workspace; so its tasks can say where they are.
+/// A project never moves to another workspace, so its tasks can store the workspace.
 pub(crate) const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS projects (
     id bigserial PRIMARY KEY, version bigint NOT NULL DEFAULT 1, workspace_id bigint NOT NULL DEFAULT 1,
     name text NOT NULL, description text NOT NULL DEFAULT '', status text NOT NULL DEFAULT 'active',
@@ -32,7 +32,7 @@ CREATE INDEX IF NOT EXISTS tasks_by_project ON tasks (project_id);
 CREATE INDEX IF NOT EXISTS tasks_by_assignee ON tasks (assignee_id);
 CREATE INDEX IF NOT EXISTS tasks_by_workspace ON tasks (workspace_id, updated_at DESC, id DESC);";
 
-/// Each with five members and a dozen tasks, spread over the users and the workspaces that are there.
+/// Each project has five members and a dozen tasks, spread over the existing users and workspaces.
 pub(crate) fn seed_sql(_: &SeedTable, from: i64, to: i64) -> String {
     let (project, task) = (hash("i"), hash("i * 1000 + k"));
     format!(
@@ -56,7 +56,7 @@ pub(crate) fn seed_sql(_: &SeedTable, from: i64, to: i64) -> String {
     )
 }
 
-/// What is warmed.
+/// The query that is warmed.
 pub(crate) fn details() -> &'static CachedQuery {
     &CACHED_QUERIES[0]
 }
@@ -146,7 +146,7 @@ async fn create(State(app): State<App>, body: Bytes) -> Result<Response, Problem
     created_response("projects", commit(&app, statement, stale).await?)
 }
 
-/// A project's name and status stand in many places: its own pages, its users' lists of projects, its workspace's dashboard.
+/// A project's name and status are shown in many places: its own pages, its members' lists of projects, its workspace's dashboard.
 async fn update(State(app): State<App>, Path(id): Path<String>, body: Bytes) -> Result<Response, Problem> {
     let (id, draft): (_, Draft) = (parse_id(&id)?, parse_body(&body)?);
     let statement = sqlx::query_as(
@@ -214,7 +214,13 @@ async fn change_task(
 async fn join(state: State<App>, path: Path<(String, String)>) -> Result<Response, Problem> {
     let sql = "INSERT INTO members (project_id, user_id) SELECT p.id, u.id FROM projects p, users u WHERE p.id = $1 AND u.id = $2
                ON CONFLICT DO NOTHING RETURNING user_id";
-    change_team(state, path, sql, "nothing to change: one of them is not there, or the user is on the team").await
+    change_team(
+        state,
+        path,
+        sql,
+        "nothing to change: there is no such project or user, or the user is already on the team",
+    )
+    .await
 }
 
 async fn leave(state: State<App>, path: Path<(String, String)>) -> Result<Response, Problem> {

@@ -1,4 +1,4 @@
-//! Costly statements over much of the data, memoised.
+//! Expensive statements over much of the data, memoised.
 
 use crate::app::App;
 use crate::database::DatabaseError;
@@ -37,7 +37,7 @@ pub(crate) fn routes() -> Router<App> {
     Router::new().route("/reports/{name}", get(show))
 }
 
-/// One request's way to the reports.
+/// Loads a report for one request.
 struct ReportLoader {
     app: App,
     computed_now: AtomicBool,
@@ -53,7 +53,7 @@ impl ReportLoader {
     async fn computed(&self, report: &'static Report) -> Result<Box<RawValue>, DatabaseError> {
         self.computed_now.store(true, Ordering::Relaxed);
         let text = self.app.database().one::<String>(sqlx::query_scalar(report.sql)).await?;
-        // Postgres wrote it as JSON.
+        // Postgres returns JSON.
         Ok(text.and_then(|text| RawValue::from_string(text).ok()).unwrap_or_default())
     }
 }

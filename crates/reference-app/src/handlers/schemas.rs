@@ -1,4 +1,4 @@
-//! Documents checked against schemas. The outcome is cached by schema and document, until the schema changes.
+//! Validation of documents against schemas. The outcome is cached by schema and document until the schema changes.
 
 use super::SeedTable;
 use crate::app::App;
@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 pub(crate) const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS schemas (
     id bigserial PRIMARY KEY, version bigint NOT NULL DEFAULT 1, rules jsonb NOT NULL);";
 
-/// Rules name fields and their kinds; a kind that ends in `?` may be left out.
+/// Rules map fields to types; a type that ends in `?` is optional.
 pub(crate) fn seed_sql(_: &SeedTable, from: i64, to: i64) -> String {
     format!(
         r#"INSERT INTO schemas (id, rules) SELECT i,
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_is_told_all_that_is_wrong_with_it() {
+    fn all_problems_of_a_document_are_listed() {
         let rules = serde_json::json!({ "name": "string", "points": "number?", "tags": "array?" });
         let check =
             |document: Value| problems(rules.as_object().expect("rules"), document.as_object().expect("a document"));

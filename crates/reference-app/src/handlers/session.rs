@@ -1,6 +1,6 @@
-//! Who is logged in: encrypted sessions, shared by all instances of the app.
+//! Encrypted sessions, shared by all instances of the app.
 //!
-//! Who a user *is* is for an identity provider to say. `POST /login` takes its word: whoever has its token may open a session for any user.
+//! An identity provider authenticates users: who has its token may open a session for any user with `POST /login`.
 
 use crate::app::App;
 use crate::args::{AppArgs, non_empty};
@@ -23,16 +23,16 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// Where sessions are begun and found.
+/// Starts and finds sessions.
 pub(crate) struct SessionService {
     sessions: Sessions<()>,
     cookie: SessionCookie,
-    /// SHA-256 of the identity provider's token; without one nobody new logs in. Digests may be compared byte by byte: nobody can
-    /// choose how theirs begins.
+    /// SHA-256 of the identity provider's token; without one nobody can log in. Digests can be compared without constant time, because an
+    /// attacker cannot choose how a digest begins.
     provider: Option<[u8; 32]>,
 }
 
-/// Who sent a request, as its session says. An extension of the request.
+/// The user of a request's session. A request extension.
 #[derive(Clone)]
 pub(crate) struct CurrentUser {
     pub(crate) user: i64,
@@ -41,8 +41,7 @@ pub(crate) struct CurrentUser {
 }
 
 impl SessionService {
-    /// `None` without keys to encrypt sessions with. Sessions are kept in the Redis that is named for them, else in the cache's; in memory when
-    /// there is neither.
+    /// `None` without encryption keys. Sessions are stored in the Redis that is configured for them, else in the cache's, else in memory.
     pub(crate) fn open(
         args: &AppArgs,
         redis: Option<RedisConfig>,
@@ -56,7 +55,7 @@ impl SessionService {
         };
         let sessions = match redis {
             Some(mut redis) => {
-                // Beside the cache's names, not under them: what clears the cache must not log everyone out.
+                // Not under the cache's prefix: clearing the cache must not log everyone out.
                 redis.namespace.insert_str(0, "sessions.");
                 Sessions::redis(redis, ring, config, metrics.clone())?
             }
@@ -74,7 +73,7 @@ impl SessionService {
         self.sessions.status()
     }
 
-    /// What logouts still owe is tried once more.
+    /// Retries the deletions of logouts that failed.
     pub(crate) async fn close(&self, at_most: Duration) {
         self.sessions.close(at_most).await;
     }
@@ -90,14 +89,14 @@ impl SessionService {
 }
 
 impl From<SessionError> for Problem {
-    /// Not 401: that Redis gives no answer does not mean that the user is logged out.
+    /// Not 401: the user may be logged in although Redis does not answer.
     fn from(error: SessionError) -> Self {
-        tracing::debug!(%error, "sessions gave no answer");
-        Self(StatusCode::SERVICE_UNAVAILABLE, "it cannot be said at the moment who is logged in: try again".into())
+        tracing::debug!(%error, "the session store did not answer");
+        Self(StatusCode::SERVICE_UNAVAILABLE, "the session store does not answer: try again".into())
     }
 }
 
-/// Lets through who is logged in, and says who it is.
+/// Requires a session, and sets [`CurrentUser`].
 pub(crate) fn logged_in(router: Router<App>, app: &App) -> Router<App> {
     router.layer(middleware::from_fn_with_state(app.clone(), check))
 }
@@ -130,13 +129,13 @@ struct Login {
 }
 
 async fn login(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
-    let nobody =
+    let no_login =
         || Problem(StatusCode::NOT_FOUND, "nobody can log in here: SESSION_KEYS and LOGIN_TOKEN are not set".into());
-    let session_service = app.session_service().ok_or_else(nobody)?;
-    let provider = session_service.provider.ok_or_else(nobody)?;
+    let session_service = app.session_service().ok_or_else(no_login)?;
+    let provider = session_service.provider.ok_or_else(no_login)?;
     let presented = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     if presented.is_none_or(|presented| provider != <[u8; 32]>::from(Sha256::digest(presented))) {
-        return Err(Problem(StatusCode::UNAUTHORIZED, "only the identity provider may say who logs in".into()));
+        return Err(Problem(StatusCode::UNAUTHORIZED, "only the identity provider may log users in".into()));
     }
     let Login { user, device } = parse_body(&body)?;
     let note: String = device.chars().take(100).collect();
@@ -185,7 +184,7 @@ async fn end_one(
     if ended { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(Problem::not_found("sessions", handle)) }
 }
 
-/// Who got so far came by it.
+/// Handlers behind [`logged_in`] always have one.
 fn require_session_service(app: &App) -> Result<&SessionService, Problem> {
     app.session_service().ok_or_else(|| Problem(StatusCode::NOT_FOUND, "there are no sessions here".into()))
 }

@@ -1,8 +1,8 @@
-//! How often posts were looked at: counted in the cache, written to the database a moment later (write-behind).
+//! Page views of posts: counted in the cache, written to the database a moment later (write-behind).
 //!
-//! Each process has a count of its own for each post, so that none overwrites another's; the sum is what is shown. A process that
-//! is killed loses the last moment's counts. With the coherence outbox, which never lets the cache be ahead of the database,
-//! each view is written at once.
+//! Each process has its own count for each post, so that none overwrites another's; the sum is shown. A process that is killed loses the
+//! counts that it had not written. With coherence `outbox` the cache must never be ahead of the database, so each view is written at
+//! once.
 
 use crate::app::App;
 use crate::database::{Database, DatabaseError, STATEMENT_TIMEOUT};
@@ -30,7 +30,7 @@ pub(crate) struct ViewCounter {
     database: Database,
     /// `None` with the outbox.
     write_behind: Option<WriteBehind<i64>>,
-    /// Counting is reading and writing: one at a time for each post, and a few posts share a lock.
+    /// Counting is a read and a write, so it needs a lock for each post; a few posts share one.
     locks: [Mutex<()>; 16],
 }
 
@@ -43,7 +43,7 @@ struct ViewCountSink {
 impl Sink<i64> for ViewCountSink {
     type Error = DatabaseError;
 
-    /// Counts only rise; so a batch may be written twice, and late.
+    /// Counts only grow, so a batch may be written twice, and late.
     async fn write(&self, batch: &[Entry<i64>]) -> Result<(), DatabaseError> {
         let (posts, counts): (Vec<i64>, Vec<i64>) = batch
             .iter()
@@ -56,7 +56,7 @@ impl Sink<i64> for ViewCountSink {
         self.database.write(statement.bind(posts).bind(counts).bind(self.process.clone())).await.map(|_| ())
     }
 
-    /// A value or a constraint that does not fit: classes 22 and 23 of SQLSTATE.
+    /// A bad value or a violated constraint: classes 22 and 23 of SQLSTATE.
     fn is_refusal(&self, error: &DatabaseError) -> bool {
         let DatabaseError::Sqlx(sqlx::Error::Database(error)) = error else { return false };
         error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
@@ -65,7 +65,7 @@ impl Sink<i64> for ViewCountSink {
 
 impl ViewCounter {
     pub(crate) fn start(cache: &Cache, database: &Database) -> Self {
-        // Never the same for two processes, on whichever machines.
+        // Unique among all processes on all machines.
         let process =
             format!("{:016x}{:016x}", RandomState::new().hash_one(std::process::id()), RandomState::new().hash_one(0));
         let sink = ViewCountSink { process: process.clone(), database: database.clone() };
@@ -73,7 +73,7 @@ impl ViewCounter {
         Self { process, database: database.clone(), write_behind, locks: Default::default() }
     }
 
-    /// One view more.
+    /// Adds one view.
     async fn count(&self, post: i64) -> Result<(), Problem> {
         let Some(write_behind) = &self.write_behind else { return self.count_at_once(post).await };
         let lock = usize::try_from(post.unsigned_abs() % self.locks.len() as u64).unwrap_or_default();
@@ -99,7 +99,7 @@ impl ViewCounter {
         Ok(())
     }
 
-    /// Writes what is not in the database yet; what could not be written in time is in the log.
+    /// Writes the unwritten views; logs them if that takes too long.
     pub(crate) async fn close(&self, at_most: Duration) {
         if let Some(write_behind) = &self.write_behind
             && let Err(unwritten) = write_behind.close(at_most).await
@@ -116,13 +116,13 @@ pub(crate) fn routes() -> Router<App> {
     Router::new().route("/posts/{id}/views", get(show).post(count))
 }
 
-/// Counts a view; whether there is such a post is not looked at.
+/// Counts a view. It does not check that the post exists.
 async fn count(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
     app.views().count(parse_id(&id)?).await?;
     Ok(json(StatusCode::ACCEPTED, &serde_json::json!({ "counted": true })))
 }
 
-/// What the database has: a moment behind.
+/// The count in the database, which is a moment behind.
 async fn show(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
     let id = parse_id(&id)?;
     let sum = "SELECT coalesce(sum(n), 0)::bigint FROM views WHERE post_id = $1";

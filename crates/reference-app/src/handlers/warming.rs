@@ -1,4 +1,4 @@
-//! What will be read soon after a start, put into the cache before: the newest users, the projects and workspaces at work, the platform.
+//! Cache warming: the newest users, the active projects and workspaces, the platform's statistics.
 
 use super::{dashboards, people, projects};
 use crate::database::{Database, DatabaseError};

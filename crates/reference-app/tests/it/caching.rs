@@ -1,4 +1,4 @@
-//! What is cached, for how long, and what a write does to it.
+//! What is cached, for how long, and what a write invalidates.
 
 use crate::support::{Postgres, Redis, RunningApp, args};
 use serde_json::json;
@@ -36,7 +36,7 @@ async fn invalidates_item_and_lists_on_update_and_delete() {
 
         let created = app.post(&format!("/{service}"), text.clone()).await;
         assert_eq!((created.status, created.number("version")), (201, 1));
-        assert!(app.get(&item).await.is_hit(), "a create leaves items alone");
+        assert!(app.get(&item).await.is_hit(), "a create invalidates no items");
         let fresh = app.get(&format!("/{service}?filter=recent")).await;
         assert_eq!(fresh.body["items"][0]["id"], created.body["id"], "the newest item leads the list");
         for path in [&list, &page] {
@@ -53,7 +53,7 @@ async fn invalidates_item_and_lists_on_update_and_delete() {
         }
         assert_eq!(app.put(&item, text).await.status, 404);
         assert_eq!(app.delete(&item).await.status, 404);
-        assert_eq!(app.get(&list).await.number("version"), before + 3, "what changed nothing is not counted");
+        assert_eq!(app.get(&list).await.number("version"), before + 3, "a write that changed nothing is not counted");
     }
 }
 
@@ -93,7 +93,7 @@ async fn no_store_neither_reads_nor_fills_the_cache() {
     assert_eq!(app.get("/posts/1").await.number("version"), 1, "the cache does not know of a write past the app");
     assert_eq!(app.get_no_store("/posts/1").await.number("version"), 9, "the uncached path does");
 
-    // Each read that is no hit is one statement, as is each write; a hit is none.
+    // Each miss and each write is one statement; a hit is none.
     let queries = async || app.metric("db_queries_total").await;
     let (before, hits) = (queries().await, app.metric("cache_hits_total").await);
     app.get("/posts/1").await;
@@ -132,7 +132,7 @@ async fn one_interface_three_strategies() {
 }
 
 #[tokio::test]
-async fn bad_requests_are_told_what_is_wrong() {
+async fn errors_of_bad_requests_say_what_is_wrong() {
     let postgres = Postgres::start().await;
     let app = RunningApp::start(args(&postgres, None, "memory")).await;
     for (answer, status, says) in [
@@ -156,7 +156,7 @@ async fn bad_requests_are_told_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn metrics_tell_hits_misses_invalidations_and_the_breakers_state() {
+async fn metrics_show_hits_misses_invalidations_and_the_breakers_state() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let app = RunningApp::start(args(&postgres, Some(&redis), "redis")).await;
     for path in ["/posts/3", "/posts/3", "/posts/3", "/profiles/4"] {
@@ -168,7 +168,7 @@ async fn metrics_tell_hits_misses_invalidations_and_the_breakers_state() {
     for name in ["cache_operation_duration_seconds_bucket", "cache_breaker_state", "cache_owed_invalidations"] {
         assert!(text.contains(name), "{name} is missing in:\n{text}");
     }
-    // Whoever invents methods must not fill the memory with counters.
+    // Unknown methods must not create counters.
     for n in 0..3 {
         let method = format!("INVENTED{n}").parse().expect("a method");
         app.http.request(method, format!("{}/posts/3", app.url)).send().await.expect("an answer");

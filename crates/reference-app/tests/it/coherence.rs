@@ -1,4 +1,4 @@
-//! How far invalidations may be relied on, chosen by configuration.
+//! The coherence levels, set by configuration.
 
 use crate::support::{Postgres, Redis, RunningApp, args, eventually, free_port};
 use cache_layer::promise::PromiseConfig;
@@ -6,10 +6,9 @@ use cache_layer::{Coherence, Environment};
 use serde_json::json;
 use std::time::Instant;
 
-/// With the outbox a write that the app knows nothing of shows soon in all that shows it: each watched table is written to
-/// past the app.
+/// With the outbox, a write past the app soon shows in all answers. It writes to each watched table.
 #[tokio::test]
-async fn with_the_outbox_a_write_past_the_app_shows_in_every_room() {
+async fn with_the_outbox_a_write_past_the_app_shows_in_every_handler() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let mut args = args(&postgres, Some(&redis), "redis");
     args.app.coherence = Some(Coherence::Outbox);
@@ -65,7 +64,7 @@ async fn with_the_outbox_a_write_past_the_app_shows_in_every_room() {
             eventually("the write shows", async || app.get(path).await.body == current).await;
         }
     }
-    // Nothing runs ahead of the database.
+    // The cache is never ahead of the database.
     assert_eq!(app.post("/posts/5/views", json!({})).await.status, 202);
     assert_eq!(app.get("/posts/5/views").await.number("views"), 1, "written at once");
     let health = app.get("/health").await;
@@ -73,14 +72,14 @@ async fn with_the_outbox_a_write_past_the_app_shows_in_every_room() {
     app.app().close().await;
 }
 
-/// An instance that cannot reach Redis writes; whoever is told of the write then sees it at every other instance.
+/// An instance that cannot reach Redis writes. After the acknowledgement every other instance shows the write.
 #[tokio::test]
-async fn a_write_that_waits_is_seen_everywhere_as_soon_as_it_is_acknowledged() {
+async fn with_writes_wait_an_acknowledged_write_is_visible_on_every_instance() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let instance = |cut_off: bool| {
         let mut args = args(&postgres, Some(&redis), "redis");
         (args.app.coherence, args.app.writes_wait) = (Some(Coherence::Outbox), true);
-        // Redis is new, too: nobody knows for longer what replicas it had.
+        // Redis is new, so no replicas are remembered.
         let known = [("CACHE_ENV", "test"), ("CACHE_REPLICAS_REMEMBERED", "1s")];
         args.app.environment = Some(known.into_iter().collect());
         if cut_off {
@@ -89,30 +88,30 @@ async fn a_write_that_waits_is_seen_everywhere_as_soon_as_it_is_acknowledged() {
         RunningApp::start(args)
     };
     let (reader, writer) = (instance(false).await, instance(true).await);
-    // Preferences are written through: the writer puts the new value into the cache itself.
+    // Preferences are written through: the writer puts the new value into the cache.
     for (round, path) in ["/posts/3", "/users/3/preferences"].into_iter().cycle().take(4).enumerate() {
         eventually("it is cached", async || reader.get(path).await.is_hit()).await;
-        let begun = Instant::now();
+        let start = Instant::now();
         let written = writer.put(path, json!({"title": format!("round {round}"), "body": "b"})).await;
         assert_eq!(written.status, 200, "{:?}", written.body);
         let read = reader.get(path).await;
         assert!(read.number("version") >= written.number("version"), "round {round}: {:?}", read.body);
-        assert!(begun.elapsed() >= PromiseConfig::default().delta, "nobody waited");
+        assert!(start.elapsed() >= PromiseConfig::default().delta, "the write did not wait");
     }
-    // Who can tell Redis does not wait: not even a fifth of it, on average.
-    let begun = Instant::now();
+    // An instance that can reach Redis does not wait: less than a fifth of that on average.
+    let start = Instant::now();
     for round in 0..20 {
-        reader.put("/posts/3", json!({"title": format!("told {round}"), "body": "b"})).await;
+        reader.put("/posts/3", json!({"title": format!("round {round}"), "body": "b"})).await;
     }
-    assert!(begun.elapsed() < PromiseConfig::default().delta * 4, "{:?}", begun.elapsed());
+    assert!(start.elapsed() < PromiseConfig::default().delta * 4, "{:?}", start.elapsed());
     for app in [reader, writer] {
         app.app().close().await;
     }
 }
 
-/// Defaults of the environment, over them a file, over that variables, over all the command line.
+/// The order is: defaults of the environment, the file, variables, the command line.
 #[tokio::test]
-async fn the_environment_says_how_to_cache_and_the_command_line_wins() {
+async fn the_command_line_overrides_the_environment() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let mut args = args(&postgres, None, "redis");
     let environment: Environment = [("CACHE_ENV", "prod".to_owned()), ("REDIS_URL", redis.url())].into_iter().collect();
@@ -127,5 +126,5 @@ async fn the_environment_says_how_to_cache_and_the_command_line_wins() {
     assert_eq!(app.get("/health").await.body["cache"]["strategy"], "memory", "tests need no Redis");
     args.app.environment = Some([("CACHE_ENV", "prod"), ("CACHE_NAMESPCE", "x:")].into_iter().collect());
     let error = reference_app::App::build(&args.app).await.err().expect("a mistake").to_string();
-    assert!(error.contains("CACHE_NAMESPACE"), "the nearest name is told: {error}");
+    assert!(error.contains("CACHE_NAMESPACE"), "it suggests the nearest name: {error}");
 }

@@ -1,11 +1,11 @@
-//! Two instances of the app on one Redis and one Postgres, with writers and readers at work on both.
+//! Two instances of the app on one Redis and one Postgres, with concurrent writers and readers on both.
 
 use crate::support::{Postgres, Redis, RunningApp, args};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
-/// What was acknowledged before a read began must show in it: in items and in lists, whichever instance wrote.
+/// A read shows every write that was acknowledged before it started: in items and in lists, whichever instance wrote.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_read_is_older_than_an_acknowledged_write() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
@@ -36,7 +36,7 @@ async fn no_read_is_older_than_an_acknowledged_write() {
             })
         })
         .collect();
-    // One writer a key, one write in flight a writer.
+    // One writer for each key, with one write in flight.
     let writers: Vec<_> = (0..3)
         .map(|item| {
             let (app, acked, acked_list) = (Arc::clone(&apps[item % 2]), acked.clone(), acked_list.clone());

@@ -1,9 +1,9 @@
-//! What the rooms answer, and what their writes make invalid.
+//! What the handlers answer, and what their writes invalidate.
 
 use crate::support::{Postgres, Redis, RunningApp, args};
 use serde_json::{Value, json};
 
-/// Reads each path twice: the second is a hit. Gives back the bodies.
+/// Reads each path twice; the second read is a hit. Returns the bodies.
 async fn warm(app: &RunningApp, paths: &[&str]) -> Vec<Value> {
     let mut bodies = Vec::new();
     for path in paths {
@@ -15,20 +15,20 @@ async fn warm(app: &RunningApp, paths: &[&str]) -> Vec<Value> {
     bodies
 }
 
-/// Of these paths the first so many are no longer cached, the rest still are.
-async fn expect_gone(app: &RunningApp, gone: &[&str], kept: &[&str], after: &str) {
+/// The paths in `gone` are no longer cached, those in `kept` still are.
+async fn expect_invalidated(app: &RunningApp, gone: &[&str], kept: &[&str], after: &str) {
     for path in gone {
-        assert!(!app.get(path).await.is_hit(), "{path} shows what was before: {after}");
+        assert!(!app.get(path).await.is_hit(), "{path} is still cached: {after}");
     }
     for path in kept {
-        assert!(app.get(path).await.is_hit(), "{path} was thrown away for nothing: {after}");
+        assert!(app.get(path).await.is_hit(), "{path} was invalidated needlessly: {after}");
     }
 }
 
 const USER: [&str; 5] = ["/users/7", "/users/7/full", "/users/7/projects", "/users/7/tasks", "/users/7/dashboard"];
 
 #[tokio::test]
-async fn an_update_invalidates_all_that_shows_it_and_nothing_else() {
+async fn an_update_invalidates_everything_that_shows_it_and_nothing_else() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let app = RunningApp::start(args(&postgres, Some(&redis), "redis")).await;
     let [profile, full, projects, tasks, dashboard] = USER;
@@ -47,19 +47,20 @@ async fn an_update_invalidates_all_that_shows_it_and_nothing_else() {
     let all = [&USER[..], &pages, &others].concat();
     warm(&app, &all).await;
 
-    // The user's row: where it shows.
+    // The user's row.
     assert_eq!(app.put(profile, json!({ "name": "New Name" })).await.number("version"), 2);
     let kept = [&[projects, tasks, dashboard][..], &pages, &others].concat();
-    expect_gone(&app, &[profile, full], &kept, "a new name").await;
+    expect_invalidated(&app, &[profile, full], &kept, "a new name").await;
     assert_eq!(app.get(full).await.body["name"], "New Name");
 
     // The project's row.
     warm(&app, &all).await;
     assert_eq!(app.put(&project, json!({ "status": "done" })).await.number("version"), 2);
     let gone = [&project, &project_full, projects, &overview];
-    expect_gone(&app, &gone, &[profile, full, tasks, dashboard, &team, &stats, others[0]], "a project done").await;
+    expect_invalidated(&app, &gone, &[profile, full, tasks, dashboard, &team, &stats, others[0]], "a project done")
+        .await;
 
-    // A task, given to somebody else: both see it.
+    // A task that is reassigned: both users' pages change.
     warm(&app, &all).await;
     let mine = app.get(tasks).await.body["tasks"].as_array().expect("tasks").clone();
     let task = mine.iter().find(|task| format!("/projects/{}", task["project"]) == project);
@@ -72,15 +73,15 @@ async fn an_update_invalidates_all_that_shows_it_and_nothing_else() {
     assert_eq!(given.status, 200);
     let theirs = ["/users/8/full", &project_full, &project_tasks, &stats, &overview, &space_stats, &activity];
     let kept = [profile, projects, &project, &team, "/users/8", "/platform/stats"];
-    expect_gone(&app, &[&[full, tasks, dashboard], &theirs[..]].concat(), &kept, "a task given away").await;
+    expect_invalidated(&app, &[&[full, tasks, dashboard], &theirs[..]].concat(), &kept, "a task given away").await;
     assert!(!app.get(tasks).await.body["tasks"].as_array().expect("tasks").iter().any(|mine| mine["id"] == task));
 
     // The team.
     warm(&app, &all).await;
     assert_eq!(app.delete(&format!("{team}/7")).await.status, 200);
     let gone = [&team, &project_full, &stats, projects, full];
-    expect_gone(&app, &gone, &[profile, tasks, &project, &overview], "left the team").await;
-    assert_eq!(app.delete(&format!("{team}/7")).await.status, 409, "he is gone already");
+    expect_invalidated(&app, &gone, &[profile, tasks, &project, &overview], "left the team").await;
+    assert_eq!(app.delete(&format!("{team}/7")).await.status, 409, "the user is no longer on the team");
     assert_eq!(app.put(&format!("{team}/7"), json!({})).await.status, 200);
     let back = app.get(&team).await.body["team"].as_array().expect("a team").iter().any(|member| member["id"] == 7);
     assert!(back);
@@ -146,7 +147,7 @@ async fn the_feed_follows_creates_updates_and_votes() {
         let voted = app.post(&format!("/posts/5/{vote}"), json!({ "user": 3 })).await;
         assert_eq!(voted.status, status, "{vote}: {voted:?}");
         if status == 200 {
-            expect_gone(&app, &shown[..5], &shown[5..], vote).await;
+            expect_invalidated(&app, &shown[..5], &shown[5..], vote).await;
         }
         assert_eq!(app.get("/posts/5").await.number("score"), score + now, "one vote each");
         assert_eq!(fifth(&app.get(&own).await.body).expect("post 5")["score"], score + now);
@@ -155,7 +156,11 @@ async fn the_feed_follows_creates_updates_and_votes() {
     let created = app.post("/posts", json!({ "title": "Newest", "body": "of all" })).await;
     assert_eq!(created.status, 201);
     assert_eq!(app.get("/feed/all").await.body["posts"][0]["title"], "Newest");
-    assert_eq!(app.get("/feed/users/1").await.body["posts"][0]["title"], "Newest", "posts without a name are user 1's");
+    assert_eq!(
+        app.get("/feed/users/1").await.body["posts"][0]["title"],
+        "Newest",
+        "posts without an author are user 1's"
+    );
     let path = format!("/posts/{}", created.number("id"));
     app.put(&path, json!({ "title": "Renamed" })).await;
     assert_eq!(app.get("/feed/all").await.body["posts"][0]["title"], "Renamed");
@@ -166,10 +171,10 @@ async fn the_feed_follows_creates_updates_and_votes() {
 }
 
 #[tokio::test]
-async fn when_a_profile_goes_no_post_and_no_feed_names_it_as_author() {
+async fn after_a_profile_is_deleted_no_post_or_feed_names_it_as_author() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let app = RunningApp::start(args(&postgres, Some(&redis), "redis")).await;
-    // Before any of it is cached: there are fewer profiles here than authors.
+    // Before anything is cached: there are fewer profiles here than authors.
     let author = "WITH u AS (UPDATE posts SET author_id = 9 WHERE id IN (8, 12) RETURNING 1) SELECT count(*) FROM u";
     assert_eq!(postgres.number(author).await, 2);
     let shown = ["/feed", "/feed/all", "/feed/users/9", "/posts/8", "/posts/12"];
@@ -184,14 +189,17 @@ async fn when_a_profile_goes_no_post_and_no_feed_names_it_as_author() {
 }
 
 #[tokio::test]
-async fn requirements_features_validations_reports_and_preferences_live_as_long_as_the_story_says() {
+async fn requirements_features_validations_reports_and_preferences_have_the_ttls_of_the_story() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let app = RunningApp::start(args(&postgres, Some(&redis), "redis")).await;
     let document = json!({ "title": "t", "points": "many" });
     let checked = app.post("/schemas/1/validate", document.clone()).await;
     assert_eq!(checked.body["problems"], json!(["`points` is a string, not a number"]));
-    assert!(app.post("/schemas/1/validate", document.clone()).await.is_hit(), "the same document is checked once");
-    assert!(!app.post("/schemas/1/validate", json!({ "title": "t" })).await.is_hit(), "another one is another one");
+    assert!(app.post("/schemas/1/validate", document.clone()).await.is_hit(), "the same document is validated once");
+    assert!(
+        !app.post("/schemas/1/validate", json!({ "title": "t" })).await.is_hit(),
+        "another document has its own key"
+    );
     warm(&app, &["/requirements/4", "/features/4", "/reports/keywords", "/reports/authors", "/users/4/preferences"])
         .await;
 
@@ -208,7 +216,7 @@ async fn requirements_features_validations_reports_and_preferences_live_as_long_
     ] {
         app.get("/users/4").await;
         let ttl: i64 = redis::cmd("TTL").arg(key).query(&mut raw).expect("TTL");
-        // Some TTLs are shortened at random, by a tenth at most.
+        // Some TTLs are shortened randomly by up to a tenth.
         assert!((seconds * 9 / 10 - 20..=seconds).contains(&ttl), "{key}: {ttl} s of {seconds}");
     }
 
@@ -238,12 +246,12 @@ async fn requirements_features_validations_reports_and_preferences_live_as_long_
     }
 }
 
-/// Beneath any cache: the database itself shows nobody another's notes, superuser or not.
+/// Without any cache: the database shows nobody another user's notes, not even to a superuser.
 #[tokio::test]
-async fn postgres_itself_keeps_notes_apart() {
+async fn row_level_security_separates_the_notes_of_users() {
     let postgres = Postgres::start().await;
     reference_app::App::build(&args(&postgres, None, "none").app).await.expect("the app");
-    // The app's user is a superuser here; the role that it reads notes as is none.
+    // The app's user is a superuser here; the role in which it reads notes is not.
     for (role, user, seen) in [("reference_app_notes", "7", 3), ("reference_app_notes", "", 0), ("none", "7", 900)] {
         let pool = postgres.pool(1).await;
         let mut tx = pool.acquire().await.expect("a connection");
@@ -252,6 +260,6 @@ async fn postgres_itself_keeps_notes_apart() {
         let count: i64 = sqlx::query_scalar("SELECT count(*) FROM notes").fetch_one(&mut *tx).await.expect("notes");
         assert_eq!(count, seen, "{role} as user {user:?}");
         let forged = sqlx::query("INSERT INTO notes (owner_id, body) VALUES (8, 'not mine')").execute(&mut *tx).await;
-        assert_eq!(forged.is_err(), role != "none", "{role} writes for somebody else");
+        assert_eq!(forged.is_err(), role != "none", "{role} writes for another user");
     }
 }

@@ -13,7 +13,7 @@ async fn manage(app: &RunningApp, method: &str, path: &str, token: Option<&str>,
 }
 
 #[tokio::test]
-async fn the_cache_is_managed_by_who_has_the_token_and_by_nobody_where_there_is_none() {
+async fn managing_the_cache_needs_the_token() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let mut args = args(&postgres, Some(&redis), "redis");
     let app = RunningApp::start(args.clone()).await;
@@ -28,7 +28,7 @@ async fn the_cache_is_managed_by_who_has_the_token_and_by_nobody_where_there_is_
     let (status, cleared) = manage(&app, "POST", "/clear", Some(ADMIN_TOKEN), json!({ "pattern": "posts:*" })).await;
     assert_eq!(status, 200, "{cleared}");
     assert!(!app.get("/posts/1").await.is_hit(), "cleared");
-    assert!(app.get("/profiles/1").await.is_hit(), "and nothing else");
+    assert!(app.get("/profiles/1").await.is_hit(), "other keys are kept");
     let (status, health) = manage(&app, "GET", "/health", Some(ADMIN_TOKEN), Value::Null).await;
     assert_eq!((status, &health["state"]), (200, &json!("up")), "{health}");
 
@@ -59,7 +59,7 @@ async fn expect_warm(app: &RunningApp) {
 }
 
 #[tokio::test]
-async fn the_command_warms_for_all_instances_and_loads_nothing_twice() {
+async fn the_warm_command_warms_all_instances_and_loads_nothing_twice() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let args = args(&postgres, Some(&redis), "redis");
     let app = RunningApp::start(args.clone()).await;
@@ -69,7 +69,7 @@ async fn the_command_warms_for_all_instances_and_loads_nothing_twice() {
     assert!(warm(command(&["user"]), forever()).await.expect_err("unknown").to_string().contains("users, projects"));
     let mut alone = command(&[]);
     alone.app.cache = Some(cache_layer::Strategy::Memory);
-    assert!(warm(alone, forever()).await.expect_err("of no use").to_string().contains("--warm"));
+    assert!(warm(alone, forever()).await.expect_err("not shared").to_string().contains("--warm"));
 
     let status = warm(command(&[]), forever()).await.expect("warmed");
     let done: Vec<_> =

@@ -1,4 +1,4 @@
-//! docs/monitoring: its alerts do what they say, and all of it speaks of metrics that there are.
+//! docs/monitoring: the alerts fire when they should, and alerts and dashboard use only existing metrics.
 
 use crate::support::{Postgres, RunningApp, args, free_port};
 use cache_layer::Metrics;
@@ -10,10 +10,10 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Metrics that the files speak of and the layer does not register yet. Once it does, they must leave this list.
+/// Metrics that the files use and the layer does not register yet. A metric that it registers must be removed here.
 const NOT_YET_REGISTERED: [&str; 1] = ["cache_invalidations_total"];
 
-/// Labels of metrics to come.
+/// Labels of these metrics.
 const LABELS_NOT_YET_REGISTERED: [&str; 1] = ["why"];
 
 /// What Prometheus adds, and the bucket bound of a histogram.
@@ -27,7 +27,7 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(file(name)).expect(name)
 }
 
-/// promtool, or nothing where there is none and nobody insists.
+/// Runs promtool; `None` if it is missing and not required.
 fn promtool(arguments: &[&str]) -> Option<Result<(), String>> {
     match Command::new("promtool").args(arguments).output() {
         Ok(output) if output.status.success() => Some(Ok(())),
@@ -42,7 +42,7 @@ fn promtool(arguments: &[&str]) -> Option<Result<(), String>> {
 }
 
 #[test]
-fn each_alert_fires_on_what_it_is_about_and_not_beside_it() {
+fn alerts_fire_on_their_condition_and_not_otherwise() {
     let tests = file("alerts_test.yml");
     if let Some(result) = promtool(&["test", "rules", tests.to_str().expect("a path")]) {
         result.expect("the tests of the alerts pass");
@@ -50,7 +50,7 @@ fn each_alert_fires_on_what_it_is_about_and_not_beside_it() {
 }
 
 #[test]
-fn every_alert_has_a_test_that_names_it() {
+fn every_alert_has_a_test() {
     let (alerts, tests) = (read("alerts.yml"), read("alerts_test.yml"));
     let names: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
     assert!(names.len() >= 9, "{names:?}");
@@ -61,7 +61,7 @@ fn every_alert_has_a_test_that_names_it() {
 }
 
 #[test]
-fn the_dashboard_is_whole_and_prometheus_can_read_its_queries() {
+fn the_dashboard_is_complete_and_its_queries_are_valid() {
     let dashboard: Value = serde_json::from_str(&read("dashboard.json")).expect("JSON");
     let panels = dashboard["panels"].as_array().expect("panels");
     let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().expect("an id")).collect();
@@ -102,16 +102,16 @@ fn alerts_and_dashboard_name_only_metrics_that_the_layer_registers() {
         }
     }
     for metric in NOT_YET_REGISTERED {
-        assert!(!registered.contains(metric), "{metric} has come: take it off the list");
+        assert!(!registered.contains(metric), "{metric} is registered: remove it from the list");
     }
 }
 
 #[tokio::test]
-async fn alerts_and_dashboard_group_only_by_labels_that_the_app_shows() {
+async fn alerts_and_dashboard_use_only_labels_that_the_app_exports() {
     let postgres = Postgres::start().await;
-    let mut nobody = args(&postgres, None, "redis");
-    nobody.app.redis_url = Some(format!("redis://127.0.0.1:{}", free_port()));
-    let app = RunningApp::start(nobody).await;
+    let mut unreachable = args(&postgres, None, "redis");
+    unreachable.app.redis_url = Some(format!("redis://127.0.0.1:{}", free_port()));
+    let app = RunningApp::start(unreachable).await;
     app.get("/posts/1").await;
     let text = app.metrics().await;
     let samples = text.lines().filter(|line| line.starts_with("cache_"));
@@ -120,7 +120,7 @@ async fn alerts_and_dashboard_group_only_by_labels_that_the_app_shows() {
         shown.flat_map(|labels| labels.split(',')).filter_map(|label| Some(label.split_once('=')?.0)).collect();
     assert!(shown.contains("class") && shown.contains("kind"), "{text}");
     for label in LABELS_NOT_YET_REGISTERED {
-        assert!(shown.insert(label), "{label} has come: take it off the list");
+        assert!(shown.insert(label), "{label} is exported: remove it from the list");
     }
     shown.extend(LABELS_OF_PROMETHEUS);
     for name in ["alerts.yml", "dashboard.json"] {
@@ -128,12 +128,12 @@ async fn alerts_and_dashboard_group_only_by_labels_that_the_app_shows() {
         let used = labels(&text);
         assert!(used.contains("job") && used.contains("class"), "{used:?}");
         for label in used {
-            assert!(shown.contains(label), "{name} goes by the label {label}, which no metric has");
+            assert!(shown.contains(label), "{name} uses the label {label}, which no metric has");
         }
     }
 }
 
-/// The names under which Prometheus will find what the layer registers, whether or not it has samples yet.
+/// The names of the registered metrics in Prometheus, with or without samples.
 fn registered() -> BTreeSet<String> {
     let mut registry = Registry::default();
     Metrics::default().register(&mut registry);
@@ -142,7 +142,7 @@ fn registered() -> BTreeSet<String> {
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let types: Vec<(&str, &str)> = types.collect();
 
-    // A family without samples is left out of the text, but not out of what the registry shows of itself.
+    // A family without samples is missing in the text, but not in the registry's debug output.
     let debug = format!("{registry:?}");
     let mut names = BTreeSet::new();
     for descriptor in debug.split("Descriptor { name: \"").skip(1) {
@@ -167,13 +167,13 @@ fn registered() -> BTreeSet<String> {
     names
 }
 
-/// Every metric that a text speaks of.
+/// Every metric that a text names.
 fn named(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| word.starts_with("cache_")).map(str::to_owned).collect()
 }
 
-/// Every label that queries group, match or select by, or legends show.
+/// Every label that queries or legends use.
 fn labels(text: &str) -> BTreeSet<&str> {
     let mut labels = BTreeSet::new();
     for word in ["by (", "without (", "on ("] {

@@ -1,15 +1,15 @@
-//! Redis or Postgres away.
+//! Redis or Postgres down.
 
 use crate::support::{Postgres, Redis, RunningApp, args, eventually};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// Ten times what is promised: this machine is shared, and noisy.
+/// Ten times the promised time: test machines are shared and noisy.
 const BOUND: Duration = Duration::from_secs(1);
 const FALLBACK: &str = "reference; fwd=bypass; detail=fallback";
 
-/// Reads and writes go on, right and in time, while Redis is away.
-async fn goes_on_without_redis(app: &RunningApp) {
+/// Reads and writes are correct and fast while Redis is down.
+async fn works_without_redis(app: &RunningApp) {
     let mut version = app.get_no_store("/posts/5").await.number("version");
     for round in 0..20 {
         let start = Instant::now();
@@ -48,7 +48,7 @@ async fn breaker_opens_and_closes() {
         } else {
             redis.freeze()
         }
-        goes_on_without_redis(&app).await;
+        works_without_redis(&app).await;
         eventually("the breaker opens", async || {
             app.get("/posts/6").await;
             app.get("/health").await.body["cache"]["breaker"] == "open"
@@ -78,21 +78,21 @@ async fn breaker_opens_and_closes() {
 }
 
 #[tokio::test]
-async fn health_says_503_only_when_postgres_is_gone() {
+async fn health_is_503_only_when_postgres_is_down() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let app = RunningApp::start(args(&postgres, Some(&redis), "redis")).await;
     app.get("/posts/1").await;
     postgres.signal("QUIT");
     eventually("ill", async || app.get("/health").await.status == 503).await;
     assert_eq!(app.get("/health").await.body["postgres"], "down");
-    assert!(app.get("/posts/1").await.is_hit(), "what is cached is still served");
+    assert!(app.get("/posts/1").await.is_hit(), "cached values are still served");
     let other = app.get("/posts/2").await;
     assert_eq!(other.status, 503, "{other:?}");
 }
 
-/// Postgres goes on with a write that nobody waits for any more; its commit, however late, must not leave the value before it behind.
+/// Postgres continues a write whose request has timed out. Its commit, however late, must not leave the old value in the cache.
 #[tokio::test]
-async fn a_write_that_commits_after_it_was_given_up_leaves_nothing_stale() {
+async fn a_write_that_commits_after_its_timeout_leaves_nothing_stale() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let app = RunningApp::start(args(&postgres, Some(&redis), "redis")).await;
     for (write, read, field) in

@@ -1,10 +1,10 @@
-//! Each pattern of caching where the app uses it.
+//! The caching patterns, where the app uses them.
 
 use crate::support::{Postgres, Redis, RunningApp, args, eventually};
 use serde_json::json;
 
 #[tokio::test]
-async fn many_users_cost_one_statement_and_only_for_those_that_are_missing() {
+async fn a_batch_of_users_costs_one_statement_for_its_misses() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let app = RunningApp::start(args(&postgres, Some(&redis), "redis")).await;
     let queries = async || app.metric("db_queries_total{kind=\"read\"").await;
@@ -18,7 +18,7 @@ async fn many_users_cost_one_statement_and_only_for_those_that_are_missing() {
     assert_eq!((first.cache.as_str(), queries().await), ("reference; fwd=partial-miss", before + 1));
     let second = app.get("/users?ids=1,2,3").await;
     assert_eq!((second.cache.as_str(), queries().await), ("reference; hit", before + 1));
-    assert!(app.get("/users/2").await.is_hit(), "a profile is the same whoever asks for it");
+    assert!(app.get("/users/2").await.is_hit(), "the batch and the single read share a key");
 
     app.put("/users/2", json!({ "name": "Other" })).await;
     let before = queries().await;
@@ -32,14 +32,14 @@ async fn many_users_cost_one_statement_and_only_for_those_that_are_missing() {
 }
 
 #[tokio::test]
-async fn preferences_are_cached_by_the_write_and_reports_by_the_function() {
+async fn preferences_are_written_through_and_reports_are_memoised() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let app = RunningApp::start(args(&postgres, Some(&redis), "redis")).await;
     for round in 1..=3 {
         let wishes = json!({ "round": round });
         app.put("/users/4/preferences", wishes.clone()).await;
         let read = app.get("/users/4/preferences").await;
-        assert!(read.is_hit(), "the owner looks at it at once: {}", read.cache);
+        assert!(read.is_hit(), "the write filled the cache: {}", read.cache);
         assert_eq!((&read.body["wishes"], read.number("version")), (&wishes, round));
     }
     let queries = async || app.metric("db_queries_total{kind=\"read\"").await;
@@ -53,7 +53,7 @@ async fn preferences_are_cached_by_the_write_and_reports_by_the_function() {
 }
 
 #[tokio::test]
-async fn views_are_in_the_database_after_an_orderly_end_and_a_moment_later_without_one() {
+async fn views_are_written_a_moment_later_and_at_shutdown() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let apps = [
         RunningApp::start(args(&postgres, Some(&redis), "redis")).await,
@@ -64,13 +64,13 @@ async fn views_are_in_the_database_after_an_orderly_end_and_a_moment_later_witho
     }
     eventually("a moment later", async || apps[0].get("/posts/5/views").await.number("views") == 30).await;
     let writes = apps[0].metric("db_queries_total{kind=\"write\"").await;
-    assert!(writes < 15, "15 views took {writes} writes: they were to be written together");
+    assert!(writes < 15, "15 views took {writes} writes: they should be batched");
     for _ in 0..7 {
         apps[1].post("/posts/6/views", json!({})).await;
     }
     apps[1].app().close().await;
     let seen = postgres.number("SELECT sum(n)::bigint FROM views WHERE post_id = 6").await;
-    assert_eq!(seen, 7, "what was not written yet is written at the end");
+    assert_eq!(seen, 7, "unwritten views are written at shutdown");
 }
 
 #[tokio::test]
@@ -99,9 +99,9 @@ async fn the_feeds_page_has_an_etag_until_a_post_changes() {
     assert!(app.get_no_store("/feed").await.cache.contains("fwd=request"));
 }
 
-/// Neither a dead Redis nor a dead Postgres takes away what the other still has.
+/// Without Postgres, hits are still served.
 #[tokio::test]
-async fn what_is_cached_is_served_without_postgres_in_every_room() {
+async fn cached_values_are_served_without_postgres_by_every_handler() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let app = RunningApp::start(args(&postgres, Some(&redis), "redis")).await;
     let paths = ["/platform/stats", "/dashboards/3/overview", "/users/3", "/users?ids=3", "/feed", "/reports/authors"];
@@ -109,7 +109,7 @@ async fn what_is_cached_is_served_without_postgres_in_every_room() {
         app.get(path).await;
     }
     postgres.signal("QUIT");
-    eventually("gone", async || app.get("/health").await.status == 503).await;
+    eventually("Postgres is down", async || app.get("/health").await.status == 503).await;
     for path in paths {
         let read = app.get(path).await;
         assert_eq!((read.status, read.is_hit()), (200, true), "{path}: {}", read.cache);
@@ -119,7 +119,7 @@ async fn what_is_cached_is_served_without_postgres_in_every_room() {
 }
 
 #[tokio::test]
-async fn a_first_tier_answers_without_asking_redis_and_hears_of_writes_elsewhere() {
+async fn a_first_tier_serves_hits_and_is_invalidated_by_other_instances() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let apps = [
         RunningApp::start(args(&postgres, Some(&redis), "two-tier")).await,
@@ -135,6 +135,6 @@ async fn a_first_tier_answers_without_asking_redis_and_hears_of_writes_elsewhere
     .await;
     for version in 2..=4 {
         apps[1].put("/posts/3", json!({ "title": "elsewhere" })).await;
-        eventually("heard of", async || apps[0].get("/posts/3").await.number("version") == version).await;
+        eventually("the write is visible", async || apps[0].get("/posts/3").await.number("version") == version).await;
     }
 }

@@ -1,5 +1,5 @@
-//! Row-level security and the caching middleware: a policy of Postgres decides which rows a user sees, and no cached answer may
-//! show them to another.
+//! Row-level security and the caching middleware: a policy in Postgres decides which rows a user sees, and no cached answer
+//! may show them to another user.
 
 use crate::support::{Postgres, Redis};
 use axum::body::{Body, to_bytes};
@@ -36,7 +36,7 @@ async fn database(postgres: &Postgres) -> PgPool {
     for statement in TABLE {
         sqlx::query(statement).execute(&owner).await.expect(statement);
     }
-    // Not the owner and no superuser: policies do not bind those.
+    // Neither the owner nor a superuser: policies do not apply to them.
     let url = postgres.url().replace("postgres@", "app@");
     PgPoolOptions::new().max_connections(8).connect(&url).await.expect("a connection")
 }
@@ -48,7 +48,7 @@ async fn as_user<'a>(pool: &PgPool, user: &User) -> sqlx::Transaction<'a, sqlx::
     transaction
 }
 
-/// The owners of all rows that Postgres shows: those of the user, says the policy. There is no `WHERE`.
+/// The owners of all visible rows. Only the policy selects them; there is no `WHERE`.
 async fn notes(State(pool): State<PgPool>, Extension(user): Extension<User>) -> Json<Vec<String>> {
     let mut transaction = as_user(&pool, &user).await;
     let rows = sqlx::query_scalar("SELECT owner FROM notes ORDER BY id").fetch_all(&mut *transaction);
@@ -63,7 +63,7 @@ async fn write(State(pool): State<PgPool>, Extension(user): Extension<User>) -> 
     StatusCode::CREATED
 }
 
-/// Who verifies the user stands outside of the cache, and says who it is.
+/// Authentication is outside of the cache, and sets the user.
 async fn authenticated(mut request: Request, next: Next) -> Response {
     let token = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or("");
     let Some(user) = USERS.into_iter().find(|user| token == format!("Bearer token of {user}")) else {
@@ -86,13 +86,13 @@ fn app(pool: &PgPool, cache: &Cache, rule: Rule) -> Router {
 #[derive(Debug, Default)]
 struct ReadCounts {
     hits: usize,
-    /// Answers with a row of somebody else.
+    /// Answers with a row of another user.
     leaks: usize,
     /// Answers without a row that was written before the request.
     stale: usize,
 }
 
-/// Both users read from many tasks at once, and write now and then.
+/// Both users read concurrently in many tasks, and sometimes write.
 async fn run_concurrent_reads(app: &Router) -> ReadCounts {
     let tasks: Vec<_> = (0..8)
         .map(|task| {
@@ -150,12 +150,12 @@ async fn rows_that_a_policy_hides_stay_hidden_behind_the_cache() {
     assert!(per_user.hits > 50, "{per_user:?}");
     assert_eq!((per_user.leaks, per_user.stale), (0, 0), "{per_user:?}");
 
-    // A rule that says nothing of users: requests with credentials go past the cache.
+    // A rule without a user scope: requests with credentials bypass the cache.
     let unsaid = run_concurrent_reads(&app(&pool, &cache, rule())).await;
     assert_eq!((unsaid.hits, unsaid.leaks, unsaid.stale), (0, 0, 0), "{unsaid:?}");
 
-    // The mistake, made on purpose: this test sees it.
+    // The mistake, made on purpose: this test detects it.
     let shared = run_concurrent_reads(&app(&pool, &cache, rule().shared_despite_credentials())).await;
     println!("shared by force: {shared:?}");
-    assert!(shared.leaks > 20, "what is shared by force leaks, or this test sees nothing: {shared:?}");
+    assert!(shared.leaks > 20, "sharing must leak, or this test detects nothing: {shared:?}");
 }

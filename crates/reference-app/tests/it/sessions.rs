@@ -1,9 +1,9 @@
-//! Who is logged in, on every instance; and whose notes are whose.
+//! Sessions on several instances, and private notes.
 
 use crate::support::{LOGIN_TOKEN, Postgres, Redis, RunningApp, args, eventually};
 use serde_json::{Value, json};
 
-/// A client of its own, with its cookie.
+/// A client with its own cookie.
 struct Client {
     cookie: String,
     http: reqwest::Client,
@@ -51,7 +51,7 @@ async fn two_apps(postgres: &Postgres, redis: &Redis) -> [RunningApp; 2] {
 }
 
 #[tokio::test]
-async fn a_login_counts_on_every_instance_until_the_logout_on_any() {
+async fn a_session_is_valid_on_every_instance_until_a_logout_on_any() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let apps = two_apps(&postgres, &redis).await;
     for (token, status) in [("", 401), ("a-wrong-token-of-some-length", 401), (LOGIN_TOKEN, 200)] {
@@ -75,7 +75,7 @@ async fn a_login_counts_on_every_instance_until_the_logout_on_any() {
         assert_eq!(phone.get(app, "/me").await.status, 401, "gone everywhere at once");
         assert_eq!(laptop.get(app, "/me").await.status, 200, "and only this one");
     }
-    // One from afar, then all.
+    // First one session of another device, then all.
     let tablet = Client::login(&apps[0], 9).await;
     let handle = tablet.get(&apps[0], "/me").await.body["session"].as_str().expect("a handle").to_owned();
     let one = format!("/sessions/{handle}");
@@ -89,21 +89,21 @@ async fn a_login_counts_on_every_instance_until_the_logout_on_any() {
 }
 
 #[tokio::test]
-async fn without_redis_nobody_is_called_logged_out() {
+async fn without_redis_a_session_is_unknown_not_ended() {
     let (postgres, mut redis) = (Postgres::start().await, Redis::start());
     let mut args = args(&postgres, Some(&redis), "redis");
-    // Logged in where there is time to spare: only waiting in vain is to be short.
+    // Logged in with a long timeout; only the wait for a dead Redis is to be short.
     let client = Client::login(&RunningApp::start(args.clone()).await, 3).await;
     args.app.cache_timeout_ms = Some(50);
     let app = RunningApp::start(args).await;
     redis.kill();
     assert_eq!(client.get(&app, "/me").await.status, 503);
     assert_eq!(client.get(&app, "/notes").await.status, 503);
-    assert_eq!(app.get("/posts/1").await.status, 200, "what needs no user goes on");
+    assert_eq!(app.get("/posts/1").await.status, 200, "requests without a user still work");
 }
 
 #[tokio::test]
-async fn clearing_the_cache_logs_nobody_out() {
+async fn clearing_the_cache_ends_no_session() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let mut args = args(&postgres, Some(&redis), "redis");
     let other_database = format!("{}/1", redis.url().trim_end_matches('/'));
@@ -132,7 +132,7 @@ async fn without_keys_or_token_nobody_logs_in() {
     assert_eq!(app.get("/me").await.status, 401);
 }
 
-/// A Redis that is named for sessions is theirs whatever the cache is kept in.
+/// The sessions' Redis is used whatever the cache's strategy is.
 #[tokio::test]
 async fn sessions_are_shared_when_the_cache_is_not() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
@@ -143,7 +143,7 @@ async fn sessions_are_shared_when_the_cache_is_not() {
     assert_eq!(client.get(&apps[1], "/me").await.body["user"], 9);
 }
 
-/// Two users, two instances, readers at the same time as writers: every answer is the asker's own, from the cache or not.
+/// Two users, two instances, concurrent readers and writers: every answer belongs to the user of the request, cached or not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_users_cached_notes_never_reach_another() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
@@ -179,7 +179,7 @@ async fn a_users_cached_notes_never_reach_another() {
     for reader in readers {
         clients.push(reader.await.expect("no mix-up"));
     }
-    // Another's note cannot be removed; one's own can.
+    // A user can delete only their own notes.
     let own = clients[0].get(&apps[0], "/notes").await.body["notes"][0]["id"].clone();
     let path = format!("/notes/{own}");
     assert_eq!(clients[1].send(&apps[0], "DELETE", &path, Value::Null).await.status, 404);

@@ -1,4 +1,4 @@
-//! Starting, loading, stopping.
+//! Startup, loading, shutdown.
 
 use crate::support::{Postgres, Redis, RunningApp, args, eventually, free_port};
 use reference_app::{App, AppError, ServeArgs, serve};
@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 #[tokio::test]
-async fn loading_is_the_same_everywhere_and_leaves_full_tables_alone() {
+async fn loading_is_deterministic_and_does_not_touch_full_tables() {
     let (one, other) = (Postgres::start().await, Postgres::start().await);
     for postgres in [&one, &other] {
         App::build(&args(postgres, None, "none").app).await.expect("the app");
@@ -27,18 +27,18 @@ async fn loading_is_the_same_everywhere_and_leaves_full_tables_alone() {
     assert_eq!(one.number(print).await, before, "more than enough posts: none added");
     assert_eq!(one.number("SELECT count(*) FROM courses").await, 40, "courses topped up");
     let created = app.post("/courses", serde_json::json!({ "title": "t", "summary": "s" })).await;
-    assert_eq!(created.number("id"), 41, "ids go on after the loaded ones");
+    assert_eq!(created.number("id"), 41, "new ids follow the loaded ones");
 }
 
 #[tokio::test]
-async fn what_cannot_work_ends_in_one_message_that_says_what_to_do() {
+async fn startup_errors_say_what_to_do() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let good = args(&postgres, Some(&redis), "redis");
     let failure = async |args: ServeArgs| App::build(&args.app).await.err().expect("an error").to_string();
 
-    let mut nobody = good.clone();
-    nobody.app.database_url = format!("postgres://u:secret@127.0.0.1:{}/db", free_port());
-    let text = failure(nobody).await;
+    let mut unreachable = good.clone();
+    unreachable.app.database_url = format!("postgres://u:secret@127.0.0.1:{}/db", free_port());
+    let text = failure(unreachable).await;
     assert!(text.contains("cannot reach Postgres at 127.0.0.1:") && text.contains("--database-url"), "{text}");
     assert!(!text.contains("secret"), "{text}");
 
@@ -59,7 +59,7 @@ async fn what_cannot_work_ends_in_one_message_that_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn serve_answers_until_told_to_stop() {
+async fn serve_answers_until_it_is_stopped() {
     let (postgres, redis) = (Postgres::start().await, Redis::start());
     let mut args = args(&postgres, Some(&redis), "redis");
     args.listen.set_port(free_port());
@@ -75,19 +75,19 @@ async fn serve_answers_until_told_to_stop() {
     stop.send(()).expect("serving");
     let served = tokio::time::timeout(Duration::from_secs(20), serving).await.expect("stops");
     served.expect("no panic").expect("a clean end");
-    assert!(!healthy().await, "nobody listens any more");
+    assert!(!healthy().await, "the port is closed");
 }
 
 #[tokio::test]
-async fn a_stop_while_it_starts_ends_it_at_once_and_cleanly() {
+async fn a_stop_during_startup_ends_it_at_once() {
     let postgres = Postgres::start().await;
     let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let mut args = args(&postgres, None, "none");
     args.app.database_url = format!("postgres://u@{}/db", hanging.local_addr().expect("an address"));
     args.listen.set_port(free_port());
-    // Told to stop as soon as it waits for a Postgres that accepts and says nothing.
+    // Stopped while it waits for a Postgres that accepts connections and never answers.
     let served = serve(args, async move {
         let _silent = hanging.accept().await;
     });
-    served.await.expect("a stop is no failure, as giving the database up would be");
+    served.await.expect("a stop is not an error");
 }

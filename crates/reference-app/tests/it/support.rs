@@ -13,7 +13,7 @@ pub use redis_server::{Redis, Server, eventually, free_port};
 use reference_app::{App, AppArgs, ServeArgs, router, serve_on};
 use tokio::sync::oneshot;
 
-/// The app, in this process, on a port of its own.
+/// The app in this process, on its own port.
 pub struct RunningApp {
     pub url: String,
     pub http: reqwest::Client,
@@ -21,7 +21,7 @@ pub struct RunningApp {
     _stop: Option<oneshot::Sender<()>>,
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -44,7 +44,7 @@ pub const LOGIN_TOKEN: &str = "the-login-token-of-the-tests";
 /// 32 zero bytes.
 pub const SESSION_KEYS: &str = "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
-/// With time to spare: where waiting is not the subject, a busy machine must not look like an outage.
+/// With long timeouts: a busy machine must not look like an outage.
 pub fn args(postgres: &Postgres, redis: Option<&Redis>, cache: &str) -> ServeArgs {
     ServeArgs {
         listen: ([127, 0, 0, 1], 0).into(),
@@ -83,12 +83,12 @@ impl RunningApp {
         Self { url, http: reqwest::Client::new(), app: Some(app), _stop: Some(stop) }
     }
 
-    /// An app that runs already.
+    /// An app that is already running.
     pub fn at_url(url: String) -> Self {
         Self { url, http: reqwest::Client::new(), app: None, _stop: None }
     }
 
-    /// The app itself, where it runs in this process.
+    /// The app, if it runs in this process.
     pub fn app(&self) -> &App {
         self.app.as_ref().expect("an app of this process")
     }
@@ -118,10 +118,10 @@ impl RunningApp {
         answer.text().await.expect("text")
     }
 
-    /// The sum of the samples whose line begins like this.
-    pub async fn metric(&self, beginning: &str) -> u64 {
+    /// The sum of the samples whose lines have this prefix.
+    pub async fn metric(&self, prefix: &str) -> u64 {
         let text = self.metrics().await;
-        let lines = text.lines().filter(|line| line.starts_with(beginning));
+        let lines = text.lines().filter(|line| line.starts_with(prefix));
         lines.map(|line| line.rsplit(' ').next().expect("a value").parse::<u64>().expect("a number")).sum()
     }
 

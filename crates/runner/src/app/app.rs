@@ -1,4 +1,4 @@
-//! The app under test: one instance or several, all on the same servers.
+//! The app under test: one instance or several, all with the same servers.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::{Instance, TargetError};
 use cacheproof_core::scenario::Scenario;
 
-/// What an app gets to know of its surroundings.
+/// What an app is started with.
 #[derive(Clone, Copy)]
 pub struct AppEnvironment<'run> {
     /// This program, for the reference app.
@@ -16,13 +16,13 @@ pub struct AppEnvironment<'run> {
     pub directory: &'run Path,
     /// `redis://…`, its `{redis_url}` and `REDIS_URL`.
     pub redis_url: Option<&'run str>,
-    /// The authority to trust where that says TLS, a PEM file: its `{redis_ca}` and `REDIS_CA_FILE`.
+    /// The certificate authority of a Redis with TLS, a PEM file: its `{redis_ca}` and `REDIS_CA_FILE`.
     pub redis_ca: Option<&'run Path>,
     /// `postgres://…`, its `{database_url}` and `DATABASE_URL`.
     pub database_url: Option<&'run str>,
     /// Marks the run's processes: the value of `CACHEPROOF_RUN`.
     pub token: &'run str,
-    /// Told of every process that is started, so that it dies with the run.
+    /// Called with the pid of every process that is started, so that the guard ends it with the run.
     pub watch: &'run (dyn Fn(u32) + Send + Sync),
 }
 
@@ -34,11 +34,11 @@ pub struct App {
 }
 
 impl App {
-    /// Starts or finds the scenario's app and waits until it is ready. Of several instances the first is ready before
-    /// the others start: it makes the tables that they share.
+    /// Starts or finds the scenario's app and waits until it is ready. The first instance is ready before the others
+    /// start, because it creates the tables that they share.
     ///
     /// # Errors
-    /// The first instance's that did not come up; the others are stopped again.
+    /// The first error of an instance; the other instances are stopped again.
     pub async fn up(scenario: &Scenario, app_environment: &AppEnvironment<'_>) -> Result<Self, TargetError> {
         let mut app = Self { instances: vec![Instance::up(scenario, app_environment, 1).await?] };
         let others = (2..=scenario.target.instances).map(|number| Instance::up(scenario, app_environment, number));
@@ -70,7 +70,7 @@ impl App {
         self.instances.iter().map(|instance| instance.url().to_owned()).collect()
     }
 
-    /// What it is, in words.
+    /// A description of the app.
     pub fn what(&self) -> String {
         match self.instances.len() {
             1 => self.instances[0].what().to_owned(),
@@ -78,12 +78,12 @@ impl App {
         }
     }
 
-    /// The instances' processes, where cacheproof started them.
+    /// The instances' pids, if cacheproof started them.
     pub fn pids(&self) -> Vec<u32> {
         self.instances.iter().filter_map(Instance::pid).collect()
     }
 
-    /// Size of the instances' logs together, bytes, where cacheproof keeps them.
+    /// Total size of the instances' logs in bytes, if cacheproof started them.
     pub fn log_bytes(&self) -> Option<u64> {
         self.instances.iter().map(Instance::log_bytes).sum()
     }
@@ -96,12 +96,12 @@ impl App {
         }
     }
 
-    /// A sentence, when an instance ended although nobody broke it.
+    /// A sentence if an instance died without a fault.
     pub fn died(&self) -> Option<String> {
         self.instances.iter().find_map(Instance::died)
     }
 
-    /// Stops what cacheproof started: asked first, killed when it does not listen.
+    /// Stops the instances that cacheproof started: SIGTERM, and SIGKILL for those that do not stop.
     pub async fn down(self) {
         join_all(self.instances.into_iter().map(Instance::down)).await;
     }

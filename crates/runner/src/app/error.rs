@@ -6,27 +6,27 @@ use std::time::Duration;
 /// Why an app cannot be tested. Each says what to do about it.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum TargetError {
-    /// The program is not there or cannot be run.
+    /// The program does not exist or cannot be run.
     #[error("can't start the app: {program}: {source}")]
     #[diagnostic(help("check target.start in the scenario; its first word must be a program on PATH or a path"))]
     Spawn {
         /// First word of the command.
         program: String,
-        /// What the system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// Its log could not be created.
     #[error("can't write the app's log {path}: {source}")]
-    #[diagnostic(help("the temporary directory must have room and be writable; TMPDIR names another one"))]
+    #[diagnostic(help("the temporary directory must be writable and have free space; set TMPDIR to use another one"))]
     Log {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// It ended before it was ready.
     #[error("the app ended before it was ready ({status}); its last lines:\n{log}")]
-    #[diagnostic(help("run the command by hand to see what it lacks: {command}"))]
+    #[diagnostic(help("run the command by hand to see what is wrong: {command}"))]
     EndedEarly {
         /// How it ended.
         status: String,
@@ -36,24 +36,24 @@ pub enum TargetError {
         command: String,
     },
     /// It does not answer.
-    #[error("{url} gave no 2xx answer within {waited:?}; the last try: {last}")]
+    #[error("{url} gave no 2xx answer within {waited:?}; the last attempt: {last}")]
     #[diagnostic(help("is the app running there, and is target.ready a path that it answers with 2xx?"))]
     NotReady {
-        /// What was asked.
+        /// The URL of the ready path.
         url: String,
-        /// For how long.
+        /// The timeout.
         waited: Duration,
-        /// What the last try gave.
+        /// The result of the last attempt.
         last: String,
     },
-    /// The URL is not one.
-    #[error("target.url is not a URL that HTTP can reach: {url}")]
+    /// The URL is invalid.
+    #[error("target.url is not an HTTP URL: {url}")]
     #[diagnostic(help("write it as http://127.0.0.1:8080"))]
     BadUrl {
         /// As given.
         url: String,
     },
-    /// A first look at the app shows that the scenario does not fit it.
+    /// The preflight shows that the scenario does not fit the app.
     #[error("{request} doesn't fit the scenario: {problem}")]
     #[diagnostic(help("{help}"))]
     Unfit {
@@ -64,11 +64,11 @@ pub enum TargetError {
         /// What to change.
         help: String,
     },
-    /// No free port.
+    /// There is no free port.
     #[error("no free port on 127.0.0.1 for the app: {source}")]
-    #[diagnostic(help("too many sockets are open on this machine; close some and try again"))]
+    #[diagnostic(help("this machine has too many open sockets; close some and try again"))]
     NoPort {
-        /// What the system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// A fault could not be injected or undone.

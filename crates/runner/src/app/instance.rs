@@ -1,4 +1,4 @@
-//! One instance of the app under test: started, or found by its URL, waited for, broken, mended, stopped.
+//! One instance of the app under test: started or found by its URL, checked, faulted, stopped.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use cacheproof_load::response::{client, root_cause};
 use cacheproof_stack::{ProcessFaultKind, free_port};
 use cacheproof_supervise::{RUN_VARIABLE, is_process_alive};
 
-/// How long an app may take until it is ready. Loading the data belongs to it.
+/// How long an app may take until it is ready, including loading its data.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a running app may take to answer for the first time.
@@ -20,7 +20,7 @@ const FIND_LIMIT: Duration = Duration::from_secs(10);
 /// How long an app may take to stop when asked, before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 
-/// What the reference app can load; other key spaces (pages of a list, say) only fill in paths.
+/// The tables that the reference app can fill. Other key spaces (pages of a list, for example) only fill in paths.
 pub const REFERENCE_TABLES: [&str; 11] = [
     "posts",
     "profiles",
@@ -144,36 +144,36 @@ impl Instance {
         &self.url
     }
 
-    /// What it is, in words.
+    /// A description of it.
     pub fn what(&self) -> &str {
         &self.what
     }
 
-    /// Its process, where cacheproof started it.
+    /// Its pid, if cacheproof started it.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(|process| process.state().child.id())
     }
 
-    /// Size of its log so far, bytes, where cacheproof started it. The log outlives restarts of the app.
+    /// Size of its log in bytes, if cacheproof started it. The log continues over restarts of the app.
     pub fn log_bytes(&self) -> Option<u64> {
         std::fs::metadata(&self.process.as_ref()?.start.log).ok().map(|log| log.len())
     }
 
-    /// A sentence, when it ended although nobody broke it.
+    /// A sentence if it died without a fault.
     pub fn died(&self) -> Option<String> {
         let process = self.process.as_ref()?;
         let mut state = process.state();
-        if state.broken {
+        if state.faulted {
             return None;
         }
         let status = state.child.try_wait().ok().flatten()?;
-        Some(format!("the app ended by itself ({status}); its last lines:\n{}", process.last_lines()))
+        Some(format!("the app ended unexpectedly ({status}); its last lines:\n{}", process.last_lines()))
     }
 
-    /// Breaks it. Gives back what was done. A stop takes until it has ended, at most 3 s: then it is killed.
+    /// Injects a fault. Returns what was done. A stop waits up to 3 s for its end; then it is killed.
     ///
     /// # Errors
-    /// Where cacheproof did not start it, or the system refuses.
+    /// cacheproof did not start it, or the operating system refuses.
     pub async fn inject_fault(&self, action: ProcessFaultKind) -> Result<String, TargetError> {
         let process = self.started(action.as_str())?;
         let (signal, name) = match action {
@@ -183,9 +183,9 @@ impl Instance {
         };
         let pid = {
             let mut state = process.state();
-            state.broken = true;
+            state.faulted = true;
             let pid = state.child.id();
-            // Its number may be another's.
+            // Its pid may be reused.
             if state.is_reaped() {
                 return Ok(format!("process {pid} had ended already"));
             }
@@ -203,8 +203,8 @@ impl Instance {
         Ok(format!("{name} to process group {pid}"))
     }
 
-    /// Takes back what [`Self::inject_fault`] did. One that runs already is only waited for: two at a time would fight for
-    /// its port, and the first would be nobody's.
+    /// Undoes [`Self::inject_fault`]. A process that is already running is only waited for: a second one could not bind the
+    /// port, and the first one would no longer be watched.
     pub async fn undo_fault(
         &self,
         action: ProcessFaultKind,
@@ -225,7 +225,7 @@ impl Instance {
                     format!("SIGCONT to process group {pid}")
                 }
                 ProcessFaultKind::Kill | ProcessFaultKind::Stop if !state.is_reaped() => {
-                    format!("process {pid} runs already")
+                    format!("process {pid} is already running")
                 }
                 ProcessFaultKind::Kill | ProcessFaultKind::Stop => {
                     state.child = process.start.spawn()?;
@@ -233,7 +233,7 @@ impl Instance {
                     format!("started again as process {}", state.child.id())
                 }
             };
-            state.broken = false;
+            state.faulted = false;
             done
         };
         self.wait_ready(START_LIMIT).await?;
@@ -246,7 +246,7 @@ impl Instance {
         client(Duration::from_millis(300)).get(url).send().await.is_ok_and(|answer| answer.status().is_success())
     }
 
-    /// Stops it where cacheproof started it: asked first, killed when it does not listen.
+    /// Stops it, if cacheproof started it: SIGTERM, and SIGKILL if it does not stop.
     pub(super) async fn down(self) {
         let Some(process) = &self.process else { return };
         let pid = {
@@ -255,30 +255,30 @@ impl Instance {
                 process.kill_workers();
                 return;
             }
-            // SIGCONT first: a paused process cannot stop.
+            // SIGCONT first: a paused process does not handle SIGTERM.
             let _gone = state.signal(Signal::SIGCONT);
             let _gone = state.signal(Signal::SIGTERM);
             state.child.id()
         };
         wait_for_exit(pid, Duration::from_millis(20)).await;
-        // The whole group, also when its first process has ended: workers may live on.
+        // The whole group, even if its first process has ended: workers may still run.
         process.state().kill();
     }
 
     fn started(&self, what: &'static str) -> Result<&AppProcess, TargetError> {
         self.process.as_ref().ok_or(TargetError::Fault {
             what,
-            why: "cacheproof didn't start it; give target.start so that it does".into(),
+            why: "cacheproof didn't start it; set target.start so that it does".into(),
         })
     }
 
     async fn wait_ready(&self, limit: Duration) -> Result<(), TargetError> {
         let url = format!("{}{}", self.url, self.ready);
-        let begun = Instant::now();
+        let start = Instant::now();
         let mut last = "no answer".to_owned();
         let client = client(Duration::from_secs(2));
         let shown = mask_passwords(&url);
-        while begun.elapsed() < limit {
+        while start.elapsed() < limit {
             match client.get(&url).send().await {
                 Ok(answer) if answer.status().is_success() => return Ok(()),
                 Ok(answer) => last = format!("status {}", answer.status()),
@@ -301,11 +301,11 @@ impl Instance {
     }
 }
 
-/// Until a child has ended, at most [`STOP_LIMIT`], and without waiting for it as its parent: until then its number is
-/// its own, and can be killed with its group.
-async fn wait_for_exit(pid: u32, look_every: Duration) {
+/// Waits until a child has ended, at most [`STOP_LIMIT`], without reaping it: so its pid is not reused, and its group can
+/// still be killed.
+async fn wait_for_exit(pid: u32, interval: Duration) {
     let deadline = Instant::now() + STOP_LIMIT;
     while is_process_alive(pid) && Instant::now() < deadline {
-        tokio::time::sleep(look_every).await;
+        tokio::time::sleep(interval).await;
     }
 }

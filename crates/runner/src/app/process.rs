@@ -1,4 +1,4 @@
-//! The process of an instance: started in a group of its own, and signalled only while its number is its own.
+//! The process of an instance: started in its own process group, and signalled only as long as its pid cannot be reused.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -13,22 +13,22 @@ use super::TargetError;
 use cacheproof_core::scenario::mask_passwords;
 use cacheproof_supervise::{RUN_VARIABLE, kill_by_environment, signal_group};
 
-/// Has a port that no other instance has.
+/// Every instance has its own port in it.
 pub(super) const PORT_VARIABLE: &str = "PORT";
 
-/// What an app is started with. Holds URLs with passwords.
+/// How to start an app. Contains URLs with passwords.
 #[derive(Debug)]
 pub(super) struct LaunchSpec {
     /// Program and arguments.
     pub(super) command: Vec<String>,
     pub(super) environment: Vec<(&'static str, String)>,
-    /// The command as it may be shown.
+    /// The command for messages, without passwords.
     pub(super) shown: String,
     pub(super) log: PathBuf,
 }
 
 impl LaunchSpec {
-    /// A new process.
+    /// Starts a process.
     pub(super) fn spawn(&self) -> Result<Child, TargetError> {
         let log_error = |source| TargetError::Log { path: self.log.clone(), source };
         let out = File::options().create(true).append(true).open(&self.log).map_err(log_error)?;
@@ -40,14 +40,14 @@ impl LaunchSpec {
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)
-            // Its own group: Ctrl-C at the terminal is ours to handle, and its workers are found again.
+            // Its own group: so Ctrl-C at the terminal does not reach it, and its workers can be signalled.
             .process_group(0)
             .spawn()
             .map_err(|source| TargetError::Spawn { program: program.into(), source })
     }
 }
 
-/// A process that cacheproof started, with all that is needed to start it again.
+/// A process that cacheproof started, and how to start it again.
 #[derive(Debug)]
 pub(super) struct AppProcess {
     pub(super) start: LaunchSpec,
@@ -57,21 +57,21 @@ pub(super) struct AppProcess {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) child: Child,
-    /// Broken by us: its death is no surprise.
-    pub(super) broken: bool,
+    /// A fault is active on it, so its death is expected.
+    pub(super) faulted: bool,
 }
 
 impl AppProcess {
     pub(super) fn new(start: LaunchSpec, child: Child) -> Self {
-        Self { start, state: Mutex::new(State { child, broken: false }) }
+        Self { start, state: Mutex::new(State { child, faulted: false }) }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Kills what is left of a process that has ended and was waited for. Its number, and its group's, may be a
-    /// stranger's by now, so its workers are found by what stands in their environment.
+    /// Kills the workers of a process that has ended and was reaped. The numbers of the process and its group may be in
+    /// use again, so the workers are found by their environment.
     pub(super) fn kill_workers(&self) {
         let variables: Vec<(&str, &str)> = (self.start.environment.iter())
             .filter(|(name, _)| [RUN_VARIABLE, PORT_VARIABLE].contains(name))
@@ -90,24 +90,24 @@ impl AppProcess {
 }
 
 impl State {
-    /// Whether it has ended and was waited for: then its number is no longer its own.
+    /// Whether it has ended and was reaped. Then its pid may be reused.
     pub(super) fn is_reaped(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
-    /// Signals its group. Only for one that was not waited for.
+    /// Signals its group. Only for a process that was not reaped.
     pub(super) fn signal(&self, signal: Signal) -> nix::Result<()> {
         signal_group(self.child.id(), signal)
     }
 
-    /// Kills its group and waits for it. Only for one that was not waited for, whether it lives or not.
+    /// Kills its group and reaps it. Only for a process that was not reaped, running or not.
     pub(super) fn kill(&mut self) {
         let _gone = self.signal(Signal::SIGKILL);
         let _reaped = self.child.wait();
     }
 }
 
-/// The end of a log, with URLs that may hold passwords struck out.
+/// The last lines of a log, with URLs and passwords masked.
 fn last_lines(log: &Path, secrets: &[&str]) -> String {
     const BYTES: u64 = 4096;
     const LINES: usize = 8;
@@ -121,9 +121,9 @@ fn last_lines(log: &Path, secrets: &[&str]) -> String {
     let mut text = text.unwrap_or_default();
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         text = text.replace(secret, "***");
-        // The app may have taken the URL apart. (Those of Sentinel and Cluster name several hosts, which no parser of
-        // URLs takes.)
-        let user = secret.split_once("://").and_then(|(_, behind)| behind.rsplit_once('@'));
+        // The app may have logged the password alone. (URLs of Sentinel and Cluster have several hosts, which URL parsers
+        // reject.)
+        let user = secret.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
         let password = user.and_then(|(user, _)| user.split_once(':')).map(|(_, password)| password);
         if let Some(password) = password.filter(|password| password.len() > 3) {
             text = text.replace(password, "***");
@@ -145,11 +145,11 @@ mod tests {
     use cacheproof_supervise::is_process_alive;
 
     #[test]
-    fn a_worker_is_found_when_its_parent_is_long_gone() {
+    fn a_worker_is_found_after_its_parent_has_ended() {
         let directory = tempfile::tempdir().unwrap();
-        let mark = directory.path().join("worker");
+        let pid_file = directory.path().join("worker");
         let start = LaunchSpec {
-            command: ["sh", "-c", &format!("sleep 600 & echo $! > {}", mark.display())].map(str::to_owned).into(),
+            command: ["sh", "-c", &format!("sleep 600 & echo $! > {}", pid_file.display())].map(str::to_owned).into(),
             environment: vec![(RUN_VARIABLE, format!("{:016x}", rand::random::<u64>())), (PORT_VARIABLE, "1".into())],
             shown: "sh".into(),
             log: directory.path().join("log"),
@@ -157,12 +157,12 @@ mod tests {
         let child = start.spawn().unwrap();
         let process = AppProcess::new(start, child);
         process.state().child.wait().unwrap();
-        let worker = std::fs::read_to_string(mark).unwrap().trim().parse().unwrap();
+        let worker = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
         assert!(is_process_alive(worker) && process.state().is_reaped());
         process.kill_workers();
-        let begun = Instant::now();
+        let start = Instant::now();
         while is_process_alive(worker) {
-            assert!(begun.elapsed() < Duration::from_secs(50), "the worker lives on");
+            assert!(start.elapsed() < Duration::from_secs(50), "the worker is still running");
             std::thread::yield_now();
         }
     }

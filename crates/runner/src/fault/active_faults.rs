@@ -1,5 +1,5 @@
-//! Who is held broken by which faults, so that faults that overlap on one victim are undone in the right order:
-//! a victim runs again when the last fault that ended it is undone, and then is paused again if it still should be.
+//! The active faults of each victim, so that overlapping faults on one victim are undone correctly: it runs again when the
+//! last fault that stopped it is undone, and is then paused again if a pause is still active.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,14 +8,14 @@ use super::FaultError;
 use super::process::FaultTarget;
 use cacheproof_stack::ProcessFaultKind;
 
-/// The faults on every victim, by its name, in the order of their injection.
+/// The active faults by the victim's name, in the order of their injection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ActiveFaults(Arc<Mutex<HashMap<String, Vec<ProcessFaultKind>>>>);
 
-/// What a victim should be.
+/// The state that a victim should have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct DesiredState {
-    /// Down, by the fault that ended it first.
+    /// Down, by the first fault that stopped it.
     down: Option<ProcessFaultKind>,
     paused: bool,
 }
@@ -23,14 +23,14 @@ struct DesiredState {
 impl DesiredState {
     fn from_faults(faults: &[ProcessFaultKind]) -> Self {
         Self {
-            down: faults.iter().copied().find(|one| *one != ProcessFaultKind::Pause),
+            down: faults.iter().copied().find(|fault| *fault != ProcessFaultKind::Pause),
             paused: faults.contains(&ProcessFaultKind::Pause),
         }
     }
 }
 
 impl ActiveFaults {
-    /// Whether a fault holds the victim broken.
+    /// Whether a fault is active on the victim.
     pub(super) fn is_faulted(&self, name: &str) -> bool {
         self.with_faults(name, |faults| !faults.is_empty())
     }
@@ -39,14 +39,14 @@ impl ActiveFaults {
         work(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default())
     }
 
-    /// Breaks a victim, for as long as the fault holds.
+    /// Injects a fault and records it as active.
     pub(super) async fn apply(&self, target: &FaultTarget<'_>, action: ProcessFaultKind) -> Result<String, FaultError> {
         self.with_faults(&target.name(), |faults| faults.push(action));
         target.inject_fault(action).await
     }
 
-    /// Gives a victim up, and makes of it what the other faults on it have it be. `leave_dead`: whatever they say,
-    /// it is not started again.
+    /// Removes a fault and brings the victim into the state that its other faults require. `leave_dead`: it is not started
+    /// again in any case.
     pub(super) async fn release(
         &self,
         target: &FaultTarget<'_>,
@@ -54,17 +54,17 @@ impl ActiveFaults {
         leave_dead: bool,
     ) -> Result<String, FaultError> {
         let desired = self.with_faults(&target.name(), |faults| {
-            if let Some(at) = faults.iter().rposition(|one| *one == action) {
+            if let Some(at) = faults.iter().rposition(|fault| *fault == action) {
                 faults.remove(at);
             }
             DesiredState::from_faults(faults)
         });
         if let Some(down) = desired.down {
-            return Ok(format!("{} stays down: another fault ({}) holds it", target.name(), down.as_str()));
+            return Ok(format!("{} stays down: another fault ({}) is active", target.name(), down.as_str()));
         }
         if action == ProcessFaultKind::Pause {
             if desired.paused {
-                return Ok(format!("{} stays paused: another fault holds it", target.name()));
+                return Ok(format!("{} stays paused: another fault is active", target.name()));
             }
             return target.undo_fault(ProcessFaultKind::Pause).await;
         }
@@ -72,9 +72,9 @@ impl ActiveFaults {
             return Ok(format!("{} stays down: the run ends", target.name()));
         }
         let mut done = target.undo_fault(action).await?;
-        // Asked again: it takes a while until it is up.
+        // Checked again: the start takes a while.
         if self.with_faults(&target.name(), |faults| DesiredState::from_faults(faults)).paused {
-            done = format!("{done}; {}, as another fault has it", target.inject_fault(ProcessFaultKind::Pause).await?);
+            done = format!("{done}; {} for another fault", target.inject_fault(ProcessFaultKind::Pause).await?);
         }
         Ok(done)
     }
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_victim_is_what_all_its_faults_together_make_of_it() {
+    fn the_desired_state_follows_from_all_active_faults() {
         let desired = |faults: &[ProcessFaultKind]| DesiredState::from_faults(faults);
         assert_eq!(desired(&[]), DesiredState::default());
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Questions to servers, past the proxies, as cacheproof's own user.
+//! Commands to servers, past the proxies.
 
 use std::time::Duration;
 
@@ -17,19 +17,19 @@ fn refused(server: &Server, what: &str, why: impl ToString) -> FaultError {
     FaultError::Refused { victim: server.name().to_owned(), what: what.to_owned(), why: why.to_string() }
 }
 
-/// Connects.
+/// Opens a connection.
 pub(super) async fn connect_redis(server: &Server) -> Result<RedisConnection, FaultError> {
     let open = async {
         let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_TIMEOUT));
         redis::Client::open(server.url())?.get_multiplexed_async_connection_with_config(&config).await
     };
     match tokio::time::timeout(RESPONSE_TIMEOUT, open).await {
-        Ok(connection) => connection.map_err(|error| refused(server, "take a connection", error)),
-        Err(_) => Err(refused(server, "take a connection", "it does not answer")),
+        Ok(connection) => connection.map_err(|error| refused(server, "connecting", error)),
+        Err(_) => Err(refused(server, "connecting", "it does not answer")),
     }
 }
 
-/// One command on a connection.
+/// Runs a command on a connection.
 pub(super) async fn run_command<T: redis::FromRedisValue>(
     server: &Server,
     connection: &mut RedisConnection,
@@ -40,7 +40,7 @@ pub(super) async fn run_command<T: redis::FromRedisValue>(
     cmd.query_async(connection).await.map_err(|error| refused(server, command.first().unwrap_or(&""), error))
 }
 
-/// One command on a connection of its own.
+/// Runs a command on a new connection.
 pub(super) async fn redis_command<T: redis::FromRedisValue>(
     server: &Server,
     command: &[&str],
@@ -48,7 +48,7 @@ pub(super) async fn redis_command<T: redis::FromRedisValue>(
     run_command(server, &mut connect_redis(server).await?, command).await
 }
 
-/// A field of INFO.
+/// A field of `INFO`; empty if it is missing.
 pub(super) async fn info(
     server: &Server,
     connection: &mut RedisConnection,
@@ -63,10 +63,10 @@ fn info_field<'text>(text: &'text str, field: &str) -> Option<&'text str> {
     text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).map(str::trim)
 }
 
-/// What changes with every start of the server.
+/// A value that changes with every start of the server.
 pub(super) async fn incarnation_id(server: &Server, is_postgres: bool) -> Result<String, FaultError> {
     if is_postgres {
-        let asked = async {
+        let query = async {
             let mut connection = PgConnection::connect(server.url()).await?;
             let started: String = sqlx::query_scalar("SELECT /* cacheproof */ pg_postmaster_start_time()::text")
                 .fetch_one(&mut connection)
@@ -74,9 +74,9 @@ pub(super) async fn incarnation_id(server: &Server, is_postgres: bool) -> Result
             connection.close().await?;
             Ok::<_, sqlx::Error>(started)
         };
-        return match tokio::time::timeout(RESPONSE_TIMEOUT, asked).await {
-            Ok(answer) => answer.map_err(|error| refused(server, "say when it started", error)),
-            Err(_) => Err(refused(server, "say when it started", "it does not answer")),
+        return match tokio::time::timeout(RESPONSE_TIMEOUT, query).await {
+            Ok(answer) => answer.map_err(|error| refused(server, "reading its start time", error)),
+            Err(_) => Err(refused(server, "reading its start time", "it does not answer")),
         };
     }
     info(server, &mut connect_redis(server).await?, "server", "run_id").await

@@ -1,4 +1,4 @@
-//! The user's own command, and the one that takes it back.
+//! A command of the user as a fault, and the command that undoes it.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -15,17 +15,17 @@ use super::injector::{ActionReport, FaultInjector, Observation};
 use cacheproof_core::scenario::mask_passwords;
 use cacheproof_supervise::{Addresses, COMMAND_VARIABLE, Guard, RUN_VARIABLE, Undo, signal_group};
 
-/// A command of the user's own.
+/// A fault by a command.
 pub(super) struct CommandFault<'run> {
-    pub(super) run: String,
-    pub(super) undo: Option<String>,
-    pub(super) guard: &'run Guard,
-    /// How long each may take.
-    pub(super) timeout: Duration,
-    pub(super) directory: PathBuf,
-    pub(super) addresses: &'run Addresses,
-    pub(super) began: bool,
-    pub(super) succeeded: bool,
+    run: String,
+    undo: Option<String>,
+    guard: &'run Guard,
+    /// The timeout of each command.
+    timeout: Duration,
+    directory: PathBuf,
+    addresses: &'run Addresses,
+    started: bool,
+    succeeded: bool,
 }
 
 impl<'run> CommandFault<'run> {
@@ -43,18 +43,19 @@ impl<'run> CommandFault<'run> {
             addresses,
             timeout,
             directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
-            began: false,
+            started: false,
             succeeded: false,
         }
     }
 
-    /// Runs one to its end. `dies_with_run`: it, and what it leaves running, dies with the run.
+    /// Runs a command to its end. `dies_with_run`: the guard ends it and its children when the run ends.
     async fn execute(&self, command: &str, dies_with_run: bool) -> Result<(), FaultError> {
         let failed = |how: String| FaultError::Command { command: mask_passwords(command), how };
-        // A file and no pipe: what a command said is all there when it has ended, and what it leaves running can go on
-        // saying things.
-        let mut output = tempfile::tempfile().map_err(|error| failed(format!("has nowhere to write to: {error}")))?;
-        let stderr = output.try_clone().map_err(|error| failed(format!("has nowhere to write to: {error}")))?;
+        // A file, not a pipe: it is complete when the command has ended, and its background processes can continue to
+        // write.
+        let mut output =
+            tempfile::tempfile().map_err(|error| failed(format!("has no file for its output: {error}")))?;
+        let stderr = output.try_clone().map_err(|error| failed(format!("has no file for its output: {error}")))?;
         let mut shell = Command::new("sh");
         shell.args(["-c", command]).current_dir(&self.directory);
         shell.envs(self.addresses.iter());
@@ -71,14 +72,14 @@ impl<'run> CommandFault<'run> {
         let mut group_guard = ProcessGroupGuard(child.id());
         let status = tokio::time::timeout(self.timeout, child.wait()).await;
         if status.is_ok() {
-            // What it leaves running is the fault itself, or the user's business.
+            // Its background processes may be the fault itself.
             group_guard.0 = None;
         }
         drop(group_guard);
         match status {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => {
-                let last = last_line(&mut output).map_or_else(String::new, |line| format!("; it said last: {line}"));
+                let last = last_line(&mut output).map_or_else(String::new, |line| format!("; its last line: {line}"));
                 Err(failed(format!("ended with {status}{last}")))
             }
             Ok(Err(error)) => Err(failed(format!("could not be waited for: {error}"))),
@@ -87,19 +88,19 @@ impl<'run> CommandFault<'run> {
     }
 }
 
-/// The process group of a command under way, killed where it is not waited for to its end: by the time limit, or
-/// because the run stops.
+/// The process group of a running command. It is killed if the wait for its end is cancelled: by the timeout, or because
+/// the run stops.
 struct ProcessGroupGuard(Option<u32>);
 
 impl Drop for ProcessGroupGuard {
     fn drop(&mut self) {
         if let Some(leader) = self.0 {
-            let _gone_already = signal_group(leader, Signal::SIGKILL);
+            let _already_ended = signal_group(leader, Signal::SIGKILL);
         }
     }
 }
 
-/// The last line of a file that is not blank, as far as it is within the last 4 KiB; without passwords.
+/// The last line in the last 4 KiB of a file that is not blank, without passwords.
 fn last_line(file: &mut File) -> Option<String> {
     let end = file.seek(SeekFrom::End(0)).ok()?;
     file.seek(SeekFrom::Start(end.saturating_sub(4096))).ok()?;
@@ -119,7 +120,7 @@ impl FaultInjector for CommandFault<'_> {
     }
 
     async fn inject(&mut self) -> Result<ActionReport, FaultError> {
-        self.began = true;
+        self.started = true;
         self.execute(&self.run, true).await?;
         self.succeeded = true;
         Ok(format!("ran `{}`", mask_passwords(&self.run)).into())
@@ -131,7 +132,7 @@ impl FaultInjector for CommandFault<'_> {
 
     async fn undo(&mut self, _stopping: bool) -> Result<ActionReport, FaultError> {
         match &self.undo {
-            Some(undo) if self.began => {
+            Some(undo) if self.started => {
                 self.execute(undo, false).await?;
                 self.succeeded = false;
                 Ok(format!("ran `{}`", mask_passwords(undo)).into())

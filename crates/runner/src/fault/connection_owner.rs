@@ -1,18 +1,18 @@
-//! Whose connection it is: the process group behind a socket on this machine, from /proc.
+//! Which process group owns a connection on this machine, from /proc.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A picture of the sockets this young is good for sockets that are in it.
+/// A younger snapshot of the sockets is used again, for sockets that are in it.
 const SNAPSHOT_MAX_AGE: Duration = Duration::from_millis(50);
 
-/// Tells a process group's connections from others.
+/// Recognizes the connections of a process group.
 #[derive(Debug)]
 pub(super) struct ConnectionOwner {
     group: u32,
-    /// The port that they connect to: one port of their own may serve for several destinations.
+    /// The port that they connect to: one local port can be used for several destinations.
     destination_port: u16,
     snapshot: Mutex<SocketSnapshot>,
 }
@@ -20,12 +20,12 @@ pub(super) struct ConnectionOwner {
 #[derive(Debug)]
 struct SocketSnapshot {
     at: Option<Instant>,
-    /// The local port of every connection to that port, and whether the group has it.
+    /// The local port of every connection to that port, and whether the group owns it.
     ports: HashMap<u16, bool>,
 }
 
 impl ConnectionOwner {
-    /// Of the process group with this number, to this port.
+    /// For the connections of this process group to this port.
     pub(super) fn of(group: u32, destination_port: u16) -> Self {
         Self { group, destination_port, snapshot: Mutex::new(SocketSnapshot { at: None, ports: HashMap::new() }) }
     }
@@ -48,7 +48,7 @@ impl ConnectionOwner {
     }
 }
 
-/// Local port and inode of every TCP connection on this machine to this port.
+/// Local port and inode of every TCP connection to this port.
 fn tcp_sockets(destination_port: u16) -> Vec<(u16, u64)> {
     let mut all = Vec::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
@@ -65,7 +65,7 @@ fn parse_socket_line(line: &str, destination_port: u16) -> Option<(u16, u64)> {
     (port(2)? == destination_port).then_some((port(1)?, fields.get(9)?.parse().ok()?))
 }
 
-/// Inodes of the sockets that the processes of a group have open.
+/// Inodes of the open sockets of the processes in a group.
 fn sockets_of_group(group: u32) -> HashSet<u64> {
     let mut inodes = HashSet::new();
     for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -83,7 +83,7 @@ fn sockets_of_group(group: u32) -> HashSet<u64> {
     inodes
 }
 
-/// The third field behind the name, which may hold spaces and brackets.
+/// The third field after the name, which may contain spaces and parentheses.
 fn group_of(process: &std::path::Path) -> Option<u32> {
     let stat = std::fs::read_to_string(process.join("stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_of_this_process_is_its_groups_and_no_others() {
+    fn a_connection_belongs_to_the_group_of_this_process_and_to_no_other() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let client = TcpStream::connect(address).unwrap();
@@ -106,6 +106,6 @@ mod tests {
         assert!(!ConnectionOwner::of(own + 1_000_000, address.port()).owns(client.local_addr().unwrap()));
         assert!(!ConnectionOwner::of(own, address.port() ^ 1).owns(client.local_addr().unwrap()), "to another port");
         let later = TcpStream::connect(address).unwrap();
-        assert!(owner.owns(later.local_addr().unwrap()), "a socket that is not in the picture makes a new one");
+        assert!(owner.owns(later.local_addr().unwrap()), "an unknown socket causes a new snapshot");
     }
 }

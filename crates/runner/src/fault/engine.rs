@@ -1,4 +1,4 @@
-//! The life of a fault, from the phase's start to its last undo.
+//! Runs a fault: schedule, ledger, injection, probes, undo.
 
 use std::time::Duration;
 
@@ -15,30 +15,30 @@ use cacheproof_core::scenario::{FaultSpec, Scenario};
 use cacheproof_stack::Stack;
 use cacheproof_supervise::{Addresses, Guard, Ledger, LedgerEntry};
 
-/// How long a probe looks for the end of a fault.
+/// How long a probe waits for the recovery.
 const RECOVERY_OBSERVATION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a probe looks for the effect of one that is over at once: Sentinels take their time.
+/// How long a probe waits for the effect of an instantaneous fault: a failover takes a while.
 const INSTANT_EFFECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a probe's look may last beyond the end of a fault.
+/// How long a probe may take beyond the end of the fault.
 const PROBE_GRACE: Duration = Duration::from_secs(1);
 
-/// How long between two looks.
+/// The time between two probes.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Everything that can be broken, and who has to know of it.
+/// What a fault needs: the victims, the scenario, the guard and the ledger.
 #[derive(Clone, Copy)]
 pub struct FaultContext<'run> {
     /// Says what may be broken.
     pub scenario: &'run Scenario,
     /// The servers.
     pub stack: &'run Stack,
-    /// The app under test, with what it is started again with. `None`: nobody breaks it.
+    /// The app under test, and what it is restarted with. `None`: no fault on the app is possible.
     pub app: Option<(&'run App, &'run AppEnvironment<'run>)>,
-    /// Takes back what is open when cacheproof dies.
+    /// Undoes active faults if cacheproof is killed.
     pub guard: &'run Guard,
-    /// Where it is written what takes a fault back.
+    /// Records how to undo each fault.
     pub ledger: &'run Ledger,
 }
 
@@ -49,7 +49,7 @@ pub struct FaultEngine<'run> {
     addresses: Addresses,
 }
 
-/// When a phase began and how long it lasts.
+/// When a phase started and how long it lasts.
 #[derive(Clone, Copy, Debug)]
 pub struct PhaseWindow {
     /// Its start.
@@ -58,19 +58,19 @@ pub struct PhaseWindow {
     pub lasts: Duration,
 }
 
-/// Asked right before every injection: whether anything may be broken at all.
+/// Called right before every injection: whether faults may be injected (the system is steady).
 pub type InjectionGate<'run> = &'run (dyn Fn() -> bool + Send + Sync);
 
-/// A fault moved on in its life.
+/// A step of a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FaultTransition {
-    /// How often it was injected before.
+    /// The round, from 0.
     pub round: u32,
-    /// How far it is.
+    /// The step.
     pub stage: FaultStage,
-    /// What was done or seen, in words.
+    /// What was done or observed, as text.
     pub detail: String,
-    /// How many open connections it touched.
+    /// How many open connections it affected.
     pub connections: Option<u64>,
 }
 
@@ -84,11 +84,11 @@ impl<'run> FaultEngine<'run> {
         Self { context, active_faults: ActiveFaults::default(), addresses }
     }
 
-    /// Lives one fault of a phase through, every round of it, until the phase has lasted its time or `end` turns
-    /// true. `notify` hears of every step. When this returns it is undone, or could not be.
+    /// Runs every round of one fault of a phase, until the end of the phase or until `end` turns true. `notify` is called
+    /// at every step. When this returns, the fault is undone, or its undo has failed.
     ///
     /// # Errors
-    /// When it could not be injected or undone; what was opened in the ledger and not undone stays open there.
+    /// It could not be injected or undone. If the undo failed, its ledger entry stays open.
     pub async fn run_fault(
         &self,
         spec: &FaultSpec,
@@ -113,7 +113,7 @@ impl<'run> FaultEngine<'run> {
             let undo_at = spec.lasts.map_or(phase_end, |lasts| (inject_at + lasts).min(phase_end));
             self.round(spec, undo_at, &mut end, &notify).await?;
             let Some(every) = spec.every else { return Ok(()) };
-            // A round that took longer than it should leaves those out that it ran over.
+            // Rounds that would start during this one are skipped.
             while inject_at <= Instant::now() {
                 inject_at += every;
             }
@@ -138,13 +138,13 @@ impl<'run> FaultEngine<'run> {
         guard.watch_fault(id, &undo);
         let close = |how: &str| {
             guard.fault_undone(id);
-            // The fault is undone: a line too few only makes `recover` look at it once more.
+            // The fault is undone. If the entry stays open, `recover` only undoes it once more.
             if let Err(error) = ledger.write(LedgerEntry::Closed { id, how: how.to_owned() }) {
                 tracing::warn!("the undo ledger could not be written: {error}");
             }
         };
 
-        let latest = Instant::now() + scenario.safety.max_fault;
+        let latest_undo = Instant::now() + scenario.safety.max_fault;
         notify(FaultStage::Begun, ActionReport::default());
         let injected = tokio::select! {
             injected = injector.inject() => Some(injected),
@@ -152,10 +152,11 @@ impl<'run> FaultEngine<'run> {
         };
         match injected {
             Some(Ok(done)) => {
-                let _told_in_the_journal_too = ledger.write(LedgerEntry::Injected { id });
+                // Only informative; the journal says so, too.
+                let _ignored = ledger.write(LedgerEntry::Injected { id });
                 notify(FaultStage::Injected, done);
             }
-            // In both cases half of it may have been done.
+            // In both cases a part of it may have been done.
             Some(Err(cause)) => {
                 if let Err(undo) = injector.undo(false).await {
                     return Err(FaultError::InjectAndUndoFailed { cause: Box::new(cause), undo: Box::new(undo) });
@@ -171,8 +172,11 @@ impl<'run> FaultEngine<'run> {
             }
         }
         let is_instantaneous = spec.action.is_instantaneous();
-        let undo_at =
-            if is_instantaneous { undo_at.min(Instant::now() + INSTANT_EFFECT_TIMEOUT) } else { undo_at.min(latest) };
+        let undo_at = if is_instantaneous {
+            undo_at.min(Instant::now() + INSTANT_EFFECT_TIMEOUT)
+        } else {
+            undo_at.min(latest_undo)
+        };
         let active_period = async {
             if let Some(observation) = wait_for_effect(injector.as_mut(), undo_at).await {
                 notify(FaultStage::Seen, observation.into());
@@ -205,8 +209,8 @@ impl<'run> FaultEngine<'run> {
     }
 }
 
-/// Looks until the fault is seen to work, at most until `deadline`. A look under way then, and one in any case, is
-/// given its time.
+/// Probes until the effect is observed, at most until `deadline`. There is at least one probe, and a probe that is running
+/// at the deadline may finish.
 async fn wait_for_effect(injector: &mut dyn FaultInjector, deadline: Instant) -> Option<String> {
     loop {
         match timeout_at(deadline.max(Instant::now()) + PROBE_GRACE, injector.observe_effect()).await {

@@ -14,13 +14,13 @@ pub enum FaultError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Target(#[from] TargetError),
-    /// The ledger could not be written, so nothing was broken.
+    /// The ledger could not be written, so nothing was injected.
     #[error("can't write the undo ledger: {0}")]
     #[diagnostic(help(
-        "nothing is broken before what takes it back is on the disk: free some space, or give another --reports directory"
+        "no fault is injected before its undo is on disk: free some space, or use another --reports directory"
     ))]
     Ledger(#[source] std::io::Error),
-    /// The scenario names nobody to break, or nobody that may be broken.
+    /// The victim does not exist in this run, or may not be broken.
     #[error("{what} is not allowed: {why}")]
     #[diagnostic(help("{help}"))]
     NotAllowed {
@@ -31,33 +31,33 @@ pub enum FaultError {
         /// What to write in the scenario.
         help: String,
     },
-    /// There is nobody to break at the moment.
+    /// There is no victim at the moment.
     #[error("there is nothing to break: {0}")]
-    #[diagnostic(help("look at what the other faults of this phase do to it"))]
+    #[diagnostic(help("check what the other faults of this phase do to it"))]
     NoTarget(String),
-    /// A server did not do what it was told.
-    #[error("{victim} could not be told to {what}: {why}")]
-    #[diagnostic(help("look at the message above"))]
+    /// A server rejected a command or did not answer.
+    #[error("{victim}: {what} failed: {why}")]
+    #[diagnostic(help("the message above says why the server refused"))]
     Refused {
         /// Which server.
         victim: String,
-        /// What it was told.
+        /// What was tried: a command, `connecting`…
         what: String,
-        /// What it said.
+        /// Its error.
         why: String,
     },
-    /// It could not be injected, nor could be taken back what was done of it.
-    #[error("{cause}; and what was done of it could not be taken back: {undo}")]
+    /// It could not be injected, and the part that was done could not be undone.
+    #[error("{cause}; and it could not be undone: {undo}")]
     #[diagnostic(help("`cacheproof recover` tries again"))]
     InjectAndUndoFailed {
         /// Why it could not be injected.
         cause: Box<FaultError>,
-        /// Why it could not be taken back.
+        /// Why it could not be undone.
         undo: Box<FaultError>,
     },
     /// The user's own command failed.
     #[error("the command `{command}` {how}")]
-    #[diagnostic(help("a command must end with exit status 0; run it by hand to see what it lacks"))]
+    #[diagnostic(help("a command must end with exit status 0; run it by hand to see what is wrong"))]
     Command {
         /// The command.
         command: String,

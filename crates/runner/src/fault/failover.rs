@@ -1,4 +1,4 @@
-//! Sentinel makes a replica the master.
+//! A failover by Sentinel.
 
 use std::time::Duration;
 
@@ -11,23 +11,23 @@ use super::injector::{ActionReport, FaultInjector, Observation};
 use cacheproof_stack::{Deployment, Server};
 use cacheproof_supervise::Undo;
 
-/// How long replicas are kept from following before the failover.
+/// How long replication is blocked before the failover.
 const LAG_DURATION: Duration = Duration::from_millis(1500);
 
-/// How long a Sentinel may be asked before it agrees.
+/// How long to retry until a Sentinel accepts the failover.
 const FAILOVER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The name under which Sentinels know the master.
+/// The Sentinels' name of the master.
 const MASTER_NAME: &str = "mymaster";
 
-/// A failover, also to a replica that lacks the last writes.
+/// A failover, optionally to a replica without the last writes.
 pub(super) struct Failover<'run> {
-    pub(super) deployment: &'run Deployment,
-    pub(super) lagging: bool,
+    deployment: &'run Deployment,
+    lagging: bool,
     /// The master before.
-    pub(super) previous_master: String,
-    /// Replicas that were kept from following, with their own password for the master.
-    pub(super) blocked: Vec<(&'run Server, String)>,
+    previous_master: String,
+    /// Replicas whose replication is blocked, with their `masterauth`.
+    blocked: Vec<(&'run Server, String)>,
 }
 
 impl<'run> Failover<'run> {
@@ -35,21 +35,23 @@ impl<'run> Failover<'run> {
         Self { deployment, lagging, previous_master: String::new(), blocked: Vec::new() }
     }
 
-    /// Keeps every replica from following for a while: with another password the master refuses them.
+    /// Blocks the replication for a while: the master rejects replicas with a wrong password. Returns by how many bytes they
+    /// lag.
     async fn block_replication(&mut self, master: &'run Server) -> Result<u64, FaultError> {
         for replica in self.deployment.replicas().await {
             let server = &replica.server;
             let mut connection = connect_redis(server).await?;
             let password: Vec<String> = run_command(server, &mut connection, &["CONFIG", "GET", "masterauth"]).await?;
             self.blocked.push((server, password.into_iter().nth(1).unwrap_or_default()));
-            run_command::<()>(server, &mut connection, &["CONFIG", "SET", "masterauth", "kept-from-following"]).await?;
+            run_command::<()>(server, &mut connection, &["CONFIG", "SET", "masterauth", "blocked-by-cacheproof"])
+                .await?;
         }
         let mut connection = connect_redis(master).await?;
         run_command::<redis::Value>(master, &mut connection, &["CLIENT", "KILL", "TYPE", "replica"]).await?;
-        let begun = Instant::now();
+        let start = Instant::now();
         let mut written = 0;
-        // There is something to lack even where the app writes nothing.
-        while begun.elapsed() < LAG_DURATION {
+        // Makes a lag even if the app writes nothing.
+        while start.elapsed() < LAG_DURATION {
             run_command::<()>(master, &mut connection, &["SET", "cacheproof:lag", &written.to_string(), "EX", "60"])
                 .await?;
             written += 1;
@@ -88,11 +90,11 @@ impl FaultInjector for Failover<'_> {
     }
 
     async fn inject(&mut self) -> Result<ActionReport, FaultError> {
-        let no_master = || FaultError::NoTarget("no server says that it is the master".into());
+        let no_master = || FaultError::NoTarget("no server reports that it is the master".into());
         let master = self.deployment.master().await.ok_or_else(no_master)?;
         self.previous_master = master.name.clone();
         let lag = if self.lagging { Some(self.block_replication(&master.server).await?) } else { None };
-        let begun = Instant::now();
+        let start = Instant::now();
         loop {
             let mut last = None;
             for sentinel in self.deployment.sentinels() {
@@ -106,7 +108,7 @@ impl FaultInjector for Failover<'_> {
                     Err(error) => last = Some(error),
                 }
             }
-            if begun.elapsed() > FAILOVER_TIMEOUT {
+            if start.elapsed() > FAILOVER_TIMEOUT {
                 return Err(last.unwrap_or_else(|| FaultError::NoTarget("there is no Sentinel".into())));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -115,7 +117,7 @@ impl FaultInjector for Failover<'_> {
 
     async fn observe_effect(&mut self) -> Option<Observation> {
         let now = self.current_master().await.filter(|now| *now != self.previous_master)?;
-        // The new master needs no password for a master, and the others shall follow it.
+        // So that the other replicas can replicate from the new master.
         self.resume_replication().await.ok()?;
         Some(format!("{now} is the master now"))
     }
@@ -124,12 +126,12 @@ impl FaultInjector for Failover<'_> {
         if !stopping {
             self.resume_replication().await?;
         }
-        Ok("a failover is over as soon as it is done".to_owned().into())
+        Ok("a failover needs no undo".to_owned().into())
     }
 
     async fn observe_recovery(&mut self) -> Option<Observation> {
         let master = self.deployment.master().await?;
-        let asked = redis_command::<()>(&master.server, &["SET", "cacheproof:failover", "1", "EX", "60"]).await;
-        asked.is_ok().then(|| format!("{} takes writes", master.name))
+        let written = redis_command::<()>(&master.server, &["SET", "cacheproof:failover", "1", "EX", "60"]).await;
+        written.is_ok().then(|| format!("{} accepts writes", master.name))
     }
 }

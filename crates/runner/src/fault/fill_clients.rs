@@ -1,4 +1,4 @@
-//! A server's connections, all taken.
+//! Opens connections to a server until it rejects more.
 
 use std::time::{Duration, Instant};
 
@@ -11,28 +11,29 @@ use super::injector::{ActionReport, FaultInjector, Observation};
 use cacheproof_stack::Server;
 use cacheproof_supervise::Undo;
 
-/// Connections that a Redis of the run is left with before it is full; its own limit is in the thousands.
+/// The limit of a Redis that the run started is lowered to its current connections plus this; by default it is in the
+/// thousands.
 const SPARE_CONNECTIONS: u64 = 32;
 
-/// Descriptors that cacheproof keeps for itself.
+/// File descriptors that cacheproof needs for other things.
 const RESERVED_FILE_DESCRIPTORS: u64 = 300;
 
-/// How long one connection may take.
+/// The timeout of one connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a server may be away, frozen by another fault, before its limit counts as lost.
+/// How long to retry restoring the limit of a server that does not answer, for example frozen by another fault.
 const UNREACHABLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A server that takes no more connections.
+/// A server without free connections.
 pub(super) struct FillClients<'run> {
-    pub(super) server: &'run Server,
-    pub(super) is_postgres: bool,
-    /// Opened before it was full, for taking the limit back.
-    pub(super) control: Option<RedisConnection>,
-    /// The limit as it was, where it was lowered.
-    pub(super) limit: Option<u64>,
-    pub(super) redis: Vec<RedisConnection>,
-    pub(super) postgres: Vec<PgConnection>,
+    server: &'run Server,
+    is_postgres: bool,
+    /// Opened before the server was full, to restore the limit.
+    control: Option<RedisConnection>,
+    /// The original limit, if it was lowered.
+    limit: Option<u64>,
+    redis: Vec<RedisConnection>,
+    postgres: Vec<PgConnection>,
 }
 
 impl<'run> FillClients<'run> {
@@ -43,18 +44,18 @@ impl<'run> FillClients<'run> {
     fn refused(&self, why: impl ToString) -> FaultError {
         FaultError::Refused {
             victim: self.server.name().to_owned(),
-            what: "take connections".into(),
+            what: "using up its connections".into(),
             why: why.to_string(),
         }
     }
 
-    /// How many connections a Redis has turned away since its start. One that is turned away does not always hear
-    /// why: what it said meanwhile makes a reset of it.
+    /// How many connections a Redis has rejected since its start. The client does not always get the reason: if it has
+    /// already sent a command, it sees a reset.
     async fn rejected_connections(&self, control: &mut RedisConnection) -> Result<u64, FaultError> {
         Ok(info(self.server, control, "stats", "rejected_connections").await?.parse().unwrap_or(0))
     }
 
-    /// One more connection to a Redis: `None` when it takes no more.
+    /// One more connection to a Redis; `None` if it was rejected.
     async fn open_another(&self, control: &mut RedisConnection) -> Result<Option<RedisConnection>, FaultError> {
         let before = self.rejected_connections(control).await?;
         match connect_redis(self.server).await {
@@ -70,7 +71,7 @@ impl<'run> FillClients<'run> {
         let limit: u64 = answer
             .get(1)
             .and_then(|limit| limit.parse().ok())
-            .ok_or_else(|| self.refused("it hides its maxclients"))?;
+            .ok_or_else(|| self.refused("it does not show its maxclients"))?;
         let clients: String = run_command(self.server, &mut control, &["CLIENT", "LIST"]).await?;
         let connected = clients.lines().count() as u64;
         let lower = connected + SPARE_CONNECTIONS;
@@ -80,7 +81,7 @@ impl<'run> FillClients<'run> {
         } else if limit.saturating_sub(connected) + RESERVED_FILE_DESCRIPTORS > open_files() {
             self.control = Some(control);
             let why =
-                format!("it takes {limit} connections, and cacheproof may open {}: raise `ulimit -n`", open_files());
+                format!("it accepts {limit} connections, and cacheproof may open {}: raise `ulimit -n`", open_files());
             return Err(self.refused(why));
         }
         self.control = Some(control.clone());
@@ -90,15 +91,15 @@ impl<'run> FillClients<'run> {
         let lowered = self.limit.map_or_else(String::new, |_| format!(" (maxclients lowered to {lower})"));
         let connections = self.redis.len() as u64;
         Ok(ActionReport {
-            detail: format!("{connections} connections opened{lowered}; it refuses more"),
+            detail: format!("{connections} connections opened{lowered}; it rejects more"),
             connections: Some(connections),
         })
     }
 
-    /// Puts the limit back, over whichever connection gets through.
+    /// Restores the limit, through the control connection or a new one.
     async fn restore_limit(&self, limit: &str) -> Result<(), FaultError> {
         let set = ["CONFIG", "SET", "maxclients", limit];
-        let begun = Instant::now();
+        let start = Instant::now();
         loop {
             if let Some(mut control) = self.control.clone()
                 && run_command::<()>(self.server, &mut control, &set).await.is_ok()
@@ -107,16 +108,16 @@ impl<'run> FillClients<'run> {
             }
             match redis_command::<()>(self.server, &set).await {
                 Ok(()) => return Ok(()),
-                // Killed by another fault, it comes up with its own limit.
+                // Killed by another fault: it restarts with its original limit.
                 Err(_) if self.is_dead().await => return Ok(()),
-                Err(error) if begun.elapsed() > UNREACHABLE_TIMEOUT => return Err(error),
-                // Frozen by another fault, it answers later.
+                Err(error) if start.elapsed() > UNREACHABLE_TIMEOUT => return Err(error),
+                // Frozen by another fault: it answers later.
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         }
     }
 
-    /// Not seen of containers: there it is waited for.
+    /// Unknown for containers; there, the caller waits.
     async fn is_dead(&self) -> bool {
         self.server.pid().await.is_none() && self.server.container_id().await.is_none()
     }
@@ -132,19 +133,19 @@ impl<'run> FillClients<'run> {
         }
         let connections = self.postgres.len() as u64;
         Ok(ActionReport {
-            detail: format!("{connections} connections opened; it refuses more"),
+            detail: format!("{connections} connections opened; it rejects more"),
             connections: Some(connections),
         })
     }
 }
 
-/// What a Postgres says when it takes no more connections.
+/// Whether this error of Postgres means that it accepts no more connections.
 fn is_too_many_clients(why: &str) -> bool {
     let why = why.to_lowercase();
     ["too many clients", "too many connections", "remaining connection slots"].iter().any(|full| why.contains(full))
 }
 
-/// How many descriptors this process may have open.
+/// How many file descriptors this process may open.
 fn open_files() -> u64 {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
@@ -163,13 +164,13 @@ impl FaultInjector for FillClients<'_> {
 
     async fn observe_effect(&mut self) -> Option<Observation> {
         if let Some(mut control) = self.control.clone() {
-            // Somebody left: his place is taken.
+            // A client has disconnected: its connection is used up, too.
             if let Some(connection) = self.open_another(&mut control).await.ok()? {
                 self.redis.push(connection);
                 return None;
             }
             let rejected_connections = self.rejected_connections(&mut control).await.ok()?;
-            return Some(format!("a new connection is refused; {rejected_connections} were so far"));
+            return Some(format!("a new connection is rejected; {rejected_connections} were so far"));
         }
         match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect(self.server.url())).await {
             Ok(Ok(connection)) => {
@@ -178,7 +179,7 @@ impl FaultInjector for FillClients<'_> {
             }
             Ok(Err(error)) => {
                 let why = error.to_string();
-                is_too_many_clients(&why).then(|| format!("a new connection is refused: {why}"))
+                is_too_many_clients(&why).then(|| format!("a new connection is rejected: {why}"))
             }
             Err(_) => None,
         }
@@ -193,13 +194,13 @@ impl FaultInjector for FillClients<'_> {
         }
         self.control = None;
         for connection in self.postgres.drain(..) {
-            let _dead_already = tokio::time::timeout(CONNECT_TIMEOUT, connection.close()).await;
+            let _already_dead = tokio::time::timeout(CONNECT_TIMEOUT, connection.close()).await;
         }
         Ok(ActionReport { detail: format!("closed {closed} connections"), connections: Some(closed as u64) })
     }
 
     async fn observe_recovery(&mut self) -> Option<Observation> {
-        self.server.answers().await.then(|| format!("{} takes a new connection", self.server.name()))
+        self.server.answers().await.then(|| format!("{} accepts a new connection", self.server.name()))
     }
 }
 
@@ -208,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_server_is_told_from_a_dead_one() {
+    fn a_full_server_is_distinguished_from_a_dead_one() {
         assert!(is_too_many_clients("FATAL: sorry, too many clients already"));
         assert!(!is_too_many_clients("Connection refused (os error 111)"));
         assert!(open_files() > 16);

@@ -1,4 +1,4 @@
-//! Redis written full until it evicts or refuses.
+//! Fills the memory of Redis until it evicts keys or rejects writes.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,25 +10,25 @@ use super::injector::{ActionReport, FaultInjector, Observation};
 use cacheproof_stack::Server;
 use cacheproof_supervise::Undo;
 
-/// Values written at a time, and deleted at a time.
+/// Values in one pipeline.
 const BATCH: usize = 16;
 
-/// Before it counts as impossible: so many times the limit was written.
+/// The fault has failed after writing this many times the limit.
 const MAX_WRITE_FACTOR: u64 = 4;
 
-/// Redis' memory, full.
+/// A full Redis.
 pub(super) struct FillMemory<'run> {
-    pub(super) server: &'run Server,
-    /// How long what is written lives at most, whoever dies.
-    pub(super) expires: Duration,
-    /// Tells this fault's keys from another round's.
-    pub(super) round_id: u64,
-    /// The slot of a Cluster that the server takes.
-    pub(super) hash_tag: String,
-    pub(super) written: u64,
-    pub(super) evicted_before: u64,
-    pub(super) out_of_memory: bool,
-    pub(super) limit: u64,
+    server: &'run Server,
+    /// The TTL of the values, in case nothing deletes them.
+    expires: Duration,
+    /// Makes the keys of each round unique.
+    round_id: u64,
+    /// A hash tag in a slot that this server of a Cluster owns.
+    hash_tag: String,
+    written: u64,
+    evicted_before: u64,
+    out_of_memory: bool,
+    limit: u64,
 }
 
 impl<'run> FillMemory<'run> {
@@ -53,20 +53,20 @@ impl<'run> FillMemory<'run> {
         Ok(info(self.server, connection, "stats", "evicted_keys").await?.parse().unwrap_or(0))
     }
 
-    /// A tag whose slot this server takes; of a server that is alone, the first.
+    /// Finds a tag in a slot that this server owns. A standalone server accepts the first.
     async fn find_hash_tag(&mut self, connection: &mut RedisConnection) {
         for number in 0..200 {
             self.hash_tag = number.to_string();
             let probe = self.key(0);
-            let asked: Result<u64, _> = run_command(self.server, connection, &["EXISTS", &probe]).await;
-            if asked.is_ok() {
+            let answer: Result<u64, _> = run_command(self.server, connection, &["EXISTS", &probe]).await;
+            if answer.is_ok() {
                 return;
             }
         }
     }
 
     fn refused(&self, why: String) -> FaultError {
-        FaultError::Refused { victim: self.server.name().to_owned(), what: "be full".into(), why }
+        FaultError::Refused { victim: self.server.name().to_owned(), what: "filling its memory".into(), why }
     }
 }
 
@@ -84,7 +84,7 @@ impl FaultInjector for FillMemory<'_> {
         let mut connection = connect_redis(self.server).await?;
         self.limit = info(self.server, &mut connection, "memory", "maxmemory").await?.parse().unwrap_or(0);
         if self.limit == 0 {
-            return Err(self.refused("it has no maxmemory, so it is never full".into()));
+            return Err(self.refused("it has no maxmemory, so its memory has no limit".into()));
         }
         self.evicted_before = self.evicted(&mut connection).await?;
         self.find_hash_tag(&mut connection).await;
@@ -101,17 +101,17 @@ impl FaultInjector for FillMemory<'_> {
                 Ok(()) => {}
                 Err(error) if error.to_string().contains("OOM") => {
                     self.out_of_memory = true;
-                    return Ok(format!("{} values written; it refuses more: out of memory", self.written).into());
+                    return Ok(format!("{} values written; it rejects more: out of memory", self.written).into());
                 }
                 Err(error) => return Err(self.refused(error.to_string())),
             }
             let evicted = self.evicted(&mut connection).await?.saturating_sub(self.evicted_before);
             if evicted > 0 {
-                let detail = format!("{} values of {} kb written; it evicts", self.written, value.len() / 1024);
+                let detail = format!("{} values of {} kb written; it evicts keys", self.written, value.len() / 1024);
                 return Ok(detail.into());
             }
         }
-        Err(self.refused(format!("it took {MAX_WRITE_FACTOR} times its limit and still has room")))
+        Err(self.refused(format!("it accepted {MAX_WRITE_FACTOR} times its limit and is still not full")))
     }
 
     async fn observe_effect(&mut self) -> Option<Observation> {
@@ -123,7 +123,7 @@ impl FaultInjector for FillMemory<'_> {
         let write: Result<(), _> =
             run_command(self.server, &mut connection, &["SET", &self.key(0), "x", "KEEPTTL"]).await;
         match write {
-            Err(FaultError::Refused { why, .. }) if why.contains("OOM") => Some(format!("a write is refused: {why}")),
+            Err(FaultError::Refused { why, .. }) if why.contains("OOM") => Some(format!("a write is rejected: {why}")),
             _ => None,
         }
     }
@@ -133,10 +133,8 @@ impl FaultInjector for FillMemory<'_> {
             return Ok("there is nothing to delete".to_owned().into());
         }
         let Ok(mut connection) = connect_redis(self.server).await else {
-            // Dead by another fault: what is on its disk expires.
-            return Ok(
-                format!("it does not answer; what was written expires within {} s", self.expires.as_secs()).into()
-            );
+            // Another fault has stopped it; the values on its disk expire.
+            return Ok(format!("it does not answer; the values expire within {} s", self.expires.as_secs()).into());
         };
         let mut deleted = 0;
         let keys: Vec<String> = (0..self.written).map(|number| self.key(number)).collect();
@@ -146,7 +144,7 @@ impl FaultInjector for FillMemory<'_> {
             deleted += run_command::<u64>(self.server, &mut connection, &command).await?;
         }
         self.written = 0;
-        Ok(format!("deleted the {deleted} values that were still there").into())
+        Ok(format!("deleted the remaining {deleted} values").into())
     }
 
     async fn observe_recovery(&mut self) -> Option<Observation> {

@@ -8,13 +8,13 @@ use super::injector::{ActionReport, FaultInjector, Observation};
 use cacheproof_stack::Server;
 use cacheproof_supervise::Undo;
 
-/// A key that only a flush takes away.
+/// A key that only a flush removes.
 const MARKER_KEY: &str = "cacheproof:flush-mark";
 
-/// A flush of every master.
+/// A flush of all masters.
 pub(super) struct Flush<'run> {
     pub(super) servers: Vec<&'run Server>,
-    /// Where the mark was written; of a Cluster, one server takes it.
+    /// The servers with the marker key; in a Cluster only one accepts it.
     pub(super) marked_servers: Vec<&'run Server>,
 }
 
@@ -28,7 +28,7 @@ impl FaultInjector for Flush<'_> {
         let mut keys = 0;
         for server in &self.servers {
             let mut connection = connect_redis(server).await?;
-            // Moved to another server of a Cluster: its mark is written there.
+            // In a Cluster only the owner of the slot accepts it.
             if run_command::<()>(server, &mut connection, &["SET", MARKER_KEY, "1", "EX", "600"]).await.is_ok() {
                 self.marked_servers.push(server);
             }
@@ -37,7 +37,7 @@ impl FaultInjector for Flush<'_> {
         for server in &self.servers {
             redis_command::<()>(server, &["FLUSHALL"]).await?;
         }
-        // The mark is not the app's.
+        // Without the marker keys.
         Ok(format!("FLUSHALL: {} keys", keys.saturating_sub(self.marked_servers.len() as u64)).into())
     }
 
@@ -55,11 +55,11 @@ impl FaultInjector for Flush<'_> {
             let mut connection = connect_redis(server).await.ok()?;
             keys += run_command::<u64>(server, &mut connection, &["DBSIZE"]).await.ok()?;
         }
-        Some(format!("a key written before is gone; {keys} keys are there"))
+        Some(format!("a key that was written before is gone; there are {keys} keys now"))
     }
 
     async fn undo(&mut self, _stopping: bool) -> Result<ActionReport, FaultError> {
-        Ok("a flush is over as soon as it is done".to_owned().into())
+        Ok("a flush needs no undo".to_owned().into())
     }
 
     async fn observe_recovery(&mut self) -> Option<Observation> {

@@ -1,11 +1,11 @@
-//! What every kind of fault can do.
+//! The interface of a fault.
 
 use async_trait::async_trait;
 
 use super::FaultError;
 use cacheproof_supervise::Undo;
 
-/// Something done, in words, with how many open connections it touched.
+/// What was done, as text, and how many open connections it affected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ActionReport {
     pub(super) detail: String,
@@ -18,24 +18,24 @@ impl From<String> for ActionReport {
     }
 }
 
-/// What a probe saw, in words.
-pub type Observation = String;
+/// What a probe observed, as text.
+pub(super) type Observation = String;
 
-/// One fault, prepared for its victim: injected once, undone once.
+/// One fault on its victim: injected once, undone once.
 #[async_trait]
 pub(super) trait FaultInjector: Send {
-    /// What takes it back when this process cannot.
+    /// How another process can undo it, for the ledger and the guard.
     fn undo_record(&self) -> Undo;
 
-    /// Does it. After an error, or broken off at any point, [`Self::undo`] takes back what was done until then.
+    /// Injects it. If this fails or is cancelled at any point, [`Self::undo`] must undo what was done until then.
     async fn inject(&mut self) -> Result<ActionReport, FaultError>;
 
-    /// One look whether it works; `None`: not seen (yet). It is broken off when the fault's time is up.
+    /// Probes once whether the fault works; `None`: not (yet). Called repeatedly; cancelled at the end of the fault.
     async fn observe_effect(&mut self) -> Option<Observation>;
 
-    /// Takes it back. `stopping`: everything goes down next, so what is the run's own may stay dead.
+    /// Undoes it. `stopping`: the run ends, so servers and apps that it started need not be started again.
     async fn undo(&mut self, stopping: bool) -> Result<ActionReport, FaultError>;
 
-    /// One look whether the victim works again; `None`: not (yet).
+    /// Probes once whether the victim works again; `None`: not (yet). Called repeatedly.
     async fn observe_recovery(&mut self) -> Option<Observation>;
 }

@@ -1,4 +1,4 @@
-//! What is done to connections by the proxies in front of the servers.
+//! Faults on connections, by the proxies in front of the servers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use cacheproof_proxy::{FaultId, Proxy};
 use cacheproof_stack::Server;
 use cacheproof_supervise::Undo;
 
-/// How long without an answer counts as none.
+/// No answer within this time counts as none.
 const NO_ANSWER_TIMEOUT: Duration = Duration::from_millis(600);
 
-/// Connections that probes open before the fault, for faults that only hit those; a share hits some of them.
+/// Probe connections that are opened before a fault on live connections; with a share, only some of them are affected.
 const PREOPENED_CONNECTIONS: usize = 16;
 
-/// How many answers in a row must be as slow as the fault makes them: one can be slow by chance.
+/// How many answers in a row must be slow: one can be slow by chance.
 const SLOW_ANSWERS_NEEDED: usize = 3;
 
-/// A way that a fault is done to.
+/// The connection to a server through its proxy.
 #[derive(Clone)]
 pub(super) struct Route<'run> {
     pub(super) server: &'run Server,
@@ -36,7 +36,7 @@ pub(super) struct LinkFaultInjector<'run> {
     fault: LinkFault,
     injected: Option<FaultId>,
     live: Vec<ProbeConnection>,
-    /// Ports of all probes so far: the proxy goes on holding one that is closed, where nothing passes.
+    /// Ports of all probes so far, which are not counted: in a black hole the proxy does not notice that they are closed.
     probe_ports: Vec<u16>,
 }
 
@@ -51,12 +51,12 @@ impl<'run> LinkFaultInjector<'run> {
         Ok(connection)
     }
 
-    /// Whose these connections are, but for probes'.
+    /// The number of these connections that are not probes.
     fn count_app_connections(&self, clients: &[SocketAddr]) -> u64 {
         clients.iter().filter(|client| !self.probe_ports.contains(&client.port())).count() as u64
     }
 
-    /// A connection that the fault may hit.
+    /// A connection that the fault can affect.
     async fn connection(&mut self) -> std::io::Result<ProbeConnection> {
         match self.fault.connection_scope {
             ConnectionScope::Live => self.live.pop().ok_or_else(|| std::io::ErrorKind::NotConnected.into()),
@@ -64,13 +64,13 @@ impl<'run> LinkFaultInjector<'run> {
         }
     }
 
-    /// Asks a connection some times; `None` when it did not answer.
+    /// The fastest of several round trips; `None` without an answer.
     async fn fastest_of_several(&mut self, bytes: usize, at_least: Duration) -> Option<Duration> {
         let mut connection = self.connection().await.ok()?;
-        let mut least = Duration::MAX;
+        let mut fastest = Duration::MAX;
         for _ in 0..SLOW_ANSWERS_NEEDED {
             let taken = connection.round_trip(bytes, Duration::from_secs(20)).await.ok()?;
-            least = least.min(taken);
+            fastest = fastest.min(taken);
             if taken < at_least {
                 break;
             }
@@ -81,10 +81,10 @@ impl<'run> LinkFaultInjector<'run> {
         if self.fault.connection_scope == ConnectionScope::Live {
             self.live.insert(0, connection);
         }
-        Some(least)
+        Some(fastest)
     }
 
-    /// How often the delay of one direction counts in a round trip.
+    /// How many directions of a round trip are delayed.
     fn delayed_directions(&self) -> u32 {
         if self.fault.direction == Direction::Both { 2 } else { 1 }
     }
@@ -95,13 +95,13 @@ impl<'run> LinkFaultInjector<'run> {
         let (bytes, at_least) = match self.fault.kind {
             LinkFaultKind::Latency { delay, jitter } => (1, (delay - jitter) * delayed_directions),
             LinkFaultKind::Bandwidth { bytes: rate } => {
-                // More than may pass at once, and little beside what the app sends: those who share the line take turns.
+                // More than passes at once, and little compared with the app's traffic: connections share the bandwidth.
                 let bytes = (rate / 40).clamp(64, max_request_bytes as u64);
                 (bytes as usize, Duration::from_secs_f64(bytes as f64 / rate as f64 / 2.0))
             }
             LinkFaultKind::Slice { size, gap } => {
                 let bytes = (size * 8).clamp(8, max_request_bytes as u64);
-                // A gap behind each piece but the last, and one less: a probe may begin in the middle of one.
+                // A gap after each piece but the last; one less, because a probe may start in the middle of a piece.
                 let gaps = u32::try_from(bytes / size.max(1)).ok()?.saturating_sub(2);
                 (bytes as usize, (gaps > 0).then(|| gap * gaps)?)
             }
@@ -111,7 +111,7 @@ impl<'run> LinkFaultInjector<'run> {
         (fastest >= at_least).then(|| format!("answers through the proxy take {} ms and more", fastest.as_millis()))
     }
 
-    /// A connection that gets no answer, while the server itself answers past the proxy.
+    /// A connection gets no answer, while the server answers past the proxy.
     async fn observe_no_answer(&mut self) -> Option<Observation> {
         let mut connection = match self.connection().await {
             Ok(connection) => connection,
@@ -141,7 +141,7 @@ impl<'run> LinkFaultInjector<'run> {
         let is_reset = match self.fault.connection_scope {
             ConnectionScope::New => match self.open().await {
                 Ok(mut connection) => connection.idle_state(Duration::from_millis(300)).await == IdleState::Reset,
-                // Faster than the connection was ours.
+                // Reset before the connection was established here.
                 Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
             },
             ConnectionScope::All | ConnectionScope::Live => {
@@ -149,7 +149,7 @@ impl<'run> LinkFaultInjector<'run> {
             }
         };
         let which = if self.fault.connection_scope == ConnectionScope::New { "a new" } else { "an open, idle" };
-        is_reset.then(|| format!("{which} connection saw RST"))
+        is_reset.then(|| format!("{which} connection was reset (RST)"))
     }
 }
 
@@ -169,7 +169,7 @@ impl FaultInjector for LinkFaultInjector<'_> {
                     Err(_) => break,
                 }
             }
-            // Until the proxy has them on both sides.
+            // Until the proxy has connected both sides.
             if let Some(connection) = self.live.last_mut() {
                 let _no_answer_is_an_answer = connection.idle_state(Duration::from_millis(30)).await;
             }
@@ -198,9 +198,9 @@ impl FaultInjector for LinkFaultInjector<'_> {
 
     async fn undo(&mut self, _stopping: bool) -> Result<ActionReport, FaultError> {
         self.live.clear();
-        let Some(id) = self.injected.take() else { return Ok("it was not there".to_owned().into()) };
+        let Some(id) = self.injected.take() else { return Ok("it was not injected".to_owned().into()) };
         let removed = self.route.proxy.remove(id);
-        let detail = format!("taken away at the proxy in front of {}", self.route.server.name());
+        let detail = format!("removed from the proxy in front of {}", self.route.server.name());
         Ok(ActionReport { detail, connections: Some(self.count_app_connections(&removed.clients)) })
     }
 
@@ -209,7 +209,7 @@ impl FaultInjector for LinkFaultInjector<'_> {
     }
 }
 
-/// A new connection through the proxy gets an answer as fast as one past it, a few times over.
+/// Probes whether a new connection through the proxy gets an answer.
 pub(super) async fn answers_through_proxy(route: &Route<'_>) -> Option<Observation> {
     let mut connection = ProbeConnection::open(route.proxy.address(), &route.protocol).await.ok()?;
     let taken = connection.round_trip(1, Duration::from_secs(1)).await.ok()?;

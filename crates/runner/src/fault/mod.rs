@@ -1,12 +1,12 @@
-//! Faults: what a scenario breaks on purpose, and how it is taken back.
+//! Faults: what a scenario breaks on purpose, and how it is undone.
 //!
-//! A fault's life: it is checked against what may be broken, what takes it back is written to the ledger (synced)
-//! and told to the guard, it is injected, seen to have worked by a probe, held, undone, seen to be undone, and its
-//! entry in the ledger is closed. Undo runs on every way out of a phase; what cacheproof's own death leaves open
-//! is the guard's, and what both leave open is `cacheproof recover`'s.
+//! The steps of a fault: its victim is found and checked against what the scenario allows; its undo is written to the undo
+//! ledger, synced, and sent to the guard process; it is injected; a probe confirms the effect; it stays active; it is
+//! undone and its ledger entry closed; a probe confirms the recovery. A phase undoes its faults however it ends. If
+//! cacheproof is killed, the guard process undoes them; if both are killed, `cacheproof recover` does.
 //!
-//! [`FaultEngine::live`] lives one fault of a phase through, round by round. Each kind of fault is an [`injector::FaultInjector`] in a
-//! file of its own: it knows how to inject, how to see, how to undo.
+//! [`FaultEngine::run_fault`] runs these steps for one fault of a phase, in every round of it. `prepare` finds the victim.
+//! Each kind of fault is an [`injector::FaultInjector`] in a file of its own.
 
 mod active_faults;
 mod admin_client;
@@ -28,4 +28,3 @@ mod restart;
 
 pub use engine::{FaultContext, FaultEngine, FaultTransition, InjectionGate, PhaseWindow};
 pub use error::FaultError;
-pub use injector::Observation;

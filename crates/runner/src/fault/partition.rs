@@ -1,4 +1,5 @@
-//! One instance of the app is cut off from Redis: its connections are a black hole, those of the others are not.
+//! A partition: one instance of the app is cut off from Redis. Its connections become black holes, those of other
+//! instances do not.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,24 +15,24 @@ use cacheproof_core::scenario::{ConnectionScope, Direction, LinkFault, LinkFault
 use cacheproof_proxy::FaultId;
 use cacheproof_supervise::Undo;
 
-/// How long without an answer counts as none.
+/// No answer within this time counts as none.
 const NO_ANSWER_TIMEOUT: Duration = Duration::from_millis(600);
 
 /// The partition of one instance.
 pub(super) struct Partition<'run> {
-    /// In front of every server of the cache.
+    /// To every server of the cache.
     routes: Vec<Route<'run>>,
     group: u32,
-    /// Ports of probes that share the instance's fate.
+    /// Ports of probe connections that are treated as the instance's.
     partitioned_probe_ports: Arc<Mutex<Vec<u16>>>,
-    /// Ports of all probes so far: the proxy goes on holding one that is closed, where nothing passes.
+    /// Ports of all probes so far, which are not counted: in a black hole the proxy does not notice that they are closed.
     probe_ports: Vec<u16>,
     name: String,
     injected: Vec<FaultId>,
 }
 
 impl<'run> Partition<'run> {
-    /// Of the instance with this name whose process group has this number.
+    /// For the instance with this name and process group.
     pub(super) fn new(name: String, group: u32, routes: Vec<Route<'run>>) -> Self {
         let partitioned_probe_ports = Arc::new(Mutex::new(Vec::new()));
         Self { routes, group, partitioned_probe_ports, probe_ports: Vec::new(), name, injected: Vec::new() }
@@ -73,7 +74,7 @@ impl FaultInjector for Partition<'_> {
 
     async fn observe_effect(&mut self) -> Option<Observation> {
         let route = self.routes.first()?;
-        // One probe that shares the instance's fate, and one that does not. The port is known before it connects.
+        // One probe that is treated as the instance's, and one that is not. Its port must be known before it connects.
         let socket = tokio::net::TcpSocket::new_v4().ok()?;
         socket.bind(std::net::SocketAddr::from(([127, 0, 0, 1], 0))).ok()?;
         let port = socket.local_addr().ok()?.port();
@@ -81,17 +82,17 @@ impl FaultInjector for Partition<'_> {
         self.probe_ports.push(port);
         let partitioned_probe = async {
             let stream = socket.connect(route.proxy.address()).await.ok()?;
-            let asked = ProbeConnection::from_stream(stream, &route.protocol).round_trip(1, NO_ANSWER_TIMEOUT).await;
-            Some(matches!(asked, Err(error) if error.kind() == std::io::ErrorKind::TimedOut))
+            let answer = ProbeConnection::from_stream(stream, &route.protocol).round_trip(1, NO_ANSWER_TIMEOUT).await;
+            Some(matches!(answer, Err(error) if error.kind() == std::io::ErrorKind::TimedOut))
         };
         let (partitioned_probe, other) = tokio::join!(partitioned_probe, answers_through_proxy(route));
         self.partitioned_probe_ports
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .retain(|partitioned_probe_ports| *partitioned_probe_ports != port);
+            .retain(|partitioned_port| *partitioned_port != port);
         other.filter(|_| partitioned_probe == Some(true))?;
         Some(format!(
-            "a connection treated as {}'s gets no answer for {} ms, another does",
+            "a connection that is treated as {}'s gets no answer for {} ms, another one does",
             self.name,
             NO_ANSWER_TIMEOUT.as_millis()
         ))
@@ -101,7 +102,7 @@ impl FaultInjector for Partition<'_> {
         let removed =
             self.routes.iter().zip(self.injected.drain(..)).flat_map(|(route, id)| route.proxy.remove(id).clients);
         let connections = removed.filter(|client| !self.probe_ports.contains(&client.port())).count() as u64;
-        Ok(ActionReport { detail: format!("{} is let through again", self.name), connections: Some(connections) })
+        Ok(ActionReport { detail: format!("{} is connected again", self.name), connections: Some(connections) })
     }
 
     async fn observe_recovery(&mut self) -> Option<Observation> {

@@ -1,5 +1,5 @@
-//! From a fault as the scenario has it to one that can be injected: who is hit, and whether that is allowed. Only what
-//! the run started itself may be broken, and what the scenario names.
+//! From a fault in the scenario to an injector: finds the victim and checks that it may be broken. Faults are allowed on
+//! what the run started, and on what the scenario names.
 
 use super::FaultError;
 use super::active_faults::ActiveFaults;
@@ -19,7 +19,7 @@ use cacheproof_core::scenario::{FaultAction, FaultSpec, Provider, Topology, Vict
 use cacheproof_stack::{Deployment, Node, ProcessFaultKind};
 use cacheproof_supervise::Addresses;
 
-/// Finds the victim as it is now.
+/// Finds the current victim and creates the injector.
 ///
 /// # Errors
 /// [`FaultError::NotAllowed`], [`FaultError::NoTarget`].
@@ -39,7 +39,7 @@ pub(super) async fn prepare<'run>(
         FaultAction::Restart { keep_data } => {
             let targets = resolver.breakable().await?;
             if let Some(faulted) = targets.iter().find(|target| active_faults.is_faulted(&target.name())) {
-                return Err(FaultError::NoTarget(format!("{} is held broken by another fault", faulted.name())));
+                return Err(FaultError::NoTarget(format!("another fault is active on {}", faulted.name())));
             }
             Box::new(Restart::new(targets, *keep_data, is_postgres).await)
         }
@@ -69,11 +69,11 @@ pub(super) async fn prepare<'run>(
                 resolver.deployment()?.nodes().iter().map(|node| resolver.route(node)).collect();
             let targets = resolver.targets().await?;
             let [FaultTarget::App(number, app, _)] = targets.as_slice() else {
-                return Err(resolver.not_allowed("a partition cuts one instance off", "write partition = \"app 1\""));
+                return Err(resolver.not_allowed("a partition affects one instance", "write partition = \"app 1\""));
             };
             let group = app.pid().ok_or_else(|| {
                 let help = "add start = [\"program\", \"argument\"] to [target]";
-                resolver.not_allowed("only the connections of an app that cacheproof started are known", help)
+                resolver.not_allowed("it needs an app that cacheproof started, whose connections it knows", help)
             })?;
             Box::new(Partition::new(format!("app {number}"), group, routes?))
         }
@@ -82,18 +82,18 @@ pub(super) async fn prepare<'run>(
             let deployment = resolver.deployment()?;
             if deployment.topology() != Topology::Sentinel {
                 let help = "write topology = \"sentinel\" in [stack.redis]";
-                return Err(resolver.not_allowed("only Sentinels fail over, and there are none", help));
+                return Err(resolver.not_allowed("a failover needs Sentinels, and there are none", help));
             }
             Box::new(Failover::new(deployment, *lagging))
         }
         FaultAction::Command { run, undo } => {
             let undo = undo.as_deref();
             if let Some(name) =
-                std::iter::once(run.as_str()).chain(undo).find_map(|it| addresses.find_undefined_variable(it))
+                std::iter::once(run.as_str()).chain(undo).find_map(|text| addresses.find_undefined_variable(text))
             {
                 let names: Vec<&str> = addresses.iter().map(|(name, _)| name).collect();
                 let why = format!("this run has no {name}");
-                return Err(resolver.not_allowed(&why, &format!("what it has: {}", names.join(", "))));
+                return Err(resolver.not_allowed(&why, &format!("it has: {}", names.join(", "))));
             }
             Box::new(CommandFault::new(run, undo, context.guard, addresses, max_fault))
         }
@@ -118,19 +118,19 @@ impl<'run> TargetResolver<'_, 'run> {
         Ok(ProcessFault::new(self.breakable().await?, action, active_faults.clone()).await)
     }
 
-    /// Those whose processes or containers are hit: the run's own, and containers that the scenario names.
+    /// The victims of a fault on processes: the run's own, and containers that the scenario names.
     async fn breakable(&self) -> Result<Vec<FaultTarget<'run>>, FaultError> {
         let targets = self.targets().await?;
         for target in &targets {
             if !target.is_managed() && target.user_container().await.is_none() {
-                let why = format!("{} is external, and the scenario names no container of it", target.name());
+                let why = format!("{} is external, and the scenario does not name its container", target.name());
                 return Err(self.not_allowed(&why, "name it: container = \"shop-redis-1\" in its [stack] table"));
             }
         }
         Ok(targets)
     }
 
-    /// Those who are hit.
+    /// The victims.
     async fn targets(&self) -> Result<Vec<FaultTarget<'run>>, FaultError> {
         let which = match self.spec.victim {
             Victim::App(which) => which,
@@ -163,7 +163,7 @@ impl<'run> TargetResolver<'_, 'run> {
         found.ok_or_else(|| self.not_allowed(&format!("this run has no {table}"), &format!("add [stack.{table}]")))
     }
 
-    /// The one server that is hit.
+    /// The victim, if it is one server.
     async fn node(&self) -> Result<&'run Node, FaultError> {
         let deployment = self.deployment()?;
         let found = match self.spec.victim {
@@ -171,12 +171,12 @@ impl<'run> TargetResolver<'_, 'run> {
             Victim::Postgres => deployment.nodes().first(),
             _ => deployment.master().await,
         };
-        found.ok_or_else(|| FaultError::NoTarget(format!("no server says that it is the {}", self.spec.victim)))
+        found.ok_or_else(|| FaultError::NoTarget(format!("no server reports that it is the {}", self.spec.victim)))
     }
 
     fn route(&self, node: &'run Node) -> Result<Route<'run>, FaultError> {
         let proxy = node.proxy.as_ref().ok_or_else(|| {
-            let why = "there is no proxy in front of this server: its certificate or its name does not go through one";
+            let why = "there is no proxy in front of this server: its certificate or host name does not allow one";
             self.not_allowed(why, "use a server that cacheproof starts, or one without TLS")
         })?;
         let tls = self.context.scenario.stack.redis.as_ref().is_some_and(|redis| redis.tls);
@@ -193,7 +193,7 @@ impl<'run> TargetResolver<'_, 'run> {
         Ok(Route { server: &node.server, proxy, protocol })
     }
 
-    /// Whether an external server's data may be lost, or its places taken.
+    /// Checks that the data of an external server may be lost, or its connections exhausted.
     fn check_data_may_be_lost(&self) -> Result<(), FaultError> {
         let stack = &self.context.scenario.stack;
         let (provider, table) = match self.spec.victim {
@@ -201,7 +201,7 @@ impl<'run> TargetResolver<'_, 'run> {
             _ => (stack.redis.as_ref().map(|redis| redis.provider), "redis"),
         };
         if provider == Some(Provider::External) && !self.context.scenario.safety.allow.contains(&self.spec.victim) {
-            let help = format!("add allow = [\"{table}\"] to [safety] if what is in it may be lost");
+            let help = format!("add allow = [\"{table}\"] to [safety] if its data may be lost");
             return Err(self.not_allowed(&format!("{table} is external"), &help));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! A probe's own connection through a proxy.
+//! A probe's connection through a proxy.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -6,24 +6,24 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// How a probe speaks to the server behind a proxy.
+/// The protocol of the server behind a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
-    /// Redis' protocol, with user (may be empty) and password (may be empty).
+    /// The protocol of Redis, with user and password, each may be empty.
     Redis(String, String),
-    /// Postgres' first words; a connection can be asked once.
+    /// Postgres' `SSLRequest`; one round trip for each connection.
     Postgres,
-    /// TLS: nothing that a probe says is understood, but there is an answer to it. A connection can be asked once.
+    /// TLS: an invalid record, which the server answers with an alert; one round trip for each connection.
     Tls,
 }
 
 impl Protocol {
-    /// Whether an answer can be made as large as one likes.
+    /// Whether the size of the answer can be chosen, and a connection used again.
     pub(super) fn can_echo(&self) -> bool {
         matches!(self, Self::Redis(..))
     }
 
-    /// With how many bytes it can be asked: Postgres takes 10,000 before anybody has logged in, a TLS record holds 16 KiB.
+    /// The largest request: Postgres accepts 10,000 bytes before the log-in, a TLS record has up to 16 KiB.
     pub(super) fn max_request_bytes(&self) -> usize {
         match self {
             Self::Redis(..) => 1 << 20,
@@ -41,19 +41,19 @@ pub(super) struct ProbeConnection {
     authenticated: bool,
 }
 
-/// What an idle connection turned out to be.
+/// The state of an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum IdleState {
-    /// Open, nothing said.
+    /// Open.
     Open,
-    /// Closed in order.
+    /// Closed by FIN.
     Closed,
-    /// Reset.
+    /// Closed by RST.
     Reset,
 }
 
 impl ProbeConnection {
-    /// Connects; nothing is said yet.
+    /// Connects, and sends nothing yet.
     pub(super) async fn open(address: SocketAddr, protocol: &Protocol) -> std::io::Result<Self> {
         let connect = TcpStream::connect(address);
         let stream =
@@ -61,20 +61,20 @@ impl ProbeConnection {
         Ok(Self::from_stream(stream, protocol))
     }
 
-    /// On a connection that is there.
+    /// From an open stream.
     pub(super) fn from_stream(stream: TcpStream, protocol: &Protocol) -> Self {
-        let _slower_at_worst = stream.set_nodelay(true);
+        let _ignored = stream.set_nodelay(true);
         Self { stream, protocol: protocol.clone(), authenticated: false }
     }
 
-    /// Where it is connected from.
+    /// Its local port.
     pub(super) fn port(&self) -> Option<u16> {
         self.stream.local_addr().ok().map(|address| address.port())
     }
 
-    /// Asks, with about so many bytes, which come back where the server can echo. Gives how long the answer took.
+    /// Sends a request of about this many bytes, which Redis echoes. Returns the duration.
     pub(super) async fn round_trip(&mut self, bytes: usize, timeout: Duration) -> std::io::Result<Duration> {
-        let asked = async {
+        let exchange = async {
             match self.protocol.clone() {
                 Protocol::Redis(user, password) => {
                     if !self.authenticated && !password.is_empty() {
@@ -84,45 +84,45 @@ impl ProbeConnection {
                         self.read_reply(0).await?;
                     }
                     self.authenticated = true;
-                    let begun = Instant::now();
+                    let start = Instant::now();
                     self.stream.write_all(&encode_command(&["PING", &"x".repeat(bytes.max(1))])).await?;
                     self.read_reply(bytes).await?;
-                    Ok(begun.elapsed())
+                    Ok(start.elapsed())
                 }
                 Protocol::Postgres => {
-                    let begun = Instant::now();
-                    // SSLRequest: answered by a single byte, when all of it is there, however long it is.
+                    let start = Instant::now();
+                    // SSLRequest: answered with a single byte after all of it has arrived, whatever its length.
                     let length = bytes.max(8);
                     let mut request = (length as u32).to_be_bytes().to_vec();
                     request.extend([4, 210, 22, 47]);
                     request.resize(length, 0);
                     self.stream.write_all(&request).await?;
                     self.read_any().await?;
-                    Ok(begun.elapsed())
+                    Ok(start.elapsed())
                 }
                 Protocol::Tls => {
-                    let begun = Instant::now();
-                    // A greeting without meaning: refused when the whole record is there.
+                    let start = Instant::now();
+                    // An invalid handshake: rejected after the whole record has arrived.
                     let length = bytes.saturating_sub(5).max(16);
                     let mut record = vec![22, 3, 1];
                     record.extend((length as u16).to_be_bytes());
                     record.resize(5 + length, 0);
                     self.stream.write_all(&record).await?;
                     self.read_any().await?;
-                    Ok(begun.elapsed())
+                    Ok(start.elapsed())
                 }
             }
         };
-        tokio::time::timeout(timeout, asked).await.map_err(|_| std::io::ErrorKind::TimedOut)?
+        tokio::time::timeout(timeout, exchange).await.map_err(|_| std::io::ErrorKind::TimedOut)?
     }
 
-    /// Whatever comes, be it the end.
+    /// Reads something, or the end.
     async fn read_any(&mut self) -> std::io::Result<()> {
         let mut any = [0; 256];
         self.stream.read(&mut any).await.map(|_| ())
     }
 
-    /// One reply of Redis with at least so many bytes in it. An error is an answer, too.
+    /// Reads one reply of Redis with at least this many bytes, or an error.
     async fn read_reply(&mut self, bytes: usize) -> std::io::Result<()> {
         let mut got = Vec::with_capacity(bytes + 32);
         loop {
@@ -136,7 +136,7 @@ impl ProbeConnection {
         }
     }
 
-    /// Looks at a connection on which nothing is said, for a moment.
+    /// The state of the connection, after waiting for this long.
     pub(super) async fn idle_state(&mut self, duration: Duration) -> IdleState {
         let mut any = [0; 256];
         match tokio::time::timeout(duration, self.stream.read(&mut any)).await {

@@ -1,4 +1,4 @@
-//! Kill, stop and pause: done to processes and containers.
+//! Kill, stop and pause of processes and containers.
 
 use async_trait::async_trait;
 
@@ -9,7 +9,7 @@ use crate::app::{AppEnvironment, Instance};
 use cacheproof_stack::{ProcessFaultKind, Server};
 use cacheproof_supervise::Undo;
 
-/// Who is broken.
+/// The victim of a fault.
 #[derive(Clone, Copy)]
 pub(super) enum FaultTarget<'run> {
     /// A server.
@@ -55,7 +55,7 @@ impl FaultTarget<'_> {
         }
     }
 
-    /// The container of the user's own in which it runs.
+    /// The user's container in which it runs.
     pub(super) async fn user_container(&self) -> Option<String> {
         match self {
             Self::Server(server) if !self.is_managed() => server.container_id().await,
@@ -64,19 +64,19 @@ impl FaultTarget<'_> {
     }
 }
 
-/// All of them, in words: `SIGKILL to …; SIGKILL to …`.
+/// Joins the details: `SIGKILL to …; SIGKILL to …`.
 pub(super) fn join_details(details: Vec<String>) -> ActionReport {
     details.join("; ").into()
 }
 
-/// Kill, stop or pause of one victim, or of several as one (all Sentinels).
+/// Kill, stop or pause of one or several victims (all Sentinels).
 pub(super) struct ProcessFault<'run> {
-    pub(super) targets: Vec<FaultTarget<'run>>,
-    pub(super) action: ProcessFaultKind,
-    pub(super) active_faults: ActiveFaults,
-    pub(super) undo: Undo,
-    /// How many of them were broken.
-    pub(super) broken: usize,
+    targets: Vec<FaultTarget<'run>>,
+    action: ProcessFaultKind,
+    active_faults: ActiveFaults,
+    undo: Undo,
+    /// How many of the targets the fault was injected into.
+    injected: usize,
 }
 
 impl<'run> ProcessFault<'run> {
@@ -91,7 +91,7 @@ impl<'run> ProcessFault<'run> {
                 undo = Undo::Container(container);
             }
         }
-        Self { targets, action, active_faults, undo, broken: 0 }
+        Self { targets, action, active_faults, undo, injected: 0 }
     }
 }
 
@@ -104,7 +104,7 @@ impl FaultInjector for ProcessFault<'_> {
     async fn inject(&mut self) -> Result<ActionReport, FaultError> {
         let mut details = Vec::new();
         for target in &self.targets {
-            self.broken += 1;
+            self.injected += 1;
             details.push(self.active_faults.apply(target, self.action).await?);
         }
         Ok(join_details(details))
@@ -126,15 +126,15 @@ impl FaultInjector for ProcessFault<'_> {
     async fn undo(&mut self, stopping: bool) -> Result<ActionReport, FaultError> {
         let mut details = Vec::new();
         let mut failed = None;
-        for target in self.targets.iter().take(self.broken).rev() {
-            // What was killed stays dead when everything goes down; what is not the run's own never does.
+        for target in self.targets.iter().take(self.injected).rev() {
+            // When the run ends, its own servers and apps stay dead; those of the user are started again.
             match self.active_faults.release(target, self.action, stopping && target.is_managed()).await {
                 Ok(done) => details.push(done),
-                // The others are mended all the same.
+                // Continue with the others.
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        self.broken = 0;
+        self.injected = 0;
         failed.map_or(Ok(join_details(details)), Err)
     }
 

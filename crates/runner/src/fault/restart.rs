@@ -1,4 +1,4 @@
-//! Stopped and started again at once.
+//! A restart: stop and start.
 
 use std::time::Duration;
 
@@ -12,30 +12,30 @@ use super::process::{FaultTarget, describe_answering, join_details};
 use cacheproof_stack::ProcessFaultKind;
 use cacheproof_supervise::Undo;
 
-/// How long what was restarted may take to answer before it is looked at as down.
+/// How long a restarted victim may take to answer before it counts as down.
 const RESTART_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A restart of one victim or several.
+/// A restart of one or several victims.
 pub(super) struct Restart<'run> {
-    pub(super) targets: Vec<FaultTarget<'run>>,
-    pub(super) keep_data: bool,
-    pub(super) is_postgres: bool,
-    pub(super) undo: Undo,
-    /// What each was before.
-    pub(super) before: Vec<String>,
+    targets: Vec<FaultTarget<'run>>,
+    keep_data: bool,
+    is_postgres: bool,
+    undo: Undo,
+    /// The incarnation id of each before the restart.
+    before: Vec<String>,
 }
 
 impl<'run> Restart<'run> {
     pub(super) async fn new(targets: Vec<FaultTarget<'run>>, keep_data: bool, is_postgres: bool) -> Self {
         let mut undo = Undo::WithRun;
         for target in &targets {
-            // Killed in between, it would stay down.
+            // If cacheproof is killed in between, it would stay down.
             undo = target.user_container().await.map_or(undo, Undo::Container);
         }
         Self { targets, keep_data, is_postgres, undo, before: Vec::new() }
     }
 
-    /// What changes with every start.
+    /// A value that changes with every start.
     async fn incarnation_id(&self, target: &FaultTarget<'_>) -> Result<String, FaultError> {
         match target {
             FaultTarget::Server(server) => incarnation_id(server, self.is_postgres).await,
@@ -72,20 +72,20 @@ impl FaultInjector for Restart<'_> {
                 return None;
             }
         }
-        Some("it is another process now".into())
+        Some("it is a new process".into())
     }
 
     async fn undo(&mut self, stopping: bool) -> Result<ActionReport, FaultError> {
         let mut details = Vec::new();
         for target in &self.targets {
-            // Nothing to do, unless it did not come up again.
+            // Only needed if it did not start again.
             let timeout = if stopping { Duration::ZERO } else { RESTART_TIMEOUT };
             if !answers_within(target, timeout).await {
                 details.push(target.undo_fault(ProcessFaultKind::Stop).await?);
             }
         }
         if details.is_empty() {
-            details.push("a restart is over as soon as it is done".into());
+            details.push("a restart needs no undo".into());
         }
         Ok(join_details(details))
     }
@@ -100,7 +100,7 @@ impl FaultInjector for Restart<'_> {
     }
 }
 
-/// Whether it answers within a time: one slow answer does not mean that it is down.
+/// Whether it answers within the timeout: one slow answer does not mean that it is down.
 async fn answers_within(target: &FaultTarget<'_>, timeout: Duration) -> bool {
     let until = Instant::now() + timeout;
     while !target.answers().await {

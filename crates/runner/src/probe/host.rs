@@ -1,11 +1,11 @@
-//! The machine and the commit that a run was made on.
+//! The machine and the commit of a run.
 
 use std::process::{Command, Stdio};
 
 use cacheproof_core::journal::Host;
 
-/// This machine.
-pub fn host() -> Host {
+/// This machine. What /proc does not say is empty.
+pub(crate) fn host() -> Host {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let field = |text: &str, name: &str| {
         text.lines()
@@ -24,8 +24,8 @@ pub fn host() -> Host {
     }
 }
 
-/// The working directory's commit, `-dirty` appended where it has changes; empty outside git.
-pub fn git_commit() -> String {
+/// The commit of the working directory, with `-dirty` if it has changes; empty outside git.
+pub(crate) fn git_commit() -> String {
     Command::new("git")
         .args(["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
         .stdin(Stdio::null())

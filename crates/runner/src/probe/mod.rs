@@ -1,7 +1,7 @@
-//! Probes: ask Redis, Postgres and /proc how they are.
+//! Live probes: samples of Redis, Postgres and processes during a run; the host; the cost of the proxy.
 //!
-//! A probe never waits long and never fails a run: a server that does not answer gives `None`. The probes
-//! hold one connection to each server and make it anew when it broke.
+//! A probe never waits long and never fails a run: a server that does not answer gives `None`. The probes keep one
+//! connection to each server and replace it when it breaks.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ mod host;
 mod proxy_cost;
 mod redis;
 
-pub use host::{git_commit, host};
+pub(crate) use host::{git_commit, host};
 pub(crate) use proxy_cost::measure as proxy_cost;
 
 use cacheproof_core::journal::{PostgresSample, ProcessSample, RedisSample, Sample};
@@ -23,7 +23,7 @@ use self::redis::RedisProbes;
 /// How long one server may take to answer one probe.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_millis(700);
 
-/// Asks the servers and processes of one run.
+/// Samples the servers and processes of one run.
 #[derive(Default)]
 pub struct Prober {
     redis: Option<RedisProbes>,
@@ -37,8 +37,8 @@ struct PostgresProbe {
 }
 
 impl Prober {
-    /// For the servers with these names and URLs: every Redis that keeps data, and the Postgres. A URL that cannot be
-    /// read gives no samples, as a dead server does.
+    /// For the servers with these names and URLs: every Redis that stores data, and Postgres. An invalid URL gives no
+    /// samples, like a dead server.
     pub fn new(redis: &[(String, String)], postgres: Option<&str>) -> Self {
         Self {
             redis: RedisProbes::new(redis),
@@ -50,8 +50,8 @@ impl Prober {
         }
     }
 
-    /// One look at everything. `app`: the pids of the app's instances, where cacheproof started them; their figures
-    /// are added up, of those that live.
+    /// One sample of everything. `app`: the pids of the app's instances, if cacheproof started them; the values of the
+    /// running ones are added up.
     pub async fn sample(&mut self, app: &[u32]) -> Sample {
         let redis = async {
             let sample = self.redis.as_mut()?.fetch_sample().await?;
@@ -66,7 +66,7 @@ impl Prober {
             Some((sample?, Instant::now()))
         };
         let (redis, postgres) = tokio::join!(redis, postgres);
-        // A server that hangs holds the sample up; what the other said is then that much older.
+        // A server that hangs delays the sample, and `age` says how old the other server's values are by then.
         Sample {
             app: app.iter().filter_map(|pid| process_sample(*pid)).reduce(ProcessSample::combine),
             harness: process_sample(std::process::id()),
@@ -82,7 +82,7 @@ impl PostgresProbe {
             self.connection = Some(PgConnection::connect_with(&self.options).await.ok()?);
         }
         let connection = self.connection.as_mut()?;
-        // Every statement of ours carries the mark, so that none of them counts as the app's work.
+        // All statements of cacheproof contain this comment, so that they are not counted as the app's.
         let row = sqlx::query(
             "SELECT /* cacheproof */ count(*), pg_postmaster_start_time()::text FROM pg_stat_activity \
              WHERE backend_type = 'client backend' AND datname = current_database() AND application_name <> 'cacheproof'",
@@ -109,7 +109,7 @@ impl PostgresProbe {
                         ..sample
                     });
                 }
-                // From now on count transactions.
+                // From now on, transactions are counted instead.
                 Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| is_missing(&code)) => {
                     self.exact = false;
                 }
@@ -127,22 +127,21 @@ impl PostgresProbe {
     }
 }
 
-/// Whether this error of Postgres' says that pg_stat_statements can't be had: no such table or function, no
-/// right to read it, not loaded. Any other passes: a server that shuts down, a statement that was cancelled.
+/// Whether this error code of Postgres means that pg_stat_statements is not available: no such table or function, no
+/// permission, not loaded. Other errors are temporary: a server that shuts down, a cancelled statement.
 fn is_missing(code: &str) -> bool {
     matches!(code, "42P01" | "42883" | "42501" | "55000")
 }
 
-/// CPU, memory and files of a process from /proc; `None` where there is no such process or no /proc.
-pub fn process_sample(pid: u32) -> Option<ProcessSample> {
+/// CPU, memory and open files of a process from /proc; `None` if there is no such process or no /proc.
+fn process_sample(pid: u32) -> Option<ProcessSample> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command name may hold spaces and parentheses; what follows its last `)` is regular.
+    // The command name may contain spaces and parentheses; the fields follow its last `)`.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
     let pages: u64 = fields.get(21)?.parse().ok()?;
     let files = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count() as u64);
-    // Linux reports both in fixed units to user space on every architecture Rust's std supports: 100 Hz and,
-    // where it matters, 4 KiB pages.
+    // 100 clock ticks a second on every architecture; the page size is 4 KiB on the common ones.
     Some(ProcessSample { cpu: ticks as f64 / 100.0, memory: pages * 4096, files, log: None })
 }
 
@@ -151,30 +150,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_missing_extension_ends_the_exact_count() {
+    fn only_a_missing_extension_ends_exact_counting() {
         assert!(["42P01", "42883", "42501", "55000"].into_iter().all(is_missing));
         // Shutting down, cancelled, out of memory, too many connections: the next sample may be exact again.
         assert!(!["57P01", "57P03", "57014", "53200", "53300"].into_iter().any(is_missing));
     }
 
     #[tokio::test]
-    async fn a_server_that_hangs_does_not_move_the_others_reading() {
+    async fn a_server_that_hangs_does_not_change_the_time_of_the_other_sample() {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         use tokio::net::TcpListener;
         let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let answering = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = |scheme, listener: &TcpListener| format!("{scheme}://{}/", listener.local_addr().unwrap());
         let mut prober = Prober::new(&[("redis".into(), url("redis", &answering))], Some(&url("postgres", &hanging)));
-        // Speaks just enough: an error to what the client says of itself, then INFO.
+        // A minimal Redis: errors for the client's setup commands, then INFO.
         let server = tokio::spawn(async move {
             let (mut stream, _) = answering.accept().await.unwrap();
-            let mut said = [0; 4096];
-            while let Ok(length @ 1..) = stream.read(&mut said).await {
-                let said = String::from_utf8_lossy(&said[..length]).into_owned();
-                for _ in 0..said.matches("CLIENT").count() {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+                let request = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                for _ in 0..request.matches("CLIENT").count() {
                     stream.write_all(b"-ERR unknown\r\n").await.unwrap();
                 }
-                if said.contains("INFO\r\n") && !said.contains("CLIENT") {
+                if request.contains("INFO\r\n") && !request.contains("CLIENT") {
                     stream.write_all(b"$11\r\nrun_id:abc\n\r\n").await.unwrap();
                 }
             }

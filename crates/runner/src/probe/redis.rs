@@ -1,4 +1,4 @@
-//! The cache servers' own figures, one server or several.
+//! Samples of the cache servers' own statistics (`INFO`), of one server or several.
 
 use futures_util::future::join_all;
 use tokio::time::timeout;
@@ -6,10 +6,10 @@ use tokio::time::timeout;
 use super::PROBE_TIMEOUT;
 use cacheproof_core::journal::{RedisNodeSample, RedisSample};
 
-/// Asks every server of the cache that keeps data.
+/// Samples every server of the cache that stores data.
 pub(super) struct RedisProbes {
     probes: Vec<RedisProbe>,
-    /// Where there are several: what the counters grew by so far.
+    /// With several servers: how much the counters have grown so far.
     increases: Counters,
 }
 
@@ -18,11 +18,11 @@ struct RedisProbe {
     name: String,
     client: redis::Client,
     connection: Option<redis::aio::MultiplexedConnection>,
-    /// Its counters as last read, and the start of the server that they belong to.
+    /// Its last counters, and the `run_id` of the server that they belong to.
     last: Option<(String, Counters)>,
 }
 
-/// What a server counts from its start.
+/// What a server counts since its start.
 #[derive(Clone, Copy, Default)]
 struct Counters {
     hits: u64,
@@ -47,7 +47,7 @@ impl Counters {
 }
 
 impl RedisProbes {
-    /// `None` where no URL can be read.
+    /// `None` if no URL is valid.
     pub(super) fn new(servers: &[(String, String)]) -> Option<Self> {
         let probes: Vec<RedisProbe> = servers
             .iter()
@@ -59,32 +59,36 @@ impl RedisProbes {
         (!probes.is_empty()).then(|| Self { probes, increases: Counters::default() })
     }
 
-    /// One look. `None` when no server answers that takes writes.
+    /// One sample. `None` if no master answers.
     pub(super) async fn fetch_sample(&mut self) -> Option<RedisSample> {
-        let seen = join_all(self.probes.iter_mut().map(RedisProbe::sample)).await;
+        let samples = join_all(self.probes.iter_mut().map(RedisProbe::sample)).await;
         if self.probes.len() == 1 {
-            return seen.into_iter().next().flatten();
+            return samples.into_iter().next().flatten();
         }
-        for (probe, sample) in self.probes.iter_mut().zip(&seen) {
+        for (probe, sample) in self.probes.iter_mut().zip(&samples) {
             if let Some(sample) = sample {
                 probe.count(sample, &mut self.increases);
             }
         }
-        let named: Vec<(&str, RedisSample)> =
-            self.probes.iter().zip(seen).filter_map(|(probe, sample)| Some((probe.name.as_str(), sample?))).collect();
+        let named: Vec<(&str, RedisSample)> = self
+            .probes
+            .iter()
+            .zip(samples)
+            .filter_map(|(probe, sample)| Some((probe.name.as_str(), sample?)))
+            .collect();
         aggregate(&named, self.increases)
     }
 }
 
-/// One sample of several servers.
-fn aggregate(seen: &[(&str, RedisSample)], increases: Counters) -> Option<RedisSample> {
+/// One sample for several servers.
+fn aggregate(samples: &[(&str, RedisSample)], increases: Counters) -> Option<RedisSample> {
     let masters: Vec<&RedisSample> =
-        seen.iter().map(|(_, sample)| sample).filter(|sample| sample.role == "master").collect();
+        samples.iter().map(|(_, sample)| sample).filter(|sample| sample.role == "master").collect();
     if masters.is_empty() {
         return None;
     }
     let sum = |field: fn(&RedisSample) -> u64| masters.iter().map(|sample| field(sample)).sum();
-    let nodes = seen.iter().map(|(name, sample)| RedisNodeSample {
+    let nodes = samples.iter().map(|(name, sample)| RedisNodeSample {
         name: (*name).to_owned(),
         run_id: sample.run_id.clone(),
         role: sample.role.clone(),
@@ -122,28 +126,28 @@ impl RedisProbe {
         {
             return Some(read_info(&info));
         }
-        // Servers drop their clients when their role changes: that is no silence yet.
+        // A server closes its connections when its role changes, so a new connection is tried first.
         let connection = self.connection.insert(self.client.get_multiplexed_async_connection().await.ok()?);
         let info: String = redis::cmd("INFO").query_async(connection).await.ok()?;
         Some(read_info(&info))
     }
 
-    /// Adds what this server counted since it was last looked at. Whether it is the master plays no part: clients of
-    /// a server that lost that role counted up to then.
+    /// Adds what this server counted since its last sample, whatever its role: a server that is no longer the master
+    /// counted until then.
     fn count(&mut self, sample: &RedisSample, increases: &mut Counters) {
         let now = Counters::of(sample);
         match &self.last {
             Some((run_id, before)) if *run_id == sample.run_id => increases.add_increase(now, *before),
-            // It was started again: its counters began at nothing.
+            // It was restarted: its counters started at 0.
             Some(_) => increases.add_increase(now, Counters::default()),
-            // What it counted before the first look is none of this run's.
+            // What it counted before the first sample does not belong to this run.
             None => {}
         }
         self.last = Some((sample.run_id.clone(), now));
     }
 }
 
-/// Reads the fields that matter out of an INFO reply; a field that is missing counts as 0.
+/// Parses the needed fields of an INFO reply; a missing field counts as 0.
 fn read_info(info: &str) -> RedisSample {
     let field = |name: &str| {
         info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().trim()
@@ -175,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn info_is_read_by_field_name() {
+    fn info_is_parsed_by_field_name() {
         let sample = read_info(
             "# Server\r\nrun_id:abc\r\nrole:master\r\nused_memory:1048576\r\nused_memory_rss:9\r\nmaxmemory:67108864\r\n\
              connected_clients:3\r\nkeyspace_hits:90\r\nkeyspace_misses:10\r\nevicted_keys:1\r\nexpired_keys:2\r\n\
@@ -186,9 +190,9 @@ mod tests {
         assert_eq!((sample.hits, sample.misses, sample.keys), (90, 10, 7));
     }
 
-    /// Two servers of which the first is the master, then the second, then the first comes back as a replica.
+    /// Two servers: first the first is the master, then the second, then the first comes back as a replica.
     #[test]
-    fn hits_go_on_counting_when_the_master_moves() {
+    fn hits_keep_counting_when_the_master_changes() {
         let probe = |name: &str| RedisProbe {
             name: name.into(),
             client: redis::Client::open("redis://127.0.0.1:1/").unwrap(),
@@ -204,21 +208,21 @@ mod tests {
             ..RedisSample::default()
         };
         let mut increases = Counters::default();
-        let mut look = |first: Option<RedisSample>, second: RedisSample| {
-            let mut seen = Vec::new();
+        let mut take = |first: Option<RedisSample>, second: RedisSample| {
+            let mut samples = Vec::new();
             if let Some(first) = first {
                 one.count(&first, &mut increases);
-                seen.push(("redis-1", first));
+                samples.push(("redis-1", first));
             }
             two.count(&second, &mut increases);
-            seen.push(("redis-2", second));
-            aggregate(&seen, increases).map(|sample| (sample.hits, sample.memory, sample.run_id))
+            samples.push(("redis-2", second));
+            aggregate(&samples, increases).map(|sample| (sample.hits, sample.memory, sample.run_id))
         };
         let same = || "together".to_owned();
-        assert_eq!(look(Some(sample("a", "master", 1000)), sample("b", "slave", 70)), Some((0, 10, same())));
-        assert_eq!(look(Some(sample("a", "master", 1100)), sample("b", "slave", 70)), Some((100, 10, same())));
-        assert_eq!(look(None, sample("b", "slave", 70)), None, "nobody takes writes");
-        assert_eq!(look(None, sample("b", "master", 90)), Some((120, 10, same())));
-        assert_eq!(look(Some(sample("c", "slave", 5)), sample("b", "master", 95)), Some((130, 10, same())));
+        assert_eq!(take(Some(sample("a", "master", 1000)), sample("b", "slave", 70)), Some((0, 10, same())));
+        assert_eq!(take(Some(sample("a", "master", 1100)), sample("b", "slave", 70)), Some((100, 10, same())));
+        assert_eq!(take(None, sample("b", "slave", 70)), None, "there is no master");
+        assert_eq!(take(None, sample("b", "master", 90)), Some((120, 10, same())));
+        assert_eq!(take(Some(sample("c", "slave", 5)), sample("b", "master", 95)), Some((130, 10, same())));
     }
 }

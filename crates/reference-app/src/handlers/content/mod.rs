@@ -46,7 +46,7 @@ struct ListQuery {
     page: Option<String>,
 }
 
-/// The texts of an item; every service's own names for them are understood.
+/// The texts of an item, under any service's names for them.
 #[derive(Debug, Deserialize)]
 struct Draft {
     #[serde(alias = "name")]
@@ -55,13 +55,13 @@ struct Draft {
     body: Option<String>,
 }
 
-/// What a write made.
+/// The result of a write.
 #[derive(Debug, Serialize)]
 pub(crate) struct Written {
     id: i64,
     version: i64,
     list_version: i64,
-    /// Posts that show the item, and so do lists of posts.
+    /// Posts that show the item; lists of posts then show it, too.
     #[serde(skip)]
     shown_in: Vec<i64>,
 }
@@ -128,7 +128,7 @@ async fn delete(app: App, resource: &'static Resource, id: &str) -> Result<Respo
     answer(write(&app, resource, Some(id), statement).await?, resource, id)
 }
 
-/// What a write to an item makes invalid: the lists, the item, and what else shows it.
+/// Writes an item and invalidates it, the lists, and the posts that show it.
 pub(crate) async fn write(
     app: &App,
     resource: &'static Resource,

@@ -7,20 +7,20 @@ use std::sync::LazyLock;
 
 /// Items on one page of a list.
 pub(crate) const PAGE_SIZE: u32 = 20;
-/// The last page that can be asked for; it bounds what lists can take up in the cache.
+/// The last page that is served; it bounds the number of lists in the cache.
 pub(crate) const LAST_PAGE: u32 = 1000;
 
-/// One service: what differs between them.
+/// One of the four services.
 #[derive(Debug)]
 pub(crate) struct Resource {
     pub(crate) service: Service,
-    /// What the short text is called in JSON and in the table.
+    /// The name of the short text, in JSON and in the table.
     pub(crate) title: &'static str,
-    /// What the long text is called.
+    /// The name of the long text.
     pub(crate) text: &'static str,
-    /// The table of what others wrote about an item.
+    /// The table of the comments on an item.
     pub(crate) children: &'static str,
-    /// How many of these an item is loaded with.
+    /// Comments for each item in the seed data.
     pub(crate) children_each: i64,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Filter {
     order: &'static str,
 }
 
-/// The statements of one service, put together once from the names above.
+/// The statements of one service, built once.
 #[derive(Debug)]
 pub(crate) struct Statements {
     /// $1 id. One row, one text: the body of the answer.
@@ -109,12 +109,12 @@ impl Statements {
     }
 }
 
-/// The item, who wrote it, and what is made of its comments: how many, their mean score, the latest, the words that return
-/// (stemmed, which is most of the work).
+/// The item, its author, and a digest of its comments: count, mean score, the latest, the most frequent words (stemmed, which is most
+/// of the work).
 fn item(resource: &Resource) -> String {
     let Resource { title, text, children, .. } = resource;
     let table = resource.name();
-    // A handle never changes, so a cached post need not be invalidated when its author's profile is edited.
+    // A handle never changes, so editing the author's profile need not invalidate the post.
     let author = if resource.is_posts() {
         "'author', (SELECT json_build_object('id', p.id, 'handle', p.handle) FROM profiles p WHERE p.id = i.author_id),"
     } else {
@@ -168,7 +168,7 @@ fn update(resource: &Resource) -> String {
 }
 
 fn delete(resource: &Resource) -> String {
-    // Not by a foreign key: checking one for each row would double the time of loading.
+    // Not by a foreign key: checking it for each row would double the loading time.
     let mut change = format!(
         "DELETE FROM {} WHERE id = $1 RETURNING id, version),
               orphans AS (DELETE FROM {} WHERE parent_id = $1",
@@ -178,15 +178,15 @@ fn delete(resource: &Resource) -> String {
     if resource.service != PROFILES {
         return with_revision_count(resource, "", &change, NO_POSTS);
     }
-    // Posts outlive who wrote them.
+    // Posts stay when their author is deleted.
     change += "), anonymous AS (UPDATE posts SET author_id = 0 WHERE author_id = $1 RETURNING id";
     with_revision_count(resource, "", &change, "(SELECT coalesce(array_agg(id), '{}') FROM anonymous)")
 }
 
 const NO_POSTS: &str = "'{}'::bigint[]";
 
-/// A change with what must happen before it, and the count of changes, in one statement. The change comes first (the count asks for
-/// it), so all writers take their locks in the same order.
+/// A change, the statement before it, and the count of changes, in one statement. The change comes first (the count depends on it), so
+/// all writers take their locks in the same order.
 pub(crate) fn with_revision_count(resource: &Resource, before: &str, change: &str, shown_in: &str) -> String {
     let table = resource.name();
     format!(

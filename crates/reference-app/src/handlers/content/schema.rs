@@ -1,4 +1,4 @@
-//! The tables of the services, and what they are filled with.
+//! The tables of the services, and their seed data.
 
 use super::resource::{RESOURCES, Resource};
 use crate::handlers::hash;
