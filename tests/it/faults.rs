@@ -159,23 +159,6 @@ async fn what_is_done_to_the_connections_of_a_redis_works_and_is_undone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_done_to_the_connections_of_a_postgres_works_and_is_undone() {
-    let faults = links("postgres");
-    let test_bed = FaultTestBed::up(POSTGRES, &faults.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    test_bed.run_each_fault(None).await;
-    test_bed.down().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_done_to_the_connections_of_a_redis_with_tls_is_seen_from_outside() {
-    let tables = "[target]\nkind = 'http'\nstart = ['true']\n[stack.redis]\nprovider = 'local'\ntls = true\n";
-    let faults = links("redis");
-    let test_bed = FaultTestBed::up(tables, &faults.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    test_bed.run_each_fault(None).await;
-    test_bed.down().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_is_done_to_the_app_works_and_a_partition_cuts_off_one_instance_alone() {
     let tables = "[target]\nkind = 'reference'\ninstances = 2\n[stack.redis]\nprovider = 'local'\n\
                   [stack.postgres]\nprovider = 'local'\n";
@@ -526,4 +509,26 @@ async fn a_server_of_somebody_elses_is_broken_only_where_the_scenario_allows_it(
     drop(engine);
     test_bed.down().await;
     owner.down().await;
+}
+
+/// The link faults on the other servers: half a minute each.
+mod slow {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_done_to_the_connections_of_a_postgres_works_and_is_undone() {
+        let faults = links("postgres");
+        let test_bed = FaultTestBed::up(POSTGRES, &faults.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        test_bed.run_each_fault(None).await;
+        test_bed.down().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_done_to_the_connections_of_a_redis_with_tls_is_seen_from_outside() {
+        let tables = "[target]\nkind = 'http'\nstart = ['true']\n[stack.redis]\nprovider = 'local'\ntls = true\n";
+        let faults = links("redis");
+        let test_bed = FaultTestBed::up(tables, &faults.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        test_bed.run_each_fault(None).await;
+        test_bed.down().await;
+    }
 }
