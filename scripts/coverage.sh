@@ -1,41 +1,78 @@
 #!/bin/sh
-# Line coverage of the cache layer and the reference app; fails where one of them has less than it must:
+# Runs the tests of `just test` with line coverage of the cache layer and the reference app. Fails where a test fails, or where one of the
+# two crates is below its limit:
 #
 #     just coverage
-#     just coverage --skip races::        (further arguments go to the tests)
+#     just coverage --profile all            (further arguments go to cargo-nextest)
 #
-# Writes lcov.info, cobertura.xml and tarpaulin-report.html to target/coverage. Built there, too: neither build
-# disturbs the artifacts of the other. Programs that count for themselves run almost as fast as others; under ptrace, which
-# stops them at each line, tests ran that much slower that waiting times meant something else. tarpaulin reads the counts
-# itself: no llvm-tools are needed.
+# Writes lcov.info and html/ to target/coverage. Only the crates of the workspace are compiled again (see count-lines.sh), and each test runs
+# once. Needs llvm-profdata and llvm-cov of the LLVM version that rustc has.
 set -eu
 cd "$(dirname "$0")/.."
 
-# Only this needs cargo-tarpaulin, so it is installed here and not for every newcomer. Without the default features, which
-# upload reports and read coverage out of wasm, it builds neither OpenSSL nor libgit2.
-if ! cargo tarpaulin --version >/dev/null 2>&1; then
-    echo "coverage: building cargo-tarpaulin with cargo (a few minutes)"
-    cargo install --locked --quiet --no-default-features cargo-tarpaulin
-fi
-
 at_least=85 # per cent of the lines, of each crate
-packages="cache-layer reference-app"
-out=target/coverage
+counted="cache-layer reference-app"
+out=$PWD/target/coverage
 
-# Tests that are left out: searches of state spaces, which take many minutes unoptimised and run the model, not the crates.
-skip="--skip model::"
+# ---- the tools ----------------------------------------------------------------------------------------------------
 
-# --include-files: without it the harness counts too, with not a line covered.
-# --timeout: seconds that a whole test program may take, with one test at a time.
-# -Cdebuginfo=0: the counts need none; tarpaulin lets the first of two such flags win.
+host=$(rustc -vV | sed -n 's/^host: //p')
+llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+
+# Prints the directory of the tools: rustup's component llvm-tools, or a package of the system.
+tools() {
+    for place in "$(rustc --print sysroot)/lib/rustlib/$host/bin" "/usr/lib/llvm-$llvm/bin" "/opt/homebrew/opt/llvm@$llvm/bin"; do
+        if [ -x "$place/llvm-cov" ] && [ -x "$place/llvm-profdata" ]; then
+            printf '%s\n' "$place"
+            return
+        fi
+    done
+    return 1
+}
+
+if ! tools >/dev/null; then
+    echo "coverage: installing LLVM's tools, version $llvm"
+    rustup component add llvm-tools >/dev/null 2>&1 || {
+        sudo=
+        if [ "$(id -u)" != 0 ]; then sudo=sudo; fi
+        $sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y --no-install-recommends "llvm-$llvm" >/dev/null
+    } || true
+fi
+tools=$(tools) || {
+    echo "coverage: llvm-cov and llvm-profdata of version $llvm are missing: rustup component add llvm-tools, or install llvm-$llvm"
+    exit 1
+}
+
+# ---- the tests ----------------------------------------------------------------------------------------------------
+
+rm -rf "$out"
+mkdir -p "$out"
+export RUSTC_WORKSPACE_WRAPPER="$PWD/scripts/count-lines.sh"
+# %8m: the processes of a program share eight files of counts. A process that is killed writes no counts.
+LLVM_PROFILE_FILE="$out/counts/%8m.profraw" cargo nextest run --workspace "$@"
+cargo test --workspace --doc --quiet
+
+# ---- the lines ----------------------------------------------------------------------------------------------------
+
+# The test programs of the measured crates. They map counts to lines.
+programs=""
+for package in $counted; do
+    found=$(cargo nextest list --workspace --list-type binaries-only --message-format json --filterset "package($package)" |
+        tr ',{' '\n\n' | sed -n 's/^"binary-path":"\(.*\)"$/\1/p')
+    for program in $found; do programs="$programs --object $program"; done
+done
+
+"$tools/llvm-profdata" merge --sparse --output "$out/counts.profdata" "$out"/counts/*.profraw
+sources=""
+for package in $counted; do sources="$sources $PWD/crates/$package/src"; done
 # shellcheck disable=SC2086 # lists of words
-cargo tarpaulin --engine llvm --profile coverage --target-dir "$out/build" --output-dir "$out" --skip-clean --locked \
-    --packages $packages --all-features --tests --rustflags=-Cdebuginfo=0 \
-    --include-files 'crates/cache-layer/src/*' 'crates/reference-app/src/*' \
-    --no-fail-fast --timeout 3600 --out Lcov Xml Html -- $skip "$@"
+"$tools/llvm-cov" export --format=lcov --instr-profile "$out/counts.profdata" $programs --sources $sources >"$out/lcov.info"
+# shellcheck disable=SC2086
+"$tools/llvm-cov" show --format=html --output-dir "$out/html" --instr-profile "$out/counts.profdata" $programs --sources $sources
+rm -rf "$out/counts"
 
-# A sum over both would let a large crate hide a small one.
-for package in $packages; do
+# Each crate on its own: a sum would let a large crate hide a small one.
+for package in $counted; do
     awk -F: -v package="$package" -v at_least="$at_least" '
         $1 == "SF" { ours = index($2, "crates/" package "/") }
         ours && $1 == "DA" { split($2, hit, ","); lines++; if (hit[2] > 0) covered++ }

@@ -1,5 +1,6 @@
 //! Fails if a planted defect is not caught by its rule, or if the healthy app fails. The table is that of `just defects`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use defective_app::defect_run::{DefectRun, DefectRunner};
@@ -27,7 +28,7 @@ fn assert_caught(name: &str) {
 
 /// One test for each defect.
 macro_rules! caught {
-    ($($test:ident)*) => {
+    ($all:ident: $($test:ident)*) => {
         $(
             #[test]
             fn $test() {
@@ -35,65 +36,103 @@ macro_rules! caught {
             }
         )*
 
-        #[test]
-        fn each_defect_of_the_table_has_its_test() {
-            let tests = [$(stringify!($test).trim_start_matches("by_its_rule_").replace('_', "-")),*];
-            assert_eq!(defects().map(|defect| defect.name).collect::<Vec<_>>(), tests);
-        }
+        const $all: &[&str] = &[$(stringify!($test)),*];
     };
 }
 
-// All rows, in the order of the table. The prefix is for names that begin with a digit.
-caught! {
-    never_caches
-    false_hit
-    slow_hits
-    ttl_in_ms
-    stores_nothing_large
-    orphaned_lock
-    wrong_item
-    key_cut_short
-    key_never_shared
-    key_of_a_view
-    no_invalidation
-    invalidates_before_commit
-    fill_after_invalidate
-    refresh_overwrites_newer
-    invalidates_everything
-    by_its_rule_404_outlives_create
-    write_behind_drops
-    torn_value
-    another_users_answer
-    session_after_logout
-    list_after_delete
-    other_instance_not_told
-    by_its_rule_500_without_redis
-    crashes_with_redis
-    slow_fallback
-    serial_fallback
-    retry_storm
-    reconnect_gives_up
-    scripts_sent_once
-    health_needs_redis
-    log_flood
-    hangs_with_redis
-    breaker_never_opens
-    breaker_never_closes
-    invalidations_lost
-    no_ttl
-    writes_need_redis
-    caches_errors
-    hits_need_postgres
-    stampede
-    leaks_memory
-    leaks_redis_connections
-    leaks_postgres_connections
+/// One test for each scenario that a healthy app must pass.
+macro_rules! healthy {
+    ($all:ident: $($test:ident)*) => {
+        $(
+            #[test]
+            fn $test() {
+                let scenario = stringify!($test).trim_start_matches("the_healthy_app_passes_").replace('_', "-");
+                let defect_run = run(&HEALTHY[0], &scenario);
+                assert_eq!(defect_run.code, Some(0), "{scenario}: {:?}\n{}", defect_run.failed, defect_run.printed);
+            }
+        )*
+
+        const $all: &[&str] = &[$(stringify!($test)),*];
+    };
 }
 
-#[test]
-fn the_healthy_app_passes_every_scenario() {
-    for scenario in SCENARIOS {
-        let defect_run = run(&HEALTHY[0], scenario);
-        assert_eq!(defect_run.code, Some(0), "{scenario}: {:?}\n{}", defect_run.failed, defect_run.printed);
+// One of each theme.
+caught! { ONE_OF_EACH_THEME:
+    false_hit
+    wrong_item
+    no_invalidation
+    another_users_answer
+    other_instance_not_told
+    by_its_rule_500_without_redis
+    hits_need_postgres
+    leaks_memory
+}
+
+healthy! { ONE_SCENARIO:
+    the_healthy_app_passes_defects
+}
+
+/// The rest of the table: each is a run of a quarter of a minute.
+mod slow {
+    use super::*;
+
+    caught! { OTHERS:
+        never_caches
+        slow_hits
+        ttl_in_ms
+        stores_nothing_large
+        orphaned_lock
+        key_cut_short
+        key_never_shared
+        key_of_a_view
+        invalidates_before_commit
+        fill_after_invalidate
+        refresh_overwrites_newer
+        invalidates_everything
+        by_its_rule_404_outlives_create
+        write_behind_drops
+        torn_value
+        session_after_logout
+        list_after_delete
+        crashes_with_redis
+        slow_fallback
+        serial_fallback
+        retry_storm
+        reconnect_gives_up
+        scripts_sent_once
+        health_needs_redis
+        log_flood
+        hangs_with_redis
+        breaker_never_opens
+        breaker_never_closes
+        invalidations_lost
+        no_ttl
+        writes_need_redis
+        caches_errors
+        stampede
+        leaks_redis_connections
+        leaks_postgres_connections
+    }
+
+    healthy! { OTHER_SCENARIOS:
+        the_healthy_app_passes_defects_freshness
+        the_healthy_app_passes_defects_people
+        the_healthy_app_passes_defects_instances
+        the_healthy_app_passes_defects_dead
+        the_healthy_app_passes_defects_frozen
+        the_healthy_app_passes_defects_database
+        the_healthy_app_passes_defects_soak
+    }
+
+    #[test]
+    fn each_defect_of_the_table_and_each_scenario_has_its_test() {
+        let names = |lists: [&[&str]; 2], prefix: &str| {
+            let name = |test: &&str| test.trim_start_matches(prefix).replace('_', "-");
+            lists.concat().iter().map(name).collect::<BTreeSet<_>>()
+        };
+        let table = defects().map(|defect| defect.name.to_owned()).collect();
+        assert_eq!(names([ONE_OF_EACH_THEME, OTHERS], "by_its_rule_"), table);
+        let scenarios = SCENARIOS.map(str::to_owned).into();
+        assert_eq!(names([ONE_SCENARIO, OTHER_SCENARIOS], "the_healthy_app_passes_"), scenarios);
     }
 }

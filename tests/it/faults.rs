@@ -159,23 +159,6 @@ async fn faults_on_connections_to_redis_work_and_are_undone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_on_connections_to_postgres_work_and_are_undone() {
-    let faults = links("postgres");
-    let test_bed = FaultTestBed::up(POSTGRES, &faults.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    test_bed.run_each_fault(None).await;
-    test_bed.down().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn faults_on_tls_connections_to_redis_are_confirmed_and_undone() {
-    let tables = "[target]\nkind = 'http'\nstart = ['true']\n[stack.redis]\nprovider = 'local'\ntls = true\n";
-    let faults = links("redis");
-    let test_bed = FaultTestBed::up(tables, &faults.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    test_bed.run_each_fault(None).await;
-    test_bed.down().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn faults_on_the_app_work_and_a_partition_affects_only_one_instance() {
     let tables = "[target]\nkind = 'reference'\ninstances = 2\n[stack.redis]\nprovider = 'local'\n\
                   [stack.postgres]\nprovider = 'local'\n";
@@ -526,4 +509,26 @@ async fn an_external_server_is_broken_only_if_the_scenario_allows_it() {
     drop(engine);
     test_bed.down().await;
     owner.down().await;
+}
+
+/// The link faults on the other servers: half a minute each.
+mod slow {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn faults_on_connections_to_postgres_work_and_are_undone() {
+        let faults = links("postgres");
+        let test_bed = FaultTestBed::up(POSTGRES, &faults.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        test_bed.run_each_fault(None).await;
+        test_bed.down().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn faults_on_tls_connections_to_redis_are_confirmed_and_undone() {
+        let tables = "[target]\nkind = 'http'\nstart = ['true']\n[stack.redis]\nprovider = 'local'\ntls = true\n";
+        let faults = links("redis");
+        let test_bed = FaultTestBed::up(tables, &faults.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        test_bed.run_each_fault(None).await;
+        test_bed.down().await;
+    }
 }

@@ -25,3 +25,4 @@ mod stack;
 mod stack_choice;
 mod support;
 mod topologies;
+mod workspace;

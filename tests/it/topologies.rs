@@ -234,15 +234,19 @@ async fn refuses_plaintext_and_admin_commands(redis: &Deployment) {
     }
 }
 
-macro_rules! topology_tests {
-    ($($local:ident, $container:ident: $topology:ident, $tls:literal;)*) => {$(
+macro_rules! local {
+    ($($name:ident: $topology:ident, $tls:literal;)*) => {$(
         #[tokio::test(flavor = "multi_thread")]
-        async fn $local() {
+        async fn $name() {
             serves_and_fails_over(Provider::Local, Topology::$topology, $tls).await;
         }
+    )*};
+}
 
+macro_rules! in_containers {
+    ($($name:ident: $topology:ident, $tls:literal;)*) => {$(
         #[tokio::test(flavor = "multi_thread")]
-        async fn $container() {
+        async fn $name() {
             if docker_answers() {
                 serves_and_fails_over(Provider::Container, Topology::$topology, $tls).await;
             }
@@ -250,13 +254,40 @@ macro_rules! topology_tests {
     )*};
 }
 
-topology_tests! {
-    one_local_server_is_reached_through_its_proxy, one_container_is_reached_through_its_proxy: Standalone, false;
-    local_sentinels_fail_over_and_the_app_follows, sentinels_in_containers_fail_over_and_the_app_follows: Sentinel, false;
-    a_local_cluster_loses_a_master_and_the_app_follows, a_cluster_in_containers_loses_a_master_and_the_app_follows: Cluster, false;
-    one_local_server_speaks_tls_to_a_user_with_few_rights, one_container_speaks_tls_to_a_user_with_few_rights: Standalone, true;
-    local_sentinels_speak_tls_and_fail_over, sentinels_in_containers_speak_tls_and_fail_over: Sentinel, true;
-    a_local_cluster_speaks_tls_and_loses_a_master, a_cluster_in_containers_speaks_tls_and_loses_a_master: Cluster, true;
+local! {
+    one_local_server_is_reached_through_its_proxy: Standalone, false;
+    local_sentinels_fail_over_and_the_app_follows: Sentinel, false;
+    a_local_cluster_loses_a_master_and_the_app_follows: Cluster, false;
+    one_local_server_speaks_tls_to_a_user_with_few_rights: Standalone, true;
+}
+
+in_containers! {
+    one_container_is_reached_through_its_proxy: Standalone, false;
+}
+
+/// Every topology with TLS and in containers. Each starts up to seven servers and waits for a failover.
+mod slow {
+    use super::*;
+
+    local! {
+        local_sentinels_speak_tls_and_fail_over: Sentinel, true;
+        a_local_cluster_speaks_tls_and_loses_a_master: Cluster, true;
+    }
+
+    in_containers! {
+        sentinels_in_containers_fail_over_and_the_app_follows: Sentinel, false;
+        a_cluster_in_containers_loses_a_master_and_the_app_follows: Cluster, false;
+        one_container_speaks_tls_to_a_user_with_few_rights: Standalone, true;
+        sentinels_in_containers_speak_tls_and_fail_over: Sentinel, true;
+        a_cluster_in_containers_speaks_tls_and_loses_a_master: Cluster, true;
+    }
+
+    #[test]
+    fn no_sentinel_and_no_replica_in_a_container_outlives_kill_minus_nine() {
+        if docker_answers() {
+            nothing_outlives_kill_minus_nine(VICTIM, "container", VICTIM_SERVERS);
+        }
+    }
 }
 
 /// Not a test of its own: the process that those below kill.
@@ -285,11 +316,4 @@ const VICTIM_SERVERS: usize = 5;
 #[test]
 fn no_sentinel_and_no_replica_outlives_kill_minus_nine() {
     nothing_outlives_kill_minus_nine(VICTIM, "local", VICTIM_SERVERS);
-}
-
-#[test]
-fn no_sentinel_and_no_replica_in_a_container_outlives_kill_minus_nine() {
-    if docker_answers() {
-        nothing_outlives_kill_minus_nine(VICTIM, "container", VICTIM_SERVERS);
-    }
 }

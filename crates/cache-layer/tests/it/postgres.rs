@@ -29,31 +29,47 @@ fn run(dir: &Path, command: &[&str]) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// What `initdb` makes, to be copied: it takes half a second of a core, a copy a tenth, and the tests start some hundred servers. Whoever
+/// comes first makes it, and it stays for later runs. Its name has all that it depends on; who copies it is who made it, root or not.
+fn template(user: &[&str]) -> PathBuf {
+    let version = Command::new(bin("postgres")).arg("--version").output().expect("postgres").stdout;
+    let version: String = String::from_utf8_lossy(&version).chars().filter(char::is_ascii_alphanumeric).collect();
+    let whose = if user.is_empty() { "own" } else { "root" };
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{version}-{whose}"));
+    if place.exists() {
+        return place;
+    }
+    let dir = TempDir::with_prefix("cache-layer-test-").expect("a directory");
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data).expect("a directory");
+    let data = data.to_str().expect("a path");
+    if !user.is_empty() {
+        run(dir.path(), &["chmod", "755", "."]);
+        run(dir.path(), &["chown", "postgres:", data]);
+    }
+    let initdb = bin("initdb");
+    let initdb = [initdb.as_str(), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8"];
+    run(dir.path(), &[user, &initdb, &["--no-sync", "--no-instructions"]].concat());
+    // Whole or not there: several may make it at once, and the first one's stays.
+    let mine = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    run(dir.path(), &["cp", "-a", data, mine.path().to_str().expect("a path")]);
+    match std::fs::rename(mine.path().join("data"), &place) {
+        Ok(()) => {}
+        Err(error) => assert!(place.exists(), "{}: {error}", place.display()),
+    }
+    place
+}
+
 impl Postgres {
     pub async fn start() -> Self {
         let dir = TempDir::with_prefix("cache-layer-test-").expect("a directory");
-        let data = dir.path().join("data");
-        std::fs::create_dir(&data).expect("a directory");
-        let (data, user) = (data.to_str().expect("a path"), as_postgres());
+        let user = as_postgres();
         if !user.is_empty() {
             run(dir.path(), &["chmod", "755", "."]);
-            run(dir.path(), &["chown", "postgres:", data]);
         }
-        let initdb = bin("initdb");
-        let initdb = [
-            initdb.as_str(),
-            "-D",
-            data,
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--no-sync",
-            "--no-instructions",
-        ];
-        run(dir.path(), &[user, &initdb].concat());
+        run(dir.path(), &["cp", "-a", template(user).to_str().expect("a path"), "data"]);
+        let data = dir.path().join("data");
+        let data = data.to_str().expect("a path");
         let (port, postgres) = (free_port(), bin("postgres"));
         let number = port.to_string();
         let settings = ["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="];
