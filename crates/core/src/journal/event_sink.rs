@@ -1,11 +1,11 @@
-//! The one place where events become lines: stamped, written to the journal, passed on to whoever listens.
+//! Turns events into journal lines: gives each its time, writes it, and passes it to the listener.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::{Event, JournalEntry, JournalError, JournalWriter};
 
-/// Hears every line after it was written; dropped when the hub is closed.
+/// Called with every line after it was written; dropped when the sink is closed.
 pub type Listener = Box<dyn Fn(JournalEntry) + Send>;
 
 /// Takes the events of a run.
@@ -28,16 +28,16 @@ impl std::fmt::Debug for Inner {
 }
 
 impl EventSink {
-    /// Time runs from now. `listener` hears every line after it was written.
+    /// Times count from now. `listener` is called with every line after it was written.
     pub fn new(journal: JournalWriter, listener: Option<Listener>) -> Self {
         Self { begun: Instant::now(), inner: Mutex::new(Inner { journal, listener, failed: None }) }
     }
 
-    /// Takes one event. A journal that cannot be written is remembered, see [`Self::failure`]: whoever emits
-    /// has no better idea what to do about it than the run has.
+    /// Takes one event. An error in writing the journal is kept for [`Self::failure`]: the run decides what to do
+    /// about it, not the caller.
     pub fn emit(&self, event: Event) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock, so that lines stand in the order of their times.
+        // Under the lock, so that the lines are in the order of their times.
         let at = (self.begun.elapsed().as_secs_f64() * 1e6).round() / 1e6;
         let line = JournalEntry { at, event };
         if inner.failed.is_none()
@@ -55,12 +55,12 @@ impl EventSink {
         self.emit(Event::Note { text: text.into() });
     }
 
-    /// Why the journal could not be written, the first time that this happened.
+    /// The first error in writing the journal.
     pub fn failure(&self) -> Option<String> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).failed.as_ref().map(ToString::to_string)
     }
 
-    /// No more events: the listener's stream ends.
+    /// Ends the listener's stream. No event may follow.
     pub fn close(&self) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).listener = None;
     }
