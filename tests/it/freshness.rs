@@ -145,7 +145,7 @@ fn a_cache_that_nobody_invalidates_is_stuck_and_an_example_tells_the_story() {
     assert!(example.age_at_least <= example.age_at_most && example.age_at_least > 0.0, "{example:?}");
     let sorted =
         seen.stale_classifications.iter().find(|sorted| sorted.id == example.id).expect("it was looked at again");
-    assert!(sorted.looks.iter().any(|look| look.past_cache && look.stale == Some(false)), "{sorted:?}");
+    assert!(sorted.rechecks.iter().any(|look| look.past_cache && look.stale == Some(false)), "{sorted:?}");
     let curve = seen.freshness_curve(|_| true);
     assert!(curve.iter().any(|point| point.stale > 0 && point.share() < 1.0), "{curve:?}");
 }

@@ -202,7 +202,8 @@ pub struct StaleClassification {
     /// The kind.
     pub kind: StaleKind,
     /// Every recheck.
-    pub looks: Vec<Recheck>,
+    #[serde(rename = "looks")]
+    pub rechecks: Vec<Recheck>,
     /// The stale reads of this item until it was classified.
     pub reads: Vec<StaleCount>,
 }
@@ -211,7 +212,7 @@ impl StaleClassification {
     /// Whether it may be of this kind all the same: the recheck that would show it was not made, or not answered.
     pub fn may_be(&self, kind: StaleKind) -> bool {
         let found = |past_cache: bool, stale: bool| {
-            self.looks.iter().any(|look| look.past_cache == past_cache && look.stale == Some(stale))
+            self.rechecks.iter().any(|recheck| recheck.past_cache == past_cache && recheck.stale == Some(stale))
         };
         // What was fresh again on its own path is neither beyond its TTL nor the source's error.
         !found(false, false)
@@ -284,7 +285,7 @@ mod tests {
     fn a_kind_is_ruled_out_only_by_a_recheck_that_would_have_shown_it() {
         let recheck = |after, past_cache, stale| Recheck { after, past_cache, version: None, stale };
         let classified =
-            |kind, rechecks: &[Recheck]| StaleClassification { id: 1, kind, looks: rechecks.to_vec(), reads: Vec::new() };
+            |kind, rechecks: &[Recheck]| StaleClassification { id: 1, kind, rechecks: rechecks.to_vec(), reads: Vec::new() };
         let (first, past) = (recheck(1.0, false, Some(true)), recheck(1.1, true, Some(false)));
         let without_bypass = classified(StaleKind::Stuck, &[first]);
         assert!(without_bypass.may_be(StaleKind::BeyondTtl) && without_bypass.may_be(StaleKind::SourceRegressed));

@@ -1,4 +1,4 @@
-//! What a response says: where it came from, whose answer it is, how old it is.
+//! Classifies responses: outcome, item and user, version.
 
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
@@ -9,7 +9,7 @@ use cacheproof_core::journal::Outcome;
 use cacheproof_core::journal::WrongKind;
 use cacheproof_core::scenario::{BypassSpec, CacheStatusSpec, ListSpec, Method, Request, TargetSpec, VersionSpec};
 
-/// Reads responses by a scenario's words.
+/// Classifies responses as the scenario defines it.
 #[derive(Clone, Debug)]
 pub struct ResponseClassifier {
     hit: CacheStatusSpec,
@@ -18,33 +18,33 @@ pub struct ResponseClassifier {
     tokens: Vec<String>,
 }
 
-/// Whom and what a request asked for.
+/// What a request asked for, and as which user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExpectedIdentity {
     /// Id of the item that its path names, where it names one.
     pub item: Option<u64>,
-    /// The user that it was sent as, where its answer says whose it is.
+    /// The user that it was sent as, where the response names its user.
     pub owner: Option<u64>,
 }
 
-/// What one response says.
+/// What a response shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClassifiedResponse {
-    /// What became of the request.
+    /// The outcome of the request.
     pub outcome: Outcome,
     /// Version of the item, where the response carries one.
     pub version: Option<u64>,
-    /// For trouble: what was wrong, in words.
+    /// For errors and wrong responses: what was wrong, in words.
     pub error_detail: Option<String>,
-    /// For a wrong answer: in which way.
+    /// The kind of a wrong response.
     pub wrong: Option<WrongKind>,
-    /// The answer is that there is no such item.
+    /// Whether the response is that there is no such item.
     pub missing: bool,
-    /// Of which write it is, where it says so.
+    /// The write that it comes from, where it carries a token.
     pub token: Option<WriteToken>,
-    /// Id of the item that a POST made, where the answer names it.
+    /// Id of the item that a POST created, where the response names it.
     pub created: Option<u64>,
-    /// The items of a list with their versions, where it is one to be judged.
+    /// The items of a list with their versions, where the list is judged.
     pub listed: Vec<(u64, Option<u64>)>,
 }
 
@@ -59,7 +59,7 @@ impl ResponseClassifier {
         }
     }
 
-    /// Reads a response to `request`.
+    /// Classifies a response to `request`.
     pub fn classify(
         &self,
         request: &Request,
@@ -144,7 +144,7 @@ impl ResponseClassifier {
         }
     }
 
-    /// Where an answer came from. What the scenario names comes first, since it knows the app best.
+    /// Where a response came from. What the scenario defines comes before the standard headers.
     fn cache_outcome(&self, request: &Request, headers: &HeaderMap, body: &[u8]) -> Outcome {
         if !request.method.is_read() {
             return Outcome::Plain;
@@ -216,7 +216,7 @@ fn listed(list: &ListSpec, body: &[u8]) -> Result<Vec<(u64, Option<u64>)>, Strin
     Ok(items.into_iter().filter_map(of).collect())
 }
 
-/// `Cache-Status` (RFC 9211). Of several caches the last one is nearest to us: if it had the answer it is a hit.
+/// `Cache-Status` (RFC 9211). Of several caches the last one is nearest to the client: if it had the response, it is a hit.
 fn cache_status(value: &str) -> Option<Outcome> {
     let nearest = split_outside_quotes(value, ',').pop()?;
     let parameters = split_outside_quotes(nearest, ';');
@@ -248,7 +248,7 @@ fn split_outside_quotes(text: &str, at: char) -> Vec<&str> {
     .collect()
 }
 
-/// `X-Cache`, in the forms that proxies and CDNs give it.
+/// `X-Cache`, in the forms that proxies and CDNs use.
 fn x_cache(value: &str) -> Option<Outcome> {
     let value = value.to_ascii_lowercase();
     let words: Vec<&str> = value.split(|c: char| !c.is_ascii_alphanumeric()).collect();
@@ -266,7 +266,7 @@ fn x_cache(value: &str) -> Option<Outcome> {
     .map(|(_, outcome)| outcome)
 }
 
-/// The URL with the query that asks to go past the cache, where that is how it is asked.
+/// The URL with the query that bypasses the cache, where the bypass is a query.
 pub fn with_bypass(url: &str, bypass: Option<&BypassSpec>) -> String {
     match bypass {
         Some(BypassSpec::Query(query)) => format!("{url}{}{query}", if url.contains('?') { '&' } else { '?' }),
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_two_writes_in_one_answer_are_torn_and_those_of_another_item_are_its() {
+    fn values_of_two_writes_in_one_response_are_torn_and_those_of_another_item_are_its() {
         let read = |title: &str, body: &str| {
             let body = serde_json::json!({ "id": 17, "title": title, "body": body }).to_string();
             let read = classifier(CacheStatusSpec::default()).classify(
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_another_user_is_wrong_also_where_it_is_the_right_item() {
+    fn a_response_for_another_user_is_wrong_also_where_it_is_the_right_item() {
         let request = Request { owner: Some("user".into()), ..get() };
         let read = |user: u64| {
             let body = format!(r#"{{"id":17,"user":{user}}}"#);
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn another_items_body_is_a_wrong_answer_even_when_it_is_a_hit() {
+    fn the_body_of_another_item_is_wrong_even_when_it_is_a_hit() {
         let headers = headers("cache-status", "c; hit; ttl=5");
         let reading = classifier(CacheStatusSpec::default()).classify(
             &get(),
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_that_was_not_expected_and_a_body_that_is_no_json_are_errors() {
+    fn an_unexpected_status_and_a_body_that_is_not_json_are_errors() {
         let classifier = classifier(CacheStatusSpec::default());
         let read = |status, body: &[u8]| classifier.classify(&get(), item(1), status, &HeaderMap::new(), body).outcome;
         assert_eq!(read(StatusCode::INTERNAL_SERVER_ERROR, b"{}"), Outcome::Error);
@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scenarios_own_words_come_before_the_standard_headers() {
+    fn what_the_scenario_defines_comes_before_the_standard_headers() {
         let own = CacheStatusSpec {
             json: Some("meta.cached".into()),
             hit: vec!["true".into()],
