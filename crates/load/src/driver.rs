@@ -20,8 +20,8 @@ use crate::{Recorder, ResponseRecord};
 use cacheproof_core::journal::AtQuiescence;
 use cacheproof_core::scenario::LoadModel;
 
-/// How late a timer may be. A longer delay of an idle user counts as waiting time, whatever its cause; otherwise a stall
-/// of the whole machine would not show in the response times.
+/// How late a timer may be. A longer delay of an idle user counts as waiting time, whatever its cause; otherwise a
+/// stall of the whole machine would not show in the response times.
 const TIMER_LATENESS: Duration = Duration::from_millis(10);
 
 /// How long an idle user waits for work before goose can stop it.
@@ -133,8 +133,8 @@ impl Driver {
         Ok(driver)
     }
 
-    /// Drives one phase: from now until `lasts` is over and `may_end` is true (for example, a fault is undone), or until
-    /// `end` is true.
+    /// Drives one phase: from now until `lasts` is over and `may_end` is true (for example, a fault is undone), or
+    /// until `end` is true.
     pub async fn phase(
         &self,
         phase: usize,
@@ -223,9 +223,9 @@ impl Driver {
         self.attack.is_finished()
     }
 
-    /// Waits for requests in flight and in the queue, at most for `drain_timeout`, then stops goose. Returns goose's own
-    /// count of requests, and how many arrivals were never sent. `count_unsent`: those are recorded as errors of their
-    /// phase, with the time that they waited (not when the user stopped the run).
+    /// Waits for requests in flight and in the queue, at most for `drain_timeout`, then stops goose. Returns goose's
+    /// own count of requests, and how many arrivals were never sent. `count_unsent`: those are recorded as errors of
+    /// their phase, with the time that they waited (not when the user stopped the run).
     pub async fn stop(self, drain_timeout: Duration, count_unsent: bool) -> Result<(u64, u64), LoadError> {
         self.shared.phase.store(NO_PHASE, Ordering::SeqCst);
         let deadline = Instant::now() + drain_timeout;
@@ -259,8 +259,8 @@ impl Driver {
     }
 }
 
-/// Waits until timers are on time: the creation of many HTTP clients keeps the runtime busy for a moment, which must not
-/// count as response time. Waits at most two seconds; the send lag shows what remains.
+/// Waits until timers are on time: the creation of many HTTP clients keeps the runtime busy for a moment, which must
+/// not count as response time. Waits at most two seconds; the send lag shows what remains.
 async fn wait_for_punctual_timers() {
     const STEP: Duration = Duration::from_millis(2);
     let begun = Instant::now();
@@ -372,8 +372,8 @@ async fn closed_loop_iteration(user: &mut GooseUser, shared: &Shared) -> Transac
 }
 
 /// Sends one request and records it. `from`: the start of the response time, if not the actual send. `idle_at`: the
-/// intended start, where the user was free then: how late it sends is the generator's lag. Returns whether the app could
-/// not be reached.
+/// intended start, where the user was free then: how late it sends is the generator's lag. Returns whether the app
+/// could not be reached.
 async fn send(
     user: &mut GooseUser,
     shared: &Shared,

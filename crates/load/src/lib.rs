@@ -1,7 +1,7 @@
 //! The load: arrival times, requests, and goose to send them.
 //!
-//! All randomness comes from the seed of the scenario: arrival `n` of phase `p` is the same request for the same keys at
-//! the same offset in every run, whichever user sends it.
+//! All randomness comes from the seed of the scenario: arrival `n` of phase `p` is the same request for the same keys
+//! at the same offset in every run, whichever user sends it.
 
 mod arrivals;
 mod driver;

@@ -255,8 +255,8 @@ lasts = "1s"
         let (_, plan) = plan();
         let calls: Vec<Call> = (0..20_000).map(|index| plan.call(0, index)).collect();
         for (request, share) in [(0, 0.8), (1, 0.1), (2, 0.1)] {
-            let seen = calls.iter().filter(|call| call.request == request).count() as f64 / 20_000.0;
-            assert!((seen - share).abs() < 0.02, "request {request}: {seen}");
+            let found = calls.iter().filter(|call| call.request == request).count() as f64 / 20_000.0;
+            assert!((found - share).abs() < 0.02, "request {request}: {found}");
         }
         let list = calls.iter().find(|call| call.request == 1).unwrap();
         assert_eq!(list.expected.item, None, "a page is no item: {list:?}");

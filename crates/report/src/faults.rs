@@ -56,14 +56,15 @@ fn summarize_fault<'a>(view: &'a ReportInput<'_>, number: usize, outcome: &'a Fa
         (None, None) => "never undone".to_owned(),
     };
     let impact = &outcome.impact;
-    let bad: Vec<String> = [("error", impact.counts.errors), ("wrong", impact.counts.wrong), ("stale", impact.counts.stale)]
-        .into_iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(what, count)| {
-            let plural = if what == "error" && count != 1 { "s" } else { "" };
-            format!("{} {what}{plural}", numbers::count(count))
-        })
-        .collect();
+    let bad: Vec<String> =
+        [("error", impact.counts.errors), ("wrong", impact.counts.wrong), ("stale", impact.counts.stale)]
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(what, count)| {
+                let plural = if what == "error" && count != 1 { "s" } else { "" };
+                format!("{} {what}{plural}", numbers::count(count))
+            })
+            .collect();
     FaultSummary {
         outcome,
         number,

@@ -209,7 +209,8 @@ async fn run_against_app(
         driver: &driver,
         recorder: &recorder,
     };
-    let timeline::TimelineOutcome { how, why, coarse_end, fine_end } = timeline::run_timeline(&context, prober, stop).await;
+    let timeline::TimelineOutcome { how, why, coarse_end, fine_end } =
+        timeline::run_timeline(&context, prober, stop).await;
 
     let drain_timeout = match how {
         RunStatus::Completed => scenario.traffic.timeout + Duration::from_secs(1),

@@ -87,7 +87,8 @@ pub(super) async fn fine_slices(context: &RunContext<'_>, mut is_over: watch::Re
     }
 }
 
-/// A sentence, where the app, a server, the load generator or the journal failed although no fault was injected into it.
+/// A sentence, where the app, a server, the load generator or the journal failed although no fault was injected into
+/// it.
 async fn find_unexpected_exit(context: &RunContext<'_>) -> Option<String> {
     if let Some(why) = context.event_sink.failure() {
         return Some(format!("{why}; free some space or give another --reports directory"));

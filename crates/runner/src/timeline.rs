@@ -1,4 +1,5 @@
-//! Runs the phases in order, with their load and faults. Ends early when the user stops the run or the environment fails.
+//! Runs the phases in order, with their load and faults. Ends early when the user stops the run or the environment
+//! fails.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};

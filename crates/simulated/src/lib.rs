@@ -1,6 +1,6 @@
 //! A simulated run: a journal like that of a real run of scenarios/simulated.toml, from a fixed seed, so that verdict,
-//! report and charts can be tested on every kind of run, also on those that a healthy machine never shows. Only for tests
-//! of what comes after the journal; what comes before is tested on real servers.
+//! report and charts can be tested on every kind of run, also on those that a healthy machine never shows. Only for
+//! tests of what comes after the journal; what comes before is tested on real servers.
 
 mod freshness;
 mod responses;

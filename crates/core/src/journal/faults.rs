@@ -28,7 +28,8 @@ pub struct FaultEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultStage {
-    /// Its injection began. It may have an effect from here on, though a restart or a command of the user takes a while.
+    /// Its injection began. It may have an effect from here on, though a restart or a command of the user takes a
+    /// while.
     Begun,
     /// It was injected.
     Injected,

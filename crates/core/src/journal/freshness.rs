@@ -284,8 +284,12 @@ mod tests {
     #[test]
     fn a_kind_is_ruled_out_only_by_a_recheck_that_would_have_shown_it() {
         let recheck = |after, past_cache, stale| Recheck { after, past_cache, version: None, stale };
-        let classified =
-            |kind, rechecks: &[Recheck]| StaleClassification { id: 1, kind, rechecks: rechecks.to_vec(), reads: Vec::new() };
+        let classified = |kind, rechecks: &[Recheck]| StaleClassification {
+            id: 1,
+            kind,
+            rechecks: rechecks.to_vec(),
+            reads: Vec::new(),
+        };
         let (first, past) = (recheck(1.0, false, Some(true)), recheck(1.1, true, Some(false)));
         let without_bypass = classified(StaleKind::Stuck, &[first]);
         assert!(without_bypass.may_be(StaleKind::BeyondTtl) && without_bypass.may_be(StaleKind::SourceRegressed));

@@ -30,7 +30,8 @@ pub enum StaleKind {
     Transient,
     /// Still stale after that time: an invalidation was lost, or an old value was stored after it.
     Stuck,
-    /// Still stale a second after the longest time that the app caches an answer (`freshness.ttl`): the entry has no TTL.
+    /// Still stale a second after the longest time that the app caches an answer (`freshness.ttl`): the entry has no
+    /// TTL.
     BeyondTtl,
     /// The response without the cache is as old: the cache is not the cause.
     SourceRegressed,

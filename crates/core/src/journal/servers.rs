@@ -47,7 +47,8 @@ pub struct NodeFacts {
     pub proxy: Option<String>,
 }
 
-/// Round trips to a server, alternately direct and through cacheproof's proxy, without other load. Medians in nanoseconds.
+/// Round trips to a server, alternately direct and through cacheproof's proxy, without other load. Medians in
+/// nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProxyCost {
     /// How many each way.

@@ -27,11 +27,7 @@ pub struct CoarseSlice {
 impl CoarseSlice {
     /// Counts of the cells that pass. `cacheable`: whether the hit rate counts a request, by its index. Response
     /// times are left out.
-    pub fn counts(
-        &self,
-        wanted: impl Fn(&ResponseCell) -> bool,
-        cacheable: impl Fn(usize) -> bool,
-    ) -> SliceCounts {
+    pub fn counts(&self, wanted: impl Fn(&ResponseCell) -> bool, cacheable: impl Fn(usize) -> bool) -> SliceCounts {
         let mut counts = SliceCounts::default();
         for cell in self.cells.iter().filter(|cell| wanted(cell)) {
             counts.count(cell.outcome, cell.response.count(), cacheable(cell.request));

@@ -29,16 +29,22 @@ impl Measurements {
 
     /// Stale reads of a kind; those not (yet) classified are not among them.
     pub fn stale_of_kind(&self, kind: StaleKind, mut wanted: impl FnMut(&FreshnessKey) -> bool) -> u64 {
-        let counts =
-            self.stale_classifications.iter().filter(|classified| classified.kind == kind).flat_map(|classified| &classified.reads);
+        let counts = self
+            .stale_classifications
+            .iter()
+            .filter(|classified| classified.kind == kind)
+            .flat_map(|classified| &classified.reads);
         counts.filter(|count| wanted(&count.of)).map(|count| count.count).sum()
     }
 
     /// Stale reads of other kinds that may be of this one: no recheck was made at the time, or on the path, that would
     /// have shown it.
     pub fn stale_that_may_be(&self, kind: StaleKind, mut wanted: impl FnMut(&FreshnessKey) -> bool) -> u64 {
-        let counts =
-            self.stale_classifications.iter().filter(|classified| classified.may_be(kind)).flat_map(|classified| &classified.reads);
+        let counts = self
+            .stale_classifications
+            .iter()
+            .filter(|classified| classified.may_be(kind))
+            .flat_map(|classified| &classified.reads);
         counts.filter(|count| wanted(&count.of)).map(|count| count.count).sum()
     }
 }

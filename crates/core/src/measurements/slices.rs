@@ -64,10 +64,7 @@ pub struct JoinedSlices {
 
 /// Joins neighbouring slices, each until `is_complete` says so of the joined slice; its second argument is the slice
 /// that was appended last. A slice also ends at a gap in time.
-pub fn join_until(
-    slices: &[TimeSlice],
-    mut is_complete: impl FnMut(&TimeSlice, &TimeSlice) -> bool,
-) -> JoinedSlices {
+pub fn join_until(slices: &[TimeSlice], mut is_complete: impl FnMut(&TimeSlice, &TimeSlice) -> bool) -> JoinedSlices {
     let mut complete = Vec::new();
     let mut rest: Option<TimeSlice> = None;
     for slice in slices {

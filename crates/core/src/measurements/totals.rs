@@ -30,7 +30,8 @@ pub struct Totals {
     pub service: Histogram,
     /// Exact sum of the response times, nanoseconds.
     pub response_sum: u128,
-    /// For each limit of [`RunStarted::limits`](crate::journal::RunStarted::limits), how many response times were above it.
+    /// For each limit of [`RunStarted::limits`](crate::journal::RunStarted::limits), how many response times were above
+    /// it.
     pub over: Vec<u64>,
     /// How many were stale.
     pub stale: u64,

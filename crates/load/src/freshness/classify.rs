@@ -67,8 +67,9 @@ pub(super) fn next(spec: &FreshnessSpec, can_bypass: bool, rechecks: &[Recheck])
 
 /// What is known when no more rechecks can be made.
 pub(super) fn kind_so_far(rechecks: &[Recheck]) -> StaleKind {
-    let stale =
-        |past_cache: bool| rechecks.iter().any(|recheck| recheck.past_cache == past_cache && recheck.stale == Some(true));
+    let stale = |past_cache: bool| {
+        rechecks.iter().any(|recheck| recheck.past_cache == past_cache && recheck.stale == Some(true))
+    };
     if stale(true) {
         StaleKind::SourceRegressed
     } else if stale(false) {

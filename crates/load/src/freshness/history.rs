@@ -1,13 +1,13 @@
 //! The history of one item: its last writes and reads, writes of unknown outcome, and whether it exists. Only written
 //! items have a history; its size is bounded.
 //!
-//! A *generation* of an item lasts from its creation to its deletion. An item that is deleted and created again may have
-//! the same version numbers again.
+//! A *generation* of an item lasts from its creation to its deletion. An item that is deleted and created again may
+//! have the same version numbers again.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::judge::{Floor, ReadResult, ReadSnapshot, ReadVerdict, RunNanos, Staleness, WriteKind, WriteOutcome};
+use super::judge::{Floor, ReadOutcome, ReadSnapshot, ReadVerdict, RunNanos, Staleness, WriteKind, WriteOutcome};
 use cacheproof_core::journal::WrongKind;
 
 /// How many writes, and how many reads, of an item are kept.
@@ -43,7 +43,7 @@ pub(super) struct WriteRecord {
 /// One read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReadRecord {
-    pub(super) seen: ReadResult,
+    pub(super) result: ReadOutcome,
     pub(super) sent: RunNanos,
     pub(super) done: RunNanos,
 }
@@ -134,7 +134,8 @@ impl History {
             WriteOutcome::Acked { version } => assigned.or(version),
             WriteOutcome::Refused | WriteOutcome::Unknown => assigned,
         };
-        // With another write in flight, a deletion may have come between: a higher version may be of the generation before.
+        // With another write in flight, a deletion may have come between: a higher version may be of the generation
+        // before.
         let maybe_before = !self.assigns_versions && self.deletes > 0 && !alone;
         let version = version.filter(|version| !maybe_before || floor.is_none_or(|floor| *version <= floor.version()));
         let record = self.writes.iter_mut().rev().find(|record| record.number == number);
@@ -190,17 +191,23 @@ impl History {
     }
 
     /// Judges the result of a read.
-    pub(super) fn judge(&self, before: &ReadSnapshot, seen: ReadResult, sent: RunNanos, done: RunNanos) -> ReadVerdict {
+    pub(super) fn judge(
+        &self,
+        before: &ReadSnapshot,
+        result: ReadOutcome,
+        sent: RunNanos,
+        done: RunNanos,
+    ) -> ReadVerdict {
         let gone = self.gone.filter(|gone| gone.sequence <= before.sequence);
         let acked = self.acked_by(before.sequence).filter_map(|record| Some(record.ended?.0)).max();
         let since_ack = acked.map(|at| sent.saturating_sub(at));
-        let version = match seen {
-            ReadResult::Missing if self.exists_since.is_some_and(|since| since <= before.sequence) => {
+        let version = match result {
+            ReadOutcome::Missing if self.exists_since.is_some_and(|since| since <= before.sequence) => {
                 return ReadVerdict::Wrong(WrongKind::Lost);
             }
-            ReadResult::Missing if gone.is_some() => return ReadVerdict::Fresh { since_ack },
-            ReadResult::Missing => return ReadVerdict::NotJudged,
-            ReadResult::Item { version } => version,
+            ReadOutcome::Missing if gone.is_some() => return ReadVerdict::Fresh { since_ack },
+            ReadOutcome::Missing => return ReadVerdict::NotJudged,
+            ReadOutcome::Item { version } => version,
         };
         if let Some(gone) = gone {
             if self.in_flight > 0 {
@@ -280,29 +287,29 @@ impl History {
     }
 
     /// Whether the result of a recheck is still older than `floor`, which is of `generation`.
-    pub(super) fn recheck(&self, generation: u64, floor: u64, seen: ReadResult) -> RecheckResult {
-        match seen {
+    pub(super) fn recheck(&self, generation: u64, floor: u64, result: ReadOutcome) -> RecheckResult {
+        match result {
             // Versions that the harness assigns continue in the next generation. A database may start again from 1, and
             // its versions cannot be compared with those before.
             _ if !self.assigns_versions && self.generation() != generation => RecheckResult::OtherGeneration,
             // It may be created again at this moment.
             _ if !self.assigns_versions && self.deletes > 0 && self.in_flight > 0 => RecheckResult::Unknown,
-            ReadResult::Missing => RecheckResult::Fresh,
-            ReadResult::Item { version: None } if !self.assigns_versions => RecheckResult::Unknown,
-            ReadResult::Item { version } if version.unwrap_or(0) < floor => RecheckResult::Stale,
-            ReadResult::Item { .. } => RecheckResult::Fresh,
+            ReadOutcome::Missing => RecheckResult::Fresh,
+            ReadOutcome::Item { version: None } if !self.assigns_versions => RecheckResult::Unknown,
+            ReadOutcome::Item { version } if version.unwrap_or(0) < floor => RecheckResult::Stale,
+            ReadOutcome::Item { .. } => RecheckResult::Fresh,
         }
     }
 
     /// Whether the result of a recheck is still an item that was deleted.
-    pub(super) fn recheck_deleted(&self, seen: ReadResult) -> RecheckResult {
-        match (seen, self.gone) {
-            (ReadResult::Missing, _) => RecheckResult::Fresh,
-            (ReadResult::Item { .. }, Some(_)) if self.is_gone() => RecheckResult::Stale,
-            (ReadResult::Item { .. }, Some(gone)) if !gone.maybe_recreated && self.unknown_puts == 0 => {
+    pub(super) fn recheck_deleted(&self, result: ReadOutcome) -> RecheckResult {
+        match (result, self.gone) {
+            (ReadOutcome::Missing, _) => RecheckResult::Fresh,
+            (ReadOutcome::Item { .. }, Some(_)) if self.is_gone() => RecheckResult::Stale,
+            (ReadOutcome::Item { .. }, Some(gone)) if !gone.maybe_recreated && self.unknown_puts == 0 => {
                 RecheckResult::Unknown
             }
-            (ReadResult::Item { .. }, _) => RecheckResult::OtherGeneration,
+            (ReadOutcome::Item { .. }, _) => RecheckResult::OtherGeneration,
         }
     }
 
@@ -312,9 +319,9 @@ impl History {
     }
 
     /// Adds a read, and raises the floor where it returned a newer version.
-    pub(super) fn read(&mut self, seen: ReadResult, sent: RunNanos, done: RunNanos, floor: Option<&Floor>) {
-        push(&mut self.reads, ReadRecord { seen, sent, done });
-        let (ReadResult::Item { version: Some(version) }, Some(floor)) = (seen, floor) else { return };
+    pub(super) fn read(&mut self, result: ReadOutcome, sent: RunNanos, done: RunNanos, floor: Option<&Floor>) {
+        push(&mut self.reads, ReadRecord { result, sent, done });
+        let (ReadOutcome::Item { version: Some(version) }, Some(floor)) = (result, floor) else { return };
         // After a delete a version may be of an earlier generation; a version that was never assigned proves nothing.
         let sure = if self.assigns_versions { version <= self.issued } else { self.deletes == 0 };
         if sure && version > floor.version() {
@@ -336,106 +343,4 @@ fn next_sequence(sequence: &AtomicU64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::judge::{ItemKey, Judge};
-    use super::*;
-
-    const KEY: ItemKey = ItemKey { space: 0, id: 1 };
-    const MS: RunNanos = 1_000_000;
-
-    fn item(version: u64) -> ReadResult {
-        ReadResult::Item { version: Some(version) }
-    }
-
-    /// A write that is acknowledged.
-    fn write(judge: &Judge, kind: WriteKind, at: RunNanos, version: Option<u64>) {
-        let write = judge.begin_write(KEY, kind, at * MS).expect("no other is in flight");
-        judge.end_write(write, WriteOutcome::Acked { version }, (at + 1) * MS);
-    }
-
-    /// A read that is stale.
-    fn stale(judge: &Judge, at: RunNanos, seen: ReadResult) -> Staleness {
-        let before = judge.begin_read(KEY);
-        match judge.end_read(KEY, &before, seen, at * MS, (at + 1) * MS) {
-            ReadVerdict::Stale(staleness) => staleness,
-            other => panic!("{seen:?} is stale, not {other:?}"),
-        }
-    }
-
-    #[test]
-    fn an_item_created_again_is_not_compared_with_its_former_versions() {
-        let judge = Judge::new([(10, false)]);
-        write(&judge, WriteKind::Put, 0, Some(5));
-        let staleness = stale(&judge, 10, item(4));
-        let recheck = |seen| judge.recheck(KEY, staleness.generation, Some(staleness.floor), seen);
-        assert_eq!(
-            (recheck(item(4)), recheck(item(5)), recheck(ReadResult::Missing)),
-            (RecheckResult::Stale, RecheckResult::Fresh, RecheckResult::Fresh)
-        );
-
-        let deletion = judge.begin_write(KEY, WriteKind::Delete, 20 * MS).expect("no other is in flight");
-        assert_eq!(recheck(item(1)), RecheckResult::OtherGeneration, "it may be deleted and created again by now");
-        judge.end_write(deletion, WriteOutcome::Acked { version: None }, 21 * MS);
-        write(&judge, WriteKind::Put, 30, Some(1));
-        for seen in [item(1), item(4), ReadResult::Missing] {
-            assert_eq!(recheck(seen), RecheckResult::OtherGeneration, "the database counts from 1 again");
-        }
-    }
-
-    #[test]
-    fn an_item_that_is_stale_during_its_deletion_is_of_the_generation_that_ends() {
-        let judge = Judge::new([(10, false)]);
-        write(&judge, WriteKind::Put, 0, Some(5));
-        let deletion = judge.begin_write(KEY, WriteKind::Delete, 2 * MS).expect("no other is in flight");
-        let before = judge.begin_read(KEY);
-        judge.end_write(deletion, WriteOutcome::Acked { version: None }, 3 * MS);
-        let ReadVerdict::Stale(staleness) = judge.end_read(KEY, &before, item(4), 2 * MS, 4 * MS) else {
-            panic!("version 5 was acknowledged before the read")
-        };
-        let recheck = |seen| judge.recheck(KEY, staleness.generation, Some(staleness.floor), seen);
-        let recreation = judge.begin_write(KEY, WriteKind::Put, 5 * MS).expect("no other is in flight");
-        assert_eq!(recheck(item(1)), RecheckResult::Unknown, "it may be stored already");
-        judge.end_write(recreation, WriteOutcome::Acked { version: Some(1) }, 6 * MS);
-        assert_eq!(recheck(item(1)), RecheckResult::OtherGeneration);
-    }
-
-    #[test]
-    fn a_late_response_to_a_write_before_a_deletion_does_not_raise_the_floor_of_the_next_generation() {
-        let judge = Judge::new([(10, false)]);
-        write(&judge, WriteKind::Put, 0, Some(5));
-        let begin = |kind| judge.begin_write(KEY, kind, 2 * MS).expect("the database numbers them");
-        let (early, deletion, recreation) = (begin(WriteKind::Put), begin(WriteKind::Delete), begin(WriteKind::Put));
-        judge.end_write(recreation, WriteOutcome::Acked { version: Some(1) }, 3 * MS);
-        judge.end_write(deletion, WriteOutcome::Acked { version: None }, 4 * MS);
-        judge.end_write(early, WriteOutcome::Acked { version: Some(6) }, 5 * MS);
-        let before = judge.begin_read(KEY);
-        let verdict = judge.end_read(KEY, &before, item(1), 6 * MS, 7 * MS);
-        assert!(matches!(verdict, ReadVerdict::Fresh { .. } | ReadVerdict::NotJudged), "the item is at 1: {verdict:?}");
-    }
-
-    #[test]
-    fn versions_assigned_by_the_harness_continue_in_the_next_generation() {
-        let judge = Judge::new([(10, true)]);
-        write(&judge, WriteKind::Put, 0, None);
-        write(&judge, WriteKind::Put, 2, None);
-        let staleness = stale(&judge, 10, item(1));
-        write(&judge, WriteKind::Delete, 20, None);
-        write(&judge, WriteKind::Put, 30, None);
-        let recheck = |seen| judge.recheck(KEY, staleness.generation, Some(staleness.floor), seen);
-        assert_eq!((recheck(item(1)), recheck(item(3))), (RecheckResult::Stale, RecheckResult::Fresh));
-    }
-
-    #[test]
-    fn an_item_that_was_created_again_need_not_be_gone_any_more() {
-        let judge = Judge::new([(10, false)]);
-        write(&judge, WriteKind::Put, 0, Some(5));
-        write(&judge, WriteKind::Delete, 2, None);
-        let staleness = stale(&judge, 10, item(5));
-        let recheck = |seen| judge.recheck(KEY, staleness.generation, None, seen);
-        assert_eq!((recheck(item(5)), recheck(ReadResult::Missing)), (RecheckResult::Stale, RecheckResult::Fresh));
-        let recreation = judge.begin_write(KEY, WriteKind::Put, 20 * MS).expect("no other is in flight");
-        assert_eq!(recheck(item(5)), RecheckResult::Unknown, "it may be the new one");
-        judge.end_write(recreation, WriteOutcome::Acked { version: Some(1) }, 21 * MS);
-        assert_eq!(recheck(item(5)), RecheckResult::OtherGeneration);
-    }
-}
+mod tests;

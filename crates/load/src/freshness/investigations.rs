@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::classify::{NextAction, kind_so_far, next};
 use super::history::RecheckResult;
-use super::judge::{ItemKey, ReadResult, RecentHistory, RunNanos, Staleness, WriteKind, WriteOutcome};
+use super::judge::{ItemKey, ReadOutcome, RecentHistory, RunNanos, Staleness, WriteKind, WriteOutcome};
 use super::{FreshnessMonitor, lock};
 use crate::Call;
 use crate::response::ClassifiedResponse;
@@ -171,15 +171,15 @@ impl FreshnessMonitor {
         reading: &ClassifiedResponse,
     ) -> (Option<u64>, RecheckResult) {
         let result = match investigation_key.list {
-            _ if reading.missing => ReadResult::Missing,
+            _ if reading.missing => ReadOutcome::Missing,
             _ if matches!(reading.outcome, Outcome::Error | Outcome::Wrong) => return (None, RecheckResult::Unknown),
-            None => ReadResult::Item { version: reading.version },
+            None => ReadOutcome::Item { version: reading.version },
             Some(_) => match reading.listed.iter().find(|(id, _)| *id == investigation_key.key.id) {
-                Some((_, version)) => ReadResult::Item { version: *version },
-                None => ReadResult::Missing,
+                Some((_, version)) => ReadOutcome::Item { version: *version },
+                None => ReadOutcome::Missing,
             },
         };
-        let version = if let ReadResult::Item { version } = result { version } else { None };
+        let version = if let ReadOutcome::Item { version } = result { version } else { None };
         (version, self.judge.recheck(investigation_key.key, investigation.generation, investigation.floor, result))
     }
 
@@ -235,9 +235,9 @@ fn history(recent_history: &RecentHistory, sent: RunNanos) -> Vec<HistoryEntry> 
         .to_owned(),
     });
     let reads = recent_history.reads.iter().map(|read| {
-        let (version, how) = match read.seen {
-            ReadResult::Item { version } => (version, "answered"),
-            ReadResult::Missing => (None, "not found"),
+        let (version, how) = match read.result {
+            ReadOutcome::Item { version } => (version, "answered"),
+            ReadOutcome::Missing => (None, "not found"),
         };
         let (from, to) = (relative(read.sent), Some(relative(read.done)));
         HistoryEntry { from, to, what: "read".to_owned(), version, how: how.to_owned() }

@@ -5,7 +5,8 @@
 //! read. A response below an acknowledged version is stale, independent of all clocks; times only show how stale. A
 //! response that is only below the version of an earlier read is counted separately: reads were not monotonic, but no
 //! acknowledged write was lost. A write of unknown outcome never raises the floor, and where the harness assigns the
-//! versions its own version is exempt, because it may be stored late, over a newer one. So there are no false positives.
+//! versions its own version is exempt, because it may be stored late, over a newer one. So there are no false
+//! positives.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -75,7 +76,7 @@ pub struct ReadSnapshot {
 
 /// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadResult {
+pub enum ReadOutcome {
     /// The item.
     Item {
         /// Its version, where the response carries one.
@@ -195,8 +196,8 @@ impl Judge {
         self.spaces.get(space).is_some_and(|space| space.assigns_versions)
     }
 
-    /// A write is about to be sent. `None`: the harness assigns the versions, and another write of this item is in flight
-    /// already; the two could be stored in either order.
+    /// A write is about to be sent. `None`: the harness assigns the versions, and another write of this item is in
+    /// flight already; the two could be stored in either order.
     pub fn begin_write(&self, key: ItemKey, kind: WriteKind, at: RunNanos) -> Option<WriteTicket> {
         let space = self.spaces.get(key.space)?;
         let mut histories = lock(shard(space, key.id));
@@ -238,7 +239,7 @@ impl Judge {
         &self,
         key: ItemKey,
         before: &ReadSnapshot,
-        seen: ReadResult,
+        result: ReadOutcome,
         sent: RunNanos,
         done: RunNanos,
     ) -> ReadVerdict {
@@ -246,12 +247,12 @@ impl Judge {
         let floor = floor(space, key.id);
         let mut histories = lock(shard(space, key.id));
         if let Some(history) = histories.get_mut(&key.id) {
-            let verdict = history.judge(before, seen, sent, done);
-            history.read(seen, sent, done, floor);
+            let verdict = history.judge(before, result, sent, done);
+            history.read(result, sent, done, floor);
             return verdict;
         }
         // Never written: it can only be compared with earlier reads.
-        let (ReadResult::Item { version: Some(version) }, Some(floor)) = (seen, floor) else {
+        let (ReadOutcome::Item { version: Some(version) }, Some(floor)) = (result, floor) else {
             return ReadVerdict::NotJudged;
         };
         if space.assigns_versions {
@@ -278,7 +279,7 @@ impl Judge {
         &self,
         key: ItemKey,
         sequence: u64,
-        seen: ReadResult,
+        result: ReadOutcome,
         sent: RunNanos,
         done: RunNanos,
     ) -> ReadVerdict {
@@ -286,9 +287,9 @@ impl Judge {
         let histories = lock(shard(space, key.id));
         let Some(history) = histories.get(&key.id) else { return ReadVerdict::NotJudged };
         // Where the list carries no version, only a deleted item can be recognized as stale.
-        let shows_version = matches!(seen, ReadResult::Item { version: Some(_) });
+        let shows_version = matches!(result, ReadOutcome::Item { version: Some(_) });
         let floor = history.floor_at(sequence).filter(|_| shows_version).unwrap_or(0);
-        history.judge(&ReadSnapshot { floor, written: floor > 0, sequence }, seen, sent, done)
+        history.judge(&ReadSnapshot { floor, written: floor > 0, sequence }, result, sent, done)
     }
 
     /// Whether a write with this token's number was ever sent.
@@ -297,15 +298,21 @@ impl Judge {
         lock(shard(space, key.id)).get(&key.id).is_some_and(|history| history.was_begun(number))
     }
 
-    /// Judges a recheck of a stale item. `floor`: the lowest version that would have been fresh, in `generation`; `None`:
-    /// the item had been deleted.
-    pub(super) fn recheck(&self, key: ItemKey, generation: u64, floor: Option<u64>, seen: ReadResult) -> RecheckResult {
+    /// Judges a recheck of a stale item. `floor`: the lowest version that would have been fresh, in `generation`;
+    /// `None`: the item had been deleted.
+    pub(super) fn recheck(
+        &self,
+        key: ItemKey,
+        generation: u64,
+        floor: Option<u64>,
+        result: ReadOutcome,
+    ) -> RecheckResult {
         let Some(space) = self.spaces.get(key.space) else { return RecheckResult::Unknown };
         let histories = lock(shard(space, key.id));
         let Some(history) = histories.get(&key.id) else { return RecheckResult::Unknown };
         match floor {
-            Some(floor) => history.recheck(generation, floor, seen),
-            None => history.recheck_deleted(seen),
+            Some(floor) => history.recheck(generation, floor, result),
+            None => history.recheck_deleted(result),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Freshness, measured from outside: the judge, rechecks of stale items, probe reads after writes, and a comparison at
 //! quiescence where responses carry no version.
 //!
-//! cacheproof's own reads use a separate client, few at a time, so that they do not disturb measured connections. They are
-//! counted separately, and are not part of percentiles, hit rates or goose's count.
+//! cacheproof's own reads use a separate client, few at a time, so that they do not disturb measured connections. They
+//! are counted separately, and are not part of percentiles, hit rates or goose's count.
 
 mod classify;
 mod counters;
@@ -242,8 +242,9 @@ impl FreshnessMonitor {
         sent: Instant,
         done: Instant,
     ) -> ReadVerdict {
-        let seen = if reading.missing { ReadResult::Missing } else { ReadResult::Item { version: reading.version } };
-        let verdict = self.judge.end_read(key, &before, seen, self.run_nanos(sent), self.run_nanos(done));
+        let result =
+            if reading.missing { ReadOutcome::Missing } else { ReadOutcome::Item { version: reading.version } };
+        let verdict = self.judge.end_read(key, &before, result, self.run_nanos(sent), self.run_nanos(done));
         let foreign =
             |token: &WriteToken| token.run == self.run && token.id != 0 && !self.judge.was_issued(key, token.number);
         match &reading.token {
@@ -257,8 +258,8 @@ impl FreshnessMonitor {
         let (sent, done) = (self.run_nanos(ended.sent), self.run_nanos(ended.done));
         let (mut indeterminate, mut first) = (false, None);
         for (id, version) in &ended.reading.listed {
-            let (key, seen) = (ItemKey { space, id: *id }, ReadResult::Item { version: *version });
-            match self.judge.judge_listed(key, ended.before.sequence, seen, sent, done) {
+            let (key, result) = (ItemKey { space, id: *id }, ReadOutcome::Item { version: *version });
+            match self.judge.judge_listed(key, ended.before.sequence, result, sent, done) {
                 ReadVerdict::Fresh { .. } | ReadVerdict::NonMonotonic(_) => judged.judged = true,
                 ReadVerdict::Indeterminate => indeterminate = true,
                 ReadVerdict::Stale(staleness) => {

@@ -8,7 +8,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::judge::{
-    ItemKey, Judge, ReadResult, ReadSnapshot, ReadVerdict, RunNanos, WriteKind, WriteOutcome, WriteTicket,
+    ItemKey, Judge, ReadOutcome, ReadSnapshot, ReadVerdict, RunNanos, WriteKind, WriteOutcome, WriteTicket,
 };
 
 const MS: u64 = 1_000_000;
@@ -355,12 +355,12 @@ impl Simulation {
     fn done(&mut self, index: usize) {
         let read = self.reads[index];
         let key = ItemKey { space: 0, id: read.id };
-        let seen = match read.got {
-            Some(0) if self.config.assigns_versions => ReadResult::Item { version: None },
-            Some(version) => ReadResult::Item { version: Some(version) },
-            None => ReadResult::Missing,
+        let result = match read.got {
+            Some(0) if self.config.assigns_versions => ReadOutcome::Item { version: None },
+            Some(version) => ReadOutcome::Item { version: Some(version) },
+            None => ReadOutcome::Missing,
         };
-        let verdict = self.judge.end_read(key, &read.before, seen, read.sent, self.now);
+        let verdict = self.judge.end_read(key, &read.before, result, read.sent, self.now);
         let truth = &self.truth[read.id as usize];
         let held = truth.held(read.got, read.sent, self.now);
         let context = || format!("{:?}, {read:?}, {verdict:?}, at {}", self.config, self.now);

@@ -7,7 +7,8 @@ use super::ResponseRecord;
 /// Counts the responses of the current fine slice.
 #[derive(Debug, Default)]
 pub(super) struct ResponseAccumulator {
-    /// Counts and response times. There are few cells: those of the current phase, and late responses of the one before.
+    /// Counts and response times. There are few cells: those of the current phase, and late responses of the one
+    /// before.
     cells: Vec<(CountCell, Vec<u64>)>,
 }
 

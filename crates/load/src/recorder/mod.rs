@@ -1,8 +1,8 @@
 //! The recorder: takes every response, and returns a [`CoarseSlice`] every second and a [`FineSlice`] every 100 ms.
 //!
 //! Workers push responses into shards, so that they do not wait for each other. [`Recorder::take_coarse_slice`] folds
-//! what came in since its last call into histograms; [`Recorder::take_fine_slice`] counts what came in since its own last
-//! call. Memory is bounded by the responses of one coarse slice, not by those of the run.
+//! what came in since its last call into histograms; [`Recorder::take_fine_slice`] counts what came in since its own
+//! last call. Memory is bounded by the responses of one coarse slice, not by those of the run.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -226,7 +226,11 @@ mod tests {
         assert_eq!(coarse(&recorder), 2, "a coarse slice before the fine one");
         recorder.record(1, record(Outcome::Miss, MS));
         let slice = recorder.take_fine_slice(0.1);
-        assert_eq!((slice.cells[0].counts.answered, slice.cells[0].counts.hits), (3, 1), "the fine slice has those of the coarse one too");
+        assert_eq!(
+            (slice.cells[0].counts.answered, slice.cells[0].counts.hits),
+            (3, 1),
+            "the fine slice has those of the coarse one too"
+        );
         assert_eq!(fine(&recorder), 0);
         assert_eq!(coarse(&recorder), 1, "the coarse slice still has what the fine one counted");
     }

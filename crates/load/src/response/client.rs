@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// The builder of every client for the app. It never uses a proxy: HTTP_PROXY is not meant for an app under test, and the
-/// proxy would be measured with it.
+/// The builder of every client for the app. It never uses a proxy: HTTP_PROXY is not meant for an app under test, and
+/// the proxy would be measured with it.
 pub fn client_builder(timeout: Duration) -> reqwest::ClientBuilder {
     // No retries: a repeated write could be stored over a newer one.
     let once = reqwest::retry::never();

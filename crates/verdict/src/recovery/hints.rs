@@ -40,13 +40,13 @@ pub(super) fn hints(
     hints.extend(outcome.hit_rate.as_ref().and_then(|hit_rate| refilled(outcome, hit_rate)));
     hints.extend(database(measurements, outcome));
     if outcome.relapse >= MIN_RELAPSE_SECONDS {
-        hints.push(format!("It was outside its limits again for {} after it had been back.", moment(outcome.relapse)));
+        hints.push(format!("It was outside its limits again for {} after it had recovered.", moment(outcome.relapse)));
     }
     hints
 }
 
-/// Half of all responses are slow while the victim does not answer. Where they are alike all the time, each request waits
-/// for the same timeout; where they spread out or become slower, they queue.
+/// Half of all responses are slow while the victim does not answer. Where they are alike all the time, each request
+/// waits for the same timeout; where they spread out or become slower, they queue.
 fn timeout_or_queue_hint(spec: Option<&FaultSpec>, slices: &[TimeSlice], outcome: &FaultOutcome) -> Option<String> {
     let limits = outcome.limits.as_ref()?;
     let until = outcome.window.undone.or(outcome.over)?;
@@ -132,7 +132,7 @@ fn looks_like(after: f64, since_injection: f64, outage: f64) -> String {
             moment(outage)
         );
     }
-    "looks like a fixed wait somewhere: a breaker's open interval, a pool's retry, a name looked up anew".to_owned()
+    "looks like a fixed wait somewhere: a breaker's open interval, a pool's retry, a repeated name lookup".to_owned()
 }
 
 /// When responses came from the cache again, after its server was up again.
@@ -151,14 +151,14 @@ fn late_cache_use_hint(slices: &[TimeSlice], outcome: &FaultOutcome) -> Option<S
     let first = slices.iter().find(is_hit);
     match first {
         None if watched >= PERMANENT_AFTER_SECONDS => Some(format!(
-            "Not one answer came from the cache in the {} after its server was there again: looks like connections \
-             given up for good, or a breaker that never closes.",
+            "Not one response came from the cache in the {} after its server was up again: looks like connections \
+             that are never reopened, or a breaker that never closes.",
             moment(watched)
         )),
         Some(slice) if slice.from - there >= MIN_NOTABLE_SECONDS => {
             let after = slice.from - there;
             Some(format!(
-                "{} after the server was there again the first answer came from the cache: {}.",
+                "{} after the server was up again, the first response came from the cache: {}.",
                 moment(after),
                 looks_like(after, slice.from - injected, there - injected)
             ))
@@ -175,7 +175,7 @@ fn late_service(spec: Option<&FaultSpec>, outcome: &FaultOutcome) -> Option<Stri
         Recovery::NotWithin(watched) if watched >= PERMANENT_AFTER_SECONDS => {
             let looks = match keeps_connections(spec) {
                 true => "a queue that never drains",
-                false => "connections given up for good, or a queue that never drains",
+                false => "connections that are never reopened, or a queue that never drains",
             };
             Some(format!("Not back within {}: looks like {looks}.", moment(watched)))
         }
@@ -190,8 +190,7 @@ fn late_service(spec: Option<&FaultSpec>, outcome: &FaultOutcome) -> Option<Stri
                 true => "looks like a queue that had to drain".to_owned(),
                 false => looks_like(after, at - outcome.window.from, there - outcome.window.from),
             };
-            (after >= MIN_NOTABLE_SECONDS)
-                .then(|| format!("{} after what was broken was there again: {looks}.", moment(after)))
+            (after >= MIN_NOTABLE_SECONDS).then(|| format!("{} after the fault had ended: {looks}.", moment(after)))
         }
         _ => None,
     }

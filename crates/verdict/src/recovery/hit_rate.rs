@@ -89,7 +89,9 @@ struct SliceTimeouts {
 impl SliceTimeouts {
     /// By the reads that are expected after the fault.
     fn of(scenario: &Scenario, outcome: &FaultOutcome) -> Self {
-        let Some(limits) = &outcome.limits else { return Self { silence: MAX_SLICE_SECONDS, slice: MAX_SLICE_SECONDS } };
+        let Some(limits) = &outcome.limits else {
+            return Self { silence: MAX_SLICE_SECONDS, slice: MAX_SLICE_SECONDS };
+        };
         let lowest = match scenario.traffic.load_model {
             LoadModel::Open { rate, .. } => {
                 let phases = scenario.phases.iter().skip(outcome.window.phase).filter(|one| one.path == outcome.path);
@@ -130,8 +132,7 @@ fn hit_rate_slices(slices: &[TimeSlice], from: f64, to: f64, timeouts: SliceTime
             last_read = slice.to;
         }
         let (reads, length) = (joined.counts.reads(), joined.seconds());
-        let has_rate =
-            reads >= READS_PER_SLICE || (reads >= MIN_READS_PER_SLICE && length >= MAX_SLICE_SECONDS);
+        let has_rate = reads >= READS_PER_SLICE || (reads >= MIN_READS_PER_SLICE && length >= MAX_SLICE_SECONDS);
         let without_reads = joined.to - last_read.max(joined.from);
         has_rate || without_reads >= timeouts.silence || length >= timeouts.slice
     });
@@ -142,13 +143,14 @@ fn hit_rate_slices(slices: &[TimeSlice], from: f64, to: f64, timeouts: SliceTime
     }
 }
 
-/// A slice of which the reads came late is cut in two: the time without reads is no part of a hit rate that was measured
-/// after it. Neither part begins before `from`.
+/// A slice of which the reads came late is cut in two: the time without reads is no part of a hit rate that was
+/// measured after it. Neither part begins before `from`.
 fn without_wait(slices: &[TimeSlice], joined: TimeSlice, from: f64) -> impl Iterator<Item = TimeSlice> {
     let begin = joined.from.max(from);
     let is_read = |slice: &&TimeSlice| slice.from >= joined.from && slice.counts.reads() > 0;
     let is_long = hit_rate(&joined).is_some() && joined.seconds() > MAX_SLICE_SECONDS * 1.1;
-    let first_read = is_long.then(|| slices.iter().find(is_read)).flatten().map_or(begin, |slice| slice.from.max(begin));
+    let first_read =
+        is_long.then(|| slices.iter().find(is_read)).flatten().map_or(begin, |slice| slice.from.max(begin));
     let waited = first_read - begin >= MAX_SLICE_SECONDS / 2.0;
     let wait = waited.then(|| TimeSlice::empty(begin, first_read));
     let start = if waited { first_read } else { begin };
@@ -183,7 +185,12 @@ fn can_empty(spec: &FaultSpec) -> bool {
 
 /// Whether the cache had lost most of its keys: by the number of keys in Redis before and after, or else by the kind of
 /// the fault.
-fn was_emptied(scenario: &Scenario, measurements: &Measurements, spec: Option<&FaultSpec>, outcome: &FaultOutcome) -> bool {
+fn was_emptied(
+    scenario: &Scenario,
+    measurements: &Measurements,
+    spec: Option<&FaultSpec>,
+    outcome: &FaultOutcome,
+) -> bool {
     let Some(spec) = spec.filter(|spec| can_empty(spec)) else { return false };
     let (injected, base) = (outcome.window.from, outcome.over.unwrap_or(outcome.window.from));
     let redis = |(at, sample): &(f64, cacheproof_core::journal::Sample)| {

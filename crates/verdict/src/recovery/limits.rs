@@ -189,8 +189,7 @@ fn within(measurements: &Measurements, phases: &[usize], slices: &[TimeSlice]) -
         .filter_map(|phase| measurements.phases.get(phase))
         .map(|span| (span.from, span.to.unwrap_or(measurements.last_at)))
         .collect();
-    let inside =
-        |slice: &&TimeSlice| spans.iter().any(|(from, to)| slice.from >= from - 0.01 && slice.to <= to + 0.01);
+    let inside = |slice: &&TimeSlice| spans.iter().any(|(from, to)| slice.from >= from - 0.01 && slice.to <= to + 0.01);
     slices.iter().filter(inside).copied().collect()
 }
 

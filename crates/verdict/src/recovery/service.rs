@@ -44,8 +44,9 @@ pub(super) fn measure_service_recovery(
     outcome.noticed_by = first.and_then(|judged| judged.violation);
     outcome.absorbed = outcome.noticed.and_then(|noticed| settled(&during, noticed, limits.in_a_row));
     let Some(base) = outcome.base else {
-        outcome.service =
-            Recovery::Unknown("the fault, or another one at the same time, was never undone: the run ended before".into());
+        outcome.service = Recovery::Unknown(
+            "the fault, or another one at the same time, was never undone: the run ended before".into(),
+        );
         outcome.trouble = seconds_outside_limits(&during, f64::INFINITY);
         return;
     };
@@ -61,7 +62,8 @@ pub(super) fn measure_service_recovery(
         outcome.relapse = seconds_outside_limits(&after, f64::INFINITY);
         return;
     };
-    // A fault that heals itself may take a while to have an effect: slices inside the limits before that are no recovery.
+    // A fault that heals itself may take a while to have an effect: slices inside the limits before that are no
+    // recovery.
     let heals_itself = base <= injected;
     let begin = if heals_itself { base.max(noticed) } else { base };
     let back = first_steady_run(&after, begin, limits.in_a_row).map(|from| from.max(base));
@@ -107,15 +109,16 @@ fn judged_slices(
     join_to_length(&inside, limits.slice_seconds)
         .into_iter()
         .map(|slice| {
-            let expected = limits.expected * relative_rate(scenario, measurements, limits, slice.from) * slice.seconds();
+            let expected =
+                limits.expected * relative_rate(scenario, measurements, limits, slice.from) * slice.seconds();
             let violation = limits.violation(&slice.counts, expected);
             JudgedSlice { slice: TimeSlice { from: slice.from.max(from), ..slice }, violation, expected }
         })
         .collect()
 }
 
-/// At a low rate one slice is too short to show that anything is missing, but several in a row do: a stretch without any
-/// response is outside the limits as soon as enough requests were expected in it.
+/// At a low rate one slice is too short to show that anything is missing, but several in a row do: a stretch without
+/// any response is outside the limits as soon as enough requests were expected in it.
 fn mark_silent_stretches<'a>(slices: impl Iterator<Item = &'a mut JudgedSlice>) {
     let mut slices: Vec<&mut JudgedSlice> = slices.collect();
     for stretch in slices.chunk_by_mut(|one, next| one.is_silent() && next.is_silent()) {
