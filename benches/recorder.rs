@@ -1,4 +1,4 @@
-//! What measuring costs: one answer recorded, and a second's worth of answers folded into a window.
+//! The cost of recording: one response recorded, and the responses of one second folded into a slice.
 
 use std::hint::black_box;
 
@@ -7,7 +7,7 @@ use cacheproof::journal::Outcome;
 use cacheproof::load::{Recorder, ResponseRecord};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
-/// Answers in one window: what goose drives at most on two cores.
+/// Responses in one coarse slice: what goose drives at most on two cores.
 const WINDOW: u64 = 40_000;
 
 fn answer(index: u64) -> ResponseRecord {
@@ -36,11 +36,11 @@ fn recorder(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("recorder");
     group.throughput(Throughput::Elements(WINDOW));
     group.bench_function("record 40 000 answers", |bencher| bencher.iter(|| black_box(filled())));
-    group.bench_function("drain 40 000 answers into a window", |bencher| {
-        bencher.iter_batched(filled, |recorder| recorder.drain(1.0, 0), BatchSize::LargeInput);
+    group.bench_function("fold 40 000 responses into a coarse slice", |bencher| {
+        bencher.iter_batched(filled, |recorder| recorder.take_coarse_slice(1.0, 0), BatchSize::LargeInput);
     });
-    group.bench_function("count 40 000 answers for a pulse", |bencher| {
-        bencher.iter_batched(filled, |recorder| (recorder.pulse(0.1), recorder), BatchSize::LargeInput);
+    group.bench_function("count 40 000 responses for a fine slice", |bencher| {
+        bencher.iter_batched(filled, |recorder| (recorder.take_fine_slice(0.1), recorder), BatchSize::LargeInput);
     });
     group.finish();
 }

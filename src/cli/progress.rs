@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::journal::{Event, FaultStage, Histogram, JournalEntry, Outcome, Window};
+use crate::journal::{CoarseSlice, Event, FaultStage, Histogram, JournalEntry, Outcome};
 use crate::scenario::Scenario;
 
 /// How often a plain line is written within a phase.
@@ -54,12 +54,12 @@ pub async fn show(scenario: Scenario, mut entries: mpsc::UnboundedReceiver<Journ
                 display.line(&format!("{at:>5.0} s  fault '{}' {stage}: {}", fault.what, fault.detail));
             }
             Event::Note { text } => display.line(&format!("note: {text}")),
-            Event::Window(window) => {
+            Event::CoarseSlice(slice) => {
                 if let Some((index, from)) = phase {
                     let left = (scenario.phases[index].lasts.as_secs_f64() - (at - from)).max(0.0);
                     display.progress(
                         at,
-                        &format!("{}  {:>3.0} s left  {}", scenario.phases[index].name, left, format_window(&window)),
+                        &format!("{}  {:>3.0} s left  {}", scenario.phases[index].name, left, format_slice(&slice)),
                     );
                 }
             }
@@ -70,10 +70,10 @@ pub async fn show(scenario: Scenario, mut entries: mpsc::UnboundedReceiver<Journ
 }
 
 /// The measurements of one second.
-fn format_window(window: &Window) -> String {
+fn format_slice(slice: &CoarseSlice) -> String {
     let mut times = Histogram::new();
     let (mut hits, mut misses, mut errors) = (0, 0, 0);
-    for cell in &window.cells {
+    for cell in &slice.cells {
         times.merge(&cell.response);
         let count = cell.response.count();
         match cell.outcome {
@@ -83,7 +83,7 @@ fn format_window(window: &Window) -> String {
             _ => {}
         }
     }
-    let rate = times.count() as f64 / window.seconds.max(1e-3);
+    let rate = times.count() as f64 / slice.seconds.max(1e-3);
     let p95 = times.quantile(0.95).map_or("–".to_owned(), |p95| format!("{:.1} ms", p95 as f64 / 1e6));
     let hit_rate = match hits + misses {
         0 => "–".to_owned(),

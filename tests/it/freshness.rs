@@ -145,7 +145,7 @@ fn without_invalidation_stale_reads_are_stuck_and_an_example_shows_their_history
     assert!(example.age_at_least <= example.age_at_most && example.age_at_least > 0.0, "{example:?}");
     let sorted =
         measurements.stale_classifications.iter().find(|sorted| sorted.id == example.id).expect("it was rechecked");
-    assert!(sorted.looks.iter().any(|look| look.past_cache && look.stale == Some(false)), "{sorted:?}");
+    assert!(sorted.rechecks.iter().any(|look| look.past_cache && look.stale == Some(false)), "{sorted:?}");
     let curve = measurements.freshness_curve(|_| true);
     assert!(curve.iter().any(|point| point.stale > 0 && point.share() < 1.0), "{curve:?}");
 }

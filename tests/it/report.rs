@@ -166,8 +166,8 @@ fn nothing_is_drawn_of_freshness_where_nothing_was_judged() {
 
 #[test]
 fn a_journal_of_an_older_version_still_renders() {
-    // No pulses: recovery is read off the windows, to a second.
-    let plan = SimulationPlan { pulses: false, ..SimulationPlan::default() };
+    // No fine slices: recovery is measured on the coarse ones, to a second.
+    let plan = SimulationPlan { fine_slices: false, ..SimulationPlan::default() };
     let summary: serde_json::Value = serde_json::from_str(&text(&rendered(&plan), "summary.json")).expect("JSON");
     assert!(summary["faults"][0]["limits"]["step"].as_f64().is_some(), "{}", summary["faults"][0]);
 

@@ -1,4 +1,4 @@
-//! When requests arrive: an endless, seeded stream of offsets from a phase's start.
+//! Arrival times: an endless, seeded stream of offsets from the start of a phase.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ impl Iterator for ArrivalTimes {
     fn next(&mut self) -> Option<Duration> {
         self.count += 1;
         self.at = match self.arrivals {
-            // Multiplied, not added up, so that no rounding error gathers.
+            // Multiplied, not added, so that rounding errors do not accumulate.
             Arrivals::Constant => self.count as f64 * self.gap,
             Arrivals::Poisson => {
                 let gap: f64 = Exp1.sample(&mut self.random);

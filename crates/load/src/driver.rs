@@ -1,8 +1,8 @@
-//! goose, driven: users that take arrivals from a queue (open loop) or send one request after another
-//! (closed loop), for as long as the timeline lasts.
+//! Drives goose: users take arrivals from a queue (open loop) or send one request after another (closed loop), for as
+//! long as the timeline lasts.
 //!
-//! One attack lasts the whole run. A phase changes what is sent and how it is labelled; connections and clocks
-//! run on through a fault.
+//! One attack lasts the whole run. A phase changes what is sent and how it is labelled; connections and clocks continue
+//! through a fault.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -20,33 +20,33 @@ use crate::{Recorder, ResponseRecord};
 use cacheproof_core::journal::AtQuiescence;
 use cacheproof_core::scenario::LoadModel;
 
-/// How late a timer may be. An idle user that is later was held up by something; that counts as waiting,
-/// whoever was to blame, or a stall of the whole machine would vanish from the response times.
+/// How late a timer may be. A longer delay of an idle user counts as waiting time, whatever its cause; otherwise a
+/// stall of the whole machine would not show in the response times.
 const TIMER_LATENESS: Duration = Duration::from_millis(10);
 
-/// How long an idle user waits for work before it gives goose the chance to stop it.
+/// How long an idle user waits for work before goose can stop it.
 const IDLE_POLL_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// How long a closed-loop user waits after it could not even connect, so that a dead app is not a busy loop.
+/// How long a closed-loop user waits after it could not connect, so that a dead app causes no busy loop.
 const UNREACHABLE_PAUSE: Duration = Duration::from_millis(20);
 
-/// Why the load could not be driven.
+/// Why the load generator failed.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum LoadError {
-    /// goose refused or broke.
-    #[error("the load engine stopped: {0}")]
+    /// goose returned an error.
+    #[error("the load generator stopped: {0}")]
     #[diagnostic(help(
         "this is a defect of cacheproof or of its surroundings (open files? `cacheproof doctor` tells)"
     ))]
     Engine(String),
 }
 
-/// The app did not come to rest after a phase.
+/// The app did not become quiescent after a phase.
 #[derive(Clone, Copy, Debug)]
 pub struct NotQuiescent {
-    /// Requests that wait to be sent, or for their answer.
+    /// Requests that wait to be sent or answered.
     pub waiting: u64,
-    /// For how long that was waited for.
+    /// How long the wait for quiescence lasted.
     pub drain_timeout: Duration,
 }
 
@@ -69,7 +69,7 @@ struct Shared {
     next: AtomicU64,
     in_flight: AtomicUsize,
     users_ready: AtomicUsize,
-    /// Open loop: arrivals that wait are thrown away (and counted) instead of sent.
+    /// Open loop: waiting arrivals are dropped and counted instead of sent.
     stopping: AtomicBool,
     unsent: AtomicU64,
     /// Whether arrivals that were never sent are recorded as errors.
@@ -77,7 +77,7 @@ struct Shared {
 }
 
 impl Shared {
-    /// An arrival that is not sent any more.
+    /// An arrival that is dropped.
     fn record_unsent(&self, arrival: Arrival) {
         self.unsent.fetch_add(1, Ordering::SeqCst);
         if self.count_unsent.load(Ordering::SeqCst) {
@@ -99,7 +99,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Starts goose and waits until all its users are there. Nothing is sent yet.
+    /// Starts goose and waits until all its users are running. Nothing is sent yet.
     pub async fn start(exchange: Exchange, base_url: &str, recorder: Arc<Recorder>) -> Result<Self, LoadError> {
         let load_model = exchange.scenario.traffic.load_model;
         let seed = exchange.scenario.seed;
@@ -133,8 +133,8 @@ impl Driver {
         Ok(driver)
     }
 
-    /// Drives one phase: from now until `lasts` is over and `may_end` is true (a fault is undone, say), or `end`
-    /// turns true.
+    /// Drives one phase: from now until `lasts` is over and `may_end` is true (for example, a fault is undone), or
+    /// until `end` is true.
     pub async fn phase(
         &self,
         phase: usize,
@@ -181,16 +181,16 @@ impl Driver {
         self.shared.queue.len() as u64
     }
 
-    /// What judges the answers; it outlives the load.
+    /// Judges the responses; it outlives the load.
     pub fn freshness(&self) -> Arc<FreshnessMonitor> {
         Arc::clone(&self.shared.exchange.freshness)
     }
 
-    /// Compares cached with uncached answers after a phase, where the answers carry no version. Nothing is sent
+    /// Compares cached with uncached responses after a phase, where responses carry no version. Nothing is sent
     /// meanwhile. `Ok(None)`: there is nothing to compare.
     ///
     /// # Errors
-    /// [`NotQuiescent`]: requests of the phase were on their way still; what they write between two looks would count as
+    /// [`NotQuiescent`]: requests of the phase were still in flight; what they write between two reads would count as
     /// stale.
     pub async fn compare_when_quiescent(&self, phase: usize) -> Result<Option<AtQuiescence>, NotQuiescent> {
         let scenario = &self.shared.exchange.scenario;
@@ -200,7 +200,7 @@ impl Driver {
         self.shared.phase.store(NO_PHASE, Ordering::SeqCst);
         let drain_timeout = scenario.traffic.timeout + Duration::from_secs(1);
         let deadline = Instant::now() + drain_timeout;
-        // Twice in a row: between taking an arrival and sending it, a user shows nowhere.
+        // Twice in a row: between taking an arrival and sending it, a user is not counted.
         let mut quiet = 0;
         while quiet < 2 {
             let waiting = self.backlog() + self.shared.in_flight.load(Ordering::SeqCst) as u64;
@@ -213,19 +213,19 @@ impl Driver {
         Ok(self.shared.exchange.freshness.compare_when_quiescent(phase).await)
     }
 
-    /// The examples of trouble kept since the last call.
+    /// The examples of errors since the last call.
     pub fn take_examples(&self) -> Vec<cacheproof_core::journal::Event> {
         self.shared.exchange.take_examples()
     }
 
-    /// Whether goose ended by itself.
+    /// Whether goose ended unexpectedly.
     pub fn ended(&self) -> bool {
         self.attack.is_finished()
     }
 
-    /// Lets what is in flight and in the queue finish, at most for `drain_timeout`; then stops goose.
-    /// Gives goose's own count of requests, and how many arrivals were never sent. `count_unsent`: those are
-    /// recorded as errors of their phase, with the time that they waited (not so when the user stopped the run).
+    /// Waits for requests in flight and in the queue, at most for `drain_timeout`, then stops goose. Returns goose's
+    /// own count of requests, and how many arrivals were never sent. `count_unsent`: those are recorded as errors of
+    /// their phase, with the time that they waited (not when the user stopped the run).
     pub async fn stop(self, drain_timeout: Duration, count_unsent: bool) -> Result<(u64, u64), LoadError> {
         self.shared.phase.store(NO_PHASE, Ordering::SeqCst);
         let deadline = Instant::now() + drain_timeout;
@@ -259,8 +259,8 @@ impl Driver {
     }
 }
 
-/// Waits until timers come on time: 64 users that have just made their HTTP clients leave the runtime busy for a
-/// moment, and that moment is not the app's. Gives up after two seconds: the send lag tells the rest.
+/// Waits until timers are on time: the creation of many HTTP clients keeps the runtime busy for a moment, which must
+/// not count as response time. Waits at most two seconds; the send lag shows what remains.
 async fn wait_for_punctual_timers() {
     const STEP: Duration = Duration::from_millis(2);
     let begun = Instant::now();
@@ -279,7 +279,7 @@ async fn sleep_until_or_ended(deadline: Instant, mut end: watch::Receiver<bool>)
     }
 }
 
-/// One goose attack over the whole timeline. Gives goose's own count of requests.
+/// One goose attack over the whole timeline. Returns goose's own count of requests.
 async fn attack(
     shared: Arc<Shared>,
     base_url: String,
@@ -287,7 +287,7 @@ async fn attack(
     timeout: Duration,
     load_model: LoadModel,
 ) -> Result<u64, GooseError> {
-    // Field by field: the configuration has private parts that only its default can fill.
+    // Field by field: the configuration has private fields that only its default can set.
     let mut configuration = GooseConfiguration::default();
     configuration.host = Some(format!("{base_url}/"));
     configuration.users = Some(users);
@@ -300,7 +300,7 @@ async fn attack(
     configuration.no_transaction_metrics = true;
     configuration.no_scenario_metrics = true;
     configuration.no_error_summary = true;
-    // What arrives is what is measured: unpacking is the harness's work, not the app's.
+    // No decompression: it would be the work of the harness, not of the app.
     configuration.no_gzip = true;
     configuration.quiet = 2;
     let ready = Arc::clone(&shared);
@@ -348,8 +348,8 @@ async fn open_loop_iteration(user: &mut GooseUser, shared: &Shared) -> Transacti
         shared.record_unsent(arrival);
         return Ok(());
     }
-    // A user that was idle at the intended start is sent off by a timer: its lateness is ours, not the app's.
-    // A user that was still busy then is late because of the app, and that counts.
+    // A user that was idle at the intended start is woken by a timer: its lateness is the load generator's. A user that
+    // was still busy then is late because of the app, and that counts.
     let idle = idle_since <= arrival.intended;
     let late = !idle || arrival.intended.elapsed() > TIMER_LATENESS;
     let from = late.then_some(arrival.intended);
@@ -371,9 +371,9 @@ async fn closed_loop_iteration(user: &mut GooseUser, shared: &Shared) -> Transac
     Ok(())
 }
 
-/// Sends one request and records it. `from`: where the response time runs from, if not from the actual send.
-/// `idle_at`: the intended start, where the user was free then: how late it sends is the generator's lag.
-/// Gives back whether the app could not be reached at all.
+/// Sends one request and records it. `from`: the start of the response time, if not the actual send. `idle_at`: the
+/// intended start, where the user was free then: how late it sends is the generator's lag. Returns whether the app
+/// could not be reached.
 async fn send(
     user: &mut GooseUser,
     shared: &Shared,

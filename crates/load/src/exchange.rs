@@ -1,4 +1,4 @@
-//! One request and its answer: built, sent through goose, read whole, judged.
+//! One request and its response: built, sent through goose, read completely, judged.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,44 +14,44 @@ use cacheproof_core::journal::CachePath;
 use cacheproof_core::journal::{Event, Example, Outcome};
 use cacheproof_core::scenario::Scenario;
 
-/// How many examples of each kind of trouble a phase keeps.
+/// How many examples of each kind of error a phase keeps.
 const EXAMPLES: usize = 3;
 
-/// Everything that the goose users share in order to send and judge requests.
+/// What the goose users share to send and judge requests.
 #[derive(Debug)]
 pub struct Exchange {
     /// The scenario.
     pub scenario: Arc<Scenario>,
-    /// What each arrival asks for.
+    /// The request of each arrival.
     pub plan: Arc<TrafficPlan>,
-    /// Judges what the answers are worth.
+    /// Judges the freshness of the responses.
     pub freshness: Arc<FreshnessMonitor>,
-    /// One of each instance of the app.
+    /// One for each instance of the app.
     base_urls: Vec<String>,
     classifier: ResponseClassifier,
     examples: Mutex<Vec<Example>>,
     example_counts: Mutex<std::collections::BTreeMap<(usize, &'static str), usize>>,
 }
 
-/// What one exchange gave.
+/// The result of one exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct ExchangeResult {
-    /// What became of the request.
+    /// The outcome of the request.
     pub outcome: Outcome,
-    /// Whether the answer was older than the last acknowledged write.
+    /// Whether the response was older than the last acknowledged write.
     pub stale: bool,
-    /// Whether it could be: a read with a version, of an item with an acknowledged write.
+    /// Whether its freshness could be checked: a read with a version, of an item with an acknowledged write.
     pub judged_fresh: bool,
     /// When it was sent.
     pub sent: Instant,
-    /// When the last byte was in.
+    /// When the last byte was received.
     pub done: Instant,
-    /// No connection could be made at all.
+    /// No connection could be made.
     pub unreachable: bool,
 }
 
 impl Exchange {
-    /// For the app whose instances are at `base_urls`, of which there must be one. Requests are dealt to them in turn.
+    /// For the app whose instances are at `base_urls`, of which there must be one. The instances take turns.
     pub fn new(scenario: Scenario, base_urls: Vec<String>) -> Self {
         let plan = Arc::new(TrafficPlan::new(&scenario));
         let scenario = Arc::new(scenario);
@@ -66,14 +66,14 @@ impl Exchange {
         }
     }
 
-    /// Sends request `index` of `phase` and judges the answer.
+    /// Sends request `index` of `phase` and judges the response.
     pub async fn run(&self, user: &mut GooseUser, phase: usize, index: u64) -> (usize, ExchangeResult) {
         let (call, write) = self.freshness.call(phase, index).await;
         let request = &self.scenario.traffic.requests[call.request];
         let uncached = self.scenario.phases[phase].path == CachePath::Uncached && request.method.is_read();
         let instance = (index % self.base_urls.len() as u64) as usize;
         let builder = build(&user.client, &self.scenario, &self.base_urls[instance], &call, uncached);
-        // Taken before the request leaves: a write acknowledged later may or may not be seen by it.
+        // Taken before the request is sent: it may or may not see a write that is acknowledged later.
         let before = self.freshness.snapshot_before(&call);
         let sent = Instant::now();
         let goose_request = GooseRequest::builder().name(request.name.as_str()).set_request_builder(builder).build();
@@ -127,7 +127,7 @@ impl Exchange {
         )
     }
 
-    /// What is recorded of an arrival that was never sent: an error that took as long as it waited.
+    /// The record of an arrival that was never sent: an error with its waiting time as response time.
     pub fn unsent(&self, phase: usize, index: u64, waited: Duration) -> ResponseRecord {
         let call = self.plan.call(phase, index);
         let line = || format!("{} {}", self.scenario.traffic.requests[call.request].method.as_str(), call.path);
@@ -145,7 +145,7 @@ impl Exchange {
         }
     }
 
-    /// The examples kept since the last call.
+    /// The examples since the last call.
     pub fn take_examples(&self) -> Vec<Event> {
         let mut examples = self.examples.lock().unwrap_or_else(PoisonError::into_inner);
         examples.drain(..).map(Event::Example).chain(self.freshness.take_events()).collect()

@@ -1,4 +1,4 @@
-//! Which key a request asks for: popularity by rank, and a seeded shuffle from rank to id.
+//! Keys of requests: popularity by rank, and a seeded permutation from rank to id.
 
 use rand::seq::SliceRandom as _;
 use rand::{Rng, SeedableRng as _};
@@ -10,13 +10,13 @@ use cacheproof_core::scenario::Popularity;
 /// Draws ids 1 to n of one key space.
 #[derive(Clone, Debug)]
 pub struct KeySampler {
-    /// Id of rank r at r − 1. Popular ids are spread over the table, as in life.
+    /// Id of rank r at r − 1. Popular ids are spread over the table.
     ids: Vec<u32>,
     zipf: Option<Zipf<f64>>,
 }
 
 impl KeySampler {
-    /// `size`: at least 1, at most `u32::MAX`. `stream` tells key spaces apart under one seed.
+    /// `size`: at least 1, at most `u32::MAX`. `stream` makes key spaces differ under one seed.
     pub fn new(size: u64, popularity: Popularity, seed: u64, stream: u64) -> Self {
         let size = u32::try_from(size).unwrap_or(u32::MAX).max(1);
         let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -33,7 +33,7 @@ impl KeySampler {
     /// Draws an id.
     pub fn draw(&self, random: &mut impl Rng) -> u64 {
         let rank = match &self.zipf {
-            // rand_distr gives 1 ..= n.
+            // rand_distr returns 1 ..= n.
             Some(zipf) => (zipf.sample(random) as usize).clamp(1, self.ids.len()) - 1,
             None => random.random_range(0..self.ids.len()),
         };

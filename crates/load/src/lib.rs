@@ -1,7 +1,7 @@
-//! Traffic: when requests arrive, what they ask for, and goose to send them.
+//! The load: arrival times, requests, and goose to send them.
 //!
-//! Everything random comes from the scenario's seed: arrival `n` of phase `p` is the same request for the same
-//! keys at the same offset in every run, whichever user sends it.
+//! All randomness comes from the seed of the scenario: arrival `n` of phase `p` is the same request for the same keys
+//! at the same offset in every run, whichever user sends it.
 
 mod arrivals;
 mod driver;

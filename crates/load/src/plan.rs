@@ -1,4 +1,4 @@
-//! What each arrival asks for: the request, its keys, its URL and body.
+//! The request of each arrival: its kind, keys, URL and body.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::KeySampler;
 use crate::response::ExpectedIdentity;
 use cacheproof_core::scenario::{Request, Scenario, placeholders};
 
-/// Turns (phase, index) into a request, always the same one for the same seed.
+/// Maps (phase, index) to a request, always the same one for the same seed.
 #[derive(Debug)]
 pub struct TrafficPlan {
     seed: u64,
@@ -19,13 +19,13 @@ pub struct TrafficPlan {
     keys: BTreeMap<String, KeySampler>,
 }
 
-/// A kind of request with its templates taken apart.
+/// A kind of request with its templates parsed.
 #[derive(Debug)]
 struct PlannedRequest {
     path: Template,
     body: Option<Template>,
     headers: Vec<(String, Template)>,
-    /// Key space of the user in the headers that answers are held against.
+    /// Key space of the user in the headers, where responses are checked for it.
     owner: Option<String>,
     /// Key space of the item that the path names, where it names one.
     item: Option<String>,
@@ -47,7 +47,7 @@ pub struct Call {
     pub expected: ExpectedIdentity,
 }
 
-/// Streams of the seed: arrivals use the phase's number, these lie beyond any.
+/// Streams of the seed: arrivals use the number of the phase, and these are larger than any.
 const KEYS_STREAM: u64 = 1 << 32;
 const CALLS_STREAM: u64 = 1 << 33;
 
@@ -86,7 +86,7 @@ impl TrafficPlan {
         self.fill(request, BTreeMap::new(), &mut random)
     }
 
-    /// The same request for another item: the `shift`th behind its own, the first behind the last.
+    /// The same request for another item: `shift` ids further, wrapping around after the last.
     pub fn shifted(&self, phase: usize, index: u64, shift: u64) -> Call {
         let call = self.call(phase, index);
         let Some((item, keys)) = call.expected.item.zip(self.items(call.request)) else { return call };
@@ -117,13 +117,13 @@ impl TrafficPlan {
         Call { request, path, body, headers, expected }
     }
 
-    /// One request of this kind for item 1 of every key space: to look at the app before the load begins.
+    /// One request of this kind for item 1 of every key space, to check the app before the load begins.
     pub fn first_call(&self, request: usize) -> Call {
         let drawn = self.keys.keys().map(|space| (space.clone(), 1)).collect();
         self.fill(request, drawn, &mut ChaCha8Rng::seed_from_u64(self.seed))
     }
 
-    /// The path template, without its query, by which writes and reads of one item find each other.
+    /// The path template without its query: the same for writes and reads of one item.
     pub fn template(&self, request: usize) -> &str {
         &self.requests[request].template
     }
@@ -169,7 +169,7 @@ impl Template {
         Self(parts)
     }
 
-    /// A key space gives one id a request: path and body speak of the same item.
+    /// A key space has one id per request: path and body name the same item.
     fn fill(
         &self,
         keys: &BTreeMap<String, KeySampler>,
@@ -255,8 +255,8 @@ lasts = "1s"
         let (_, plan) = plan();
         let calls: Vec<Call> = (0..20_000).map(|index| plan.call(0, index)).collect();
         for (request, share) in [(0, 0.8), (1, 0.1), (2, 0.1)] {
-            let seen = calls.iter().filter(|call| call.request == request).count() as f64 / 20_000.0;
-            assert!((seen - share).abs() < 0.02, "request {request}: {seen}");
+            let found = calls.iter().filter(|call| call.request == request).count() as f64 / 20_000.0;
+            assert!((found - share).abs() < 0.02, "request {request}: {found}");
         }
         let list = calls.iter().find(|call| call.request == 1).unwrap();
         assert_eq!(list.expected.item, None, "a page is no item: {list:?}");

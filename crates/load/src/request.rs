@@ -1,4 +1,4 @@
-//! One call made into an HTTP request, and its answer read whole: for the load, and for cacheproof's own looks.
+//! HTTP requests and their complete responses: for the load, and for cacheproof's own reads.
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::HeaderMap;
@@ -8,10 +8,10 @@ use super::Call;
 use crate::response::{root_cause, with_bypass};
 use cacheproof_core::scenario::{BypassSpec, Method, Scenario};
 
-/// A body longer than this is an error: it would measure the network, not the cache.
+/// A longer body is an error: it would measure the network, not the cache.
 const BODY_LIMIT: usize = 8 * 1024 * 1024;
 
-/// The request that a call is sent as.
+/// The HTTP request for a call.
 pub(super) fn build(
     client: &Client,
     scenario: &Scenario,
@@ -41,10 +41,10 @@ pub(super) fn build(
     builder
 }
 
-/// Why there was no answer.
+/// Why there was no response.
 pub(super) struct RequestFailure {
     pub(super) why: String,
-    /// No connection could be made at all: nothing was sent.
+    /// No connection could be made: nothing was sent.
     pub(super) unreachable: bool,
 }
 
@@ -55,7 +55,7 @@ impl RequestFailure {
     }
 }
 
-/// An answer with all of its body.
+/// A response with its complete body.
 pub(super) async fn read_response(mut response: Response) -> Result<(StatusCode, HeaderMap, Bytes), RequestFailure> {
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     let mut body = BytesMut::new();

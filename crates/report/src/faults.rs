@@ -56,14 +56,15 @@ fn summarize_fault<'a>(view: &'a ReportInput<'_>, number: usize, outcome: &'a Fa
         (None, None) => "never undone".to_owned(),
     };
     let impact = &outcome.impact;
-    let bad: Vec<String> = [("error", impact.errors), ("wrong", impact.wrong), ("stale", impact.stale)]
-        .into_iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(what, count)| {
-            let plural = if what == "error" && count != 1 { "s" } else { "" };
-            format!("{} {what}{plural}", numbers::count(count))
-        })
-        .collect();
+    let bad: Vec<String> =
+        [("error", impact.counts.errors), ("wrong", impact.counts.wrong), ("stale", impact.counts.stale)]
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(what, count)| {
+                let plural = if what == "error" && count != 1 { "s" } else { "" };
+                format!("{} {what}{plural}", numbers::count(count))
+            })
+            .collect();
     FaultSummary {
         outcome,
         number,
@@ -169,7 +170,7 @@ pub(super) fn limits(view: &ReportInput<'_>) -> Vec<String> {
              answers wrong or stale, a P95 above {}{few}. Back: {} such steps in a row without.",
             outcome.path.as_str(),
             limits.phases.join(", "),
-            numbers::time(limits.step),
+            numbers::time(limits.slice_seconds),
             numbers::share(limits.errors),
             numbers::share(limits.incorrect),
             numbers::time(limits.p95),
@@ -257,12 +258,12 @@ pub(super) fn json_faults<'a>(view: &'a ReportInput<'_>) -> Vec<FaultJson<'a>> {
             watched_to: outcome.watched_to,
             trouble: outcome.trouble,
             relapse: outcome.relapse,
-            requests: outcome.impact.requests(),
+            requests: outcome.impact.counts.requests(),
             availability: outcome.availability(),
-            errors: outcome.impact.errors,
-            wrong: outcome.impact.wrong,
-            stale: outcome.impact.stale,
-            fallbacks: outcome.impact.fallbacks,
+            errors: outcome.impact.counts.errors,
+            wrong: outcome.impact.counts.wrong,
+            stale: outcome.impact.counts.stale,
+            fallbacks: outcome.impact.counts.fallbacks,
             hit_rate: outcome.hit_rate.as_ref().map(|hit_rate| HitRateJson {
                 back: &hit_rate.back,
                 steady: hit_rate.steady,

@@ -166,7 +166,7 @@ fn example<'a>(view: &'a ReportInput<'_>, at: f64, read: &'a StaleRead) -> Stale
             age_at_most: read.age_at_most,
             since_ack: read.since_ack,
         },
-        looks: sorted.map_or(&[], |sorted| &sorted.looks),
+        looks: sorted.map_or(&[], |sorted| &sorted.rechecks),
         history: &read.history,
     }
 }

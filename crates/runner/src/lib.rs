@@ -242,7 +242,8 @@ async fn run_against_app(
         driver: &driver,
         recorder: &recorder,
     };
-    let timeline::TimelineOutcome { how, why, since, pulsed } = timeline::run_timeline(&context, prober, stop).await;
+    let timeline::TimelineOutcome { how, why, coarse_end, fine_end } =
+        timeline::run_timeline(&context, prober, stop).await;
 
     let drain_timeout = match how {
         RunStatus::Completed => scenario.traffic.timeout + Duration::from_secs(1),
@@ -252,15 +253,15 @@ async fn run_against_app(
     let freshness = driver.freshness();
     let stopped = driver.stop(drain_timeout, how == RunStatus::Completed).await;
     // The answers to requests that were in flight when the timeline ended.
-    let pulse = recorder.pulse(pulsed.elapsed().as_secs_f64());
-    if !pulse.cells.is_empty() {
-        event_sink.emit(Event::Pulse(pulse));
+    let fine = recorder.take_fine_slice(fine_end.elapsed().as_secs_f64());
+    if !fine.cells.is_empty() {
+        event_sink.emit(Event::FineSlice(fine));
     }
-    let mut window = recorder.drain(since.elapsed().as_secs_f64(), backlog);
+    let mut coarse = recorder.take_coarse_slice(coarse_end.elapsed().as_secs_f64(), backlog);
     freshness.finish(how == RunStatus::Completed).await;
     freshness.take_events().into_iter().for_each(|event| event_sink.emit(event));
-    window.freshness = freshness.drain();
-    event_sink.emit(Event::Window(window));
+    coarse.freshness = freshness.drain();
+    event_sink.emit(Event::CoarseSlice(coarse));
     let (how, why) = match event_sink.failure() {
         Some(failure) if how == RunStatus::Completed => (RunStatus::EnvironmentFailed, Some(failure)),
         _ => (how, why),

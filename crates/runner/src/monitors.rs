@@ -1,4 +1,4 @@
-//! Those who watch while the phases play: windows every second, samples of the servers, the user's stop.
+//! Monitors that run beside the phases: slices of responses, samples of the servers, the user's stop.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use cacheproof_core::journal::{Event, RunStatus};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How long a pulse is.
-const PULSE: Duration = Duration::from_millis(100);
+/// Length of a fine slice.
+const FINE_SLICE: Duration = Duration::from_millis(100);
 
-/// Emits a window a second; ends a warm-up when it is warm; ends the run when something died unasked.
-/// Gives back when the last window ended.
-pub(super) async fn windows(
+/// Emits a coarse slice every second. Ends a warm-up when the hit rate is level, and the run when a condition to abort
+/// is met or a process died that no fault killed. Returns when the last slice ended.
+pub(super) async fn coarse_slices(
     context: &RunContext<'_>,
     control: &RunControl<'_>,
     mut is_over: watch::Receiver<bool>,
@@ -31,13 +31,13 @@ pub(super) async fn windows(
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            // What is left is the last window's, which waits for the requests still in flight.
+            // What is left belongs to the last slice, which waits for the requests in flight.
             _ = is_over.wait_for(|over| *over) => return since,
         }
         let seconds = since.elapsed().as_secs_f64();
         since = std::time::Instant::now();
-        let mut window = context.recorder.drain(seconds, context.driver.backlog());
-        window.freshness = context.driver.freshness().drain();
+        let mut slice = context.recorder.take_coarse_slice(seconds, context.driver.backlog());
+        slice.freshness = context.driver.freshness().drain();
         for example in context.driver.take_examples() {
             context.event_sink.emit(example);
         }
@@ -46,16 +46,16 @@ pub(super) async fn windows(
                 warm_up = Some((phase, WarmUp::default()));
             }
             if let Some((_, warm_up)) = &mut warm_up
-                && let Some(reason) = warm_up.add_window(context.scenario, phase, &window)
+                && let Some(reason) = warm_up.add_slice(context.scenario, phase, &slice)
             {
                 control.end_phase(reason);
             }
         }
-        control.steady.record(&window);
-        if let Some(why) = abort.window(&window) {
+        control.steady.record(&slice);
+        if let Some(why) = abort.slice(&slice) {
             control.end_run(RunStatus::Aborted, abort_message(&why));
         }
-        context.event_sink.emit(Event::Window(window));
+        context.event_sink.emit(Event::CoarseSlice(slice));
         if let Some(why) = find_unexpected_exit(context).await {
             control.end_run(RunStatus::EnvironmentFailed, why);
         }
@@ -63,12 +63,12 @@ pub(super) async fn windows(
 }
 
 fn abort_message(why: &str) -> String {
-    format!("the run was given up and everything undone, as [safety] has it: {why}")
+    format!("the run was aborted and every fault undone, as [safety] requires: {why}")
 }
 
-/// Emits a pulse every 100 ms in which something was answered. Gives back when the last pulse ended.
-pub(super) async fn pulses(context: &RunContext<'_>, mut is_over: watch::Receiver<bool>) -> std::time::Instant {
-    let mut tick = interval_at(Instant::now() + PULSE, PULSE);
+/// Emits a fine slice for every 100 ms in which responses came in. Returns when the last slice ended.
+pub(super) async fn fine_slices(context: &RunContext<'_>, mut is_over: watch::Receiver<bool>) -> std::time::Instant {
+    let mut tick = interval_at(Instant::now() + FINE_SLICE, FINE_SLICE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut since = std::time::Instant::now();
     loop {
@@ -77,17 +77,18 @@ pub(super) async fn pulses(context: &RunContext<'_>, mut is_over: watch::Receive
             _ = is_over.wait_for(|over| *over) => return since,
         }
         let now = std::time::Instant::now();
-        // To the microsecond, as lines are.
+        // To the microsecond, like the times of journal lines.
         let seconds = (now.duration_since(since).as_secs_f64() * 1e6).round() / 1e6;
-        let pulse = context.recorder.pulse(seconds);
+        let slice = context.recorder.take_fine_slice(seconds);
         since = now;
-        if !pulse.cells.is_empty() {
-            context.event_sink.emit(Event::Pulse(pulse));
+        if !slice.cells.is_empty() {
+            context.event_sink.emit(Event::FineSlice(slice));
         }
     }
 }
 
-/// A sentence, when the app, a server, the load engine or the journal broke although nobody broke it.
+/// A sentence, where the app, a server, the load generator or the journal failed although no fault was injected into
+/// it.
 async fn find_unexpected_exit(context: &RunContext<'_>) -> Option<String> {
     if let Some(why) = context.event_sink.failure() {
         return Some(format!("{why}; free some space or give another --reports directory"));
@@ -96,7 +97,7 @@ async fn find_unexpected_exit(context: &RunContext<'_>) -> Option<String> {
         return Some(why);
     }
     if context.driver.ended() {
-        return Some("the load engine stopped by itself".into());
+        return Some("the load generator stopped unexpectedly".into());
     }
     for server in [&context.stack.redis, &context.stack.postgres].into_iter().flatten() {
         if let Some(why) = server.died().await {
@@ -118,7 +119,7 @@ pub(super) async fn samples(
     let abort = AbortWatch::new(&context.scenario.safety.abort, context.directory);
     loop {
         let over = tokio::select! {
-            // The last phase's end asks for a sample as well: it comes before the end.
+            // The end of the last phase asks for a sample as well, which must come before the end of the run.
             biased;
             () = control.sample.notified() => false,
             _ = tick.tick() => false,
@@ -138,7 +139,7 @@ pub(super) async fn samples(
     }
 }
 
-/// Ends the run when the user wants it to end.
+/// Ends the run when the user stops it.
 pub(super) async fn stop(
     control: &RunControl<'_>,
     mut stop: watch::Receiver<bool>,

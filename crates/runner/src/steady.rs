@@ -1,37 +1,38 @@
-//! The steady state, looked at before anything is broken: a system that is ill already proves nothing by failing.
+//! The steady state, checked before the first fault: a fault proves nothing about a system that was failing already.
 
 use std::sync::{Mutex, PoisonError};
 
-use cacheproof_core::journal::{Event, JournalEntry, Outcome, Window};
+use cacheproof_core::journal::{CoarseSlice, Event, JournalEntry, Outcome};
 use cacheproof_core::measurements::{Measurements, ResponseKey, Totals};
 use cacheproof_core::scenario::{Limit, Metric, Op, Quantity, Rule, Scenario};
 
-/// Share of requests that may fail in a steady state of which the scenario says nothing.
+/// Share of requests that may fail where the scenario does not define the steady state.
 const MAX_ERROR_RATE: f64 = 0.01;
 
 /// What was measured before the first fault.
 #[derive(Debug)]
 pub(super) struct SteadyStateCheck<'run> {
     scenario: &'run Scenario,
-    seen: Mutex<Measurements>,
-    /// Judged once: what a fault does is no longer the steady state.
+    measurements: Mutex<Measurements>,
+    /// Judged once: after the first fault there is no steady state.
     judged: Mutex<Option<Result<(), String>>>,
 }
 
 impl<'run> SteadyStateCheck<'run> {
     pub(super) fn new(scenario: &'run Scenario) -> Self {
-        Self { scenario, seen: Mutex::default(), judged: Mutex::default() }
+        Self { scenario, measurements: Mutex::default(), judged: Mutex::default() }
     }
 
-    /// Takes the answers of one second, until it is judged.
-    pub(super) fn record(&self, window: &Window) {
+    /// Adds the responses of one second, until the steady state is judged.
+    pub(super) fn record(&self, slice: &CoarseSlice) {
         if self.judged.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
-            let line = JournalEntry { at: 0.0, event: Event::Window(window.clone()) };
-            self.seen.lock().unwrap_or_else(PoisonError::into_inner).apply(&line);
+            let line = JournalEntry { at: 0.0, event: Event::CoarseSlice(slice.clone()) };
+            self.measurements.lock().unwrap_or_else(PoisonError::into_inner).apply(&line);
         }
     }
 
-    /// Whether it was steady before the first fault, which is about to come in this phase; else why not.
+    /// Whether the system was steady before the first fault, which is about to be injected in this phase; otherwise why
+    /// not.
     pub(super) fn judge(&self, phase: usize) -> Result<(), String> {
         let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
         judged.get_or_insert_with(|| self.evaluate(phase)).clone()
@@ -44,10 +45,10 @@ impl<'run> SteadyStateCheck<'run> {
         if rules.is_none() && !judged {
             return Ok(());
         }
-        // A warm-up is no steady state, unless there is nothing else to look at.
+        // A warm-up counts only where no other phase came before.
         let counts = |of: usize| of <= phase && (!judged || phases.get(of).is_some_and(|of| !of.warm_up));
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let total = |wanted: &dyn Fn(&ResponseKey) -> bool| seen.total(|key| counts(key.phase) && wanted(key));
+        let measurements = self.measurements.lock().unwrap_or_else(PoisonError::into_inner);
+        let total = |wanted: &dyn Fn(&ResponseKey) -> bool| measurements.total(|key| counts(key.phase) && wanted(key));
         if total(&|_| true).count() == 0 {
             return Err("not one request was answered before the first fault".into());
         }
@@ -67,7 +68,7 @@ impl<'run> SteadyStateCheck<'run> {
             };
             let outcome = |one: &dyn Fn(Outcome) -> bool| total(&|key| wanted(key) && one(key.outcome));
             match value(self.scenario, rule, &outcome, &|only| total(&|key| wanted(key) && only(key))) {
-                None => return Err(format!("nothing was measured that '{}' speaks of", rule.text)),
+                None => return Err(format!("nothing was measured for '{}'", rule.text)),
                 Some(value) if !is_met(value, rule) => {
                     return Err(not_steady_message(&rule.text, &format_value(value, rule)));
                 }
@@ -115,7 +116,7 @@ fn value(scenario: &Scenario, rule: &Rule, outcome: TotalsByOutcome<'_>, cells: 
             let (hits, misses) = (count(Outcome::Hit), count(Outcome::Miss));
             (hits + misses > 0).then(|| hits as f64 / (hits + misses) as f64)
         }
-        // Others are refused when the scenario is read.
+        // Other metrics are refused when the scenario is read.
         _ => None,
     }
 }
@@ -162,7 +163,7 @@ mod tests {
         parse("t", &text).unwrap_or_else(|errors| panic!("{:?}", errors.problems()))
     }
 
-    fn window(phase: usize, outcome: Outcome, count: u64, milliseconds: u64) -> Window {
+    fn slice(phase: usize, outcome: Outcome, count: u64, milliseconds: u64) -> CoarseSlice {
         let mut times = Histogram::new();
         (0..count).for_each(|_| times.record(milliseconds * 1_000_000));
         let cell = ResponseCell {
@@ -177,35 +178,35 @@ mod tests {
             stale: 0,
             judged_fresh: 0,
         };
-        Window { seconds: 1.0, cells: vec![cell], ..Window::default() }
+        CoarseSlice { seconds: 1.0, cells: vec![cell], ..CoarseSlice::default() }
     }
 
     #[test]
-    fn a_system_that_is_ill_before_the_first_fault_is_not_broken_further() {
+    fn no_fault_is_injected_into_a_system_that_fails_already() {
         let scenario = scenario("");
         let steady = SteadyStateCheck::new(&scenario);
-        steady.record(&window(0, Outcome::Error, 500, 1));
-        steady.record(&window(1, Outcome::Hit, 995, 1));
-        steady.record(&window(1, Outcome::Error, 5, 1));
+        steady.record(&slice(0, Outcome::Error, 500, 1));
+        steady.record(&slice(1, Outcome::Hit, 995, 1));
+        steady.record(&slice(1, Outcome::Error, 5, 1));
         assert_eq!(steady.judge(2), Ok(()), "the warm-up's errors do not count");
-        steady.record(&window(1, Outcome::Error, 500, 1));
+        steady.record(&slice(1, Outcome::Error, 500, 1));
         assert_eq!(steady.judge(2), Ok(()), "judged once");
 
         let steady = SteadyStateCheck::new(&scenario);
-        steady.record(&window(1, Outcome::Hit, 90, 1));
-        steady.record(&window(1, Outcome::Error, 10, 1));
+        steady.record(&slice(1, Outcome::Hit, 90, 1));
+        steady.record(&slice(1, Outcome::Error, 10, 1));
         let why = steady.judge(2).unwrap_err();
         assert_eq!(why, "'errors < 1%' does not hold before the first fault: it is 10%");
         assert!(SteadyStateCheck::new(&scenario).judge(2).is_err(), "nothing measured");
     }
 
     #[test]
-    fn the_scenarios_own_rules_say_what_is_steady() {
+    fn the_rules_of_the_scenario_define_the_steady_state() {
         let scenario = scenario("steady = ['errors < 20%', 'p95 < 5ms', 'hit_rate > 50%']");
         let judged = |milliseconds, hits, misses| {
             let steady = SteadyStateCheck::new(&scenario);
-            steady.record(&window(1, Outcome::Hit, hits, milliseconds));
-            steady.record(&window(1, Outcome::Miss, misses, 1));
+            steady.record(&slice(1, Outcome::Hit, hits, milliseconds));
+            steady.record(&slice(1, Outcome::Miss, misses, 1));
             steady.judge(2)
         };
         assert_eq!(judged(1, 80, 20), Ok(()));

@@ -1,4 +1,5 @@
-//! Plays the phases in order: load, fault, labels. Ends early when the user stops or the environment fails.
+//! Runs the phases in order, with their load and faults. Ends early when the user stops the run or the environment
+//! fails.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -17,14 +18,14 @@ use cacheproof_load::Recorder;
 use cacheproof_load::{Driver, NotQuiescent};
 use cacheproof_stack::Stack;
 
-/// Everything on stage.
+/// What a run uses.
 #[derive(Clone, Copy)]
 pub(super) struct RunContext<'run> {
     pub scenario: &'run Scenario,
     pub event_sink: &'run EventSink,
     pub stack: &'run Stack,
     pub app: &'run App,
-    /// Breaks things; `None` where the scenario breaks nothing.
+    /// Injects the faults; `None` where the scenario has none.
     pub engine: Option<&'run FaultEngine<'run>>,
     /// The run's directory.
     pub directory: &'run Path,
@@ -32,25 +33,25 @@ pub(super) struct RunContext<'run> {
     pub recorder: &'run Recorder,
 }
 
-/// What the timeline and those who watch over it tell each other.
+/// State shared by the timeline and its monitors.
 pub(super) struct RunControl<'run> {
-    /// The phase being played, and the way to end it, with the reason.
+    /// The current phase, and how to end it.
     phase: Mutex<Option<(usize, watch::Sender<bool>)>>,
     reason: Mutex<Option<String>>,
     ending: Mutex<Option<(RunStatus, String)>>,
     /// Asks for a sample of the servers now.
     pub sample: Notify,
-    /// Looked at before anything is broken.
+    /// Checked before the first fault.
     pub steady: SteadyStateCheck<'run>,
 }
 
 impl RunControl<'_> {
-    /// The phase being played.
+    /// The current phase.
     pub fn current(&self) -> Option<usize> {
         lock(&self.phase).as_ref().map(|(phase, _)| *phase)
     }
 
-    /// Ends the phase being played.
+    /// Ends the current phase.
     pub fn end_phase(&self, reason: String) {
         if let Some((_, end)) = lock(&self.phase).as_ref() {
             lock(&self.reason).get_or_insert(reason);
@@ -58,7 +59,7 @@ impl RunControl<'_> {
         }
     }
 
-    /// Ends the run. The first reason stands.
+    /// Ends the run. The first reason is kept.
     pub fn end_run(&self, how: RunStatus, why: String) {
         lock(&self.ending).get_or_insert((how, why.clone()));
         self.end_phase(why);
@@ -73,18 +74,18 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How the timeline went.
+/// How the timeline ended.
 pub(super) struct TimelineOutcome {
     pub how: RunStatus,
-    /// Why not to its end.
+    /// Why, where it was not completed.
     pub why: Option<String>,
-    /// When the last window ended; answers since then are still in the recorder.
-    pub since: std::time::Instant,
-    /// When the last pulse ended.
-    pub pulsed: std::time::Instant,
+    /// When the last coarse slice ended; later responses are still in the recorder.
+    pub coarse_end: std::time::Instant,
+    /// When the last fine slice ended.
+    pub fine_end: std::time::Instant,
 }
 
-/// Plays the whole timeline.
+/// Runs the whole timeline.
 pub(super) async fn run_timeline(
     context: &RunContext<'_>,
     prober: Prober,
@@ -107,17 +108,17 @@ pub(super) async fn run_timeline(
         }
         over.send_replace(true);
     };
-    let ((), since, pulsed, (), ()) = tokio::join!(
+    let ((), coarse_end, fine_end, (), ()) = tokio::join!(
         phases,
-        monitors::windows(context, &control, is_over.clone()),
-        monitors::pulses(context, is_over.clone()),
+        monitors::coarse_slices(context, &control, is_over.clone()),
+        monitors::fine_slices(context, is_over.clone()),
         monitors::samples(context, &control, prober, is_over.clone()),
         monitors::stop(&control, stop, is_over),
     );
     let ending = lock(&control.ending).take();
     match ending {
-        None => TimelineOutcome { how: RunStatus::Completed, why: None, since, pulsed },
-        Some((how, why)) => TimelineOutcome { how, why: Some(why), since, pulsed },
+        None => TimelineOutcome { how: RunStatus::Completed, why: None, coarse_end, fine_end },
+        Some((how, why)) => TimelineOutcome { how, why: Some(why), coarse_end, fine_end },
     }
 }
 
@@ -129,7 +130,7 @@ async fn run_phase(context: &RunContext<'_>, control: &RunControl<'_>, index: us
     context.event_sink.emit(Event::PhaseStarted { phase: index });
     control.sample.notify_one();
     if control.ended() {
-        // Stopped between two phases: this one ends as it begins.
+        // Stopped between two phases: this one ends at once.
         control.end_phase("the run was stopped".into());
     }
     let from = Instant::now();
@@ -140,7 +141,7 @@ async fn run_phase(context: &RunContext<'_>, control: &RunControl<'_>, index: us
         async move {
             let Some(engine) = context.engine else { return };
             let what = spec.describe();
-            let tell = |FaultTransition { round, stage, detail, connections }| {
+            let emit = |FaultTransition { round, stage, detail, connections }| {
                 let what = what.clone();
                 let event = FaultEvent { phase: index, fault: number, round, what, stage, detail, connections };
                 context.event_sink.emit(Event::Fault(event));
@@ -154,7 +155,7 @@ async fn run_phase(context: &RunContext<'_>, control: &RunControl<'_>, index: us
                 steady.is_ok()
             };
             let window = PhaseWindow { from, lasts: phase.lasts };
-            if let Err(error) = engine.run_fault(spec, window, ended, &gate, &tell).await {
+            if let Err(error) = engine.run_fault(spec, window, ended, &gate, &emit).await {
                 control.end_run(RunStatus::EnvironmentFailed, format!("the fault '{what}' failed: {error}"));
             }
         }

@@ -1,58 +1,54 @@
-//! When a warm-up is over: when the hit rate is level.
+//! The end of a warm-up: when the hit rate is level.
 
-use cacheproof_core::journal::{Outcome, Window};
+use cacheproof_core::journal::{CoarseSlice, SliceCounts};
 use cacheproof_core::scenario::Scenario;
 
-/// Windows on each side of the comparison.
-const WINDOWS_PER_SIDE: usize = 3;
+/// Slices on each side of the comparison.
+const SLICES_PER_SIDE: usize = 3;
 
-/// Shares of 1 by which the two sides may differ: a point.
+/// Largest difference between the two sides, as a share of 1: one percentage point.
 const MAX_HIT_RATE_CHANGE: f64 = 0.01;
 
-/// Watches the hit rate of one warm-up phase, window by window.
+/// Watches the hit rate of one warm-up phase, slice by slice.
 #[derive(Clone, Debug, Default)]
 pub struct WarmUp {
-    windows: Vec<(u64, u64)>,
+    /// Those with reads.
+    slices: Vec<SliceCounts>,
 }
 
 impl WarmUp {
-    /// Takes one more window. Gives the reason to end when the hit rate of the last three windows is within a
-    /// point of that of the three before.
-    pub fn add_window(&mut self, scenario: &Scenario, phase: usize, window: &Window) -> Option<String> {
-        let count = |outcome| -> u64 {
-            window
-                .cells
-                .iter()
-                .filter(|cell| cell.phase == phase && cell.outcome == outcome)
-                .filter(|cell| scenario.traffic.requests.get(cell.request).is_some_and(|request| request.cacheable))
-                .map(|cell| cell.response.count())
-                .sum()
-        };
-        let (hits, misses) = (count(Outcome::Hit), count(Outcome::Miss));
-        if hits + misses == 0 {
+    /// Adds one slice. Returns the reason to end the phase when the hit rate of the last three slices is within a
+    /// percentage point of that of the three before.
+    pub fn add_slice(&mut self, scenario: &Scenario, phase: usize, slice: &CoarseSlice) -> Option<String> {
+        let cacheable =
+            |request: usize| scenario.traffic.requests.get(request).is_some_and(|request| request.cacheable);
+        let counts = slice.counts(|cell| cell.phase == phase, cacheable);
+        if counts.reads() == 0 {
             return None;
         }
-        self.windows.push((hits, misses));
-        let (before, after) = self.windows.split_at(self.windows.len().checked_sub(WINDOWS_PER_SIDE)?);
-        let before = hit_rate(&before[before.len().checked_sub(WINDOWS_PER_SIDE)?..]);
+        self.slices.push(counts);
+        let (before, after) = self.slices.split_at(self.slices.len().checked_sub(SLICES_PER_SIDE)?);
+        let before = hit_rate(&before[before.len().checked_sub(SLICES_PER_SIDE)?..]);
         let after = hit_rate(after);
         ((after - before).abs() < MAX_HIT_RATE_CHANGE)
             .then(|| format!("the hit rate was level at {:.1} %", after * 100.0))
     }
 }
 
-fn hit_rate(windows: &[(u64, u64)]) -> f64 {
-    let (hits, all) = windows.iter().fold((0, 0), |(hits, all), (hit, miss)| (hits + hit, all + hit + miss));
-    hits as f64 / all.max(1) as f64
+fn hit_rate(slices: &[SliceCounts]) -> f64 {
+    let mut total = SliceCounts::default();
+    slices.iter().for_each(|counts| total.add(counts));
+    total.hit_rate().unwrap_or(0.0)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::hit_rate;
+    use super::*;
 
     #[test]
-    fn the_rate_weighs_windows_by_their_reads() {
-        assert_eq!(hit_rate(&[(1, 1), (98, 0)]), 0.99);
+    fn the_hit_rate_weighs_slices_by_their_reads() {
+        let reads = |hits, misses| SliceCounts { hits, misses, ..SliceCounts::default() };
+        assert_eq!(hit_rate(&[reads(1, 1), reads(98, 0)]), 0.99);
         assert_eq!(hit_rate(&[]), 0.0);
     }
 }

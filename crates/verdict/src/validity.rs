@@ -11,7 +11,7 @@ use super::{Finding, numbers};
 
 /// The generator's lateness that counts as too late, in nanoseconds.
 const MAX_SEND_LAG_NANOS: u64 = 50_000_000;
-/// Share of a phase's windows that may be late.
+/// Share of a phase's coarse slices that may be late.
 const MAX_LATE_WINDOW_SHARE: f64 = 0.10;
 /// Share of all cores above which the generator is saturated.
 const MAX_CPU_SHARE: f64 = 0.85;
@@ -135,10 +135,10 @@ fn generator(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, 
             }
         }
         let lags: Vec<SendLag> = seen
-            .windows
+            .coarse_slices
             .iter()
-            .filter(|(at, _)| *at > span.from && *at <= to)
-            .filter_map(|(_, window)| window.send_lag)
+            .filter(|slice| slice.to > span.from && slice.to <= to)
+            .filter_map(|slice| slice.counts.send_lag)
             .collect();
         // One late second is a hiccup of the machine, also in a phase so short that it is a tenth of it.
         let too_many = |late: usize| late > 1 && late as f64 > lags.len() as f64 * MAX_LATE_WINDOW_SHARE;

@@ -1,51 +1,51 @@
-//! The one place where events become lines: stamped, written to the journal, passed on to whoever listens.
+//! Turns events into journal lines: gives each its time, writes it, and passes it to the listener.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::{Event, JournalEntry, JournalError, JournalWriter};
 
-/// Hears every line after it was written; dropped when the hub is closed.
-pub type Listener = Box<dyn Fn(JournalEntry) + Send>;
+/// Called with every line after it was written; dropped when the sink is closed.
+pub type EntryListener = Box<dyn Fn(JournalEntry) + Send>;
 
 /// Takes the events of a run.
 #[derive(Debug)]
 pub struct EventSink {
     begun: Instant,
-    inner: Mutex<Inner>,
+    state: Mutex<SinkState>,
 }
 
-struct Inner {
+struct SinkState {
     journal: JournalWriter,
-    listener: Option<Listener>,
+    listener: Option<EntryListener>,
     failed: Option<JournalError>,
 }
 
-impl std::fmt::Debug for Inner {
+impl std::fmt::Debug for SinkState {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Inner").field("journal", &self.journal).finish_non_exhaustive()
+        formatter.debug_struct("SinkState").field("journal", &self.journal).finish_non_exhaustive()
     }
 }
 
 impl EventSink {
-    /// Time runs from now. `listener` hears every line after it was written.
-    pub fn new(journal: JournalWriter, listener: Option<Listener>) -> Self {
-        Self { begun: Instant::now(), inner: Mutex::new(Inner { journal, listener, failed: None }) }
+    /// Times count from now. `listener` is called with every line after it was written.
+    pub fn new(journal: JournalWriter, listener: Option<EntryListener>) -> Self {
+        Self { begun: Instant::now(), state: Mutex::new(SinkState { journal, listener, failed: None }) }
     }
 
-    /// Takes one event. A journal that cannot be written is remembered, see [`Self::failure`]: whoever emits
-    /// has no better idea what to do about it than the run has.
+    /// Takes one event. An error in writing the journal is kept for [`Self::failure`]: the run decides what to do
+    /// about it, not the caller.
     pub fn emit(&self, event: Event) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock, so that lines stand in the order of their times.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock, so that the lines are in the order of their times.
         let at = (self.begun.elapsed().as_secs_f64() * 1e6).round() / 1e6;
         let line = JournalEntry { at, event };
-        if inner.failed.is_none()
-            && let Err(error) = inner.journal.append(&line)
+        if state.failed.is_none()
+            && let Err(error) = state.journal.append(&line)
         {
-            inner.failed = Some(error);
+            state.failed = Some(error);
         }
-        if let Some(listener) = &inner.listener {
+        if let Some(listener) = &state.listener {
             listener(line);
         }
     }
@@ -55,13 +55,13 @@ impl EventSink {
         self.emit(Event::Note { text: text.into() });
     }
 
-    /// Why the journal could not be written, the first time that this happened.
+    /// The first error in writing the journal.
     pub fn failure(&self) -> Option<String> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).failed.as_ref().map(ToString::to_string)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).failed.as_ref().map(ToString::to_string)
     }
 
-    /// No more events: the listener's stream ends.
+    /// Ends the listener's stream. No event may follow.
     pub fn close(&self) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).listener = None;
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).listener = None;
     }
 }

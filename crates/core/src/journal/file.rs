@@ -1,4 +1,4 @@
-//! The journal: `events.jsonl`, one [`Line`] of JSON a line, only ever appended to.
+//! The journal file: `events.jsonl`, one [`JournalEntry`] a line, append-only.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write as _};
@@ -17,7 +17,7 @@ pub enum JournalError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// It could not be read.
@@ -25,7 +25,7 @@ pub enum JournalError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A line in the middle is not a journal line.
@@ -35,10 +35,10 @@ pub enum JournalError {
         path: PathBuf,
         /// Its number, from 1.
         line: usize,
-        /// What the parser said.
+        /// The parser's error.
         source: serde_json::Error,
     },
-    /// It does not begin as a journal does.
+    /// It does not begin with a `run_started` line.
     #[error("{path} is not a cacheproof journal: it does not begin with a run_started line")]
     NoStart {
         /// The file.
@@ -49,15 +49,15 @@ pub enum JournalError {
     TooNew {
         /// The file.
         path: PathBuf,
-        /// Its format.
+        /// Its format version.
         found: u32,
-        /// Ours.
+        /// The newest version that this cacheproof reads.
         known: u32,
     },
 }
 
-/// Writes a journal, a line at a time. Each line reaches the system before [`Self::append`] returns, so that
-/// a crash loses at most the line being written.
+/// Writes a journal, a line at a time. Each line is handed to the operating system before [`Self::append`]
+/// returns, so that a crash loses at most the line being written.
 #[derive(Debug)]
 pub struct JournalWriter {
     path: PathBuf,
@@ -65,7 +65,7 @@ pub struct JournalWriter {
 }
 
 impl JournalWriter {
-    /// Creates the journal in a run's directory, which must not have one yet.
+    /// Creates the journal in a run's directory. There must be none yet.
     pub fn create(directory: &Path) -> Result<Self, JournalError> {
         let path = directory.join(JOURNAL_FILE);
         match File::create_new(&path) {
@@ -76,7 +76,7 @@ impl JournalWriter {
 
     /// Appends one line.
     pub fn append(&mut self, line: &JournalEntry) -> Result<(), JournalError> {
-        let mut text = serde_json::to_vec(line).expect("events hold nothing that JSON cannot");
+        let mut text = serde_json::to_vec(line).expect("every event can be written as JSON");
         text.push(b'\n');
         self.file.write_all(&text).map_err(|source| JournalError::Write { path: self.path.clone(), source })
     }

@@ -1,4 +1,4 @@
-//! Freshness in the journal: what a window adds to its cells, what a stale read looked like, what became of it.
+//! Freshness in the journal: counts per slice, examples of stale reads, and their classification.
 
 use std::collections::BTreeMap;
 
@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use super::{CachePath, Histogram, StaleKind, WrongKind};
 
-/// What was judged in one window beyond what its cells count.
+/// Freshness checks in one [`CoarseSlice`](super::CoarseSlice), beyond the counts in its cells.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FreshnessCell {
-    /// What it speaks of.
+    /// Phase, path and request.
     #[serde(flatten)]
     pub of: FreshnessKey,
     /// The counts.
     pub counts: FreshnessCounts,
 }
 
-/// What judgements are sorted by.
+/// What freshness checks are grouped by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FreshnessKey {
     /// Phase that the request was meant for.
     pub phase: usize,
-    /// Way it took.
+    /// Path it took.
     pub path: CachePath,
     /// Index into the scenario's requests.
     pub request: usize,
@@ -33,30 +33,30 @@ impl Default for FreshnessKey {
     }
 }
 
-/// Judgements counted.
+/// Results of freshness checks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FreshnessCounts {
-    /// Probe reads that could be judged: cacheproof's own, sent after writes, not among any cell's answers.
+    /// Probe reads whose freshness could be checked: sent by cacheproof after writes, not counted in any cell.
     pub probes: u64,
     /// How many of them were stale.
     pub probes_stale: u64,
     /// How many were wrong.
     pub probes_wrong: u64,
-    /// Reads that brought what a write of unknown outcome may have stored late: not judged.
+    /// Reads that returned what a write of unknown outcome may have stored late: not judged.
     pub indeterminate: u64,
-    /// Reads older than what an earlier read brought, though not older than an acknowledged write; probes among them.
+    /// Reads older than what an earlier read returned, though not older than an acknowledged write; with the probes.
     #[serde(default)]
     pub non_monotonic: u64,
-    /// Wrong answers by kind, probes among them.
+    /// Wrong responses by kind, with the probes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub wrong: BTreeMap<WrongKind, u64>,
-    /// How long stale answers had been superseded at least, nanoseconds; probes among them.
+    /// How long stale responses had been superseded at least, nanoseconds; with the probes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_at_least: Option<Histogram>,
     /// And at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_at_most: Option<Histogram>,
-    /// Judged reads by the time since the write before them was acknowledged, probes among them.
+    /// Judged reads by the time since the last write was acknowledged, with the probes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub curve: BTreeMap<u8, FreshStaleCount>,
 }
@@ -71,7 +71,7 @@ pub struct FreshStaleCount {
 }
 
 impl FreshnessCounts {
-    /// Adds another's.
+    /// Adds the counts of another.
     pub fn add(&mut self, other: &Self) {
         self.probes += other.probes;
         self.probes_stale += other.probes_stale;
@@ -96,7 +96,7 @@ impl FreshnessCounts {
     }
 }
 
-/// Buckets of a decade of time.
+/// Buckets per decade of time.
 const BUCKETS_PER_DECADE: u32 = 4;
 /// Where the first bucket ends, seconds.
 const FIRST_BUCKET_END: f64 = 1e-4;
@@ -125,9 +125,9 @@ pub(crate) fn bucket_start(bucket: u8) -> f64 {
 /// One point of the curve P(fresh | time since the write was acknowledged).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FreshnessPoint {
-    /// From so many seconds after the acknowledgement.
+    /// Start of the bucket, seconds after the acknowledgement.
     pub from: f64,
-    /// To so many; infinite for the last.
+    /// Its end; infinite for the last.
     pub to: f64,
     /// Reads sent then that were fresh.
     pub fresh: u64,
@@ -136,7 +136,7 @@ pub struct FreshnessPoint {
 }
 
 impl FreshnessPoint {
-    /// How many reads stand behind it: never 0.
+    /// Number of reads: never 0.
     pub fn count(&self) -> u64 {
         self.fresh + self.stale
     }
@@ -147,10 +147,10 @@ impl FreshnessPoint {
     }
 }
 
-/// A stale answer worth showing: the first of those that were looked into together.
+/// An example of a stale response: the first of those that are classified together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StaleRead {
-    /// Tells it from the run's others; [`StaleClassification::id`] is the same.
+    /// Unique in the run; [`StaleClassification::id`] is the same.
     pub id: u64,
     /// Phase, path and request.
     #[serde(flatten)]
@@ -159,15 +159,15 @@ pub struct StaleRead {
     pub call: String,
     /// The item by its path: `/posts/17`; of a list, the item in it that was stale.
     pub item: String,
-    /// Whether cacheproof itself sent it, after a write.
+    /// Whether it is a probe: sent by cacheproof after a write.
     pub probe: bool,
     /// What was wrong, in words.
     pub detail: String,
     /// The version it carried.
     pub version: Option<u64>,
-    /// The lowest version that would have been right.
+    /// The lowest version that would have been fresh.
     pub floor: u64,
-    /// The item had been deleted.
+    /// Whether the item had been deleted.
     pub gone: bool,
     /// How long it had been superseded at least, seconds.
     pub age_at_least: f64,
@@ -175,7 +175,7 @@ pub struct StaleRead {
     pub age_at_most: f64,
     /// From the last acknowledged write to the read's start, seconds.
     pub since_ack: Option<f64>,
-    /// The item's last writes and reads, this one among them, by their start.
+    /// The item's last writes and reads with this one, by their start.
     pub history: Vec<HistoryEntry>,
 }
 
@@ -184,7 +184,7 @@ pub struct StaleRead {
 pub struct HistoryEntry {
     /// When it was sent, seconds.
     pub from: f64,
-    /// When its answer was in; `None`: not yet.
+    /// When its response was complete; `None`: not yet.
     pub to: Option<f64>,
     /// `write`, `delete` or `read`.
     pub what: String,
@@ -194,29 +194,30 @@ pub struct HistoryEntry {
     pub how: String,
 }
 
-/// What became of stale answers of one item when it was looked at again.
+/// The kind of the stale responses of one item, found by reading it again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StaleClassification {
     /// As in [`StaleRead::id`].
     pub id: u64,
     /// The kind.
     pub kind: StaleKind,
-    /// Every look.
-    pub looks: Vec<Recheck>,
-    /// The stale reads that it speaks of: all of this item until it was sorted.
+    /// Every recheck.
+    #[serde(rename = "looks")]
+    pub rechecks: Vec<Recheck>,
+    /// The stale reads of this item until it was classified.
     pub reads: Vec<StaleCount>,
 }
 
 impl StaleClassification {
-    /// Whether it may be of this kind after all: the look that tells was not made, or not answered.
+    /// Whether it may be of this kind all the same: the recheck that would show it was not made, or not answered.
     pub fn may_be(&self, kind: StaleKind) -> bool {
         let found = |past_cache: bool, stale: bool| {
-            self.looks.iter().any(|look| look.past_cache == past_cache && look.stale == Some(stale))
+            self.rechecks.iter().any(|recheck| recheck.past_cache == past_cache && recheck.stale == Some(stale))
         };
-        // What was seen to be right again on its own path is neither too old nor the source's.
+        // What was fresh again on its own path is neither beyond its TTL nor the source's error.
         !found(false, false)
             && match (kind, self.kind) {
-                // What is still there after its TTL is no longer called stuck.
+                // What is still stale after its TTL is no longer called stuck.
                 (StaleKind::BeyondTtl, StaleKind::Stuck) => true,
                 (StaleKind::SourceRegressed, StaleKind::Stuck | StaleKind::BeyondTtl) => !found(true, false),
                 _ => false,
@@ -224,20 +225,20 @@ impl StaleClassification {
     }
 }
 
-/// A second look at a stale item.
+/// A later read of an item that was stale.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recheck {
-    /// So many seconds after the first stale read.
+    /// Seconds after the first stale read.
     pub after: f64,
-    /// Whether it went past the cache.
+    /// Whether it was sent without the cache.
     pub past_cache: bool,
     /// The version it found.
     pub version: Option<u64>,
-    /// Whether that is still too old; `None` where there was no answer.
+    /// Whether that is still stale; `None` where there was no response.
     pub stale: Option<bool>,
 }
 
-/// Stale reads of one kind of request.
+/// Stale reads of one phase, path and request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StaleCount {
     /// Phase, path and request.
@@ -247,16 +248,16 @@ pub struct StaleCount {
     pub count: u64,
 }
 
-/// Cached and uncached answers held against each other while nothing was written.
+/// Cached and uncached responses compared while nothing was written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AtQuiescence {
     /// The phase before.
     pub phase: usize,
     /// Items that were compared.
     pub compared: u64,
-    /// Items whose cached answer was another than the uncached one.
+    /// Items whose cached response differed from the uncached one.
     pub differ: u64,
-    /// Items whose uncached answers differ among themselves: nothing can be said of these.
+    /// Items whose uncached responses differ from each other: these cannot be compared.
     pub incomparable: u64,
     /// The first few that differ: `GET /posts/17`.
     pub examples: Vec<String>,
@@ -267,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_time_falls_into_the_bucket_that_it_lies_in() {
+    fn every_time_is_within_the_bounds_of_its_bucket() {
         for nanoseconds in [0, 99_999, 100_000, 100_001, 178_000, 1_000_000, 999_999_999, 5_000_000_000, u64::MAX / 2] {
             let bucket = freshness_bucket(nanoseconds);
             let seconds = nanoseconds as f64 / 1e9;
@@ -281,26 +282,30 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_is_ruled_out_only_by_a_look_that_would_have_shown_it() {
-        let look = |after, past_cache, stale| Recheck { after, past_cache, version: None, stale };
-        let sorted =
-            |kind, looks: &[Recheck]| StaleClassification { id: 1, kind, looks: looks.to_vec(), reads: Vec::new() };
-        let (first, past) = (look(1.0, false, Some(true)), look(1.1, true, Some(false)));
-        let unlooked = sorted(StaleKind::Stuck, &[first]);
-        assert!(unlooked.may_be(StaleKind::BeyondTtl) && unlooked.may_be(StaleKind::SourceRegressed));
-        let nobody = sorted(StaleKind::Stuck, &[first, look(1.1, true, None)]);
-        assert!(nobody.may_be(StaleKind::SourceRegressed), "a look without an answer is none");
-        let right_at_the_source = sorted(StaleKind::Stuck, &[first, past]);
-        assert!(right_at_the_source.may_be(StaleKind::BeyondTtl));
-        assert!(!right_at_the_source.may_be(StaleKind::SourceRegressed));
-        let gone_later = sorted(StaleKind::Stuck, &[first, past, look(5.0, false, Some(false))]);
-        assert!(!gone_later.may_be(StaleKind::BeyondTtl));
-        let transient = sorted(StaleKind::Transient, &[look(1.0, false, Some(false))]);
+    fn a_kind_is_ruled_out_only_by_a_recheck_that_would_have_shown_it() {
+        let recheck = |after, past_cache, stale| Recheck { after, past_cache, version: None, stale };
+        let classified = |kind, rechecks: &[Recheck]| StaleClassification {
+            id: 1,
+            kind,
+            rechecks: rechecks.to_vec(),
+            reads: Vec::new(),
+        };
+        let (first, past) = (recheck(1.0, false, Some(true)), recheck(1.1, true, Some(false)));
+        let without_bypass = classified(StaleKind::Stuck, &[first]);
+        assert!(without_bypass.may_be(StaleKind::BeyondTtl) && without_bypass.may_be(StaleKind::SourceRegressed));
+        let unanswered = classified(StaleKind::Stuck, &[first, recheck(1.1, true, None)]);
+        assert!(unanswered.may_be(StaleKind::SourceRegressed), "a recheck without a response shows nothing");
+        let fresh_at_the_source = classified(StaleKind::Stuck, &[first, past]);
+        assert!(fresh_at_the_source.may_be(StaleKind::BeyondTtl));
+        assert!(!fresh_at_the_source.may_be(StaleKind::SourceRegressed));
+        let fresh_later = classified(StaleKind::Stuck, &[first, past, recheck(5.0, false, Some(false))]);
+        assert!(!fresh_later.may_be(StaleKind::BeyondTtl));
+        let transient = classified(StaleKind::Transient, &[recheck(1.0, false, Some(false))]);
         assert!(!transient.may_be(StaleKind::BeyondTtl) && !transient.may_be(StaleKind::SourceRegressed));
     }
 
     #[test]
-    fn a_window_with_freshness_is_read_back_and_one_without_is_an_old_one() {
+    fn a_freshness_cell_is_read_back_as_it_was_written() {
         let of = FreshnessKey { phase: 1, path: CachePath::Cached, request: 2 };
         let counts = FreshnessCounts {
             probes: 3,

@@ -19,21 +19,21 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// An empty one. It grows to the largest value that it is given.
+    /// An empty histogram. It grows with the largest value recorded.
     pub fn new() -> Self {
         Self(hdrhistogram::Histogram::new(3).expect("three digits are in the crate's range"))
     }
 
     /// Adds one time.
     pub fn record(&mut self, nanoseconds: u64) {
-        // `saturating_record` alone would clamp to the present range instead of growing. A histogram that
-        // grows refuses nothing below u64::MAX / 2, 292 years; what is beyond counts as its largest value.
+        // `saturating_record` alone would clamp to the present range instead of growing. A growing histogram takes
+        // every value below u64::MAX / 2 (292 years); larger ones count as its largest value.
         if self.0.record(nanoseconds).is_err() {
             self.0.saturating_record(nanoseconds);
         }
     }
 
-    /// Adds all of another's.
+    /// Adds all values of another.
     pub fn merge(&mut self, other: &Self) {
         self.0.add(&other.0).expect("an auto-resizing histogram takes every value");
     }

@@ -1,14 +1,14 @@
-//! What events are sorted by: which way a request took, how a stale answer ended, how an answer was wrong.
+//! Classifications in the journal: the path of a request, kinds of stale and of wrong responses.
 
 use serde::{Deserialize, Serialize};
 
-/// Which way a request takes through the app.
+/// The path that a request takes through the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CachePath {
-    /// As the app's users go: through the cache.
+    /// Through the cache, like the requests of the app's users.
     Cached,
-    /// Past the cache, by `target.bypass`.
+    /// Without the cache, by `target.bypass`.
     Uncached,
 }
 
@@ -22,19 +22,20 @@ impl CachePath {
     }
 }
 
-/// What became of a stale answer when it was looked at again.
+/// The kind of a stale response, by what later reads of the same item returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StaleKind {
     /// Gone within the time that the scenario allows (`freshness.settle`).
     Transient,
-    /// Still there after it: an invalidation was lost, or an old value was stored behind it.
+    /// Still stale after that time: an invalidation was lost, or an old value was stored after it.
     Stuck,
-    /// Still there a second after the longest time that the app keeps an answer (`freshness.ttl`): the entry has no TTL.
+    /// Still stale a second after the longest time that the app caches an answer (`freshness.ttl`): the entry has no
+    /// TTL.
     BeyondTtl,
-    /// The answer past the cache is as old: not the cache's doing.
+    /// The response without the cache is as old: the cache is not the cause.
     SourceRegressed,
-    /// The run ended before it could be told, or too many others were being looked at.
+    /// Not known: the run ended before, or too many others were being rechecked.
     #[serde(rename = "unsorted")]
     Unclassified,
 }
@@ -56,7 +57,7 @@ impl StaleKind {
     }
 }
 
-/// How an answer was wrong.
+/// How a response was wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WrongKind {
@@ -66,9 +67,9 @@ pub enum WrongKind {
     OtherUser,
     /// A value that nobody wrote.
     NeverWritten,
-    /// Put together from two values.
+    /// Parts of two values.
     Torn,
-    /// "Not found" for an item that is there.
+    /// "Not found" for an item that exists.
     Lost,
 }
 

@@ -4,16 +4,24 @@
 
 mod event;
 mod event_sink;
+mod faults;
 mod file;
 mod freshness;
 mod histogram;
 mod kinds;
-mod pulse;
+mod responses;
+mod run;
+mod servers;
+mod slices;
 
 pub use event::*;
 pub use event_sink::*;
+pub use faults::*;
 pub use file::*;
 pub use freshness::*;
 pub use histogram::*;
 pub use kinds::*;
-pub use pulse::{Pulse, PulseCell};
+pub use responses::*;
+pub use run::*;
+pub use servers::*;
+pub use slices::*;

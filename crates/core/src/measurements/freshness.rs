@@ -1,4 +1,4 @@
-//! What was judged of freshness, put together over a run.
+//! Freshness checks, summed over a run.
 
 use super::Measurements;
 use crate::journal::{
@@ -6,7 +6,7 @@ use crate::journal::{
 };
 
 impl Measurements {
-    /// All judgements whose key passes, put together.
+    /// The sum of all freshness checks whose key passes.
     pub fn freshness(&self, mut wanted: impl FnMut(&FreshnessKey) -> bool) -> FreshnessCounts {
         let mut sum = FreshnessCounts::default();
         for (_, counts) in self.fresh.iter().filter(|(key, _)| wanted(key)) {
@@ -27,17 +27,24 @@ impl Measurements {
         self.freshness(wanted).curve.into_iter().map(point).collect()
     }
 
-    /// Stale reads by kind; what was not sorted (yet) is not among them.
+    /// Stale reads of a kind; those not (yet) classified are not among them.
     pub fn stale_of_kind(&self, kind: StaleKind, mut wanted: impl FnMut(&FreshnessKey) -> bool) -> u64 {
-        let counts =
-            self.stale_classifications.iter().filter(|sorted| sorted.kind == kind).flat_map(|sorted| &sorted.reads);
+        let counts = self
+            .stale_classifications
+            .iter()
+            .filter(|classified| classified.kind == kind)
+            .flat_map(|classified| &classified.reads);
         counts.filter(|count| wanted(&count.of)).map(|count| count.count).sum()
     }
 
-    /// Stale reads of other kinds that may be of this one: nobody looked when, or where, it would have shown.
+    /// Stale reads of other kinds that may be of this one: no recheck was made at the time, or on the path, that would
+    /// have shown it.
     pub fn stale_that_may_be(&self, kind: StaleKind, mut wanted: impl FnMut(&FreshnessKey) -> bool) -> u64 {
-        let counts =
-            self.stale_classifications.iter().filter(|sorted| sorted.may_be(kind)).flat_map(|sorted| &sorted.reads);
+        let counts = self
+            .stale_classifications
+            .iter()
+            .filter(|classified| classified.may_be(kind))
+            .flat_map(|classified| &classified.reads);
         counts.filter(|count| wanted(&count.of)).map(|count| count.count).sum()
     }
 }

@@ -1,4 +1,4 @@
-//! What kind of stale an item is, by looking at it again: when to look, and what the looks say.
+//! The kind of a stale item, from rechecks: when to recheck it, and what the rechecks show.
 
 use std::time::Duration;
 
@@ -6,37 +6,37 @@ use cacheproof_core::journal::Recheck;
 use cacheproof_core::journal::StaleKind;
 use cacheproof_core::scenario::FreshnessSpec;
 
-/// So many looks without an answer, and nobody will know.
+/// After more rechecks without a response than this, the kind stays unknown.
 const MAX_FAILED_RECHECKS: usize = 10;
 
-/// What to do about a stale item.
+/// What to do next about a stale item.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum NextAction {
-    /// Look again.
+    /// Read it again.
     Recheck {
-        /// So long after the first stale read.
+        /// Time since the first stale read.
         after: Duration,
-        /// Past the cache.
+        /// Without the cache.
         past_cache: bool,
     },
-    /// It is sorted.
+    /// It is classified.
     Done(StaleKind),
 }
 
-/// What the looks so far ask for. `can_bypass`: whether there is a way past the cache.
+/// The next action after these rechecks. `can_bypass`: whether the app can be read without the cache.
 ///
-/// The cached path is looked at after 1 and 5 times [`FreshnessSpec::settle`] and a second after the TTL; past the
-/// cache it is looked at once, when the first of these finds it stale still.
-pub(super) fn next(spec: &FreshnessSpec, can_bypass: bool, looks: &[Recheck]) -> NextAction {
+/// The cached path is read after 1 and 5 times [`FreshnessSpec::settle`] and a second after the TTL; the uncached path
+/// once, when the first of these finds the item still stale.
+pub(super) fn next(spec: &FreshnessSpec, can_bypass: bool, rechecks: &[Recheck]) -> NextAction {
     let answered = |past_cache: bool| {
-        looks
+        rechecks
             .iter()
             .filter(move |recheck| recheck.past_cache == past_cache)
             .filter_map(|recheck| Some((recheck.after, recheck.stale?)))
     };
-    let failed = looks.iter().filter(|recheck| recheck.stale.is_none()).count();
+    let failed = rechecks.iter().filter(|recheck| recheck.stale.is_none()).count();
     if failed > MAX_FAILED_RECHECKS {
-        return NextAction::Done(kind_so_far(looks));
+        return NextAction::Done(kind_so_far(rechecks));
     }
     if let Some((_, true)) = answered(true).next() {
         return NextAction::Done(StaleKind::SourceRegressed);
@@ -53,7 +53,7 @@ pub(super) fn next(spec: &FreshnessSpec, can_bypass: bool, looks: &[Recheck]) ->
     if beyond.zip(last).is_some_and(|(beyond, last)| last >= beyond.as_secs_f64()) {
         return NextAction::Done(StaleKind::BeyondTtl);
     }
-    // A look that found nobody is made again, a little later each time.
+    // A recheck without a response is repeated, a little later each time.
     let again = spec.settle.min(Duration::from_secs(1)) * u32::try_from(failed).unwrap_or(u32::MAX);
     if !cached.is_empty() && can_bypass && answered(true).next().is_none() {
         let now = Duration::from_secs_f64(last.unwrap_or_default());
@@ -65,10 +65,11 @@ pub(super) fn next(spec: &FreshnessSpec, can_bypass: bool, looks: &[Recheck]) ->
     }
 }
 
-/// What is known when no more looks can be made.
-pub(super) fn kind_so_far(looks: &[Recheck]) -> StaleKind {
-    let stale =
-        |past_cache: bool| looks.iter().any(|recheck| recheck.past_cache == past_cache && recheck.stale == Some(true));
+/// What is known when no more rechecks can be made.
+pub(super) fn kind_so_far(rechecks: &[Recheck]) -> StaleKind {
+    let stale = |past_cache: bool| {
+        rechecks.iter().any(|recheck| recheck.past_cache == past_cache && recheck.stale == Some(true))
+    };
     if stale(true) {
         StaleKind::SourceRegressed
     } else if stale(false) {
@@ -82,25 +83,25 @@ pub(super) fn kind_so_far(looks: &[Recheck]) -> StaleKind {
 mod tests {
     use super::*;
 
-    /// Looks at an item that is stale on the cached path until `until` seconds, and past it where `source`.
-    fn sorted(ttl: Option<u64>, can_bypass: bool, until: f64, source: bool) -> (StaleKind, Vec<Recheck>) {
+    /// Classifies an item that is stale on the cached path until `until` seconds, and without the cache where `source`.
+    fn classified(ttl: Option<u64>, can_bypass: bool, until: f64, source: bool) -> (StaleKind, Vec<Recheck>) {
         let spec = FreshnessSpec { ttl: ttl.map(Duration::from_secs), ..FreshnessSpec::default() };
-        let mut looks = Vec::new();
+        let mut rechecks = Vec::new();
         loop {
-            match next(&spec, can_bypass, &looks) {
-                NextAction::Done(kind) => return (kind, looks),
+            match next(&spec, can_bypass, &rechecks) {
+                NextAction::Done(kind) => return (kind, rechecks),
                 NextAction::Recheck { after, past_cache } => {
                     let after = after.as_secs_f64();
                     let stale = if past_cache { source } else { after < until };
-                    looks.push(Recheck { after, past_cache, version: None, stale: Some(stale) });
-                    assert!(looks.len() < 10, "it never ends: {looks:?}");
+                    rechecks.push(Recheck { after, past_cache, version: None, stale: Some(stale) });
+                    assert!(rechecks.len() < 10, "it never ends: {rechecks:?}");
                 }
             }
         }
     }
 
     #[test]
-    fn stale_items_are_sorted_by_how_long_they_stay() {
+    fn stale_items_are_classified_by_how_long_they_stay_stale() {
         for (ttl, can_bypass, until, source, kind) in [
             (Some(60), true, 0.4, false, StaleKind::Transient),
             (Some(60), true, 3.0, false, StaleKind::Stuck),
@@ -111,26 +112,26 @@ mod tests {
             (None, false, 90.0, true, StaleKind::Stuck),
             (None, true, 90.0, true, StaleKind::SourceRegressed),
         ] {
-            assert_eq!(sorted(ttl, can_bypass, until, source).0, kind, "{ttl:?} {can_bypass} {until} {source}");
+            assert_eq!(classified(ttl, can_bypass, until, source).0, kind, "{ttl:?} {can_bypass} {until} {source}");
         }
     }
 
     #[test]
-    fn the_database_is_asked_once_and_only_where_it_stayed_stale() {
-        let past = |looks: &[Recheck]| looks.iter().filter(|recheck| recheck.past_cache).count();
-        assert_eq!(past(&sorted(Some(60), true, 0.4, false).1), 0);
-        assert_eq!(past(&sorted(Some(60), true, 90.0, false).1), 1);
+    fn the_uncached_path_is_read_once_and_only_where_the_item_stayed_stale() {
+        let past = |rechecks: &[Recheck]| rechecks.iter().filter(|recheck| recheck.past_cache).count();
+        assert_eq!(past(&classified(Some(60), true, 0.4, false).1), 0);
+        assert_eq!(past(&classified(Some(60), true, 90.0, false).1), 1);
     }
 
     #[test]
-    fn an_app_that_does_not_answer_is_asked_again_and_given_up_in_the_end() {
+    fn an_app_that_does_not_respond_is_read_again_a_limited_number_of_times() {
         let spec = FreshnessSpec::default();
-        let mut looks = Vec::new();
-        while let NextAction::Recheck { after, past_cache } = next(&spec, true, &looks) {
+        let mut rechecks = Vec::new();
+        while let NextAction::Recheck { after, past_cache } = next(&spec, true, &rechecks) {
             let after = after.as_secs_f64();
-            assert!(looks.last().is_none_or(|last: &Recheck| after > last.after), "later each time");
-            looks.push(Recheck { after, past_cache, version: None, stale: None });
+            assert!(rechecks.last().is_none_or(|last: &Recheck| after > last.after), "later each time");
+            rechecks.push(Recheck { after, past_cache, version: None, stale: None });
         }
-        assert_eq!((looks.len(), kind_so_far(&looks)), (MAX_FAILED_RECHECKS + 1, StaleKind::Unclassified));
+        assert_eq!((rechecks.len(), kind_so_far(&rechecks)), (MAX_FAILED_RECHECKS + 1, StaleKind::Unclassified));
     }
 }

@@ -1,4 +1,4 @@
-//! Counts judgements, a window at a time.
+//! Counts freshness checks, one slice at a time.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,12 +7,12 @@ use super::judge::{ReadVerdict, Staleness};
 use cacheproof_core::journal::WrongKind;
 use cacheproof_core::journal::{FreshnessCell, FreshnessCounts, FreshnessKey, freshness_bucket};
 
-/// The judgements since the last window.
+/// The freshness checks since the last slice.
 #[derive(Debug, Default)]
 pub(super) struct FreshnessCounters(Mutex<BTreeMap<FreshnessKey, FreshnessCounts>>);
 
 impl FreshnessCounters {
-    /// Takes a verdict. `probe`: on one of cacheproof's own reads.
+    /// Counts a verdict. `probe`: whether it is on a read of cacheproof's own.
     pub(super) fn record_verdict(&self, of: FreshnessKey, verdict: &ReadVerdict, probe: bool) {
         if *verdict == ReadVerdict::NotJudged {
             return;
@@ -42,7 +42,7 @@ impl FreshnessCounters {
         });
     }
 
-    /// Takes an answer that is wrong by what stands in it.
+    /// Counts a response that is wrong by its content.
     pub(super) fn record_wrong(&self, of: FreshnessKey, kind: WrongKind, probe: bool) {
         self.change(of, |counts| record_wrong(counts, kind, probe));
     }

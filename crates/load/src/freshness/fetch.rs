@@ -1,4 +1,4 @@
-//! cacheproof's own reads, past the load.
+//! cacheproof's own reads, separate from the load.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use crate::request::{build, read_response};
 use crate::response::{ClassifiedResponse, ResponseClassifier, client_builder};
 use cacheproof_core::scenario::Scenario;
 
-/// Sends them: through a client of its own.
+/// Sends them, with a separate HTTP client.
 #[derive(Debug)]
 pub(super) struct ProbeClient {
     scenario: Arc<Scenario>,
@@ -20,7 +20,7 @@ pub(super) struct ProbeClient {
     classifier: ResponseClassifier,
 }
 
-/// What a look found.
+/// The response to such a read.
 #[derive(Clone, Debug)]
 pub(super) struct ProbeResponse {
     pub(super) status: StatusCode,
@@ -42,7 +42,7 @@ impl ProbeClient {
         self.base_urls.len().max(1)
     }
 
-    /// Reads once. `None`: no answer.
+    /// Reads once. `None`: no response.
     pub(super) async fn fetch(&self, call: &Call, instance: usize, past_cache: bool) -> Option<ProbeResponse> {
         let base_url = self.base_urls.get(instance % self.instances())?;
         let request = build(&self.client, &self.scenario, base_url, call, past_cache);

@@ -1,25 +1,28 @@
-//! What is known of one item that was written: its last writes and reads, what is unknown about it, whether it is
-//! there. Only written items have one; its rings are bounded.
+//! The history of one item: its last writes and reads, writes of unknown outcome, and whether it exists. Only written
+//! items have a history; its size is bounded.
+//!
+//! A *generation* of an item lasts from its creation to its deletion. An item that is deleted and created again may
+//! have the same version numbers again.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::judge::{Floor, ReadResult, ReadSnapshot, ReadVerdict, RunNanos, Staleness, WriteKind, WriteOutcome};
+use super::judge::{Floor, ReadOutcome, ReadSnapshot, ReadVerdict, RunNanos, Staleness, WriteKind, WriteOutcome};
 use cacheproof_core::journal::WrongKind;
 
 /// How many writes, and how many reads, of an item are kept.
 const HISTORY_CAPACITY: usize = 8;
 
-/// What a second look says about a stale item.
+/// What a recheck shows of a stale item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RecheckResult {
-    /// It is as stale as before.
+    /// It is still stale.
     Stale,
-    /// It no longer is.
+    /// It is fresh.
     Fresh,
-    /// It can't be told now.
+    /// It cannot be decided now.
     Unknown,
-    /// It was deleted, or made anew, since it was stale: no look will ever tell.
+    /// It was deleted, or created again, since it was stale: no recheck can decide.
     OtherGeneration,
 }
 
@@ -28,57 +31,57 @@ pub(super) enum RecheckResult {
 pub(super) struct WriteRecord {
     number: u64,
     pub(super) kind: WriteKind,
-    /// Assigned by the harness, or by the database and told in the answer.
+    /// Assigned by the harness, or by the database and returned in the response.
     pub(super) version: Option<u64>,
     pub(super) began: RunNanos,
-    /// When its answer was in; `None` while it is in flight.
+    /// When its response was complete, and the outcome; `None` while it is in flight.
     pub(super) ended: Option<(RunNanos, WriteOutcome)>,
-    /// Its place among all acknowledgements; 0: none yet.
+    /// Its number among all acknowledgements; 0: not acknowledged.
     sequence: u64,
 }
 
 /// One read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReadRecord {
-    pub(super) seen: ReadResult,
+    pub(super) result: ReadOutcome,
     pub(super) sent: RunNanos,
     pub(super) done: RunNanos,
 }
 
-/// A delete that was acknowledged, with no other write beside it.
+/// A delete that was acknowledged while no other write was in flight.
 #[derive(Clone, Copy, Debug)]
 struct Deletion {
     sequence: u64,
     began: RunNanos,
     ended: RunNanos,
-    /// A write after it may have made the item anew.
+    /// A later write may have created the item again.
     maybe_recreated: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct History {
-    /// Whether the harness numbers the versions.
+    /// Whether the harness assigns the versions.
     assigns_versions: bool,
     issued: u64,
     begun: u64,
     first_began: RunNanos,
     in_flight: u32,
-    /// Writes overlapped and not all of them are over.
+    /// Writes overlapped, and not all of them have ended.
     writes_overlap: bool,
     deletes: u64,
-    /// Assigned versions of writes whose outcome is not known: they may be stored at any time, or never.
+    /// Assigned versions of writes of unknown outcome: they may be stored at any time, or never.
     unknown_versions: Vec<u64>,
     unknown_puts: u64,
     unknown_deletes: u64,
-    /// A read that began before this may be of an earlier life of the item.
+    /// A read that began before this may be of an earlier generation.
     settled_at: u64,
-    /// Acknowledgements before this belong to an earlier life, whose numbers say nothing about this one.
+    /// Acknowledgements before this are of an earlier generation, whose versions cannot be compared with this one's.
     generation_from: u64,
-    /// How often the numbers began anew.
-    anew: u64,
+    /// How often the versions started again.
+    version_resets: u64,
     exists_since: Option<u64>,
     gone: Option<Deletion>,
-    /// The highest version that a read brought before any acknowledgement of it, and when.
+    /// The highest version that a read returned before its write was acknowledged, and when.
     observed: Option<(u64, RunNanos)>,
     pub(super) writes: VecDeque<WriteRecord>,
     pub(super) reads: VecDeque<ReadRecord>,
@@ -89,8 +92,8 @@ impl History {
         Self { assigns_versions, ..Self::default() }
     }
 
-    /// A write leaves. Gives its number and, where the harness assigns them, its version; `None` where another
-    /// write is in flight that it would race with.
+    /// A write is sent. Returns its number and, where the harness assigns them, its version; `None` where it would race
+    /// with another write in flight.
     pub(super) fn begin(&mut self, kind: WriteKind, at: RunNanos, sequence: &AtomicU64) -> Option<(u64, Option<u64>)> {
         if self.assigns_versions && self.in_flight > 0 {
             return None;
@@ -114,7 +117,7 @@ impl History {
         Some((self.begun, version))
     }
 
-    /// A write's answer is in. `floor` is the item's, raised (or, in a new life, lowered) here.
+    /// A write has ended. Raises `floor`, the item's, or lowers it in a new generation.
     pub(super) fn end(
         &mut self,
         (number, kind, assigned): (u64, WriteKind, Option<u64>),
@@ -131,7 +134,8 @@ impl History {
             WriteOutcome::Acked { version } => assigned.or(version),
             WriteOutcome::Refused | WriteOutcome::Unknown => assigned,
         };
-        // Beside another write, a deletion may have come between: a higher number may be of the life before.
+        // With another write in flight, a deletion may have come between: a higher version may be of the generation
+        // before.
         let maybe_before = !self.assigns_versions && self.deletes > 0 && !alone;
         let version = version.filter(|version| !maybe_before || floor.is_none_or(|floor| *version <= floor.version()));
         let record = self.writes.iter_mut().rev().find(|record| record.number == number);
@@ -167,16 +171,16 @@ impl History {
 
     fn acknowledged(&mut self, version: u64, stamp: u64, floor: &Floor) {
         if !self.assigns_versions && self.deletes > 0 && version <= floor.version() {
-            // Made anew, and the database counts from the beginning: the numbers before say nothing now.
+            // Created again, and the database counts from the beginning: older versions cannot be compared any more.
             floor.reset_to(version);
-            self.anew += 1;
+            self.version_resets += 1;
             (self.settled_at, self.generation_from, self.observed) = (stamp, stamp, None);
         } else {
             floor.acknowledge(version);
         }
     }
 
-    /// What a list that left at `sequence` may show of the item at least; `None` where that is not known.
+    /// The lowest fresh version of the item in a list that was requested at `sequence`; `None` where it is not known.
     pub(super) fn floor_at(&self, sequence: u64) -> Option<u64> {
         self.acked_by(sequence).filter_map(|record| record.version).max()
     }
@@ -186,18 +190,24 @@ impl History {
         self.writes.iter().filter(move |record| span.contains(&record.sequence))
     }
 
-    /// Judges what a read brought.
-    pub(super) fn judge(&self, before: &ReadSnapshot, seen: ReadResult, sent: RunNanos, done: RunNanos) -> ReadVerdict {
+    /// Judges the result of a read.
+    pub(super) fn judge(
+        &self,
+        before: &ReadSnapshot,
+        result: ReadOutcome,
+        sent: RunNanos,
+        done: RunNanos,
+    ) -> ReadVerdict {
         let gone = self.gone.filter(|gone| gone.sequence <= before.sequence);
         let acked = self.acked_by(before.sequence).filter_map(|record| Some(record.ended?.0)).max();
         let since_ack = acked.map(|at| sent.saturating_sub(at));
-        let version = match seen {
-            ReadResult::Missing if self.exists_since.is_some_and(|since| since <= before.sequence) => {
+        let version = match result {
+            ReadOutcome::Missing if self.exists_since.is_some_and(|since| since <= before.sequence) => {
                 return ReadVerdict::Wrong(WrongKind::Lost);
             }
-            ReadResult::Missing if gone.is_some() => return ReadVerdict::Fresh { since_ack },
-            ReadResult::Missing => return ReadVerdict::NotJudged,
-            ReadResult::Item { version } => version,
+            ReadOutcome::Missing if gone.is_some() => return ReadVerdict::Fresh { since_ack },
+            ReadOutcome::Missing => return ReadVerdict::NotJudged,
+            ReadOutcome::Item { version } => version,
         };
         if let Some(gone) = gone {
             if self.in_flight > 0 {
@@ -216,7 +226,7 @@ impl History {
                 at_most: done.saturating_sub(gone.began),
             });
         }
-        // Where the harness numbers the versions, what carries none is from before its first write.
+        // Where the harness assigns the versions, a response without one is from before its first write.
         let version = if self.assigns_versions { version.unwrap_or(0) } else { version.unwrap_or(u64::MAX) };
         if before.floor == 0 || version == u64::MAX {
             return ReadVerdict::NotJudged;
@@ -236,7 +246,7 @@ impl History {
             return ReadVerdict::Indeterminate;
         }
         let (at_least, at_most) = self.age(version, before, sent, done);
-        // Where every acknowledgement has left the ring, the floor itself says whether a write stands behind it.
+        // Where no acknowledgement is left in the ring, the floor itself knows whether it comes from a write.
         let acked_floor = self.floor_at(before.sequence).unwrap_or(if before.written { u64::MAX } else { 0 });
         let is_stale = version < acked_floor;
         let floor = if is_stale { acked_floor.min(before.floor) } else { before.floor };
@@ -259,60 +269,60 @@ impl History {
             (Some(other), _) => other > version,
             (None, _) => record.kind == WriteKind::Put,
         };
-        // What fell out of the ring may have been the first.
+        // The first one may have left the ring.
         let whole = self.writes.front().is_none_or(|first| first.number == 1 || first.version == Some(version));
         let first = self.writes.iter().filter(may_be_newer).map(|record| record.began).min();
         let begun = first.filter(|_| whole).unwrap_or(self.first_began);
         (sent.saturating_sub(superseded), done.saturating_sub(begun))
     }
 
-    /// Whether the item was deleted for sure, and nothing can have made it anew since.
+    /// Whether the item is certainly deleted: no later write can have created it again.
     pub(super) fn is_gone(&self) -> bool {
         self.in_flight == 0 && self.unknown_puts == 0 && self.gone.is_some_and(|gone| !gone.maybe_recreated)
     }
 
-    /// Tells this life of the item from others.
+    /// Different for each generation of the item.
     fn generation(&self) -> u64 {
-        self.deletes + self.anew
+        self.deletes + self.version_resets
     }
 
-    /// Whether what a second look found is still older than `floor`, which is of the life `generation`.
-    pub(super) fn recheck(&self, generation: u64, floor: u64, seen: ReadResult) -> RecheckResult {
-        match seen {
-            // Numbers go on where the harness gives them out; a database may begin anew, with numbers that say
-            // nothing about those before.
+    /// Whether the result of a recheck is still older than `floor`, which is of `generation`.
+    pub(super) fn recheck(&self, generation: u64, floor: u64, result: ReadOutcome) -> RecheckResult {
+        match result {
+            // Versions that the harness assigns continue in the next generation. A database may start again from 1, and
+            // its versions cannot be compared with those before.
             _ if !self.assigns_versions && self.generation() != generation => RecheckResult::OtherGeneration,
-            // It may be made anew just now.
+            // It may be created again at this moment.
             _ if !self.assigns_versions && self.deletes > 0 && self.in_flight > 0 => RecheckResult::Unknown,
-            ReadResult::Missing => RecheckResult::Fresh,
-            ReadResult::Item { version: None } if !self.assigns_versions => RecheckResult::Unknown,
-            ReadResult::Item { version } if version.unwrap_or(0) < floor => RecheckResult::Stale,
-            ReadResult::Item { .. } => RecheckResult::Fresh,
+            ReadOutcome::Missing => RecheckResult::Fresh,
+            ReadOutcome::Item { version: None } if !self.assigns_versions => RecheckResult::Unknown,
+            ReadOutcome::Item { version } if version.unwrap_or(0) < floor => RecheckResult::Stale,
+            ReadOutcome::Item { .. } => RecheckResult::Fresh,
         }
     }
 
-    /// Whether what a second look found is still an item that was deleted.
-    pub(super) fn recheck_deleted(&self, seen: ReadResult) -> RecheckResult {
-        match (seen, self.gone) {
-            (ReadResult::Missing, _) => RecheckResult::Fresh,
-            (ReadResult::Item { .. }, Some(_)) if self.is_gone() => RecheckResult::Stale,
-            (ReadResult::Item { .. }, Some(gone)) if !gone.maybe_recreated && self.unknown_puts == 0 => {
+    /// Whether the result of a recheck is still an item that was deleted.
+    pub(super) fn recheck_deleted(&self, result: ReadOutcome) -> RecheckResult {
+        match (result, self.gone) {
+            (ReadOutcome::Missing, _) => RecheckResult::Fresh,
+            (ReadOutcome::Item { .. }, Some(_)) if self.is_gone() => RecheckResult::Stale,
+            (ReadOutcome::Item { .. }, Some(gone)) if !gone.maybe_recreated && self.unknown_puts == 0 => {
                 RecheckResult::Unknown
             }
-            (ReadResult::Item { .. }, _) => RecheckResult::OtherGeneration,
+            (ReadOutcome::Item { .. }, _) => RecheckResult::OtherGeneration,
         }
     }
 
-    /// Whether a write with this number left.
+    /// Whether a write with this number was sent.
     pub(super) fn was_begun(&self, number: u64) -> bool {
         number <= self.begun
     }
 
-    /// Keeps a read, and what it brought first.
-    pub(super) fn read(&mut self, seen: ReadResult, sent: RunNanos, done: RunNanos, floor: Option<&Floor>) {
-        push(&mut self.reads, ReadRecord { seen, sent, done });
-        let (ReadResult::Item { version: Some(version) }, Some(floor)) = (seen, floor) else { return };
-        // After a delete a number may be of an earlier life; a number that was not given out is nobody's.
+    /// Adds a read, and raises the floor where it returned a newer version.
+    pub(super) fn read(&mut self, result: ReadOutcome, sent: RunNanos, done: RunNanos, floor: Option<&Floor>) {
+        push(&mut self.reads, ReadRecord { result, sent, done });
+        let (ReadOutcome::Item { version: Some(version) }, Some(floor)) = (result, floor) else { return };
+        // After a delete a version may be of an earlier generation; a version that was never assigned proves nothing.
         let sure = if self.assigns_versions { version <= self.issued } else { self.deletes == 0 };
         if sure && version > floor.version() {
             floor.observe(version);
@@ -333,106 +343,4 @@ fn next_sequence(sequence: &AtomicU64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::judge::{ItemKey, Judge};
-    use super::*;
-
-    const KEY: ItemKey = ItemKey { space: 0, id: 1 };
-    const MS: RunNanos = 1_000_000;
-
-    fn item(version: u64) -> ReadResult {
-        ReadResult::Item { version: Some(version) }
-    }
-
-    /// A write that is acknowledged.
-    fn write(judge: &Judge, kind: WriteKind, at: RunNanos, version: Option<u64>) {
-        let write = judge.begin_write(KEY, kind, at * MS).expect("no other is in flight");
-        judge.end_write(write, WriteOutcome::Acked { version }, (at + 1) * MS);
-    }
-
-    /// A read that is stale.
-    fn stale(judge: &Judge, at: RunNanos, seen: ReadResult) -> Staleness {
-        let before = judge.begin_read(KEY);
-        match judge.end_read(KEY, &before, seen, at * MS, (at + 1) * MS) {
-            ReadVerdict::Stale(staleness) => staleness,
-            other => panic!("{seen:?} is stale, not {other:?}"),
-        }
-    }
-
-    #[test]
-    fn an_item_made_anew_is_not_held_against_the_versions_of_its_life_before() {
-        let judge = Judge::new([(10, false)]);
-        write(&judge, WriteKind::Put, 0, Some(5));
-        let staleness = stale(&judge, 10, item(4));
-        let recheck = |seen| judge.recheck(KEY, staleness.generation, Some(staleness.floor), seen);
-        assert_eq!(
-            (recheck(item(4)), recheck(item(5)), recheck(ReadResult::Missing)),
-            (RecheckResult::Stale, RecheckResult::Fresh, RecheckResult::Fresh)
-        );
-
-        let deletion = judge.begin_write(KEY, WriteKind::Delete, 20 * MS).expect("no other is in flight");
-        assert_eq!(recheck(item(1)), RecheckResult::OtherGeneration, "it may be deleted and made anew by now");
-        judge.end_write(deletion, WriteOutcome::Acked { version: None }, 21 * MS);
-        write(&judge, WriteKind::Put, 30, Some(1));
-        for seen in [item(1), item(4), ReadResult::Missing] {
-            assert_eq!(recheck(seen), RecheckResult::OtherGeneration, "the database counts from 1 again");
-        }
-    }
-
-    #[test]
-    fn what_is_stale_while_it_is_deleted_is_of_the_life_that_ends() {
-        let judge = Judge::new([(10, false)]);
-        write(&judge, WriteKind::Put, 0, Some(5));
-        let deletion = judge.begin_write(KEY, WriteKind::Delete, 2 * MS).expect("no other is in flight");
-        let before = judge.begin_read(KEY);
-        judge.end_write(deletion, WriteOutcome::Acked { version: None }, 3 * MS);
-        let ReadVerdict::Stale(staleness) = judge.end_read(KEY, &before, item(4), 2 * MS, 4 * MS) else {
-            panic!("version 5 was acknowledged before the read")
-        };
-        let recheck = |seen| judge.recheck(KEY, staleness.generation, Some(staleness.floor), seen);
-        let anew = judge.begin_write(KEY, WriteKind::Put, 5 * MS).expect("no other is in flight");
-        assert_eq!(recheck(item(1)), RecheckResult::Unknown, "it may be stored already");
-        judge.end_write(anew, WriteOutcome::Acked { version: Some(1) }, 6 * MS);
-        assert_eq!(recheck(item(1)), RecheckResult::OtherGeneration);
-    }
-
-    #[test]
-    fn a_late_answer_to_a_write_before_a_deletion_does_not_raise_the_floor_of_the_next_life() {
-        let judge = Judge::new([(10, false)]);
-        write(&judge, WriteKind::Put, 0, Some(5));
-        let begin = |kind| judge.begin_write(KEY, kind, 2 * MS).expect("the database numbers them");
-        let (early, deletion, anew) = (begin(WriteKind::Put), begin(WriteKind::Delete), begin(WriteKind::Put));
-        judge.end_write(anew, WriteOutcome::Acked { version: Some(1) }, 3 * MS);
-        judge.end_write(deletion, WriteOutcome::Acked { version: None }, 4 * MS);
-        judge.end_write(early, WriteOutcome::Acked { version: Some(6) }, 5 * MS);
-        let before = judge.begin_read(KEY);
-        let verdict = judge.end_read(KEY, &before, item(1), 6 * MS, 7 * MS);
-        assert!(matches!(verdict, ReadVerdict::Fresh { .. } | ReadVerdict::NotJudged), "the item is at 1: {verdict:?}");
-    }
-
-    #[test]
-    fn versions_that_the_harness_gives_out_go_on_in_the_next_life() {
-        let judge = Judge::new([(10, true)]);
-        write(&judge, WriteKind::Put, 0, None);
-        write(&judge, WriteKind::Put, 2, None);
-        let staleness = stale(&judge, 10, item(1));
-        write(&judge, WriteKind::Delete, 20, None);
-        write(&judge, WriteKind::Put, 30, None);
-        let recheck = |seen| judge.recheck(KEY, staleness.generation, Some(staleness.floor), seen);
-        assert_eq!((recheck(item(1)), recheck(item(3))), (RecheckResult::Stale, RecheckResult::Fresh));
-    }
-
-    #[test]
-    fn an_item_that_was_deleted_and_made_anew_is_no_longer_one_that_should_be_gone() {
-        let judge = Judge::new([(10, false)]);
-        write(&judge, WriteKind::Put, 0, Some(5));
-        write(&judge, WriteKind::Delete, 2, None);
-        let staleness = stale(&judge, 10, item(5));
-        let recheck = |seen| judge.recheck(KEY, staleness.generation, None, seen);
-        assert_eq!((recheck(item(5)), recheck(ReadResult::Missing)), (RecheckResult::Stale, RecheckResult::Fresh));
-        let anew = judge.begin_write(KEY, WriteKind::Put, 20 * MS).expect("no other is in flight");
-        assert_eq!(recheck(item(5)), RecheckResult::Unknown, "it may be the new one");
-        judge.end_write(anew, WriteOutcome::Acked { version: Some(1) }, 21 * MS);
-        assert_eq!(recheck(item(5)), RecheckResult::OtherGeneration);
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! Stale items looked at again, each a case of its own, a bounded number at a time.
+//! Investigations of stale items: each item is rechecked until its kind is known, a bounded number of items at a time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::classify::{NextAction, kind_so_far, next};
 use super::history::RecheckResult;
-use super::judge::{ItemKey, ReadResult, RecentHistory, RunNanos, Staleness, WriteKind, WriteOutcome};
+use super::judge::{ItemKey, ReadOutcome, RecentHistory, RunNanos, Staleness, WriteKind, WriteOutcome};
 use super::{FreshnessMonitor, lock};
 use crate::Call;
 use crate::response::ClassifiedResponse;
@@ -16,16 +16,16 @@ use cacheproof_core::journal::{
     Event, FreshnessKey, HistoryEntry, Outcome, Recheck, StaleClassification, StaleCount, StaleRead,
 };
 
-/// How many items are looked into at a time. Stale reads of others stay unsorted.
+/// How many items are investigated at a time. Stale reads of others stay unclassified.
 const MAX_OPEN_INVESTIGATIONS: usize = 64;
 
 /// How many examples a phase keeps.
 const EXAMPLES: usize = 20;
 
-/// How long the end of a run waits for second looks at most.
+/// How long the end of a run waits for first rechecks at most.
 const RECHECK_WAIT: Duration = Duration::from_secs(5);
 
-/// What is looked into together.
+/// What one investigation is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct InvestigationKey {
     key: ItemKey,
@@ -41,12 +41,12 @@ pub(super) struct StaleInvestigation {
     id: u64,
     call: Call,
     first: Instant,
-    /// The lowest version that would have been right; `None`: the item had been deleted.
+    /// The lowest version that would have been fresh; `None`: the item had been deleted.
     floor: Option<u64>,
-    /// Of which life of the item that is.
+    /// The generation of the item that this is about.
     generation: u64,
     reads: BTreeMap<FreshnessKey, u64>,
-    looks: Vec<Recheck>,
+    rechecks: Vec<Recheck>,
 }
 
 /// A stale read.
@@ -64,7 +64,7 @@ pub(super) struct StaleItem<'a> {
 }
 
 impl FreshnessMonitor {
-    /// Takes a stale read: it belongs to the case of its item, or opens one.
+    /// Adds a stale read to the investigation of its item, or opens one.
     pub(super) fn investigate_stale(self: &Arc<Self>, item: StaleItem<'_>) {
         let list = item.list.then_some(item.call.request);
         let investigation_key = InvestigationKey { key: item.key, path: item.of.path, instance: item.instance, list };
@@ -84,17 +84,17 @@ impl FreshnessMonitor {
             floor: (!item.staleness.gone).then_some(item.staleness.floor),
             generation: item.staleness.generation,
             reads: [(item.of, 1)].into(),
-            looks: Vec::new(),
+            rechecks: Vec::new(),
         };
         open.insert(investigation_key, investigation);
         drop(open);
-        self.keep_example(id, &item);
+        self.emit_example(id, &item);
         let this = Arc::clone(self);
         self.spawn(async move { this.investigate(investigation_key).await });
     }
 
-    /// Keeps an example with the history around it.
-    fn keep_example(&self, id: u64, item: &StaleItem<'_>) {
+    /// Emits an example with the history of the item.
+    fn emit_example(&self, id: u64, item: &StaleItem<'_>) {
         {
             let mut example_counts = lock(&self.example_counts);
             let count = example_counts.entry(item.of.phase).or_default();
@@ -125,22 +125,22 @@ impl FreshnessMonitor {
     async fn investigate(self: Arc<Self>, investigation_key: InvestigationKey) {
         let can_bypass = self.scenario.target.bypass.is_some() && investigation_key.path == CachePath::Cached;
         loop {
-            let Some((call, first, step)) = lock(&self.open).get(&investigation_key).map(|investigation| {
+            let Some((call, first, action)) = lock(&self.open).get(&investigation_key).map(|investigation| {
                 (
                     investigation.call.clone(),
                     investigation.first,
-                    next(&self.scenario.freshness, can_bypass, &investigation.looks),
+                    next(&self.scenario.freshness, can_bypass, &investigation.rechecks),
                 )
             }) else {
                 return;
             };
-            let (after, past_cache) = match step {
+            let (after, past_cache) = match action {
                 NextAction::Done(kind) => return self.close(investigation_key, kind),
                 NextAction::Recheck { after, past_cache } => (after, past_cache),
             };
             tokio::time::sleep_until((first + after).into()).await;
             let Ok(_permit) = self.own_read_permits.acquire().await else { return };
-            // Where the load itself goes past the cache, so does the look.
+            // What was stale on the uncached path is rechecked there.
             let found = self
                 .probe_client
                 .fetch(&call, investigation_key.instance, past_cache || investigation_key.path == CachePath::Uncached)
@@ -152,40 +152,40 @@ impl FreshnessMonitor {
                 None => (None, RecheckResult::Unknown),
             };
             if recheck == RecheckResult::OtherGeneration {
-                // Held against the life before, a right answer would be called stale, and the source with it.
-                let kind = kind_so_far(&investigation.looks);
+                // Compared with the generation before, a fresh response would be called stale, and the source with it.
+                let kind = kind_so_far(&investigation.rechecks);
                 drop(open);
                 return self.close(investigation_key, kind);
             }
             let stale = (recheck != RecheckResult::Unknown).then_some(recheck == RecheckResult::Stale);
             let after = first.elapsed().as_secs_f64();
-            investigation.looks.push(Recheck { after, past_cache, version, stale });
+            investigation.rechecks.push(Recheck { after, past_cache, version, stale });
         }
     }
 
-    /// The version that an answer shows of the case's item, and what that says.
+    /// The version of the item in a response, and what that shows.
     fn recheck(
         &self,
         investigation_key: InvestigationKey,
         investigation: &StaleInvestigation,
         reading: &ClassifiedResponse,
     ) -> (Option<u64>, RecheckResult) {
-        let seen = match investigation_key.list {
-            _ if reading.missing => ReadResult::Missing,
+        let result = match investigation_key.list {
+            _ if reading.missing => ReadOutcome::Missing,
             _ if matches!(reading.outcome, Outcome::Error | Outcome::Wrong) => return (None, RecheckResult::Unknown),
-            None => ReadResult::Item { version: reading.version },
+            None => ReadOutcome::Item { version: reading.version },
             Some(_) => match reading.listed.iter().find(|(id, _)| *id == investigation_key.key.id) {
-                Some((_, version)) => ReadResult::Item { version: *version },
-                None => ReadResult::Missing,
+                Some((_, version)) => ReadOutcome::Item { version: *version },
+                None => ReadOutcome::Missing,
             },
         };
-        let version = if let ReadResult::Item { version } = seen { version } else { None };
-        (version, self.judge.recheck(investigation_key.key, investigation.generation, investigation.floor, seen))
+        let version = if let ReadOutcome::Item { version } = result { version } else { None };
+        (version, self.judge.recheck(investigation_key.key, investigation.generation, investigation.floor, result))
     }
 
     fn close(&self, investigation_key: InvestigationKey, kind: StaleKind) {
         let Some(investigation) = lock(&self.open).remove(&investigation_key) else { return };
-        // Looked at past the cache from the start: what stays stale there is stale at the source.
+        // Read without the cache from the start: what stays stale there is stale at the source.
         let kind = match (investigation_key.path, kind) {
             (CachePath::Uncached, StaleKind::Stuck | StaleKind::BeyondTtl) => StaleKind::SourceRegressed,
             (_, kind) => kind,
@@ -194,15 +194,15 @@ impl FreshnessMonitor {
         self.push_event(Event::StaleClassification(StaleClassification {
             id: investigation.id,
             kind,
-            looks: investigation.looks,
+            rechecks: investigation.rechecks,
             reads,
         }));
     }
 
-    /// No more looks. `wait`: cases that were not looked at again yet get the time for it, at most five seconds.
+    /// Ends all rechecks. `wait`: items that were not rechecked yet get the time for it, at most five seconds.
     pub async fn finish(&self, wait: bool) {
         let deadline = Instant::now() + RECHECK_WAIT.min(self.scenario.freshness.settle + Duration::from_secs(1));
-        let waiting = || lock(&self.open).values().any(|investigation| investigation.looks.is_empty());
+        let waiting = || lock(&self.open).values().any(|investigation| investigation.rechecks.is_empty());
         while wait && waiting() && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -210,7 +210,7 @@ impl FreshnessMonitor {
         lock(&self.tasks).abort_all();
         let open: Vec<(InvestigationKey, StaleKind)> = lock(&self.open)
             .iter()
-            .map(|(investigation_key, investigation)| (*investigation_key, kind_so_far(&investigation.looks)))
+            .map(|(investigation_key, investigation)| (*investigation_key, kind_so_far(&investigation.rechecks)))
             .collect();
         for (investigation_key, kind) in open {
             self.close(investigation_key, kind);
@@ -218,7 +218,7 @@ impl FreshnessMonitor {
     }
 }
 
-/// An item's past, with times relative to the stale read's start.
+/// The history of an item, with times relative to the start of the stale read.
 fn history(recent_history: &RecentHistory, sent: RunNanos) -> Vec<HistoryEntry> {
     let relative = |at: RunNanos| (at as f64 - sent as f64) / 1e9;
     let writes = recent_history.writes.iter().map(|write| HistoryEntry {
@@ -235,9 +235,9 @@ fn history(recent_history: &RecentHistory, sent: RunNanos) -> Vec<HistoryEntry> 
         .to_owned(),
     });
     let reads = recent_history.reads.iter().map(|read| {
-        let (version, how) = match read.seen {
-            ReadResult::Item { version } => (version, "answered"),
-            ReadResult::Missing => (None, "not found"),
+        let (version, how) = match read.result {
+            ReadOutcome::Item { version } => (version, "answered"),
+            ReadOutcome::Missing => (None, "not found"),
         };
         let (from, to) = (relative(read.sent), Some(relative(read.done)));
         HistoryEntry { from, to, what: "read".to_owned(), version, how: how.to_owned() }

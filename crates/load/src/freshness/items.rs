@@ -1,17 +1,17 @@
-//! Which items there are to judge: every kind that something writes, by its path template.
+//! The items that can be judged: every kind that some request writes, by its path template.
 
 use super::judge::{ItemKey, Judge, WriteKind};
 use crate::{Call, TrafficPlan};
 use cacheproof_core::scenario::{Method, Request, Scenario};
 
-/// What the requests of a scenario have to do with which kind of item.
+/// Which kind of item each request of a scenario reads, writes, lists or creates.
 #[derive(Debug)]
 pub(super) struct ItemKinds {
     /// For each request: the kind of item that it reads or writes.
     of_request: Vec<Option<usize>>,
     /// For each request: the kind of item that it lists.
     of_list: Vec<Option<usize>>,
-    /// For each request: the kind of item that it makes, with an id that the app gives.
+    /// For each request: the kind of item that it creates, with an id that the app assigns.
     of_create: Vec<Option<usize>>,
     /// For each kind: the first request that reads it, and its template.
     kinds: Vec<(Option<usize>, String)>,
@@ -23,7 +23,7 @@ impl ItemKinds {
         let templates: Vec<String> = scenario.written_templates().into_iter().map(str::to_owned).collect();
         let find = |template: &str| templates.iter().position(|known| known == template);
         let named = |request: &Request| request.item_key().and_then(|_| find(request.template()));
-        // `/posts` makes what `/posts/{post}` names.
+        // `/posts` creates what `/posts/{post}` names.
         let made = |request: &Request| {
             let of = |known: &String| known.rsplit_once('/').is_some_and(|(list, _)| list == request.template());
             (request.method == Method::Post).then(|| templates.iter().position(of)).flatten()
@@ -59,7 +59,7 @@ impl ItemKinds {
         self.of_list[request]
     }
 
-    /// The kind of item that a request makes.
+    /// The kind of item that a request creates.
     pub(super) fn made(&self, request: usize) -> Option<usize> {
         self.of_create[request]
     }

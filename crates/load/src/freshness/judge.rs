@@ -1,11 +1,12 @@
-//! The judge: writes and reads with their times in, verdicts out. Synchronous, without clock or network of its own,
-//! so that a simulated deployment with known truth can be held against it.
+//! The freshness judge: it takes writes and reads with their times and returns verdicts. It is synchronous and uses
+//! neither clock nor network, so that it can be tested against a simulated deployment whose state is known.
 //!
-//! A read takes the floor of its item before it is sent: the highest version that a write was acknowledged with, or
-//! that an earlier read brought. An answer below an acknowledged version is stale, whatever the clocks say; times only
-//! tell how stale. One that is only below what an earlier read brought is no acknowledged write's loss, but reads that
-//! went back in time: counted apart. A write whose outcome is not known raises nothing, and where the harness numbers the versions it exempts
-//! its own (it may be stored late, over a newer one). So what is judged stale is stale.
+//! Before a read is sent, it takes the floor of its item: the highest version of an acknowledged write or of an earlier
+//! read. A response below an acknowledged version is stale, independent of all clocks; times only show how stale. A
+//! response that is only below the version of an earlier read is counted separately: reads were not monotonic, but no
+//! acknowledged write was lost. A write of unknown outcome never raises the floor, and where the harness assigns the
+//! versions its own version is exempt, because it may be stored late, over a newer one. So there are no false
+//! positives.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,7 +30,7 @@ pub struct ItemKey {
 /// What a write does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteKind {
-    /// Makes or changes the item.
+    /// Creates or changes the item.
     Put,
     /// Removes it.
     Delete,
@@ -38,14 +39,14 @@ pub enum WriteKind {
 /// How a write ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// It is stored. The version is the database's, where it numbers them.
+    /// It is stored. The version is from the database, where that assigns them.
     Acked {
-        /// The item's new version, where the answer carries one.
+        /// The item's new version, where the response carries one.
         version: Option<u64>,
     },
     /// It is not stored and never will be.
     Refused,
-    /// Nobody knows; it may also be stored later.
+    /// Unknown; it may also be stored later.
     Unknown,
 }
 
@@ -58,37 +59,37 @@ pub struct WriteTicket {
     pub kind: WriteKind,
     /// Which write of this item, from 1.
     pub number: u64,
-    /// Its version, where the harness numbers them.
+    /// Its version, where the harness assigns them.
     pub version: Option<u64>,
 }
 
 /// What was known before a read was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadSnapshot {
-    /// The lowest version that the answer may carry; 0: nothing is known.
+    /// The lowest version that the response may carry; 0: not known.
     pub floor: u64,
-    /// Whether a write stands behind it (and not only what an earlier read brought).
+    /// Whether it comes from a write, and not only from an earlier read.
     pub written: bool,
-    /// How many acknowledgements there had been.
+    /// Number of acknowledgements so far.
     pub sequence: u64,
 }
 
-/// What a read brought.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadResult {
+pub enum ReadOutcome {
     /// The item.
     Item {
-        /// Its version, where the answer carries one.
+        /// Its version, where the response carries one.
         version: Option<u64>,
     },
     /// "Not found".
     Missing,
 }
 
-/// What is to be said about a read.
+/// The verdict on a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadVerdict {
-    /// There was nothing to hold it against.
+    /// There was nothing to compare it with.
     NotJudged,
     /// As new as every write acknowledged before it was sent.
     Fresh {
@@ -97,41 +98,41 @@ pub enum ReadVerdict {
     },
     /// Older than an acknowledged write.
     Stale(Staleness),
-    /// Older than what an earlier read brought, but than no acknowledged write: reads were not monotonic.
+    /// Older than an earlier read, but not older than an acknowledged write: reads were not monotonic.
     NonMonotonic(Staleness),
-    /// It may be the late effect of a write whose outcome is not known. Counted, never held against the app.
+    /// It may be the late effect of a write of unknown outcome. Counted, but never as an error of the app.
     Indeterminate,
     /// Wrong: never written, or lost.
     Wrong(WrongKind),
 }
 
-/// How stale an answer was.
+/// How stale a response was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Staleness {
-    /// The lowest version that would have been right.
+    /// The lowest version that would have been fresh.
     pub floor: u64,
     /// The version it carried.
     pub version: Option<u64>,
     /// The item had been deleted.
     pub gone: bool,
-    /// Which life of the item it was.
+    /// The generation of the item.
     pub generation: u64,
     /// Time from the last acknowledged write to the read's start.
     pub since_ack: Option<RunNanos>,
-    /// It had been superseded so long when the read was sent, at least.
+    /// Shortest time for which it had been superseded when the read was sent.
     pub at_least: RunNanos,
-    /// And at most so long when the answer was in.
+    /// Longest time for which it had been superseded when the response was complete.
     pub at_most: RunNanos,
 }
 
-/// What is known of an item's last writes and reads, oldest first.
+/// An item's last writes and reads, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct RecentHistory {
     pub(super) writes: Vec<WriteRecord>,
     pub(super) reads: Vec<ReadRecord>,
 }
 
-/// Marks a floor that a write stands behind; versions stay below it.
+/// Marks a floor that comes from a write; versions are smaller than this bit.
 const WRITTEN: u64 = 1 << 63;
 
 /// The floor of one item: 8 bytes.
@@ -152,7 +153,7 @@ impl Floor {
         self.0.store(version.min(WRITTEN - 1) | WRITTEN, Ordering::SeqCst);
     }
 
-    /// Raises the floor to what a read brought.
+    /// Raises the floor to the version of a read.
     pub(super) fn observe(&self, version: u64) {
         let version = version.min(WRITTEN - 1);
         let raise = |now: u64| (now & !WRITTEN < version).then_some(now & WRITTEN | version);
@@ -164,9 +165,9 @@ const SHARDS: usize = 64;
 
 #[derive(Debug)]
 struct KeySpace {
-    /// Whether the harness numbers the versions.
+    /// Whether the harness assigns the versions.
     assigns_versions: bool,
-    /// By id; 0 is nobody's.
+    /// By id; index 0 is not used.
     floors: Vec<Floor>,
     histories: Vec<Mutex<HashMap<u64, History>>>,
 }
@@ -175,12 +176,12 @@ struct KeySpace {
 #[derive(Debug, Default)]
 pub struct Judge {
     spaces: Vec<KeySpace>,
-    /// Counts acknowledgements: what a read knew is everything numbered up to when it was sent.
+    /// Counts acknowledgements: a read must return every write numbered before it was sent.
     sequence: AtomicU64,
 }
 
 impl Judge {
-    /// For kinds of items: how many there are of each, and whether the harness numbers their versions.
+    /// For kinds of items: how many there are of each, and whether the harness assigns their versions.
     pub fn new(spaces: impl IntoIterator<Item = (u64, bool)>) -> Self {
         let space = |(size, assigns_versions)| KeySpace {
             assigns_versions,
@@ -190,13 +191,13 @@ impl Judge {
         Self { spaces: spaces.into_iter().map(space).collect(), sequence: AtomicU64::new(0) }
     }
 
-    /// Whether the harness numbers the versions of this kind of item.
+    /// Whether the harness assigns the versions of this kind of item.
     pub fn assigns_versions(&self, space: usize) -> bool {
         self.spaces.get(space).is_some_and(|space| space.assigns_versions)
     }
 
-    /// A write is about to leave. `None`: the harness numbers the versions, and one of this item is in flight
-    /// already; two could be stored in either order.
+    /// A write is about to be sent. `None`: the harness assigns the versions, and another write of this item is in
+    /// flight already; the two could be stored in either order.
     pub fn begin_write(&self, key: ItemKey, kind: WriteKind, at: RunNanos) -> Option<WriteTicket> {
         let space = self.spaces.get(key.space)?;
         let mut histories = lock(shard(space, key.id));
@@ -205,7 +206,7 @@ impl Judge {
         Some(WriteTicket { key, kind, number, version })
     }
 
-    /// Its answer is in, or will never come.
+    /// It was answered, or never will be.
     pub fn end_write(&self, write: WriteTicket, end: WriteOutcome, at: RunNanos) {
         let Some(space) = self.spaces.get(write.key.space) else { return };
         let mut histories = lock(shard(space, write.key.id));
@@ -214,31 +215,31 @@ impl Judge {
         history.end(what, end, at, &self.sequence, floor(space, write.key.id));
     }
 
-    /// An item was made whose id nobody could know before: it is there from now on.
+    /// An item was created, with an id that was not known before: it exists from now on.
     pub fn created(&self, key: ItemKey, version: Option<u64>, at: RunNanos) {
         if let Some(write) = self.begin_write(key, WriteKind::Put, at) {
             self.end_write(write, WriteOutcome::Acked { version }, at);
         }
     }
 
-    /// A read is about to leave.
+    /// A read is about to be sent.
     pub fn begin_read(&self, key: ItemKey) -> ReadSnapshot {
         let known = self.spaces.get(key.space).and_then(|space| floor(space, key.id));
         let value = known.map_or(0, |floor| floor.0.load(Ordering::SeqCst));
         ReadSnapshot { floor: value & !WRITTEN, written: value & WRITTEN != 0, sequence: self.now() }
     }
 
-    /// How many acknowledgements there have been: what a list that leaves now knows.
+    /// Number of acknowledgements so far: a list requested now must contain them.
     pub fn now(&self) -> u64 {
         self.sequence.load(Ordering::SeqCst)
     }
 
-    /// Judges what a read brought, and takes note of it.
+    /// Judges the result of a read, and adds it to the history.
     pub fn end_read(
         &self,
         key: ItemKey,
         before: &ReadSnapshot,
-        seen: ReadResult,
+        result: ReadOutcome,
         sent: RunNanos,
         done: RunNanos,
     ) -> ReadVerdict {
@@ -246,12 +247,12 @@ impl Judge {
         let floor = floor(space, key.id);
         let mut histories = lock(shard(space, key.id));
         if let Some(history) = histories.get_mut(&key.id) {
-            let verdict = history.judge(before, seen, sent, done);
-            history.read(seen, sent, done, floor);
+            let verdict = history.judge(before, result, sent, done);
+            history.read(result, sent, done, floor);
             return verdict;
         }
-        // Never written: only what earlier reads brought can be held against it.
-        let (ReadResult::Item { version: Some(version) }, Some(floor)) = (seen, floor) else {
+        // Never written: it can only be compared with earlier reads.
+        let (ReadOutcome::Item { version: Some(version) }, Some(floor)) = (result, floor) else {
             return ReadVerdict::NotJudged;
         };
         if space.assigns_versions {
@@ -273,22 +274,22 @@ impl Judge {
         ReadVerdict::NotJudged
     }
 
-    /// Judges what a list showed of an item. `sequence`: [`Self::now`] before the list was asked for.
+    /// Judges an item in a list. `sequence`: [`Self::now`] before the list was requested.
     pub fn judge_listed(
         &self,
         key: ItemKey,
         sequence: u64,
-        seen: ReadResult,
+        result: ReadOutcome,
         sent: RunNanos,
         done: RunNanos,
     ) -> ReadVerdict {
         let Some(space) = self.spaces.get(key.space) else { return ReadVerdict::NotJudged };
         let histories = lock(shard(space, key.id));
         let Some(history) = histories.get(&key.id) else { return ReadVerdict::NotJudged };
-        // Where the list shows no version, it can only be seen that the item was deleted.
-        let shows_version = matches!(seen, ReadResult::Item { version: Some(_) });
+        // Where the list carries no version, only a deleted item can be recognized as stale.
+        let shows_version = matches!(result, ReadOutcome::Item { version: Some(_) });
         let floor = history.floor_at(sequence).filter(|_| shows_version).unwrap_or(0);
-        history.judge(&ReadSnapshot { floor, written: floor > 0, sequence }, seen, sent, done)
+        history.judge(&ReadSnapshot { floor, written: floor > 0, sequence }, result, sent, done)
     }
 
     /// Whether a write with this token's number was ever sent.
@@ -297,15 +298,21 @@ impl Judge {
         lock(shard(space, key.id)).get(&key.id).is_some_and(|history| history.was_begun(number))
     }
 
-    /// What a second look at a stale item says. `floor`: the lowest version that would have been right, in the life `generation`;
+    /// Judges a recheck of a stale item. `floor`: the lowest version that would have been fresh, in `generation`;
     /// `None`: the item had been deleted.
-    pub(super) fn recheck(&self, key: ItemKey, generation: u64, floor: Option<u64>, seen: ReadResult) -> RecheckResult {
+    pub(super) fn recheck(
+        &self,
+        key: ItemKey,
+        generation: u64,
+        floor: Option<u64>,
+        result: ReadOutcome,
+    ) -> RecheckResult {
         let Some(space) = self.spaces.get(key.space) else { return RecheckResult::Unknown };
         let histories = lock(shard(space, key.id));
         let Some(history) = histories.get(&key.id) else { return RecheckResult::Unknown };
         match floor {
-            Some(floor) => history.recheck(generation, floor, seen),
-            None => history.recheck_deleted(seen),
+            Some(floor) => history.recheck(generation, floor, result),
+            None => history.recheck_deleted(result),
         }
     }
 
@@ -337,6 +344,6 @@ fn shard(space: &KeySpace, id: u64) -> &Mutex<HashMap<u64, History>> {
 }
 
 fn lock(shard: &Mutex<HashMap<u64, History>>) -> MutexGuard<'_, HashMap<u64, History>> {
-    // Whoever panicked left a history that is whole: every change of one is a few assignments.
+    // A panic leaves every history consistent: each change is a few assignments.
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }

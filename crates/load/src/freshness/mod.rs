@@ -1,8 +1,8 @@
-//! Freshness, judged from outside: the pure judge, and around it what looks again at stale items, sends probe reads
-//! after writes, and compares answers at rest where none carries a version.
+//! Freshness, measured from outside: the judge, rechecks of stale items, probe reads after writes, and a comparison at
+//! quiescence where responses carry no version.
 //!
-//! cacheproof's own reads go through a client of their own, few at a time, so that they disturb no measured
-//! connection; they are counted apart and stand in no percentile, no hit rate and not in goose's count.
+//! cacheproof's own reads use a separate client, few at a time, so that they do not disturb measured connections. They
+//! are counted separately, and are not part of percentiles, hit rates or goose's count.
 
 mod classify;
 mod counters;
@@ -36,7 +36,7 @@ use investigations::{InvestigationKey, StaleInvestigation, StaleItem};
 use items::{ItemKinds, write_kind};
 pub use judge::*;
 
-/// How many items behind its own a write tries that would race with another.
+/// How many following items a write tries where it would race with another write.
 const MAX_ITEM_SHIFTS: u64 = 64;
 
 /// How many of cacheproof's own reads may be in flight.
@@ -48,7 +48,7 @@ pub struct FreshnessMonitor {
     scenario: Arc<Scenario>,
     plan: Arc<TrafficPlan>,
     begun: Instant,
-    /// Tells this run's tokens from those of earlier ones.
+    /// Distinguishes the tokens of this run from those of earlier ones.
     run: u32,
     items: ItemKinds,
     judge: Judge,
@@ -64,11 +64,11 @@ pub struct FreshnessMonitor {
     sent: AtomicU64,
     probed: AtomicU64,
     creates: AtomicU64,
-    /// A write ended: whoever waits for its item may go.
+    /// A write ended: writes that wait for its item may be sent.
     item_released: Notify,
 }
 
-/// A request that was answered or given up.
+/// A request that was answered or has failed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FinishedRequest<'a> {
     pub(super) phase: usize,
@@ -77,21 +77,21 @@ pub(super) struct FinishedRequest<'a> {
     pub(super) call: &'a Call,
     pub(super) write: Option<WriteTicket>,
     pub(super) before: ReadSnapshot,
-    /// `None`: no answer.
+    /// `None`: no response.
     pub(super) status: Option<StatusCode>,
-    /// Nothing was sent at all.
+    /// Nothing was sent.
     pub(super) unreachable: bool,
     pub(super) reading: &'a ClassifiedResponse,
     pub(super) sent: Instant,
     pub(super) done: Instant,
 }
 
-/// What freshness has to say about an answer.
+/// The freshness of a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct FreshnessJudgement {
     pub(super) stale: bool,
     pub(super) judged: bool,
-    /// The answer is wrong although it reads well.
+    /// The response is wrong although it is well-formed.
     pub(super) wrong: bool,
     /// What is wrong with it, in words.
     pub(super) trouble: Option<String>,
@@ -132,8 +132,8 @@ impl FreshnessMonitor {
         FreshnessKey { phase, path: self.scenario.phases[phase].path, request }
     }
 
-    /// The request of an arrival, ready to be sent. A write that would race with another of its item (where the
-    /// harness numbers the versions) goes to the next item that is free; where all near it are taken, it waits.
+    /// The request of an arrival, ready to be sent. A write that would race with another of its item (where the harness
+    /// assigns the versions) goes to the next free item; where there is none nearby, it waits.
     pub(super) async fn call(&self, phase: usize, index: u64) -> (Call, Option<WriteTicket>) {
         self.sent.fetch_add(1, Ordering::Relaxed);
         let mut call = self.plan.call(phase, index);
@@ -170,7 +170,7 @@ impl FreshnessMonitor {
         body.replace("{token}", &token.to_string()).replace("{version}", &version.to_string())
     }
 
-    /// What is known before the call leaves.
+    /// What is known before the call is sent.
     pub(super) fn snapshot_before(&self, call: &Call) -> ReadSnapshot {
         match self.items.key(call) {
             Some(key) => self.judge.begin_read(key),
@@ -178,7 +178,7 @@ impl FreshnessMonitor {
         }
     }
 
-    /// Takes note of an answer and judges it.
+    /// Adds a response to the history and judges it.
     pub(super) fn record_response(self: &Arc<Self>, ended: &FinishedRequest<'_>) -> FreshnessJudgement {
         let FinishedRequest { phase, call, reading, .. } = *ended;
         let of = self.key_of(phase, call.request);
@@ -201,7 +201,7 @@ impl FreshnessMonitor {
     fn finish_write(self: &Arc<Self>, ended: &FinishedRequest<'_>) {
         let (reading, at) = (ended.reading, self.run_nanos(ended.done));
         let end = match ended.status {
-            // Accepted is not done yet: the app itself says so.
+            // 202 Accepted: the write is not done yet.
             Some(status) if status.is_success() && status != StatusCode::ACCEPTED => {
                 WriteOutcome::Acked { version: reading.version }
             }
@@ -233,7 +233,7 @@ impl FreshnessMonitor {
         self.judgement_of(ended, of, key, &verdict, false)
     }
 
-    /// Judges what a read of an item brought; not for answers that are wrong or errors.
+    /// Judges a read of an item; not for responses that are wrong or errors.
     fn verdict(
         &self,
         key: ItemKey,
@@ -242,8 +242,9 @@ impl FreshnessMonitor {
         sent: Instant,
         done: Instant,
     ) -> ReadVerdict {
-        let seen = if reading.missing { ReadResult::Missing } else { ReadResult::Item { version: reading.version } };
-        let verdict = self.judge.end_read(key, &before, seen, self.run_nanos(sent), self.run_nanos(done));
+        let result =
+            if reading.missing { ReadOutcome::Missing } else { ReadOutcome::Item { version: reading.version } };
+        let verdict = self.judge.end_read(key, &before, result, self.run_nanos(sent), self.run_nanos(done));
         let foreign =
             |token: &WriteToken| token.run == self.run && token.id != 0 && !self.judge.was_issued(key, token.number);
         match &reading.token {
@@ -257,8 +258,8 @@ impl FreshnessMonitor {
         let (sent, done) = (self.run_nanos(ended.sent), self.run_nanos(ended.done));
         let (mut indeterminate, mut first) = (false, None);
         for (id, version) in &ended.reading.listed {
-            let (key, seen) = (ItemKey { space, id: *id }, ReadResult::Item { version: *version });
-            match self.judge.judge_listed(key, ended.before.sequence, seen, sent, done) {
+            let (key, result) = (ItemKey { space, id: *id }, ReadOutcome::Item { version: *version });
+            match self.judge.judge_listed(key, ended.before.sequence, result, sent, done) {
                 ReadVerdict::Fresh { .. } | ReadVerdict::NonMonotonic(_) => judged.judged = true,
                 ReadVerdict::Indeterminate => indeterminate = true,
                 ReadVerdict::Stale(staleness) => {
@@ -268,7 +269,7 @@ impl FreshnessMonitor {
             }
         }
         if let Some((key, staleness)) = first {
-            // Many items with a time each make no point of a curve.
+            // A list has many items with different times, so it is no point of the curve.
             let verdict = ReadVerdict::Stale(Staleness { since_ack: None, ..staleness });
             self.counters.record_verdict(of, &verdict, false);
             return self.judgement_of(ended, of, key, &verdict, true);
@@ -318,12 +319,12 @@ impl FreshnessMonitor {
         }
     }
 
-    /// The judgements since the last window.
+    /// The freshness checks since the last slice.
     pub fn drain(&self) -> Vec<FreshnessCell> {
         self.counters.drain()
     }
 
-    /// What is worth telling since the last call.
+    /// The events since the last call.
     pub fn take_events(&self) -> Vec<Event> {
         std::mem::take(&mut lock(&self.events))
     }
@@ -336,7 +337,7 @@ impl FreshnessMonitor {
         lock(&self.events).push(event);
     }
 
-    /// Runs one of cacheproof's own reads beside the load; it dies with the run.
+    /// Runs one of cacheproof's own reads beside the load; it is aborted at the end of the run.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}

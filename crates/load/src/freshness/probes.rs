@@ -1,4 +1,4 @@
-//! Probe reads: after a write, so that items which are seldom read are looked at too, and at known times.
+//! Probe reads: sent after writes, so that rarely read items are checked too, and at known times.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,12 +10,12 @@ use super::{FreshnessMonitor, describe};
 use cacheproof_core::journal::CachePath;
 use cacheproof_core::journal::Outcome;
 
-/// When a written item is read, after the write was acknowledged; with a TTL also at half of it and behind it.
+/// When a written item is read, after the write was acknowledged; with a TTL also at half of it and after it.
 const DELAYS: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1)];
 
 impl FreshnessMonitor {
-    /// Sends probe reads after a write, where the share of them that the scenario allows is not used up.
+    /// Sends probe reads after a write, up to the share of reads that the scenario allows.
     pub(super) fn schedule_probes(self: &Arc<Self>, phase: usize, key: ItemKey, acked: Instant) {
         if !self.scenario.has_versions() {
             return;
@@ -40,7 +40,7 @@ impl FreshnessMonitor {
         });
     }
 
-    /// One probe read. `instance`: so that the instances take turns.
+    /// One probe read. `instance`: the instances take turns.
     async fn probe(self: &Arc<Self>, phase: usize, request: usize, key: ItemKey, instance: usize) {
         let Ok(_permit) = self.own_read_permits.acquire().await else { return };
         let instance = (usize::try_from(key.id).unwrap_or(0) + instance) % self.probe_client.instances();

@@ -1,6 +1,6 @@
-//! For an app whose answers carry no version: cached and uncached answers compared while nothing is written.
+//! For an app whose responses carry no version: cached and uncached responses are compared while nothing is written.
 //!
-//! This is much weaker than versions: what was stale only while the load ran has gone by then, and nobody saw it.
+//! This is much weaker than versions: what was stale only during the load is not seen.
 
 use serde_json::Value;
 
@@ -43,7 +43,7 @@ impl FreshnessMonitor {
         };
         let (Some(cached), Some(uncached)) = (fetch(false).await, fetch(true).await) else { return };
         if cached != uncached {
-            // Looked at twice: an answer that is another each time can be held against nothing.
+            // Read twice: a response that differs each time cannot be compared.
             let (Some(again), Some(cached_again)) = (fetch(true).await, fetch(false).await) else { return };
             if again != uncached {
                 sum.incomparable += 1;
@@ -59,7 +59,7 @@ impl FreshnessMonitor {
         sum.compared += 1;
     }
 
-    /// What must be the same on both paths: the status, and the body without what tells hits from misses.
+    /// What must be equal on both paths: the status, and the body without the field that labels hits and misses.
     fn comparable_parts(&self, found: &ProbeResponse) -> (u16, Result<Value, Vec<u8>>) {
         let body = serde_json::from_slice(&found.body).map_err(|_| found.body.to_vec()).map(|mut body: Value| {
             if let Some(field) = &self.scenario.target.hit.json {

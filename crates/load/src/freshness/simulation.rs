@@ -1,5 +1,5 @@
-//! A simulated deployment whose truth is known, held against the judge: app, database, cache, clients, pauses,
-//! crashes, time-outs, writes that land late, and a cache that is stale in several ways.
+//! Tests the judge against a simulated deployment whose state is known: app, database, cache, clients, pauses, crashes,
+//! timeouts, writes that are stored late, and a cache that is stale in several ways.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,7 +8,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::judge::{
-    ItemKey, Judge, ReadResult, ReadSnapshot, ReadVerdict, RunNanos, WriteKind, WriteOutcome, WriteTicket,
+    ItemKey, Judge, ReadOutcome, ReadSnapshot, ReadVerdict, RunNanos, WriteKind, WriteOutcome, WriteTicket,
 };
 
 const MS: u64 = 1_000_000;
@@ -16,14 +16,14 @@ const KEYS: u64 = 400;
 const TIMEOUT: RunNanos = 2_000 * MS;
 const TTL: RunNanos = 5_000 * MS;
 
-/// How the cache is kept in step.
+/// How the cache is invalidated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Coherence {
     /// Every read goes to the database.
     NoCache,
-    /// Deleted after the commit, before the answer; an old value may be stored behind it.
+    /// Deleted after the commit, before the response; an old value may be stored afterwards.
     Delete,
-    /// Deleted some time after the answer.
+    /// Deleted some time after the response.
     Late,
     /// One deletion in five is lost.
     Lossy,
@@ -34,10 +34,10 @@ enum Coherence {
 #[derive(Clone, Copy, Debug)]
 struct SimulationConfig {
     coherence: Coherence,
-    /// Whether the harness numbers the versions (else the database does, from 1 in each life of an item).
+    /// Whether the harness assigns the versions (otherwise the database does, from 1 in each generation of an item).
     assigns_versions: bool,
     deletes: bool,
-    /// Whether the database holds on to writes, the app repeats them, and crashes.
+    /// Whether the database delays writes, and the app repeats them and crashes.
     trouble: bool,
 }
 
@@ -71,7 +71,7 @@ struct SimulatedRead {
     id: u64,
     before: ReadSnapshot,
     sent: RunNanos,
-    /// The latest acknowledgement before it was sent, as the simulation itself kept it.
+    /// The latest acknowledgement before it was sent, as the simulation recorded it.
     acked: Option<Acked>,
     observed: u64,
     begun: u64,
@@ -90,7 +90,7 @@ struct Acked {
 struct Commit {
     at: RunNanos,
     stored: Stored,
-    /// A write that had been acknowledged landed once more, behind newer ones: the database itself went back.
+    /// An acknowledged write was stored once more, after newer ones: the database itself went back.
     regress: bool,
 }
 
@@ -99,7 +99,7 @@ struct GroundTruth {
     /// Everything that the database held, with its time.
     commits: Vec<Commit>,
     acked: Option<Acked>,
-    /// Versions of writes whose outcome the client never knew.
+    /// Versions of writes of unknown outcome.
     unknown: Vec<u64>,
     any_unknown: bool,
     deleted: bool,
@@ -217,7 +217,7 @@ impl Simulation {
 
     fn write(&mut self, key: ItemKey, kind: WriteKind) {
         let truth = &mut self.truth[key.id as usize];
-        // One writer a key also where the database numbers the versions: then nothing but the exemptions is missed.
+        // One writer per key, also where the database assigns the versions: then only the exemptions are missed.
         if truth.in_flight > 0 {
             return;
         }
@@ -239,11 +239,11 @@ impl Simulation {
             acked: false,
         });
         let mut commit = self.latency();
-        // The database holds on to it: it may land long after the client gave up.
+        // The database delays it: it may be stored long after the client timed out.
         if trouble && self.random.random_ratio(1, 60) {
             commit += self.random.random_range(0..3 * TIMEOUT);
         }
-        // The app died on the way: before the commit or behind it, the client gets no answer.
+        // The app crashed before or after the commit: the client gets no response.
         let crashed = trouble && self.random.random_ratio(1, 100);
         let never = crashed && self.random.random_bool(0.5);
         if !refused && !never {
@@ -274,7 +274,7 @@ impl Simulation {
         let id = write.ticket.key.id;
         let write = &mut self.writes[index];
         write.commits += 1;
-        // The answer carries what the first attempt made, or the last before the answer.
+        // The response carries the version of the first attempt, or of the last one before the response.
         if !write.acked {
             write.version = stored;
         }
@@ -355,12 +355,12 @@ impl Simulation {
     fn done(&mut self, index: usize) {
         let read = self.reads[index];
         let key = ItemKey { space: 0, id: read.id };
-        let seen = match read.got {
-            Some(0) if self.config.assigns_versions => ReadResult::Item { version: None },
-            Some(version) => ReadResult::Item { version: Some(version) },
-            None => ReadResult::Missing,
+        let result = match read.got {
+            Some(0) if self.config.assigns_versions => ReadOutcome::Item { version: None },
+            Some(version) => ReadOutcome::Item { version: Some(version) },
+            None => ReadOutcome::Missing,
         };
-        let verdict = self.judge.end_read(key, &read.before, seen, read.sent, self.now);
+        let verdict = self.judge.end_read(key, &read.before, result, read.sent, self.now);
         let truth = &self.truth[read.id as usize];
         let held = truth.held(read.got, read.sent, self.now);
         let context = || format!("{:?}, {read:?}, {verdict:?}, at {}", self.config, self.now);
@@ -388,13 +388,13 @@ impl Simulation {
             ReadVerdict::Fresh { .. } | ReadVerdict::NotJudged => {}
         }
         self.tally.judged += u64::from(!matches!(verdict, ReadVerdict::NotJudged));
-        // Recall: older than a write that was acknowledged before it left.
+        // Recall: older than a write that was acknowledged before the read was sent.
         let exempt = match read.got {
-            // A number is of one life only where the harness gives it out.
+            // A version belongs to one generation only where the harness assigns it.
             Some(got) if self.config.assigns_versions => truth.unknown.contains(&got),
             _ => truth.deleted,
         };
-        // After a delete anything that was sent since may have made the item anew.
+        // After a delete, any write that was sent since may have created the item again.
         let untouched = truth.begun == read.acked.map_or(0, |acked| acked.begun) && truth.begun == read.begun;
         let really = match (read.acked, read.got) {
             (Some(Acked { stored: Some(acked), .. }), Some(got)) => got < acked,

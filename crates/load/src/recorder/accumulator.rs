@@ -1,63 +1,52 @@
-//! Counts the answers of the 100 ms that are under way.
+//! Counts the responses of the current fine slice.
 
-use cacheproof_core::journal::{Outcome, Pulse, PulseCell};
+use cacheproof_core::journal::{CountCell, FineSlice, Outcome, SliceCounts};
 
 use super::ResponseRecord;
 
-/// Counts the answers of the pulse that is under way.
+/// Counts the responses of the current fine slice.
 #[derive(Debug, Default)]
 pub(super) struct ResponseAccumulator {
-    /// Few: answers of the phase under way, and late ones of the phase before.
-    cells: Vec<(PulseCell, Vec<u64>)>,
+    /// Counts and response times. There are few cells: those of the current phase, and late responses of the one
+    /// before.
+    cells: Vec<(CountCell, Vec<u64>)>,
 }
 
 impl ResponseAccumulator {
-    /// Counts one answer. `cacheable`: whether the hit rate counts its request.
-    pub fn add(&mut self, answer: &ResponseRecord, cacheable: bool) {
-        let (phase, path) = (usize::from(answer.phase), answer.path);
+    /// Counts one response. `cacheable`: whether the hit rate counts its request.
+    pub fn add(&mut self, response: &ResponseRecord, cacheable: bool) {
+        let (phase, path) = (usize::from(response.phase), response.path);
         let known = self.cells.iter().position(|(cell, _)| cell.phase == phase && cell.path == path);
         let index = known.unwrap_or_else(|| {
-            self.cells.push((PulseCell::new(phase, path), Vec::new()));
+            self.cells.push((CountCell { phase, path, counts: SliceCounts::default() }, Vec::new()));
             self.cells.len() - 1
         });
         let (cell, times) = &mut self.cells[index];
-        match answer.outcome {
-            Outcome::Error => {
-                cell.errors += 1;
-                return;
-            }
-            Outcome::Hit => cell.hits += u64::from(cacheable),
-            Outcome::Miss => cell.misses += u64::from(cacheable),
-            Outcome::Fallback => cell.fallbacks += 1,
-            Outcome::Wrong => cell.wrong += 1,
-            Outcome::StaleServed | Outcome::Bypass | Outcome::Plain => {}
+        cell.counts.count(response.outcome, 1, cacheable);
+        if response.outcome != Outcome::Error {
+            cell.counts.stale += u64::from(response.stale);
+            times.push(response.response);
         }
-        cell.answered += 1;
-        cell.stale += u64::from(answer.stale);
-        times.push(answer.response);
     }
 
-    /// The pulse, and a tally that starts anew.
-    pub fn take(&mut self, seconds: f64) -> Pulse {
-        let mut cells: Vec<PulseCell> = std::mem::take(&mut self.cells)
+    /// The slice so far; the next one starts empty.
+    pub fn take(&mut self, seconds: f64) -> FineSlice {
+        let mut cells: Vec<CountCell> = std::mem::take(&mut self.cells)
             .into_iter()
-            .map(|(cell, mut times)| {
-                let p95 = percentile(&mut times, 0.95);
-                PulseCell {
-                    p95,
-                    p50: percentile(&mut times, 0.5),
-                    max: round_up_to_micros(times.iter().copied().max().unwrap_or(0)),
-                    ..cell
-                }
+            .map(|(mut cell, mut times)| {
+                cell.counts.p95 = percentile(&mut times, 0.95);
+                cell.counts.p50 = percentile(&mut times, 0.5);
+                cell.counts.max = round_up_to_micros(times.iter().copied().max().unwrap_or(0));
+                cell
             })
             .collect();
         cells.sort_unstable_by_key(|cell| (cell.phase, cell.path));
-        Pulse { seconds, cells }
+        FineSlice { seconds, cells }
     }
 }
 
-/// The value that the share `q` of all does not exceed, to a microsecond: longer numbers make a longer journal and
-/// say no more.
+/// The value that the share `q` of all does not exceed, rounded up to a microsecond: more digits only make the journal
+/// longer.
 fn percentile(times: &mut [u64], q: f64) -> u64 {
     if times.is_empty() {
         return 0;
@@ -76,7 +65,7 @@ mod tests {
 
     use super::*;
 
-    fn answer(outcome: Outcome, response: u64) -> ResponseRecord {
+    fn record(outcome: Outcome, response: u64) -> ResponseRecord {
         ResponseRecord {
             phase: 1,
             path: CachePath::Cached,
@@ -91,25 +80,25 @@ mod tests {
     }
 
     #[test]
-    fn a_quick_error_does_not_make_a_pulse_look_fast() {
+    fn quick_errors_do_not_make_a_slice_look_fast() {
         let mut accumulator = ResponseAccumulator::default();
         for response in 1..=100 {
-            accumulator.add(&answer(Outcome::Hit, response * 1_000_000), true);
-            accumulator.add(&answer(Outcome::Error, 1), true);
+            accumulator.add(&record(Outcome::Hit, response * 1_000_000), true);
+            accumulator.add(&record(Outcome::Error, 1), true);
         }
-        let cell = accumulator.take(0.1).cells[0];
-        assert_eq!((cell.answered, cell.errors, cell.hits), (100, 100, 100));
-        assert_eq!((cell.p50, cell.p95, cell.max), (50_000_000, 95_000_000, 100_000_000));
+        let counts = accumulator.take(0.1).cells[0].counts;
+        assert_eq!((counts.answered, counts.errors, counts.hits), (100, 100, 100));
+        assert_eq!((counts.p50, counts.p95, counts.max), (50_000_000, 95_000_000, 100_000_000));
     }
 
     #[test]
-    fn what_the_hit_rate_does_not_count_is_no_hit_of_a_pulse() {
+    fn a_request_that_is_not_cacheable_is_neither_hit_nor_miss() {
         let mut accumulator = ResponseAccumulator::default();
-        accumulator.add(&answer(Outcome::Hit, 1), false);
-        accumulator.add(&answer(Outcome::Miss, 1), true);
-        accumulator.add(&ResponseRecord { stale: true, ..answer(Outcome::Plain, 1) }, true);
-        let cell = accumulator.take(0.1).cells[0];
-        assert_eq!((cell.answered, cell.hits, cell.misses, cell.stale), (3, 0, 1, 1));
-        assert!(accumulator.take(0.1).cells.is_empty(), "an answer belongs to one pulse");
+        accumulator.add(&record(Outcome::Hit, 1), false);
+        accumulator.add(&record(Outcome::Miss, 1), true);
+        accumulator.add(&ResponseRecord { stale: true, ..record(Outcome::Plain, 1) }, true);
+        let counts = accumulator.take(0.1).cells[0].counts;
+        assert_eq!((counts.answered, counts.hits, counts.misses, counts.stale), (3, 0, 1, 1));
+        assert!(accumulator.take(0.1).cells.is_empty(), "a response belongs to one slice");
     }
 }

@@ -1,4 +1,4 @@
-//! What a response says: where it came from, whose answer it is, how old it is.
+//! Classifies responses: outcome, item and user, version.
 
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
@@ -9,7 +9,7 @@ use cacheproof_core::journal::Outcome;
 use cacheproof_core::journal::WrongKind;
 use cacheproof_core::scenario::{BypassSpec, CacheStatusSpec, ListSpec, Method, Request, TargetSpec, VersionSpec};
 
-/// Reads responses by a scenario's words.
+/// Classifies responses as the scenario defines it.
 #[derive(Clone, Debug)]
 pub struct ResponseClassifier {
     hit: CacheStatusSpec,
@@ -18,33 +18,33 @@ pub struct ResponseClassifier {
     tokens: Vec<String>,
 }
 
-/// Whom and what a request asked for.
+/// What a request asked for, and as which user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExpectedIdentity {
     /// Id of the item that its path names, where it names one.
     pub item: Option<u64>,
-    /// The user that it was sent as, where its answer says whose it is.
+    /// The user that it was sent as, where the response names its user.
     pub owner: Option<u64>,
 }
 
-/// What one response says.
+/// What a response shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClassifiedResponse {
-    /// What became of the request.
+    /// The outcome of the request.
     pub outcome: Outcome,
     /// Version of the item, where the response carries one.
     pub version: Option<u64>,
-    /// For trouble: what was wrong, in words.
+    /// For errors and wrong responses: what was wrong, in words.
     pub error_detail: Option<String>,
-    /// For a wrong answer: in which way.
+    /// The kind of a wrong response.
     pub wrong: Option<WrongKind>,
-    /// The answer is that there is no such item.
+    /// Whether the response is that there is no such item.
     pub missing: bool,
-    /// Of which write it is, where it says so.
+    /// The write that it comes from, where it carries a token.
     pub token: Option<WriteToken>,
-    /// Id of the item that a POST made, where the answer names it.
+    /// Id of the item that a POST created, where the response names it.
     pub created: Option<u64>,
-    /// The items of a list with their versions, where it is one to be judged.
+    /// The items of a list with their versions, where the list is judged.
     pub listed: Vec<(u64, Option<u64>)>,
 }
 
@@ -59,7 +59,7 @@ impl ResponseClassifier {
         }
     }
 
-    /// Reads a response to `request`.
+    /// Classifies a response to `request`.
     pub fn classify(
         &self,
         request: &Request,
@@ -144,7 +144,7 @@ impl ResponseClassifier {
         }
     }
 
-    /// Where an answer came from. What the scenario names comes first, since it knows the app best.
+    /// Where a response came from. What the scenario defines comes before the standard headers.
     fn cache_outcome(&self, request: &Request, headers: &HeaderMap, body: &[u8]) -> Outcome {
         if !request.method.is_read() {
             return Outcome::Plain;
@@ -216,7 +216,8 @@ fn listed(list: &ListSpec, body: &[u8]) -> Result<Vec<(u64, Option<u64>)>, Strin
     Ok(items.into_iter().filter_map(of).collect())
 }
 
-/// `Cache-Status` (RFC 9211). Of several caches the last one is nearest to us: if it had the answer it is a hit.
+/// `Cache-Status` (RFC 9211). Of several caches the last one is nearest to the client: if it had the response, it is a
+/// hit.
 fn cache_status(value: &str) -> Option<Outcome> {
     let nearest = split_outside_quotes(value, ',').pop()?;
     let parameters = split_outside_quotes(nearest, ';');
@@ -248,7 +249,7 @@ fn split_outside_quotes(text: &str, at: char) -> Vec<&str> {
     .collect()
 }
 
-/// `X-Cache`, in the forms that proxies and CDNs give it.
+/// `X-Cache`, in the forms that proxies and CDNs use.
 fn x_cache(value: &str) -> Option<Outcome> {
     let value = value.to_ascii_lowercase();
     let words: Vec<&str> = value.split(|c: char| !c.is_ascii_alphanumeric()).collect();
@@ -266,7 +267,7 @@ fn x_cache(value: &str) -> Option<Outcome> {
     .map(|(_, outcome)| outcome)
 }
 
-/// The URL with the query that asks to go past the cache, where that is how it is asked.
+/// The URL with the query that bypasses the cache, where the bypass is a query.
 pub fn with_bypass(url: &str, bypass: Option<&BypassSpec>) -> String {
     match bypass {
         Some(BypassSpec::Query(query)) => format!("{url}{}{query}", if url.contains('?') { '&' } else { '?' }),
@@ -286,182 +287,4 @@ pub fn shorten(body: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cache_status_is_read_as_rfc_9211_has_it() {
-        for (value, wanted) in [
-            ("reference; hit; ttl=291", Some(Outcome::Hit)),
-            ("reference; hit; ttl=-3", Some(Outcome::StaleServed)),
-            ("reference; fwd=uri-miss; stored", Some(Outcome::Miss)),
-            ("reference; fwd=stale; fwd-status=304", Some(Outcome::Miss)),
-            ("reference; fwd=request", Some(Outcome::Bypass)),
-            ("reference; fwd=bypass; detail=fallback", Some(Outcome::Fallback)),
-            ("Origin; hit, \"CDN, edge\"; fwd=uri-miss", Some(Outcome::Miss)),
-            ("Origin; fwd=uri-miss, Edge; hit", Some(Outcome::Hit)),
-            ("reference", None),
-        ] {
-            assert_eq!(cache_status(value), wanted, "{value}");
-        }
-    }
-
-    #[test]
-    fn x_cache_is_read_in_its_usual_forms() {
-        for (value, wanted) in [
-            ("HIT", Some(Outcome::Hit)),
-            ("Hit from cloudfront", Some(Outcome::Hit)),
-            ("TCP_MISS from proxy:80", Some(Outcome::Miss)),
-            ("EXPIRED", Some(Outcome::Miss)),
-            ("STALE", Some(Outcome::StaleServed)),
-            ("whitehall", None),
-        ] {
-            assert_eq!(x_cache(value), wanted, "{value}");
-        }
-    }
-
-    fn classifier(hit: CacheStatusSpec) -> ResponseClassifier {
-        ResponseClassifier {
-            hit,
-            identity: Some("id".into()),
-            version: Some(VersionSpec::Json("version".into())),
-            tokens: vec!["title".into(), "body".into()],
-        }
-    }
-
-    fn get() -> Request {
-        Request {
-            name: "read".into(),
-            method: Method::Get,
-            path: "/posts/{post}".into(),
-            body: None,
-            weight: 1.0,
-            cacheable: true,
-            expect: vec![404],
-            headers: Vec::new(),
-            owner: None,
-            list: None,
-        }
-    }
-
-    fn item(id: u64) -> ExpectedIdentity {
-        ExpectedIdentity { item: Some(id), owner: None }
-    }
-
-    #[test]
-    fn values_of_two_writes_in_one_answer_are_torn_and_those_of_another_item_are_its() {
-        let read = |title: &str, body: &str| {
-            let body = serde_json::json!({ "id": 17, "title": title, "body": body }).to_string();
-            let read = classifier(CacheStatusSpec::default()).classify(
-                &get(),
-                item(17),
-                StatusCode::OK,
-                &HeaderMap::new(),
-                body.as_bytes(),
-            );
-            (read.wrong, read.token.map(|token| token.number))
-        };
-        assert_eq!(read("title cp-0000beef-17-4", "cp-0000beef-17-4 body"), (None, Some(4)));
-        assert_eq!(read("cp-0000beef-17-4", "cp-0000beef-17-3"), (Some(WrongKind::Torn), None));
-        assert_eq!(read("cp-0000beef-17-4", "as loaded"), (Some(WrongKind::Torn), None));
-        assert_eq!(read("cp-0000beef-18-4", "cp-0000beef-18-4"), (Some(WrongKind::OtherItem), None));
-        assert_eq!(read("as loaded", "as loaded"), (None, None));
-    }
-
-    #[test]
-    fn an_answer_to_another_user_is_wrong_also_where_it_is_the_right_item() {
-        let request = Request { owner: Some("user".into()), ..get() };
-        let read = |user: u64| {
-            let body = format!(r#"{{"id":17,"user":{user}}}"#);
-            let expected = ExpectedIdentity { item: Some(17), owner: Some(5) };
-            classifier(CacheStatusSpec::default()).classify(
-                &request,
-                expected,
-                StatusCode::OK,
-                &HeaderMap::new(),
-                body.as_bytes(),
-            )
-        };
-        assert_eq!((read(5).outcome, read(5).wrong), (Outcome::Plain, None));
-        assert_eq!((read(6).outcome, read(6).wrong), (Outcome::Wrong, Some(WrongKind::OtherUser)));
-    }
-
-    #[test]
-    fn the_items_of_a_list_are_read_with_their_versions() {
-        let list = |items: Option<&str>| {
-            Some(ListSpec {
-                of: "/posts/{post}".into(),
-                items: items.map(str::to_owned),
-                id: "id".into(),
-                version: Some("v".into()),
-            })
-        };
-        let read = |list, body: &[u8]| {
-            let request = Request { list, ..get() };
-            classifier(CacheStatusSpec::default()).classify(
-                &request,
-                ExpectedIdentity::default(),
-                StatusCode::OK,
-                &HeaderMap::new(),
-                body,
-            )
-        };
-        let body = br#"{"page":1,"items":[{"id":3,"v":7},{"id":"4"},{"name":"none"}]}"#;
-        assert_eq!(read(list(Some("items")), body).listed, [(3, Some(7)), (4, None)]);
-        assert_eq!(read(list(None), br#"[{"id":3,"v":7}]"#).listed, [(3, Some(7))]);
-        assert_eq!(read(list(None), body).outcome, Outcome::Error, "an object is no list");
-    }
-
-    fn headers(name: &'static str, value: &'static str) -> HeaderMap {
-        HeaderMap::from_iter([(reqwest::header::HeaderName::from_static(name), value.parse().unwrap())])
-    }
-
-    #[test]
-    fn another_items_body_is_a_wrong_answer_even_when_it_is_a_hit() {
-        let headers = headers("cache-status", "c; hit; ttl=5");
-        let reading = classifier(CacheStatusSpec::default()).classify(
-            &get(),
-            item(17),
-            StatusCode::OK,
-            &headers,
-            br#"{"id":18}"#,
-        );
-        assert_eq!(reading.outcome, Outcome::Wrong);
-        assert!(reading.error_detail.unwrap().contains("got id 18"));
-        let right = classifier(CacheStatusSpec::default()).classify(
-            &get(),
-            item(18),
-            StatusCode::OK,
-            &headers,
-            br#"{"id":"18","version":4}"#,
-        );
-        assert_eq!((right.outcome, right.version), (Outcome::Hit, Some(4)));
-    }
-
-    #[test]
-    fn a_status_that_was_not_expected_and_a_body_that_is_no_json_are_errors() {
-        let classifier = classifier(CacheStatusSpec::default());
-        let read = |status, body: &[u8]| classifier.classify(&get(), item(1), status, &HeaderMap::new(), body).outcome;
-        assert_eq!(read(StatusCode::INTERNAL_SERVER_ERROR, b"{}"), Outcome::Error);
-        assert_eq!(read(StatusCode::NOT_FOUND, b"{}"), Outcome::Plain);
-        assert_eq!(read(StatusCode::OK, b"<html>"), Outcome::Error);
-        assert_eq!(read(StatusCode::OK, br#"{"name":1}"#), Outcome::Error);
-    }
-
-    #[test]
-    fn the_scenarios_own_words_come_before_the_standard_headers() {
-        let own = CacheStatusSpec {
-            json: Some("meta.cached".into()),
-            hit: vec!["true".into()],
-            ..CacheStatusSpec::default()
-        };
-        let reading = classifier(own).classify(
-            &get(),
-            item(1),
-            StatusCode::OK,
-            &headers("x-cache", "MISS"),
-            br#"{"id":1,"meta":{"cached":true}}"#,
-        );
-        assert_eq!(reading.outcome, Outcome::Hit);
-    }
-}
+mod tests;

@@ -1,11 +1,11 @@
-//! How cacheproof speaks to the app.
+//! The HTTP clients for requests to the app.
 
 use std::time::Duration;
 
-/// What every client that speaks to the app is built from. It never goes through a proxy: HTTP_PROXY is not meant
-/// for an app under test, and measuring the proxy would be worse than failing.
+/// The builder of every client for the app. It never uses a proxy: HTTP_PROXY is not meant for an app under test, and
+/// the proxy would be measured with it.
 pub fn client_builder(timeout: Duration) -> reqwest::ClientBuilder {
-    // Never sent twice: a write that is repeated behind another's back could land over a newer one.
+    // No retries: a repeated write could be stored over a newer one.
     let once = reqwest::retry::never();
     reqwest::Client::builder()
         .no_proxy()
@@ -14,12 +14,12 @@ pub fn client_builder(timeout: Duration) -> reqwest::ClientBuilder {
         .user_agent(concat!("cacheproof/", env!("CARGO_PKG_VERSION")))
 }
 
-/// A client for asking the app by hand.
+/// A client for single requests to the app.
 pub fn client(timeout: Duration) -> reqwest::Client {
     client_builder(timeout).build().unwrap_or_default()
 }
 
-/// The deepest cause of an error: what the system said.
+/// The innermost source of an error, in words.
 pub fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {

@@ -1,4 +1,4 @@
-//! Single fields out of a JSON body, without building the whole tree.
+//! Reads single fields of a JSON body without parsing it completely.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ pub fn field<'body>(body: &'body [u8], path: &str) -> Result<Option<&'body str>,
     let mut text = std::str::from_utf8(body).map_err(|_| "the body isn't UTF-8".to_owned())?;
     for name in path.split('.') {
         if !text.trim_start().starts_with('{') {
-            // Valid JSON of another kind has no fields; anything else is no JSON.
+            // Valid JSON of another type has no fields; anything else is not JSON.
             return serde_json::from_str::<&RawValue>(text).map(|_| None).map_err(|error| not_json_message(&error));
         }
         let object: HashMap<Cow<'_, str>, &RawValue> =
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_no_json_says_so() {
+    fn a_body_that_is_not_json_is_an_error() {
         assert!(field(b"<html>", "id").unwrap_err().contains("isn't JSON"));
         assert!(field(br#"{"id": 17"#, "id").unwrap_err().contains("isn't JSON"));
         assert!(field(b"\xff", "id").unwrap_err().contains("UTF-8"));

@@ -1,4 +1,4 @@
-//! What the answers of an app say: hit or miss, version, right or wrong; and the client that asks.
+//! Responses of the app: hit or miss, version, correctness; and the HTTP client.
 
 mod classifier;
 mod client;

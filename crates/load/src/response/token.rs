@@ -1,16 +1,16 @@
-//! The token of a write: a word that says which run, which item and which write a value is from, so that a value
-//! that is another item's, was never written, or is put together from two writes gives itself away.
+//! The token of a write: it names the run, the item and the write that a value comes from. So values of other items,
+//! values that were never written and values mixed from two writes are recognized.
 
 use std::fmt;
 
 const TOKEN_PREFIX: &str = "cp-";
 
-/// `cp-RUN-ID-NUMBER`, as it stands in a body for `{token}`.
+/// `cp-RUN-ID-NUMBER`, written in a body in place of `{token}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteToken {
     /// The run, in hexadecimal.
     pub run: u32,
-    /// Id of the item; 0 for one whose id was not known yet.
+    /// Id of the item; 0 where it was not known yet.
     pub id: u64,
     /// Which write of the item, from 1.
     pub number: u64,
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_found_again_wherever_the_app_put_it() {
+    fn a_token_is_found_anywhere_in_a_text() {
         let token = WriteToken { run: 0xBEEF, id: 17, number: 4 };
         for text in [format!("{token}"), format!("title {token} (edited)"), format!("cp-x {token}")] {
             assert_eq!(WriteToken::find(&text), Some(token.clone()), "{text}");

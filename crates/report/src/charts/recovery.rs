@@ -1,7 +1,7 @@
 //! How the hit rate came back after each fault that emptied the cache, beside what a cold cache allows.
 
 use cacheproof_core::journal::CachePath;
-use cacheproof_core::measurements::{Beat, Measurements};
+use cacheproof_core::measurements::{Measurements, TimeSlice, join_until};
 use cacheproof_core::numbers;
 use cacheproof_core::scenario::Scenario;
 use cacheproof_verdict::{FaultOutcome, RefillCurve};
@@ -29,7 +29,8 @@ const LINE_STYLES: [(ColorRole, (i32, i32)); MAX_CURVES] = [
 ];
 
 pub(super) fn plot(scenario: &Scenario, seen: &Measurements, faults: &[FaultOutcome]) -> Option<Plot> {
-    let beats = seen.beats(scenario, CachePath::Cached);
+    let cacheable = |request: usize| scenario.traffic.requests.get(request).is_some_and(|request| request.cacheable);
+    let slices = seen.slices(CachePath::Cached, cacheable);
     let mut layers = Vec::new();
     let mut curves: Vec<&RefillCurve> = Vec::new();
     let mut longest = 0.0f64;
@@ -37,7 +38,7 @@ pub(super) fn plot(scenario: &Scenario, seen: &Measurements, faults: &[FaultOutc
     for (index, fault) in faults.iter().enumerate() {
         let Some(hit_rate) = fault.hit_rate.as_ref().filter(|hit_rate| hit_rate.emptied) else { continue };
         let Some(base) = fault.over else { continue };
-        let points = points(&beats, base, fault.watched_to);
+        let points = points(&slices, base, fault.watched_to);
         let Some((role, dash)) = LINE_STYLES.get(layers.len()).copied().filter(|_| points.len() > 1) else { continue };
         longest = longest.max(points.last().map_or(0.0, |(at, _)| *at));
         let what = one_line(&fault.window.what, 24);
@@ -87,24 +88,15 @@ pub(super) fn plot(scenario: &Scenario, seen: &Measurements, faults: &[FaultOutc
 }
 
 /// Hit rates of some 200 reads each, by the time since `base`.
-fn points(beats: &[Beat], base: f64, to: f64) -> Vec<(f64, f64)> {
-    let mut points = Vec::new();
-    let mut open: Option<Beat> = None;
-    for beat in beats.iter().filter(|beat| beat.from >= base && beat.to <= to + 1e-9) {
-        let step = match &mut open {
-            Some(step) => {
-                step.join(beat);
-                *step
-            }
-            None => *open.insert(*beat),
-        };
-        let reads = step.hits + step.misses;
-        if reads >= READS_PER_POINT || step.seconds() >= MAX_POINT_SECONDS {
-            if reads >= MIN_READS {
-                points.push((f64::midpoint(step.from, step.to) - base, step.hits as f64 / reads as f64));
-            }
-            open = None;
-        }
-    }
-    points
+fn points(slices: &[TimeSlice], base: f64, to: f64) -> Vec<(f64, f64)> {
+    let inside = slices.iter().filter(|slice| slice.from >= base && slice.to <= to + 1e-9);
+    let inside: Vec<TimeSlice> = inside.copied().collect();
+    let is_complete = |joined: &TimeSlice, _: &TimeSlice| {
+        joined.counts.reads() >= READS_PER_POINT || joined.seconds() >= MAX_POINT_SECONDS
+    };
+    let complete = join_until(&inside, is_complete).complete.into_iter();
+    complete
+        .filter(|slice| slice.counts.reads() >= MIN_READS)
+        .filter_map(|slice| Some((slice.middle() - base, slice.counts.hit_rate()?)))
+        .collect()
 }

@@ -24,8 +24,8 @@ pub(super) fn plot(timeline: &Timeline, bins: &[Bin]) -> Option<Plot> {
         })
         .filter(|layer| matches!(&layer.shape, Shape::Line { runs, .. } if !runs.is_empty()))
         .collect();
-    let together = match bins.iter().map(|bin| bin.windows).max() {
-        Some(windows @ 2..) => format!(" Each point is the slowest of {windows} seconds."),
+    let together = match bins.iter().map(|bin| bin.slices).max() {
+        Some(slices @ 2..) => format!(" Each point is the slowest of {slices} seconds."),
         _ => String::new(),
     };
     Some(Plot {

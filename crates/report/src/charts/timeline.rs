@@ -148,8 +148,8 @@ pub(crate) struct Bin {
     pub to: f64,
     /// How long answers were counted: longer than from `from` to `to` where that went on after the last phase.
     pub counted: f64,
-    /// How many windows are put together in it.
-    pub windows: usize,
+    /// How many slices are joined in it.
+    pub slices: usize,
     pub outcomes: BTreeMap<Outcome, u64>,
     pub paths: BTreeMap<CachePath, PathBin>,
 }
@@ -180,20 +180,19 @@ const MIN_BIN_FILL: f64 = 0.5;
 
 /// The run in bins of equal numbers of seconds, in order of time.
 pub(crate) fn bins(scenario: &Scenario, seen: &Measurements, timeline: &Timeline) -> Vec<Bin> {
-    let each = seen.windows.len().div_ceil(MAX_BINS).max(1);
+    let each = seen.coarse_slices.len().div_ceil(MAX_BINS).max(1);
     let mut bins: Vec<Bin> = Vec::new();
-    for chunk in seen.windows.chunks(each) {
+    for chunk in seen.coarse_slices.chunks(each) {
         let mut bin = Bin::default();
-        let windows = || chunk.iter().map(|(at, window)| (at - window.seconds, *at));
-        bin.from = windows().map(|(from, _)| from).fold(f64::INFINITY, f64::min).max(0.0);
-        bin.to = windows().map(|(_, to)| to).fold(0.0, f64::max);
-        // Windows and clock may be a millisecond apart; bins must not overlap.
+        bin.from = chunk.iter().map(|slice| slice.from).fold(f64::INFINITY, f64::min).max(0.0);
+        bin.to = chunk.iter().map(|slice| slice.to).fold(0.0, f64::max);
+        // Slices and clock may be a millisecond apart; bins must not overlap.
         if let Some(before) = bins.last()
             && (bin.from - before.to).abs() < 0.05
         {
             bin.from = before.to;
         }
-        bin.windows = chunk.len();
+        bin.slices = chunk.len();
         bin.counted = bin.to - bin.from;
         // What comes in after the last phase is late; the line ends where the timeline does.
         bin.to = bin.to.min(timeline.to);
@@ -203,11 +202,11 @@ pub(crate) fn bins(scenario: &Scenario, seen: &Measurements, timeline: &Timeline
                 bin.paths.insert(path, PathBin { seconds, ..PathBin::default() });
             }
         }
-        for (path, response) in chunk.iter().flat_map(|(_, window)| &window.response) {
+        for (path, response) in chunk.iter().flat_map(|slice| &slice.counts.response) {
             let p95 = &mut bin.paths.entry(*path).or_default().p95;
             *p95 = (*p95).max((response.count > 0).then_some(response.p95));
         }
-        for (key, count) in chunk.iter().flat_map(|(_, window)| &window.counts) {
+        for (key, count) in chunk.iter().flat_map(|slice| &slice.counts.by_key) {
             *bin.outcomes.entry(key.outcome).or_default() += count;
             let path = bin.paths.entry(key.path).or_default();
             path.answered += if key.outcome == Outcome::Error { 0 } else { *count };

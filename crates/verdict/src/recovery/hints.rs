@@ -1,66 +1,74 @@
-//! What the numbers look like. Each hint names the numbers it rests on, and none says more than "looks like".
+//! Hints: possible causes of what was measured. Each names the numbers behind it, and none says more than "looks like".
 
-use cacheproof_core::measurements::{Beat, Measurements};
+use cacheproof_core::journal::SliceCounts;
+use cacheproof_core::measurements::{Measurements, TimeSlice};
 use cacheproof_core::scenario::{FaultAction, FaultSpec, LinkFaultKind, Scenario, Victim};
 
 use super::super::numbers::{count, moment, plain, share, time};
 use super::{FaultOutcome, HitRateRecovery, LimitViolation, Recovery};
 
-/// Open intervals that breakers have by default (resilience4j waits 60 s, Polly and Hystrix 5 s, gobreaker 60 s), and
-/// those that people choose, seconds.
+/// Open intervals that breakers have by default (resilience4j 60 s, Polly and Hystrix 5 s, gobreaker 60 s), and common
+/// choices, seconds.
 const OPEN_INTERVALS: [f64; 7] = [5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0];
-/// How far from such an interval a time may be.
+/// Largest difference from such an interval, as a share of it.
 const INTERVAL_TOLERANCE: f64 = 0.04;
-/// Waits shorter than this need no explanation, seconds.
+/// Shorter waits get no hint, seconds.
 const MIN_NOTABLE_SECONDS: f64 = 1.0;
-/// For so long something must stay away, seconds, to look as if it stayed away for good.
+/// What has not recovered after this time, seconds, looks permanent.
 const PERMANENT_AFTER_SECONDS: f64 = 5.0;
-/// Trouble that comes back for less than this, seconds, is the machine's noise.
+/// A shorter time outside the limits after the recovery, seconds, is noise.
 const MIN_RELAPSE_SECONDS: f64 = 0.5;
-/// Times are alike where their 95th percentile is at most so many times their median.
+/// Response times are alike where their 95th percentile is at most so many times their median.
 const MAX_P95_TO_MEDIAN: f64 = 1.6;
 
-pub(super) fn hints(scenario: &Scenario, seen: &Measurements, beats: &[Beat], outcome: &FaultOutcome) -> Vec<String> {
+pub(super) fn hints(
+    scenario: &Scenario,
+    measurements: &Measurements,
+    slices: &[TimeSlice],
+    outcome: &FaultOutcome,
+) -> Vec<String> {
     let spec = scenario.phases.get(outcome.window.phase).and_then(|phase| phase.faults.get(outcome.window.fault));
     let of_cache = spec.is_some_and(|spec| {
         matches!(spec.victim, Victim::Redis | Victim::RedisReplica | Victim::Sentinels)
             || spec.action == FaultAction::Partition
     });
     let mut hints = Vec::new();
-    hints.extend(timeout_or_queue_hint(spec, beats, outcome));
+    hints.extend(timeout_or_queue_hint(spec, slices, outcome));
     hints.extend(absorbed(outcome));
-    let late_use = if of_cache && !keeps_connections(spec) { late_cache_use_hint(beats, outcome) } else { None };
+    let late_use = if of_cache && !keeps_connections(spec) { late_cache_use_hint(slices, outcome) } else { None };
     hints.extend(late_use.or_else(|| late_service(spec, outcome)));
     hints.extend(outcome.hit_rate.as_ref().and_then(|hit_rate| refilled(outcome, hit_rate)));
-    hints.extend(database(seen, outcome));
+    hints.extend(database(measurements, outcome));
     if outcome.relapse >= MIN_RELAPSE_SECONDS {
-        hints.push(format!("It was outside its limits again for {} after it had been back.", moment(outcome.relapse)));
+        hints.push(format!("It was outside its limits again for {} after it had recovered.", moment(outcome.relapse)));
     }
     hints
 }
 
-/// Half of all answers slow while nothing answers on the other side: alike all the time, each waits for the same timeout;
-/// spread out or ever longer, they queue for what is left.
-fn timeout_or_queue_hint(spec: Option<&FaultSpec>, beats: &[Beat], outcome: &FaultOutcome) -> Option<String> {
+/// Half of all responses are slow while the victim does not answer. Where they are alike all the time, each request
+/// waits for the same timeout; where they spread out or become slower, they queue.
+fn timeout_or_queue_hint(spec: Option<&FaultSpec>, slices: &[TimeSlice], outcome: &FaultOutcome) -> Option<String> {
     let limits = outcome.limits.as_ref()?;
     let until = outcome.window.undone.or(outcome.over)?;
     if spec.is_none_or(|spec| only_slows(&spec.action)) {
         return None;
     }
-    let during: Vec<&Beat> =
-        beats.iter().filter(|beat| beat.from >= outcome.window.from && beat.to <= until && beat.answered > 0).collect();
-    let median_of = |beats: &[&Beat], value: fn(&Beat) -> u64| {
-        let mut values: Vec<u64> = beats.iter().map(|beat| value(beat)).collect();
+    let during: Vec<&TimeSlice> = slices
+        .iter()
+        .filter(|slice| slice.from >= outcome.window.from && slice.to <= until && slice.counts.answered > 0)
+        .collect();
+    let median_of = |slices: &[&TimeSlice], value: fn(&SliceCounts) -> u64| {
+        let mut values: Vec<u64> = slices.iter().map(|slice| value(&slice.counts)).collect();
         values.sort_unstable();
         values.get(values.len() / 2).map(|value| *value as f64 / 1e9)
     };
-    let (median, p95) = (median_of(&during, |beat| beat.p50)?, median_of(&during, |beat| beat.p95)?);
+    let (median, p95) = (median_of(&during, |counts| counts.p50)?, median_of(&during, |counts| counts.p95)?);
     if during.len() < 10 || median <= limits.p95 * 2.0 {
         return None;
     }
-    // Until the first timeout is over, nothing that waits for it has answered: the beginning says nothing.
+    // Before the first timeout is over, no request that waits for it was answered: the beginning shows nothing.
     let (early, late) = during[during.len() / 5..].split_at(during.len() * 2 / 5);
-    let (early, late) = (median_of(early, |beat| beat.p50)?, median_of(late, |beat| beat.p50)?);
+    let (early, late) = (median_of(early, |counts| counts.p50)?, median_of(late, |counts| counts.p50)?);
     let took = format!("Half of the answers took {} or more for as long as it lasted", time(median));
     Some(if late > early * MAX_P95_TO_MEDIAN {
         format!(
@@ -80,14 +88,14 @@ fn timeout_or_queue_hint(spec: Option<&FaultSpec>, beats: &[Beat], outcome: &Fau
     })
 }
 
-/// Whether the victim goes on answering, only later.
+/// Whether the victim still answers, only slower.
 fn only_slows(action: &FaultAction) -> bool {
     let FaultAction::Link(link) = action else { return false };
     use LinkFaultKind::{Bandwidth, Latency, Slice};
     matches!(link.kind, Latency { .. } | Bandwidth { .. } | Slice { .. })
 }
 
-/// Whether connections outlive it: nobody has to connect anew when it is over.
+/// Whether connections survive it: clients need not reconnect when it is over.
 fn keeps_connections(spec: Option<&FaultSpec>) -> bool {
     spec.is_some_and(|spec| spec.action == FaultAction::Pause || only_slows(&spec.action))
 }
@@ -105,10 +113,10 @@ fn absorbed(outcome: &FaultOutcome) -> Option<String> {
     })
 }
 
-/// What a wait of this length looks like, counted from when the server was there again. `outage`: how long it was not.
+/// What a wait of this length looks like, from the time when the server was up again. `outage`: how long it was down.
 fn looks_like(after: f64, since_injection: f64, outage: f64) -> String {
     let near = |interval: &f64| (after / interval - 1.0).abs() <= INTERVAL_TOLERANCE;
-    // A breaker that opened at the injection tries again after its interval. Short ones would fit any time.
+    // A breaker that opened at the injection tries again after its interval. Short intervals would match any time.
     let from_injection =
         |interval: &f64| *interval >= 10.0 && (since_injection / interval - 1.0).abs() <= INTERVAL_TOLERANCE / 2.0;
     let known = || OPEN_INTERVALS.iter();
@@ -124,42 +132,42 @@ fn looks_like(after: f64, since_injection: f64, outage: f64) -> String {
             moment(outage)
         );
     }
-    "looks like a fixed wait somewhere: a breaker's open interval, a pool's retry, a name looked up anew".to_owned()
+    "looks like a fixed wait somewhere: a breaker's open interval, a pool's retry, a repeated name lookup".to_owned()
 }
 
-/// When answers came from the cache again, after its server was there again.
-fn late_cache_use_hint(beats: &[Beat], outcome: &FaultOutcome) -> Option<String> {
+/// When responses came from the cache again, after its server was up again.
+fn late_cache_use_hint(slices: &[TimeSlice], outcome: &FaultOutcome) -> Option<String> {
     let base = outcome.over?;
-    // Seen to work again is later than undone where a server takes its time to start.
+    // A server that takes a while to start works later than its fault was undone.
     let there = outcome.window.back.unwrap_or(base).max(base);
     let (injected, watched) = (outcome.window.from, outcome.watched_to - there);
-    let hits = |from: f64, to: f64| -> u64 {
-        beats.iter().filter(|beat| beat.from >= from && beat.to <= to).map(|beat| beat.hits + beat.misses).sum()
-    };
-    // An app whose answers never say so can't be told about.
-    if hits(injected - 5.0, injected) == 0 {
+    let mut before = slices.iter().filter(|slice| slice.from >= injected - 5.0 && slice.to <= injected);
+    // Nothing can be said of an app whose responses are not labelled as hits or misses.
+    if before.all(|slice| slice.counts.reads() == 0) {
         return None;
     }
-    let first = beats.iter().find(|beat| beat.from >= there - 0.1 && beat.to <= outcome.watched_to && beat.hits > 0);
+    let is_hit =
+        |slice: &&TimeSlice| slice.from >= there - 0.1 && slice.to <= outcome.watched_to && slice.counts.hits > 0;
+    let first = slices.iter().find(is_hit);
     match first {
         None if watched >= PERMANENT_AFTER_SECONDS => Some(format!(
-            "Not one answer came from the cache in the {} after its server was there again: looks like connections \
-             given up for good, or a breaker that never closes.",
+            "Not one response came from the cache in the {} after its server was up again: looks like connections \
+             that are never reopened, or a breaker that never closes.",
             moment(watched)
         )),
-        Some(beat) if beat.from - there >= MIN_NOTABLE_SECONDS => {
-            let after = beat.from - there;
+        Some(slice) if slice.from - there >= MIN_NOTABLE_SECONDS => {
+            let after = slice.from - there;
             Some(format!(
-                "{} after the server was there again the first answer came from the cache: {}.",
+                "{} after the server was up again, the first response came from the cache: {}.",
                 moment(after),
-                looks_like(after, beat.from - injected, there - injected)
+                looks_like(after, slice.from - injected, there - injected)
             ))
         }
         _ => None,
     }
 }
 
-/// A service that stays away although what was broken is whole again.
+/// A service that does not recover although the fault is undone.
 fn late_service(spec: Option<&FaultSpec>, outcome: &FaultOutcome) -> Option<String> {
     let base = outcome.base?;
     let there = outcome.window.back.unwrap_or(base).max(base);
@@ -167,7 +175,7 @@ fn late_service(spec: Option<&FaultSpec>, outcome: &FaultOutcome) -> Option<Stri
         Recovery::NotWithin(watched) if watched >= PERMANENT_AFTER_SECONDS => {
             let looks = match keeps_connections(spec) {
                 true => "a queue that never drains",
-                false => "connections given up for good, or a queue that never drains",
+                false => "connections that are never reopened, or a queue that never drains",
             };
             Some(format!("Not back within {}: looks like {looks}.", moment(watched)))
         }
@@ -182,14 +190,13 @@ fn late_service(spec: Option<&FaultSpec>, outcome: &FaultOutcome) -> Option<Stri
                 true => "looks like a queue that had to drain".to_owned(),
                 false => looks_like(after, at - outcome.window.from, there - outcome.window.from),
             };
-            (after >= MIN_NOTABLE_SECONDS)
-                .then(|| format!("{} after what was broken was there again: {looks}.", moment(after)))
+            (after >= MIN_NOTABLE_SECONDS).then(|| format!("{} after the fault had ended: {looks}.", moment(after)))
         }
         _ => None,
     }
 }
 
-/// The hit rate beside what a cold cache allows.
+/// The recovery of the hit rate, compared with what a cold cache allows.
 fn refilled(outcome: &FaultOutcome, hit_rate: &HitRateRecovery) -> Option<String> {
     let bound = hit_rate.bound?;
     if hit_rate.lowest.is_none_or(|lowest| lowest >= hit_rate.target) {
@@ -223,9 +230,9 @@ fn refilled(outcome: &FaultOutcome, hit_rate: &HitRateRecovery) -> Option<String
     }
 }
 
-/// The database's busiest second since the injection, beside its quiet ones.
-fn database(seen: &Measurements, outcome: &FaultOutcome) -> Option<String> {
-    let readings: Vec<(f64, u64, bool)> = seen
+/// The busiest second of the database since the injection, compared with those before.
+fn database(measurements: &Measurements, outcome: &FaultOutcome) -> Option<String> {
+    let readings: Vec<(f64, u64, bool)> = measurements
         .samples
         .iter()
         .filter_map(|(at, sample)| {
@@ -241,9 +248,9 @@ fn database(seen: &Measurements, outcome: &FaultOutcome) -> Option<String> {
             .collect()
     };
     let busiest = rates(outcome.window.from, outcome.watched_to).into_iter().reduce(f64::max)?;
-    let requests: u64 = outcome.impact.requests();
+    let requests: u64 = outcome.impact.counts.requests();
     let arrivals = outcome.limits.as_ref()?.usual;
-    // Past the cache, each request asks once or a few times; many times that is not the requests' own doing.
+    // Without the cache, each request causes one query or a few; many times that has another cause.
     let before = rates(0.0, outcome.window.from).into_iter().reduce(f64::max)?;
     (busiest > before * 3.0 && busiest > arrivals * 3.0 && requests > 0).then(|| {
         format!(

@@ -1,13 +1,13 @@
-//! What each fault did to the service, and how long it took to come back. Everything is read off the beats (100 ms
-//! each) of the path that the fault's phase goes.
+//! The effect of each fault on the service, and how long recovery took. Everything is computed from slices of 100 ms
+//! ([`TimeSlice`]) of the path of the fault's phase, joined to longer ones where the load is low.
 //!
 //! - **Steady limits** ([`SteadyLimits`]) come from the judged phases without a fault before the first fault.
-//! - **Noticed**: the first step outside those limits after the injection.
-//! - **Service is back**: the first time after the fault (and whatever else was broken then) was undone at which errors, P95, correctness and the number
-//!   of answers are inside the limits for so many steps in a row ([`SteadyLimits::in_a_row`]). A fault that heals
-//!   itself (flush, restart, failover) is timed from its injection.
-//! - **Hit rate is back**: the first time after the same moment at which it is within 5 % of the steady one, set
-//!   beside the refill curve ([`RefillCurve`]) where the cache had been emptied.
+//! - **Noticed**: the first slice outside those limits after the injection.
+//! - **Service recovery**: the first time after the undo of the fault (and of every other fault at that time) at which
+//!   errors, P95, correctness and the number of responses are inside the limits for [`SteadyLimits::in_a_row`] slices in
+//!   a row. A fault that heals itself (flush, restart, failover) is timed from its injection.
+//! - **Hit rate recovery**: the first time after the undo at which the hit rate is within 5 % of the steady one,
+//!   compared with the refill curve ([`RefillCurve`]) where the cache had been emptied.
 
 mod hints;
 mod hit_rate;
@@ -20,74 +20,74 @@ mod tests;
 use serde::Serialize;
 
 use cacheproof_core::journal::CachePath;
-use cacheproof_core::measurements::{Beat, FaultWindow, Measurements};
+use cacheproof_core::measurements::{FaultWindow, Measurements, TimeSlice};
 use cacheproof_core::scenario::Scenario;
 
 pub use hit_rate::HitRateRecovery;
 pub use limits::{LimitViolation, SteadyLimits};
 pub use refill::RefillCurve;
 
-/// Trouble that begins so long after a fault was undone, in seconds, is not laid at its door.
+/// Longest time after the undo of a fault, in seconds, in which a violation of the limits counts as its effect.
 const MAX_NOTICE_DELAY: f64 = 10.0;
 
-/// What one injection of a fault did.
+/// The effect of one injection of a fault.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultOutcome {
     /// When it was injected, seen, undone and seen to be undone.
     pub window: FaultWindow,
-    /// Way that the requests of its phase go.
+    /// Path of the requests in its phase.
     pub path: CachePath,
-    /// When it was over, seconds since the run began: when it was undone, or injected where it undoes itself. `None`:
-    /// it was never undone.
+    /// When it was over, seconds since the run began: when it was undone, or when it was injected if it heals itself.
+    /// `None`: it was never undone.
     pub over: Option<f64>,
-    /// The moment from which the service's recovery is timed: [`Self::over`], or where other faults lasted longer, when
-    /// the last of them was over.
+    /// The time from which the recovery of the service is measured: [`Self::over`], or the end of other faults that
+    /// lasted longer.
     pub base: Option<f64>,
     /// Until when recovery was watched: the next fault, the end of the phases of this path, or the run's end.
     pub watched_to: f64,
-    /// What "as before" means. `None`: no judged phase without a fault came before.
+    /// The steady limits. `None`: no judged phase without a fault came before.
     pub limits: Option<SteadyLimits>,
     /// When the service first was outside the limits, seconds since the run began. `None`: never.
     pub noticed: Option<f64>,
-    /// In what it was.
+    /// Which limit that was.
     pub noticed_by: Option<LimitViolation>,
-    /// How the service came back.
+    /// How the service recovered.
     pub service: Recovery,
-    /// When the service settled inside the limits although the fault lasted: a fallback, a breaker or a failover
-    /// took over. Seconds since the run began.
+    /// When the service returned to its limits although the fault lasted, because of a fallback, a breaker or a
+    /// failover. Seconds since the run began.
     pub absorbed: Option<f64>,
-    /// For how long the service was outside its limits, seconds, from the injection until it was back.
+    /// How long the service was outside its limits, seconds, from the injection to its recovery.
     pub trouble: f64,
-    /// For how long it was outside them again after it had been back, until the end of the watch.
+    /// How long it was outside them again after its recovery, until [`Self::watched_to`].
     pub relapse: f64,
-    /// How the hit rate came back. `None`: no steady hit rate to compare with, or the fault was never undone.
+    /// How the hit rate recovered. `None`: there is no steady hit rate, or the fault was never undone.
     pub hit_rate: Option<HitRateRecovery>,
-    /// What came in from the injection until the service was back, or to the end of the watch; its percentiles are
-    /// those of the worst 100 ms.
-    pub impact: Beat,
-    /// What the numbers look like, in sentences. Guesses, and worded so.
+    /// What came in from the injection to the recovery of the service, or to [`Self::watched_to`]. Its percentiles are
+    /// the largest of any slice.
+    pub impact: TimeSlice,
+    /// Possible causes that the numbers suggest, in sentences.
     pub hints: Vec<String>,
 }
 
-/// How something came back.
+/// How the service or the hit rate recovered.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Recovery {
-    /// It was never gone.
+    /// It was never outside its limits.
     Kept,
-    /// It was back so many seconds after the fault was undone (or injected, where it heals itself).
+    /// It recovered so many seconds after the fault was undone (or injected, if it heals itself).
     After(f64),
-    /// It was not back within the seconds that were watched.
+    /// It did not recover within the seconds that were watched.
     NotWithin(f64),
-    /// It can't be told, and why.
+    /// It cannot be measured, for this reason.
     Unknown(String),
-    /// Too few requests were sent to tell, in words. More of them would: this decides nothing.
+    /// Too few requests were sent to measure it, in words. This decides nothing: a higher rate would.
     #[serde(rename = "unknown")]
     InsufficientLoad(String),
 }
 
 impl Recovery {
-    /// Seconds that it took; `None` where it did not come back or can't be told.
+    /// Seconds to recovery; `None` where it did not recover, or that is not known.
     pub fn seconds(&self) -> Option<f64> {
         match self {
             Self::Kept => Some(0.0),
@@ -98,58 +98,59 @@ impl Recovery {
 }
 
 impl FaultOutcome {
-    /// Seconds from the injection to the first sign of it in the answers.
+    /// Seconds from the injection to the first slice outside the limits.
     pub fn notice(&self) -> Option<f64> {
         self.noticed.map(|at| at - self.window.from)
     }
 
-    /// When the service was back, seconds since the run began. Never before [`Self::base`].
+    /// When the service had recovered, seconds since the run began. Never before [`Self::base`].
     pub fn recovered_at(&self) -> Option<f64> {
         Some(self.base? + self.service.seconds()?)
     }
 
-    /// Share of the requests that were answered from the injection until the service was back.
+    /// Share of the requests that were answered from the injection to the recovery of the service.
     pub fn availability(&self) -> Option<f64> {
-        let requests = self.impact.requests();
-        (requests > 0).then(|| self.impact.answered as f64 / requests as f64)
+        let requests = self.impact.counts.requests();
+        (requests > 0).then(|| self.impact.counts.answered as f64 / requests as f64)
     }
 }
 
-/// What every fault did, in the order in which they were injected.
-pub fn fault_outcomes(scenario: &Scenario, seen: &Measurements) -> Vec<FaultOutcome> {
-    let windows = seen.fault_windows();
+/// The effect of every fault, in the order of their injection.
+pub fn fault_outcomes(scenario: &Scenario, measurements: &Measurements) -> Vec<FaultOutcome> {
+    let windows = measurements.fault_windows();
     if windows.is_empty() {
         return Vec::new();
     }
-    let beats = |path| seen.beats(scenario, path);
-    let (cached, uncached) = (beats(CachePath::Cached), beats(CachePath::Uncached));
-    let limits_of = |path| limits::steady(scenario, seen, path, &cached, &uncached);
+    let cacheable = |request: usize| scenario.traffic.requests.get(request).is_some_and(|request| request.cacheable);
+    let slices = |path| measurements.slices(path, cacheable);
+    let (cached, uncached) = (slices(CachePath::Cached), slices(CachePath::Uncached));
+    let limits_of = |path| limits::steady(scenario, measurements, path, &cached, &uncached);
     let (limits_cached, limits_uncached) = (limits_of(CachePath::Cached), limits_of(CachePath::Uncached));
     windows
         .iter()
         .filter_map(|window| {
             let path = scenario.phases.get(window.phase)?.path;
-            let (beats, limits) = match path {
+            let (slices, limits) = match path {
                 CachePath::Cached => (&cached, &limits_cached),
                 CachePath::Uncached => (&uncached, &limits_uncached),
             };
-            Some(outcome(scenario, seen, &windows, window, path, beats, limits.clone()))
+            Some(outcome(scenario, measurements, &windows, window, path, slices, limits.clone()))
         })
         .collect()
 }
 
 fn outcome(
     scenario: &Scenario,
-    seen: &Measurements,
+    measurements: &Measurements,
     windows: &[FaultWindow],
     window: &FaultWindow,
     path: CachePath,
-    beats: &[Beat],
+    slices: &[TimeSlice],
     limits: Option<SteadyLimits>,
 ) -> FaultOutcome {
     let over = fault_end(scenario, window);
     let base = over.and_then(|over| last_fault_end(scenario, windows, over));
-    let watched_to = watched_to(scenario, seen, windows, window, base);
+    let watched_to = watched_to(scenario, measurements, windows, window, base);
     let mut outcome = FaultOutcome {
         window: window.clone(),
         path,
@@ -159,33 +160,28 @@ fn outcome(
         noticed: None,
         noticed_by: None,
         service: Recovery::Unknown(
-            "no judged phase without a fault came before it, so what is normal is not known".into(),
+            "no judged phase without a fault came before it, so there are no steady limits to compare with".into(),
         ),
         absorbed: None,
         trouble: 0.0,
         relapse: 0.0,
         hit_rate: None,
-        impact: Beat::empty(window.from, watched_to),
+        impact: TimeSlice::empty(window.from, watched_to),
         hints: Vec::new(),
         limits,
     };
-    service::measure_service_recovery(scenario, seen, beats, &mut outcome);
-    hit_rate::measure_hit_rate_recovery(scenario, seen, beats, &mut outcome);
+    service::measure_service_recovery(scenario, measurements, slices, &mut outcome);
+    hit_rate::measure_hit_rate_recovery(scenario, measurements, slices, &mut outcome);
     let until = outcome.recovered_at().unwrap_or(watched_to).max(window.undone.unwrap_or(window.from));
     outcome.impact.to = until;
-    // Half of a beat decides to which side it belongs.
-    let inside =
-        |beat: &&Beat| f64::midpoint(beat.from, beat.to) > window.from && f64::midpoint(beat.from, beat.to) <= until;
-    for beat in beats.iter().filter(inside) {
-        let to = outcome.impact.to;
-        outcome.impact.join(beat);
-        outcome.impact.to = to;
-    }
-    outcome.hints = hints::hints(scenario, seen, beats, &outcome);
+    // A slice belongs to the time in which its middle is.
+    let inside = |slice: &&TimeSlice| slice.middle() > window.from && slice.middle() <= until;
+    slices.iter().filter(inside).for_each(|slice| outcome.impact.counts.add(&slice.counts));
+    outcome.hints = hints::hints(scenario, measurements, slices, &outcome);
     outcome
 }
 
-/// When a fault was over by itself or by its undo.
+/// When a fault was over: when it was undone, or when it was injected if it heals itself.
 fn fault_end(scenario: &Scenario, window: &FaultWindow) -> Option<f64> {
     let spec = scenario.phases.get(window.phase).and_then(|phase| phase.faults.get(window.fault));
     if spec.is_some_and(|spec| spec.action.is_instantaneous()) {
@@ -195,8 +191,8 @@ fn fault_end(scenario: &Scenario, window: &FaultWindow) -> Option<f64> {
     }
 }
 
-/// When the last of the faults was over that lasted at `moment`. A service can't be whole while something else is
-/// broken. `None`: one of them never was.
+/// The end of the last fault in effect at `moment` or overlapping with one that was: a service can't recover while
+/// another fault lasts. `None`: one of them was never undone.
 fn last_fault_end(scenario: &Scenario, windows: &[FaultWindow], moment: f64) -> Option<f64> {
     let mut base = moment;
     loop {
@@ -215,10 +211,10 @@ fn last_fault_end(scenario: &Scenario, windows: &[FaultWindow], moment: f64) -> 
     }
 }
 
-/// Until when what happens can be laid at this fault's door.
+/// Until when recovery from this fault is watched: see [`FaultOutcome::watched_to`].
 fn watched_to(
     scenario: &Scenario,
-    seen: &Measurements,
+    measurements: &Measurements,
     windows: &[FaultWindow],
     window: &FaultWindow,
     base: Option<f64>,
@@ -226,12 +222,12 @@ fn watched_to(
     let path = scenario.phases.get(window.phase).map(|phase| phase.path);
     let after = base.unwrap_or(window.from);
     let next_fault = windows.iter().map(|other| other.from).filter(|from| *from > after).fold(f64::INFINITY, f64::min);
-    let mut end = seen.phases.get(&window.phase).and_then(|span| span.to).unwrap_or(seen.last_at);
-    for (index, span) in seen.phases.range(window.phase + 1..) {
+    let mut end = measurements.phases.get(&window.phase).and_then(|span| span.to).unwrap_or(measurements.last_at);
+    for (index, span) in measurements.phases.range(window.phase + 1..) {
         if scenario.phases.get(*index).map(|phase| phase.path) != path {
             break;
         }
-        end = span.to.unwrap_or(seen.last_at);
+        end = span.to.unwrap_or(measurements.last_at);
     }
     next_fault.min(end).max(after)
 }

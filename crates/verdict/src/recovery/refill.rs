@@ -1,20 +1,20 @@
 //! How fast a cold cache can fill: h(τ) = Σ pᵢ (1 − e^(−λᵢ τ)) over the keys i, read at λᵢ a second, with pᵢ of all
-//! cacheable reads. A read hits where its key was read since the cache was empty.
+//! cacheable reads. A read hits if its key was read before since the cache was empty.
 //!
-//! The bound is of a cache that is filled by its misses, in one place, with lifetimes longer than τ; writes that
-//! invalidate keep a real one below it, writes that fill may lift it above.
+//! This bound assumes one cache, filled by its misses, with a TTL longer than τ. Writes that invalidate keep a real
+//! cache below it; writes that fill the cache may lift it above.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use cacheproof_core::scenario::{Popularity, Request, Scenario, placeholders};
 
-/// Ranks up to this one are taken one by one; beyond, neighbours of 1 % in rank are alike.
+/// Ranks up to this one are computed one by one; beyond, ranks within 1 % are treated as equal.
 const EXACT_RANKS: u64 = 256;
-/// Times that are looked at go up to this, seconds.
+/// Longest time considered, seconds.
 const MAX_REFILL_SECONDS: f64 = 86_400.0;
 
-/// Keys alike: their share of the cacheable reads, and how often each is read a second.
+/// Keys of equal popularity: their share of the cacheable reads, and how often each is read per second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct KeyClass {
     share: f64,
@@ -34,8 +34,8 @@ impl fmt::Debug for RefillCurve {
 }
 
 impl RefillCurve {
-    /// For so many requests a second of all kinds. `None` where it is not known which keys are read how often: a
-    /// path of two keys, or nothing cacheable.
+    /// The curve for `rate` requests per second of all kinds. `None` where it is not known how often each key is read:
+    /// a path with two keys, or nothing cacheable.
     pub fn of(scenario: &Scenario, rate: f64) -> Option<Self> {
         let requests = &scenario.traffic.requests;
         let all: f64 = requests.iter().map(|request| request.weight).sum();
@@ -43,7 +43,7 @@ impl RefillCurve {
         if cacheable <= 0.0 || all <= 0.0 || rate <= 0.0 {
             return None;
         }
-        // Two requests for the same address share what is cached for it.
+        // Two requests with the same path share its cache entry.
         let mut reads: BTreeMap<&str, (&Request, f64)> = BTreeMap::new();
         for request in requests.iter().filter(|request| request.cacheable) {
             reads.entry(&request.path).or_insert((request, 0.0)).1 += request.weight;
@@ -57,7 +57,7 @@ impl RefillCurve {
             names.dedup();
             match names.as_slice() {
                 [] => classes.push(KeyClass { share, rate }),
-                // Never asked for twice.
+                // Never read twice.
                 names if names.contains(&"random") => classes.push(KeyClass { share, rate: 0.0 }),
                 [name] => {
                     let (_, size) = scenario.key_space(name)?;
@@ -96,7 +96,7 @@ impl RefillCurve {
     }
 }
 
-/// A key space by popularity: the share of the reads that one key has, and how many keys are like it.
+/// A key space by popularity: the share of the reads of one key, and how many keys have the same.
 fn popularity_classes(size: u64, popularity: Popularity) -> Vec<(f64, f64)> {
     let exponent = match popularity {
         Popularity::Zipf(exponent) => exponent,
@@ -106,7 +106,7 @@ fn popularity_classes(size: u64, popularity: Popularity) -> Vec<(f64, f64)> {
     let mut first = 1u64;
     while first <= size.max(1) {
         let last = if first <= EXACT_RANKS { first } else { (first + first / 100).min(size) };
-        // In the middle of its neighbours, on the scale on which they fall off evenly.
+        // The geometric mean of the ranks, because popularity is a power of the rank.
         let middle = (first as f64 * last as f64).sqrt();
         popularity_classes.push((middle.powf(-exponent), (last - first + 1) as f64));
         first = last + 1;

@@ -126,7 +126,7 @@ fn lagging(late: impl Fn(&mut SendLag)) -> Verdict {
     let plan = SimulationPlan::default();
     let mut lines = journal(&plan);
     for line in &mut lines {
-        if let Event::Window(window) = &mut line.event
+        if let Event::CoarseSlice(window) = &mut line.event
             && line.at > 35.0
             && line.at < 41.0
         {
@@ -141,7 +141,7 @@ fn one_late_second_does_not_undo_a_short_phase() {
     let plan = SimulationPlan::default();
     let mut lines = journal(&plan);
     for line in &mut lines {
-        if let Event::Window(window) = &mut line.event
+        if let Event::CoarseSlice(window) = &mut line.event
             && (84.0..85.0).contains(&line.at)
         {
             let lag = window.send_lag.as_mut().unwrap();
@@ -151,7 +151,7 @@ fn one_late_second_does_not_undo_a_short_phase() {
     let mut scenario = scenario(&plan);
     let mut seen = Measurements::of(&lines);
     // The last phase, cut to its first five seconds.
-    seen.windows.retain(|(at, _)| *at < 87.0);
+    seen.coarse_slices.retain(|slice| slice.to < 87.0);
     scenario.criteria.truncate(1);
     assert_eq!(judge(&scenario, &seen).ruling, Ruling::Pass);
 }
@@ -180,7 +180,7 @@ fn a_generator_that_sends_too_little_is_told() {
     let plan = SimulationPlan::default();
     let mut lines = journal(&plan);
     let thin = |line: &mut JournalEntry| {
-        let Event::Window(window) = &mut line.event else { return true };
+        let Event::CoarseSlice(window) = &mut line.event else { return true };
         window.cells.iter().all(|cell| cell.phase != 4) || !(line.at as u64).is_multiple_of(3)
     };
     lines.retain_mut(thin);
@@ -195,7 +195,7 @@ fn answers_that_come_after_their_phase_are_arrivals_but_no_throughput() {
     let mut lines = journal(&plan);
     // Half of the answers meant for 'steady' come in while 'redis down' lasts.
     let moved = |line: &mut JournalEntry| {
-        let Event::Window(window) = &mut line.event else { return };
+        let Event::CoarseSlice(window) = &mut line.event else { return };
         if (line.at as u64).is_multiple_of(2) && window.cells.iter().any(|cell| cell.phase == 2) {
             line.at += 60.0;
         }
@@ -239,7 +239,7 @@ fn a_percentile_of_too_few_samples_is_not_decided_unless_the_count_proves_it() {
     let mut slow = lines.clone();
     let limit = 150_000_000;
     for line in &mut slow {
-        if let Event::Window(window) = &mut line.event {
+        if let Event::CoarseSlice(window) = &mut line.event {
             for cell in &mut window.cells {
                 let index = 0;
                 cell.over[index] = cell.response.count();
@@ -260,7 +260,7 @@ fn a_limit_is_judged_by_the_exact_count_not_by_the_rounded_histogram() {
     let share = |lines: &mut Vec<JournalEntry>, permille: u64| {
         let mut left = total * permille / 1_000;
         for line in lines.iter_mut() {
-            if let Event::Window(window) = &mut line.event {
+            if let Event::CoarseSlice(window) = &mut line.event {
                 for cell in window.cells.iter_mut().filter(|cell| cell.phase == 2) {
                     cell.over[0] = left.min(cell.response.count());
                     left -= cell.over[0];
@@ -314,7 +314,7 @@ fn an_error_is_unavailable_and_a_wrong_answer_is_wrong() {
     let plan = SimulationPlan::default();
     let mut lines = journal(&plan);
     for line in &mut lines {
-        if let Event::Window(window) = &mut line.event {
+        if let Event::CoarseSlice(window) = &mut line.event {
             for cell in window.cells.iter_mut().filter(|cell| cell.phase == 4 && cell.outcome == Outcome::Miss) {
                 cell.outcome = Outcome::Wrong;
             }

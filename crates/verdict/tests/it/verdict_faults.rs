@@ -66,11 +66,12 @@ fn a_service_that_stays_away_fails_when_the_limit_was_watched_and_decides_nothin
     let mut lines = journal(&plan);
     // From the undo at 74.5 on, nine in ten fail; the run is watched to 91.5.
     for line in &mut lines {
-        if let Event::Pulse(pulse) = &mut line.event
+        if let Event::FineSlice(slice) = &mut line.event
             && line.at > 74.6
         {
-            for cell in &mut pulse.cells {
-                (cell.errors, cell.answered) = (cell.answered * 9 / 10, cell.answered / 10);
+            for cell in &mut slice.cells {
+                let answered = cell.counts.answered;
+                (cell.counts.errors, cell.counts.answered) = (answered * 9 / 10, answered / 10);
             }
         }
     }
@@ -88,8 +89,8 @@ fn a_fault_that_nobody_noticed_was_noticed_late_not_early() {
     let mut lines = journal(&plan);
     // As quick on the fallback as ever.
     for line in &mut lines {
-        if let Event::Pulse(pulse) = &mut line.event {
-            pulse.cells.iter_mut().for_each(|cell| cell.p95 = 9_000_000);
+        if let Event::FineSlice(slice) = &mut line.event {
+            slice.cells.iter_mut().for_each(|cell| cell.counts.p95 = 9_000_000);
         }
     }
     let early = judge(&plan, &lines, Metric::Notice, 3, Op::AtMost, seconds(1));

@@ -16,7 +16,7 @@ use cacheproof_simulated::{SimulationPlan, journal};
 /// Changes every cell of a phase, or of all.
 fn change(lines: &mut [JournalEntry], phase: Option<usize>, mut how: impl FnMut(&mut ResponseCell)) {
     for line in lines {
-        if let Event::Window(window) = &mut line.event {
+        if let Event::CoarseSlice(window) = &mut line.event {
             window.cells.iter_mut().filter(|cell| phase.is_none_or(|phase| phase == cell.phase)).for_each(&mut how);
         }
     }
@@ -71,7 +71,7 @@ fn a_kind_of_stale_answer_that_nobody_looked_for_is_not_ruled_out() {
     let of = FreshnessKey { phase: 2, path: CachePath::Cached, request: 0 };
     let judged = |kind, looks: &[Recheck]| {
         let reads = vec![StaleCount { of, count }];
-        let sorted = StaleClassification { id: 1, kind: StaleKind::Stuck, looks: looks.to_vec(), reads };
+        let sorted = StaleClassification { id: 1, kind: StaleKind::Stuck, rechecks: looks.to_vec(), reads };
         let mut lines = lines.clone();
         let last = lines.len() - 1;
         lines.insert(last, JournalEntry { at: lines[last].at, event: Event::StaleClassification(sorted) });
@@ -265,7 +265,7 @@ fn a_share_of_too_few_is_not_decided_unless_it_is_broken_beyond_doubt() {
 fn a_mean_of_a_few_says_nothing_but_one_that_took_too_long_is_too_long() {
     let plan = SimulationPlan { rate: 4, ..SimulationPlan::default() };
     let mut lines = journal(&plan);
-    lines.retain(|line| !matches!(line.event, Event::Window(_)) || line.at < 84.0);
+    lines.retain(|line| !matches!(line.event, Event::CoarseSlice(_)) || line.at < 84.0);
     let limit = Quantity::Time(Duration::from_millis(250));
     for metric in [Metric::Mean, Metric::Max] {
         let (result, _) = judge_one_rule(&plan, &lines, rule_against("it", metric, None, Some(4), Op::Less, limit));

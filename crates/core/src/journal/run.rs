@@ -1,0 +1,70 @@
+//! The run itself: how it started, on which machine, and how it ended.
+
+use serde::{Deserialize, Serialize};
+
+/// What was run, and where.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// [`JOURNAL_VERSION`].
+    pub journal: u32,
+    /// cacheproof's own version.
+    pub cacheproof: String,
+    /// UTC, RFC 3339, whole seconds.
+    pub started_at: String,
+    /// Name of the run's directory.
+    pub run_id: String,
+    /// The scenario file's name as given.
+    pub scenario_name: String,
+    /// The scenario as run: `--set` applied, passwords struck out.
+    pub scenario: String,
+    /// Command that repeats the run.
+    pub command: String,
+    /// Limits in nanoseconds that [`ResponseCell::over`](super::ResponseCell::over) counts against.
+    pub limits: Vec<u64>,
+    /// The machine.
+    pub host: Host,
+    /// Commit of the working directory, `-dirty` appended where it has changes; empty outside git.
+    pub git: String,
+}
+
+/// The machine of the run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Host {
+    /// CPU model.
+    pub cpu: String,
+    /// Logical cores that cacheproof may use.
+    pub cores: usize,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// Kernel name and release.
+    pub kernel: String,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunEnded {
+    /// Whether the whole timeline was run.
+    pub how: RunStatus,
+    /// Why not, in a sentence.
+    pub why: Option<String>,
+    /// goose's own count of requests, a cross-check of ours.
+    pub goose_requests: Option<u64>,
+    /// Arrivals that were due but never sent because the run ended.
+    pub unsent: u64,
+}
+
+/// Whether the whole timeline was run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// Yes.
+    Completed,
+    /// The user stopped it.
+    Interrupted,
+    /// A server or the app did not come up, or died although no fault was injected.
+    EnvironmentFailed,
+    /// The system was outside its steady state before the first fault, so no fault was injected.
+    NotSteady,
+    /// A condition of the scenario's `[safety]` was met, and everything was undone.
+    Aborted,
+}

@@ -1,0 +1,188 @@
+//! Slices of time: what came in during a second, and during 100 ms.
+//!
+//! The journal holds the same responses at two resolutions. A [`CoarseSlice`] has histograms of all times; a
+//! [`FineSlice`] has counts and three response times only, so that a recovery can be timed to a tenth of a second in
+//! a small journal.
+
+use serde::{Deserialize, Serialize};
+
+use super::{CachePath, FreshnessCell, Outcome, ResponseCell};
+
+/// The responses of about one second: `window` in the journal. It ends at its line's time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CoarseSlice {
+    /// Its length in seconds.
+    pub seconds: f64,
+    /// Arrivals that were due and waited for a free connection at its end.
+    pub backlog: u64,
+    /// How late the load generator was: sends by idle users after their intended start.
+    pub send_lag: Option<SendLag>,
+    /// The responses by phase, path, request and outcome.
+    pub cells: Vec<ResponseCell>,
+    /// Freshness checks beyond the counts in [`Self::cells`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freshness: Vec<FreshnessCell>,
+}
+
+impl CoarseSlice {
+    /// Counts of the cells that pass. `cacheable`: whether the hit rate counts a request, by its index. Response
+    /// times are left out.
+    pub fn counts(&self, wanted: impl Fn(&ResponseCell) -> bool, cacheable: impl Fn(usize) -> bool) -> SliceCounts {
+        let mut counts = SliceCounts::default();
+        for cell in self.cells.iter().filter(|cell| wanted(cell)) {
+            counts.count(cell.outcome, cell.response.count(), cacheable(cell.request));
+            counts.stale += cell.stale;
+        }
+        counts
+    }
+}
+
+/// Lateness of the load generator, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SendLag {
+    /// Median.
+    pub p50: u64,
+    /// 99th percentile.
+    pub p99: u64,
+    /// Largest.
+    pub max: u64,
+}
+
+/// The responses of about 100 ms: `pulse` in the journal. It ends at its line's time. A slice without responses is not
+/// written: nothing came in between the end of one slice and the start of the next.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FineSlice {
+    /// Its length in seconds.
+    pub seconds: f64,
+    /// The responses by phase and path.
+    pub cells: Vec<CountCell>,
+}
+
+/// Responses of one phase and path in one [`FineSlice`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CountCell {
+    /// Phase that the requests were meant for.
+    pub phase: usize,
+    /// Path they took.
+    pub path: CachePath,
+    /// How many there were of each kind.
+    #[serde(flatten)]
+    pub counts: SliceCounts,
+}
+
+/// How many responses of each kind came in during a slice of time. Zeros are left out of the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SliceCounts {
+    /// Requests that were answered, rightly or wrongly.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub answered: u64,
+    /// Requests that failed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub errors: u64,
+    /// Responses that are not what was asked for, among those answered.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub wrong: u64,
+    /// Responses older than the last write acknowledged before the request was sent, among those answered.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stale: u64,
+    /// Cacheable reads answered from the cache.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hits: u64,
+    /// Cacheable reads that the cache did not have.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub misses: u64,
+    /// Reads answered without the cache because it could not be reached.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fallbacks: u64,
+    /// Median response time, nanoseconds; 0 where nothing was answered. Of several slices, the largest.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub p50: u64,
+    /// 95th percentile of the response times, nanoseconds, likewise.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub p95: u64,
+    /// Longest response time, nanoseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub max: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl SliceCounts {
+    /// Counts responses with this outcome. `cacheable`: whether the hit rate counts their request.
+    pub fn count(&mut self, outcome: Outcome, responses: u64, cacheable: bool) {
+        match outcome {
+            Outcome::Error => {
+                self.errors += responses;
+                return;
+            }
+            Outcome::Hit if cacheable => self.hits += responses,
+            Outcome::Miss if cacheable => self.misses += responses,
+            Outcome::Fallback => self.fallbacks += responses,
+            Outcome::Wrong => self.wrong += responses,
+            Outcome::Hit | Outcome::Miss | Outcome::StaleServed | Outcome::Bypass | Outcome::Plain => {}
+        }
+        self.answered += responses;
+    }
+
+    /// Adds the counts of another path or slice. Percentiles cannot be added: the larger one is kept, which hides
+    /// nothing.
+    pub fn add(&mut self, other: &Self) {
+        self.answered += other.answered;
+        self.errors += other.errors;
+        self.wrong += other.wrong;
+        self.stale += other.stale;
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.fallbacks += other.fallbacks;
+        self.p50 = self.p50.max(other.p50);
+        self.p95 = self.p95.max(other.p95);
+        self.max = self.max.max(other.max);
+    }
+
+    /// Requests that were answered or failed.
+    pub fn requests(&self) -> u64 {
+        self.answered + self.errors
+    }
+
+    /// Cacheable reads that were a hit or a miss.
+    pub fn reads(&self) -> u64 {
+        self.hits + self.misses
+    }
+
+    /// Share of the hits among [`Self::reads`]. `None` where there are none.
+    pub fn hit_rate(&self) -> Option<f64> {
+        (self.reads() > 0).then(|| self.hits as f64 / self.reads() as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Event;
+
+    #[test]
+    fn a_fine_slice_is_short_in_the_journal_and_is_read_back() {
+        let counts = SliceCounts { answered: 41, hits: 38, misses: 2, p50: 1_180_000, ..SliceCounts::default() };
+        let cell = CountCell { phase: 2, path: CachePath::Cached, counts };
+        let slice = FineSlice { seconds: 0.1, cells: vec![cell] };
+        let text = serde_json::to_string(&slice).expect("it serialises");
+        assert!(text.len() < 120, "{text}");
+        assert_eq!(serde_json::from_str::<FineSlice>(&text).expect("it is read back"), slice);
+    }
+
+    #[test]
+    fn the_names_in_the_journal_are_those_that_older_journals_have() {
+        let counts = SliceCounts { answered: 1, hits: 1, p50: 5, p95: 6, max: 7, ..SliceCounts::default() };
+        let cells = vec![CountCell { phase: 2, path: CachePath::Cached, counts }];
+        let fine = Event::FineSlice(FineSlice { seconds: 0.1, cells });
+        let text = serde_json::to_string(&fine).expect("it serialises");
+        let wanted = r#"{"pulse":{"seconds":0.1,"cells":[{"phase":2,"path":"cached","answered":1,"hits":1,"p50":5,"p95":6,"max":7}]}}"#;
+        assert_eq!(text, wanted);
+        let coarse = Event::CoarseSlice(CoarseSlice { seconds: 1.0, ..CoarseSlice::default() });
+        let text = serde_json::to_string(&coarse).expect("it serialises");
+        assert_eq!(text, r#"{"window":{"seconds":1.0,"backlog":0,"send_lag":null,"cells":[]}}"#);
+    }
+}

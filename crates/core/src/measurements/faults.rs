@@ -1,0 +1,90 @@
+//! Fault windows: from the injection of each fault to its undo.
+
+use super::Measurements;
+use crate::journal::{FaultEvent, FaultStage};
+
+/// The time in which a fault was in effect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FaultWindow {
+    /// Phase it belongs to.
+    pub phase: usize,
+    /// Which of the phase's faults.
+    pub fault: usize,
+    /// How often it was injected before.
+    pub round: u32,
+    /// `kill redis`.
+    pub what: String,
+    /// What was done, in words.
+    pub done: String,
+    /// How many open connections it touched, where it is done to connections.
+    pub connections: Option<u64>,
+    /// What a probe saw of its effect, in words.
+    pub observation: Option<String>,
+    /// When its injection began, seconds.
+    pub from: f64,
+    /// When it was injected; `None`: the injection did not finish.
+    pub injected: Option<f64>,
+    /// When a probe saw its effect.
+    pub seen: Option<f64>,
+    /// When it was undone.
+    pub undone: Option<f64>,
+    /// When a probe saw the victim work again.
+    pub back: Option<f64>,
+}
+
+impl FaultWindow {
+    fn begun(event: &FaultEvent, at: f64) -> Self {
+        Self {
+            phase: event.phase,
+            fault: event.fault,
+            round: event.round,
+            what: event.what.clone(),
+            done: "its injection was broken off".to_owned(),
+            connections: None,
+            observation: None,
+            from: at,
+            injected: None,
+            seen: None,
+            undone: None,
+            back: None,
+        }
+    }
+}
+
+impl Measurements {
+    /// The time of every injection of every fault, in order.
+    pub fn fault_windows(&self) -> Vec<FaultWindow> {
+        let mut windows: Vec<FaultWindow> = Vec::new();
+        for (at, event) in &self.faults {
+            let same = |window: &&mut FaultWindow| {
+                (window.phase, window.fault, window.round) == (event.phase, event.fault, event.round)
+            };
+            let known = windows.iter_mut().rev().find(same);
+            let window = match (event.stage, known) {
+                (FaultStage::Injected, Some(window)) => window,
+                // Older journals have no `begun` stage.
+                (FaultStage::Begun | FaultStage::Injected, _) => {
+                    windows.push(FaultWindow::begun(event, *at));
+                    windows.last_mut().expect("just pushed")
+                }
+                (_, Some(window)) => window,
+                (_, None) => continue,
+            };
+            match event.stage {
+                FaultStage::Begun => {}
+                FaultStage::Injected => {
+                    window.injected = Some(*at);
+                    window.done = event.detail.clone();
+                    window.connections = event.connections;
+                }
+                FaultStage::Seen => {
+                    window.seen = Some(*at);
+                    window.observation = Some(event.detail.clone());
+                }
+                FaultStage::Undone => window.undone = Some(*at),
+                FaultStage::SeenUndone => window.back = Some(*at),
+            }
+        }
+        windows
+    }
+}

@@ -1,0 +1,101 @@
+use super::super::judge::{ItemKey, Judge};
+use super::*;
+
+const KEY: ItemKey = ItemKey { space: 0, id: 1 };
+const MS: RunNanos = 1_000_000;
+
+fn item(version: u64) -> ReadOutcome {
+    ReadOutcome::Item { version: Some(version) }
+}
+
+/// A write that is acknowledged.
+fn write(judge: &Judge, kind: WriteKind, at: RunNanos, version: Option<u64>) {
+    let write = judge.begin_write(KEY, kind, at * MS).expect("no other is in flight");
+    judge.end_write(write, WriteOutcome::Acked { version }, (at + 1) * MS);
+}
+
+/// A read that is stale.
+fn stale(judge: &Judge, at: RunNanos, result: ReadOutcome) -> Staleness {
+    let before = judge.begin_read(KEY);
+    match judge.end_read(KEY, &before, result, at * MS, (at + 1) * MS) {
+        ReadVerdict::Stale(staleness) => staleness,
+        other => panic!("{result:?} is stale, not {other:?}"),
+    }
+}
+
+#[test]
+fn an_item_created_again_is_not_compared_with_its_former_versions() {
+    let judge = Judge::new([(10, false)]);
+    write(&judge, WriteKind::Put, 0, Some(5));
+    let staleness = stale(&judge, 10, item(4));
+    let recheck = |result| judge.recheck(KEY, staleness.generation, Some(staleness.floor), result);
+    assert_eq!(
+        (recheck(item(4)), recheck(item(5)), recheck(ReadOutcome::Missing)),
+        (RecheckResult::Stale, RecheckResult::Fresh, RecheckResult::Fresh)
+    );
+
+    let deletion = judge.begin_write(KEY, WriteKind::Delete, 20 * MS).expect("no other is in flight");
+    assert_eq!(recheck(item(1)), RecheckResult::OtherGeneration, "it may be deleted and created again by now");
+    judge.end_write(deletion, WriteOutcome::Acked { version: None }, 21 * MS);
+    write(&judge, WriteKind::Put, 30, Some(1));
+    for result in [item(1), item(4), ReadOutcome::Missing] {
+        assert_eq!(recheck(result), RecheckResult::OtherGeneration, "the database counts from 1 again");
+    }
+}
+
+#[test]
+fn an_item_that_is_stale_during_its_deletion_is_of_the_generation_that_ends() {
+    let judge = Judge::new([(10, false)]);
+    write(&judge, WriteKind::Put, 0, Some(5));
+    let deletion = judge.begin_write(KEY, WriteKind::Delete, 2 * MS).expect("no other is in flight");
+    let before = judge.begin_read(KEY);
+    judge.end_write(deletion, WriteOutcome::Acked { version: None }, 3 * MS);
+    let ReadVerdict::Stale(staleness) = judge.end_read(KEY, &before, item(4), 2 * MS, 4 * MS) else {
+        panic!("version 5 was acknowledged before the read")
+    };
+    let recheck = |result| judge.recheck(KEY, staleness.generation, Some(staleness.floor), result);
+    let recreation = judge.begin_write(KEY, WriteKind::Put, 5 * MS).expect("no other is in flight");
+    assert_eq!(recheck(item(1)), RecheckResult::Unknown, "it may be stored already");
+    judge.end_write(recreation, WriteOutcome::Acked { version: Some(1) }, 6 * MS);
+    assert_eq!(recheck(item(1)), RecheckResult::OtherGeneration);
+}
+
+#[test]
+fn a_late_response_to_a_write_before_a_deletion_does_not_raise_the_floor_of_the_next_generation() {
+    let judge = Judge::new([(10, false)]);
+    write(&judge, WriteKind::Put, 0, Some(5));
+    let begin = |kind| judge.begin_write(KEY, kind, 2 * MS).expect("the database numbers them");
+    let (early, deletion, recreation) = (begin(WriteKind::Put), begin(WriteKind::Delete), begin(WriteKind::Put));
+    judge.end_write(recreation, WriteOutcome::Acked { version: Some(1) }, 3 * MS);
+    judge.end_write(deletion, WriteOutcome::Acked { version: None }, 4 * MS);
+    judge.end_write(early, WriteOutcome::Acked { version: Some(6) }, 5 * MS);
+    let before = judge.begin_read(KEY);
+    let verdict = judge.end_read(KEY, &before, item(1), 6 * MS, 7 * MS);
+    assert!(matches!(verdict, ReadVerdict::Fresh { .. } | ReadVerdict::NotJudged), "the item is at 1: {verdict:?}");
+}
+
+#[test]
+fn versions_assigned_by_the_harness_continue_in_the_next_generation() {
+    let judge = Judge::new([(10, true)]);
+    write(&judge, WriteKind::Put, 0, None);
+    write(&judge, WriteKind::Put, 2, None);
+    let staleness = stale(&judge, 10, item(1));
+    write(&judge, WriteKind::Delete, 20, None);
+    write(&judge, WriteKind::Put, 30, None);
+    let recheck = |result| judge.recheck(KEY, staleness.generation, Some(staleness.floor), result);
+    assert_eq!((recheck(item(1)), recheck(item(3))), (RecheckResult::Stale, RecheckResult::Fresh));
+}
+
+#[test]
+fn an_item_that_was_created_again_need_not_be_gone_any_more() {
+    let judge = Judge::new([(10, false)]);
+    write(&judge, WriteKind::Put, 0, Some(5));
+    write(&judge, WriteKind::Delete, 2, None);
+    let staleness = stale(&judge, 10, item(5));
+    let recheck = |result| judge.recheck(KEY, staleness.generation, None, result);
+    assert_eq!((recheck(item(5)), recheck(ReadOutcome::Missing)), (RecheckResult::Stale, RecheckResult::Fresh));
+    let recreation = judge.begin_write(KEY, WriteKind::Put, 20 * MS).expect("no other is in flight");
+    assert_eq!(recheck(item(5)), RecheckResult::Unknown, "it may be the new one");
+    judge.end_write(recreation, WriteOutcome::Acked { version: Some(1) }, 21 * MS);
+    assert_eq!(recheck(item(5)), RecheckResult::OtherGeneration);
+}

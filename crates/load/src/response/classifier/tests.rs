@@ -1,0 +1,169 @@
+use super::*;
+
+#[test]
+fn cache_status_is_read_as_rfc_9211_has_it() {
+    for (value, wanted) in [
+        ("reference; hit; ttl=291", Some(Outcome::Hit)),
+        ("reference; hit; ttl=-3", Some(Outcome::StaleServed)),
+        ("reference; fwd=uri-miss; stored", Some(Outcome::Miss)),
+        ("reference; fwd=stale; fwd-status=304", Some(Outcome::Miss)),
+        ("reference; fwd=request", Some(Outcome::Bypass)),
+        ("reference; fwd=bypass; detail=fallback", Some(Outcome::Fallback)),
+        ("Origin; hit, \"CDN, edge\"; fwd=uri-miss", Some(Outcome::Miss)),
+        ("Origin; fwd=uri-miss, Edge; hit", Some(Outcome::Hit)),
+        ("reference", None),
+    ] {
+        assert_eq!(cache_status(value), wanted, "{value}");
+    }
+}
+
+#[test]
+fn x_cache_is_read_in_its_usual_forms() {
+    for (value, wanted) in [
+        ("HIT", Some(Outcome::Hit)),
+        ("Hit from cloudfront", Some(Outcome::Hit)),
+        ("TCP_MISS from proxy:80", Some(Outcome::Miss)),
+        ("EXPIRED", Some(Outcome::Miss)),
+        ("STALE", Some(Outcome::StaleServed)),
+        ("whitehall", None),
+    ] {
+        assert_eq!(x_cache(value), wanted, "{value}");
+    }
+}
+
+fn classifier(hit: CacheStatusSpec) -> ResponseClassifier {
+    ResponseClassifier {
+        hit,
+        identity: Some("id".into()),
+        version: Some(VersionSpec::Json("version".into())),
+        tokens: vec!["title".into(), "body".into()],
+    }
+}
+
+fn get() -> Request {
+    Request {
+        name: "read".into(),
+        method: Method::Get,
+        path: "/posts/{post}".into(),
+        body: None,
+        weight: 1.0,
+        cacheable: true,
+        expect: vec![404],
+        headers: Vec::new(),
+        owner: None,
+        list: None,
+    }
+}
+
+fn item(id: u64) -> ExpectedIdentity {
+    ExpectedIdentity { item: Some(id), owner: None }
+}
+
+#[test]
+fn values_of_two_writes_in_one_response_are_torn_and_those_of_another_item_are_its() {
+    let read = |title: &str, body: &str| {
+        let body = serde_json::json!({ "id": 17, "title": title, "body": body }).to_string();
+        let read = classifier(CacheStatusSpec::default()).classify(
+            &get(),
+            item(17),
+            StatusCode::OK,
+            &HeaderMap::new(),
+            body.as_bytes(),
+        );
+        (read.wrong, read.token.map(|token| token.number))
+    };
+    assert_eq!(read("title cp-0000beef-17-4", "cp-0000beef-17-4 body"), (None, Some(4)));
+    assert_eq!(read("cp-0000beef-17-4", "cp-0000beef-17-3"), (Some(WrongKind::Torn), None));
+    assert_eq!(read("cp-0000beef-17-4", "as loaded"), (Some(WrongKind::Torn), None));
+    assert_eq!(read("cp-0000beef-18-4", "cp-0000beef-18-4"), (Some(WrongKind::OtherItem), None));
+    assert_eq!(read("as loaded", "as loaded"), (None, None));
+}
+
+#[test]
+fn a_response_for_another_user_is_wrong_also_where_it_is_the_right_item() {
+    let request = Request { owner: Some("user".into()), ..get() };
+    let read = |user: u64| {
+        let body = format!(r#"{{"id":17,"user":{user}}}"#);
+        let expected = ExpectedIdentity { item: Some(17), owner: Some(5) };
+        classifier(CacheStatusSpec::default()).classify(
+            &request,
+            expected,
+            StatusCode::OK,
+            &HeaderMap::new(),
+            body.as_bytes(),
+        )
+    };
+    assert_eq!((read(5).outcome, read(5).wrong), (Outcome::Plain, None));
+    assert_eq!((read(6).outcome, read(6).wrong), (Outcome::Wrong, Some(WrongKind::OtherUser)));
+}
+
+#[test]
+fn the_items_of_a_list_are_read_with_their_versions() {
+    let list = |items: Option<&str>| {
+        Some(ListSpec {
+            of: "/posts/{post}".into(),
+            items: items.map(str::to_owned),
+            id: "id".into(),
+            version: Some("v".into()),
+        })
+    };
+    let read = |list, body: &[u8]| {
+        let request = Request { list, ..get() };
+        classifier(CacheStatusSpec::default()).classify(
+            &request,
+            ExpectedIdentity::default(),
+            StatusCode::OK,
+            &HeaderMap::new(),
+            body,
+        )
+    };
+    let body = br#"{"page":1,"items":[{"id":3,"v":7},{"id":"4"},{"name":"none"}]}"#;
+    assert_eq!(read(list(Some("items")), body).listed, [(3, Some(7)), (4, None)]);
+    assert_eq!(read(list(None), br#"[{"id":3,"v":7}]"#).listed, [(3, Some(7))]);
+    assert_eq!(read(list(None), body).outcome, Outcome::Error, "an object is no list");
+}
+
+fn headers(name: &'static str, value: &'static str) -> HeaderMap {
+    HeaderMap::from_iter([(reqwest::header::HeaderName::from_static(name), value.parse().unwrap())])
+}
+
+#[test]
+fn the_body_of_another_item_is_wrong_even_when_it_is_a_hit() {
+    let headers = headers("cache-status", "c; hit; ttl=5");
+    let reading =
+        classifier(CacheStatusSpec::default()).classify(&get(), item(17), StatusCode::OK, &headers, br#"{"id":18}"#);
+    assert_eq!(reading.outcome, Outcome::Wrong);
+    assert!(reading.error_detail.unwrap().contains("got id 18"));
+    let right = classifier(CacheStatusSpec::default()).classify(
+        &get(),
+        item(18),
+        StatusCode::OK,
+        &headers,
+        br#"{"id":"18","version":4}"#,
+    );
+    assert_eq!((right.outcome, right.version), (Outcome::Hit, Some(4)));
+}
+
+#[test]
+fn an_unexpected_status_and_a_body_that_is_not_json_are_errors() {
+    let classifier = classifier(CacheStatusSpec::default());
+    let read = |status, body: &[u8]| classifier.classify(&get(), item(1), status, &HeaderMap::new(), body).outcome;
+    assert_eq!(read(StatusCode::INTERNAL_SERVER_ERROR, b"{}"), Outcome::Error);
+    assert_eq!(read(StatusCode::NOT_FOUND, b"{}"), Outcome::Plain);
+    assert_eq!(read(StatusCode::OK, b"<html>"), Outcome::Error);
+    assert_eq!(read(StatusCode::OK, br#"{"name":1}"#), Outcome::Error);
+}
+
+#[test]
+fn what_the_scenario_defines_comes_before_the_standard_headers() {
+    let own =
+        CacheStatusSpec { json: Some("meta.cached".into()), hit: vec!["true".into()], ..CacheStatusSpec::default() };
+    let reading = classifier(own).classify(
+        &get(),
+        item(1),
+        StatusCode::OK,
+        &headers("x-cache", "MISS"),
+        br#"{"id":1,"meta":{"cached":true}}"#,
+    );
+    assert_eq!(reading.outcome, Outcome::Hit);
+}
