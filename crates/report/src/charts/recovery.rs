@@ -28,8 +28,8 @@ const LINE_STYLES: [(ColorRole, (i32, i32)); MAX_CURVES] = [
     (ColorRole::Uncached, (12, 5)),
 ];
 
-pub(super) fn plot(scenario: &Scenario, seen: &Measurements, faults: &[FaultOutcome]) -> Option<Plot> {
-    let beats = seen.beats(scenario, CachePath::Cached);
+pub(super) fn plot(scenario: &Scenario, measurements: &Measurements, faults: &[FaultOutcome]) -> Option<Plot> {
+    let beats = measurements.beats(scenario, CachePath::Cached);
     let mut layers = Vec::new();
     let mut curves: Vec<&RefillCurve> = Vec::new();
     let mut longest = 0.0f64;
