@@ -21,7 +21,7 @@ pub struct AttachArgs {
 pub fn run(arguments: &AttachArgs) -> CommandResult {
     let latest = PathBuf::from("reports/latest");
     let judged = judge_run(arguments.run.as_ref().unwrap_or(&latest)).map_err(report::failure)?;
-    if arguments.run.is_none() && !judged.seen.complete() {
+    if arguments.run.is_none() && !judged.measurements.complete() {
         return Err(Failure::usage(miette::miette!(
             help =
                 "name a complete run: cacheproof attach STORY.md reports/…; or name reports/latest to attach this one",
@@ -30,7 +30,7 @@ pub fn run(arguments: &AttachArgs) -> CommandResult {
     }
     let attached = attach(&arguments.story, &judged).map_err(failure)?;
     let ruling = judged.verdict.ruling;
-    let run = judged.seen.start.as_ref().map_or("", |start| start.run_id.as_str());
+    let run = judged.measurements.start.as_ref().map_or("", |start| start.run_id.as_str());
     println!(
         "{} {}: {} now shows run {}.",
         ruling.sign(),

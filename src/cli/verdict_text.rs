@@ -44,7 +44,7 @@ fn block(judged: &JudgedRun, directory: &Path, colour: bool) -> String {
         }
     }
 
-    let path_comparison = path_comparison(&judged.scenario, &judged.seen);
+    let path_comparison = path_comparison(&judged.scenario, &judged.measurements);
     let lines = path_comparison.lines();
     if !lines.is_empty() {
         let _infallible = write!(text, "\n  {:20}{:>14}{:>14}\n", "", "uncached", "cached");
@@ -69,7 +69,7 @@ fn block(judged: &JudgedRun, directory: &Path, colour: bool) -> String {
         push_wrapped(&mut text, "  ", "    ", line);
     }
 
-    let faults = fault_lines(&judged.scenario, &judged.seen, verdict);
+    let faults = fault_lines(judged);
     if !faults.is_empty() {
         text.push('\n');
     }
@@ -155,9 +155,9 @@ mod tests {
     use cacheproof_simulated::{SimulationPlan, journal, scenario};
 
     fn shown(plan: &SimulationPlan, colour: bool) -> String {
-        let (scenario, seen) = (scenario(plan), Measurements::of(&journal(plan)));
-        let verdict = judge(&scenario, &seen);
-        block(&JudgedRun { scenario, seen, verdict }, Path::new("reports/20260314T092653Z-story-3.1"), colour)
+        let (scenario, measurements) = (scenario(plan), Measurements::of(&journal(plan)));
+        let verdict = judge(&scenario, &measurements);
+        block(&JudgedRun { scenario, measurements, verdict }, Path::new("reports/20260314T092653Z-story-3.1"), colour)
     }
 
     #[test]

@@ -13,8 +13,8 @@ use crate::support::CACHEPROOF;
 use cacheproof_simulated::{HOSTILE, SimulationPlan, journal, scenario};
 
 fn rendered(plan: &SimulationPlan) -> Vec<(String, Vec<u8>)> {
-    let (scenario, seen) = (scenario(plan), Measurements::of(&journal(plan)));
-    render(&scenario, &seen, &judge(&scenario, &seen)).expect("it renders")
+    let (scenario, measurements) = (scenario(plan), Measurements::of(&journal(plan)));
+    render(&scenario, &measurements, &judge(&scenario, &measurements)).expect("it renders")
 }
 
 fn text(files: &[(String, Vec<u8>)], name: &str) -> String {
@@ -175,7 +175,7 @@ fn a_journal_of_an_older_version_still_renders() {
     let older = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/journals/before-pulses.jsonl");
     std::fs::copy(older, directory.path().join(JOURNAL_FILE)).expect("the committed run is there");
     let judged = report::render_run(directory.path()).expect("it renders");
-    assert_eq!(judged.verdict.faults.len(), judged.seen.fault_windows().len());
+    assert_eq!(judged.verdict.faults.len(), judged.measurements.fault_windows().len());
 }
 
 #[test]
@@ -248,9 +248,9 @@ fn markdown_that_is_too_long_loses_whole_sections_but_never_the_verdict() {
     scenario.phases[3].name = "p".repeat(60);
     let criteria = scenario.criteria.clone();
     scenario.criteria.extend((0..60).flat_map(|_| criteria.clone()));
-    let mut seen = Measurements::of(&journal(&plan));
-    seen.notes = vec!["n".repeat(590); 60];
-    let files = render(&scenario, &seen, &judge(&scenario, &seen)).expect("it renders");
+    let mut measurements = Measurements::of(&journal(&plan));
+    measurements.notes = vec!["n".repeat(590); 60];
+    let files = render(&scenario, &measurements, &judge(&scenario, &measurements)).expect("it renders");
     let page = text(&files, "report.md");
     assert!(page.len() <= 60 * 1024, "{}", page.len());
     assert!(page.starts_with("### ✅ pass"), "{}", &page[..100]);

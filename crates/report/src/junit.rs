@@ -1,5 +1,5 @@
-//! junit.xml: one suite a run, one case a rule. Names stay the same from run to run, so that a CI system can
-//! follow a rule through time; the numbers stand in messages and output.
+//! junit.xml: one suite for each run, one case for each rule. Names are the same in every run, so that a CI system can
+//! follow a rule over time; the numbers are in messages and output.
 
 use std::time::Duration;
 
@@ -7,15 +7,16 @@ use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, Te
 
 use cacheproof_verdict::{CriterionResult, Ruling};
 
+use super::ReportError;
 use super::text::one_line;
-use super::{ReportError, ReportInput};
+use super::view::{ReportInput, View};
 
-pub(super) fn report(view: &ReportInput<'_>) -> Result<Vec<u8>, ReportError> {
-    let title = one_line(&view.scenario.title, 200);
+pub(super) fn report(input: ReportInput<'_>, view: &View<'_>) -> Result<Vec<u8>, ReportError> {
+    let title = one_line(view.title, 200);
     let mut suite = TestSuite::new(format!("cacheproof: {title}"));
-    suite.set_time(Duration::from_millis((view.seen.last_at * 1e3).round() as u64));
+    suite.set_time(Duration::from_millis((input.measurements.last_at * 1e3).round() as u64));
     suite.add_properties(properties(view).map(|(name, value)| Property::new(name, one_line(&value, 500))));
-    for criterion in &view.verdict.criteria {
+    for criterion in &input.verdict.criteria {
         suite.add_test_cases(cases(criterion));
     }
     suite.add_test_case(validity(view));
@@ -28,13 +29,13 @@ pub(super) fn report(view: &ReportInput<'_>) -> Result<Vec<u8>, ReportError> {
     Ok(text)
 }
 
-fn properties(view: &ReportInput<'_>) -> impl Iterator<Item = (&'static str, String)> {
+fn properties(view: &View<'_>) -> impl Iterator<Item = (&'static str, String)> {
     let mut all = vec![
-        ("verdict", view.verdict.ruling.as_str().to_owned()),
-        ("summary", view.verdict.summary.clone()),
-        ("seed", view.scenario.seed.to_string()),
+        ("verdict", view.ruling.as_str().to_owned()),
+        ("summary", view.summary.to_owned()),
+        ("seed", view.seed.to_string()),
     ];
-    if let Some(start) = &view.seen.start {
+    if let Some(start) = view.start {
         all.extend([
             ("run", start.run_id.clone()),
             ("scenario", start.scenario_name.clone()),
@@ -45,12 +46,9 @@ fn properties(view: &ReportInput<'_>) -> impl Iterator<Item = (&'static str, Str
             ("host", format!("{}, {} cores, {}", start.host.cpu, start.host.cores, start.host.kernel)),
         ]);
     }
-    if let Some(stack) = &view.seen.stack {
-        for (name, server) in [("redis", &stack.redis), ("postgres", &stack.postgres)] {
-            if let Some(server) = server {
-                all.push((name, format!("{} ({})", server.version, server.provider)));
-            }
-        }
+    for (name, server) in &view.environment.servers {
+        let name = if *name == "Redis" { "redis" } else { "postgres" };
+        all.push((name, format!("{} ({})", server.version, server.provider)));
     }
     all.into_iter().filter(|(_, value)| !value.is_empty())
 }
@@ -61,7 +59,7 @@ fn cases(criterion: &CriterionResult) -> Vec<TestCase> {
         let name =
             criterion.proved_by.as_ref().map_or_else(|| "no rule".to_owned(), |test| format!("proved by {test}"));
         let evidence = criterion.evidence().join("; ");
-        // What this run did not show is not its success: skipped, with where the proof is.
+        // This run did not show it: skipped, with the name of the test that does.
         return vec![case(&class, &name, Ruling::Inconclusive, &evidence)];
     }
     criterion.rules.iter().map(|rule| case(&class, &rule.text, rule.ruling, &rule.evidence)).collect()
@@ -89,9 +87,9 @@ fn case(class: &str, name: &str, ruling: Ruling, evidence: &str) -> TestCase {
 }
 
 /// Whether the run can be trusted at all: an error of the environment, not a failure of the app.
-fn validity(view: &ReportInput<'_>) -> TestCase {
+fn validity(view: &View<'_>) -> TestCase {
     let blocking: Vec<&str> =
-        view.verdict.validity.iter().filter(|finding| finding.blocking).map(|finding| finding.text.as_str()).collect();
+        view.findings.iter().filter(|finding| finding.blocking).map(|finding| finding.text.as_str()).collect();
     let mut status = TestCaseStatus::success();
     if !blocking.is_empty() {
         status = TestCaseStatus::non_success(NonSuccessKind::Error);

@@ -1,23 +1,17 @@
-//! The report: one file a format, each a pure function of scenario, measurements and verdict, so that the
-//! same journal always gives the same bytes. [`render`] makes them, [`write()`] puts them on disk, and
-//! [`attach`] carries a verdict into a story.
+//! The report: one file for each format, each a pure function of scenario, measurements and verdict, so that the
+//! same journal always gives the same bytes. [`render`] computes what the pages show once and renders it as every
+//! format, [`write()`] writes the files, and [`attach`] puts a verdict into a story.
 
 pub mod attach;
 mod charts;
-mod combined;
-mod faults;
 mod files;
 mod html;
-mod html_stale;
-mod html_tables;
 mod json;
 mod judged_run;
 mod junit;
 mod markdown;
-mod markdown_stale;
-mod request_stats;
-mod stale;
 mod text;
+mod view;
 
 use std::path::PathBuf;
 
@@ -26,13 +20,13 @@ use cacheproof_core::measurements::Measurements;
 use cacheproof_core::scenario::Scenario;
 use cacheproof_verdict::Verdict;
 
-pub use combined::combined_page;
-pub use faults::fault_lines;
+use view::{ReportInput, View};
+
 pub use files::write;
+pub use html::combined_page;
 pub use judged_run::{JudgedRun, judge_run, render_run};
-pub use request_stats::{PathComparison, path_comparison};
-pub use stale::stale_lines;
 pub use text::{one_line, with_nonbreaking_spaces};
+pub use view::{ComparisonRow, PathComparison, RequestStats, fault_lines, path_comparison, stale_lines};
 
 /// Version of summary.json's schema; see docs/summary-schema.md.
 pub const SUMMARY_VERSION: u32 = 1;
@@ -43,7 +37,7 @@ pub const HTML_FILE: &str = "report.html";
 /// Why there is no report.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum ReportError {
-    /// A picture could not be drawn.
+    /// A figure could not be drawn.
     #[error("can't draw a chart: {0}")]
     #[diagnostic(help("this is a defect of cacheproof: please report it with the run's events.jsonl"))]
     Draw(String),
@@ -68,45 +62,28 @@ pub enum ReportError {
     Scenario(String),
 }
 
-/// Renders every file of a report but the journal, by relative path. Pure, and the same bytes every time.
+/// Renders every file of a report but the journal, by relative path. Pure: the same run gives the same bytes every time.
 pub fn render(
     scenario: &Scenario,
-    seen: &Measurements,
+    measurements: &Measurements,
     verdict: &Verdict,
 ) -> Result<Vec<(String, Vec<u8>)>, ReportError> {
-    let plots = charts::all(scenario, seen, &verdict.faults);
+    let input = ReportInput { scenario, measurements, verdict };
+    let view = View::of(input);
+    let plots = charts::all(scenario, measurements, &verdict.faults);
     let svgs: Vec<charts::Svg> = plots.iter().map(charts::svg).collect::<Result<_, _>>()?;
-    let view = ReportInput { scenario, seen, verdict, path_comparison: path_comparison(scenario, seen) };
     let mut files = vec![
         (HTML_FILE.to_owned(), html::page(&view, &svgs).into_bytes()),
         ("report.md".to_owned(), markdown::page(&view, markdown::MAX_BYTES).into_bytes()),
-        ("summary.json".to_owned(), json::summary(&view)),
-        ("junit.xml".to_owned(), junit::report(&view)?),
-        ("summary.png".to_owned(), charts::page(scenario, seen, verdict, &plots)?),
+        ("summary.json".to_owned(), json::summary(input, &view)),
+        ("junit.xml".to_owned(), junit::report(input, &view)?),
+        ("summary.png".to_owned(), charts::page(&view, &plots)?),
     ];
     for (plot, svg) in plots.iter().zip(svgs) {
         files.push((format!("charts/{}.svg", plot.file), svg.alone.into_bytes()));
     }
-    if let Some(start) = &seen.start {
+    if let Some(start) = &measurements.start {
         files.push(("scenario.toml".to_owned(), start.scenario.clone().into_bytes()));
     }
     Ok(files)
-}
-
-/// Everything that a format looks at.
-struct ReportInput<'a> {
-    scenario: &'a Scenario,
-    seen: &'a Measurements,
-    verdict: &'a Verdict,
-    path_comparison: PathComparison,
-}
-
-impl ReportInput<'_> {
-    fn phase_name(&self, phase: usize) -> &str {
-        self.scenario.phases.get(phase).map_or("?", |phase| &phase.name)
-    }
-
-    fn request_name(&self, request: usize) -> &str {
-        self.scenario.traffic.requests.get(request).map_or("?", |request| &request.name)
-    }
 }

@@ -1,4 +1,5 @@
-//! Text from outside, made safe: names from scenario files, bodies and errors from apps and servers.
+//! Text from outside, made safe to show: names from scenario files, bodies and errors from apps and servers. HTML is escaped by the
+//! template engine; what it does not know of, control characters and endless lines, is removed here.
 
 /// One line of at most `most` characters: control characters become spaces, those that turn the direction of
 /// reading are dropped, what is cut off ends in `…`.
@@ -9,7 +10,11 @@ pub fn one_line(text: &str, most: usize) -> String {
         if is_bidi_control(letter) {
             continue;
         }
-        let letter = if letter.is_control() { ' ' } else { letter };
+        let letter = match letter {
+            letter if letter.is_control() => ' ',
+            letter if is_noncharacter(letter) => '\u{fffd}',
+            letter => letter,
+        };
         if letter == ' ' && (line.is_empty() || line.ends_with(' ')) {
             continue;
         }
@@ -34,32 +39,20 @@ pub(crate) fn lines(text: &str) -> String {
         .filter(|letter| !is_bidi_control(*letter))
         .map(|letter| match letter {
             '\n' | '\t' => letter,
-            letter if letter.is_control() => '\u{fffd}',
+            letter if letter.is_control() || is_noncharacter(letter) => '\u{fffd}',
             letter => letter,
         })
         .collect()
 }
 
+/// XML forbids these two; a figure that holds one would not be shown.
+fn is_noncharacter(letter: char) -> bool {
+    matches!(letter, '\u{fffe}' | '\u{ffff}')
+}
+
 /// Marks that turn the direction of reading can make a text show another than it is.
 fn is_bidi_control(letter: char) -> bool {
     matches!(letter, '\u{061c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-}
-
-/// For HTML and XML, in text and in double-quoted attributes.
-pub(crate) fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in lines(text).chars() {
-        match letter {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            '\u{fffe}' | '\u{ffff}' => safe.push('\u{fffd}'),
-            letter => safe.push(letter),
-        }
-    }
-    safe
 }
 
 /// For a line of Markdown or a cell of its tables: nothing in it is markup, a link or a mention.
@@ -100,7 +93,7 @@ pub(crate) fn code(text: &str, most: usize) -> String {
     if text.is_empty() { String::new() } else { format!("{ticks}{space}{text}{space}{ticks}") }
 }
 
-/// With a space that is no line end between a number and its unit, and between thousands.
+/// With no-break spaces between a number and its unit, and between thousands.
 pub fn with_nonbreaking_spaces(text: &str) -> String {
     let letters: Vec<char> = text.chars().collect();
     let joins = |at: usize| {
@@ -119,28 +112,42 @@ fn is_unit(rest: &[char]) -> bool {
     ["ns", "µs", "ms", "s", "B", "KiB", "MiB", "GiB", "TiB"].contains(&word.as_str())
 }
 
-/// A line that holds pieces of code between backticks: those are shown as code, the rest as text. Where one backtick has no other, or
-/// two have nothing between them, all stand for themselves: nothing may come together that was apart, such as the halves of a link.
-pub(crate) fn render_code_spans(line: &str, show: impl Fn(&str) -> String, code: impl Fn(&str) -> String) -> String {
+/// A piece of a line that holds code between backticks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Span<'a> {
+    /// Plain text, without spaces at its ends.
+    Text(&'a str),
+    /// What was between two backticks.
+    Code(&'a str),
+    /// One space.
+    Space,
+}
+
+/// Splits a line at its backticks into text and code. Where a backtick has no partner, or two have nothing between them, the whole
+/// line is text: removing them could join what was apart, such as the halves of a link.
+pub(crate) fn spans(line: &str) -> Vec<Span<'_>> {
     let pieces: Vec<_> = line.split('`').collect();
     let empty = |(i, piece): (usize, &&str)| match i % 2 {
         1 => piece.trim().is_empty(),
         _ => piece.is_empty() && i > 0 && i + 1 < pieces.len(),
     };
     if pieces.len().is_multiple_of(2) || pieces.iter().enumerate().any(empty) {
-        return show(line);
+        return vec![Span::Text(line)];
     }
-    // Spaces beside the code are the line's own, which `show` would trim.
-    let text = |piece: &str| {
-        let gap = |there: bool| if there { " " } else { "" };
+    let mut spans = Vec::new();
+    for (i, piece) in pieces.into_iter().enumerate() {
         let trimmed = piece.trim();
-        if trimmed.is_empty() {
-            return gap(!piece.is_empty()).to_owned();
+        if i % 2 == 1 {
+            spans.push(Span::Code(piece));
+        } else if trimmed.is_empty() {
+            spans.extend((!piece.is_empty()).then_some(Span::Space));
+        } else {
+            spans.extend(piece.starts_with(' ').then_some(Span::Space));
+            spans.push(Span::Text(trimmed));
+            spans.extend(piece.ends_with(' ').then_some(Span::Space));
         }
-        format!("{}{}{}", gap(piece.starts_with(' ')), show(trimmed), gap(piece.ends_with(' ')))
-    };
-    let show = |(i, piece): (usize, &&str)| if i % 2 == 1 { code(piece) } else { text(piece) };
-    pieces.iter().enumerate().map(show).collect()
+    }
+    spans
 }
 
 /// A fence longer than any run of backticks inside.
@@ -157,7 +164,7 @@ mod tests {
     fn text_from_outside_stays_text() {
         let hostile = "<script>]]>\u{202e}evil\u{1}\u{1b}[31m | `x` @team";
         assert_eq!(one_line(hostile, 100), "<script>]]>evil [31m | `x` @team");
-        assert_eq!(escape("<a href='x'>&\u{1}"), "&lt;a href=&#39;x&#39;&gt;&amp;\u{fffd}");
+        assert_eq!(lines("a\r\n\tb\u{1}\u{202e}\u{ffff}"), "a\n\tb\u{fffd}\u{fffd}");
         assert_eq!(markdown(hostile, 100), "&lt;script&gt;\\]\\]&gt;evil \\[31m &#124; \\`x\\` &#64;team");
         assert_eq!(code("a`b|c", 10), "``a`b\\|c``");
         assert_eq!(code("p95 <= 3ms", 20), "`p95 <= 3ms`");
@@ -168,17 +175,22 @@ mod tests {
 
     #[test]
     fn what_is_between_backticks_is_code() {
-        let shown = |line: &str| render_code_spans(line, |text| text.trim().to_uppercase(), |code| format!("<{code}>"));
+        let show = |span: &Span<'_>| match span {
+            Span::Text(text) => text.to_uppercase(),
+            Span::Code(code) => format!("<{code}>"),
+            Span::Space => " ".to_owned(),
+        };
+        let shown = |line: &str| spans(line).iter().map(show).collect::<String>();
         assert_eq!(shown("keys: `a:{id}`, `b` `c` and so on"), "KEYS: <a:{id}>, <b> <c> AND SO ON");
         assert_eq!(shown("proved by the test `t`"), "PROVED BY THE TEST <t>");
         for line in ["one ` alone, `two`", "http:``//x", "a` `b", "`a``b`"] {
-            assert_eq!(shown(line), line.to_uppercase(), "as it stands");
+            assert_eq!(shown(line), line.to_uppercase(), "one piece of text");
         }
         assert_eq!(shown("none"), "NONE");
     }
 
     #[test]
-    fn no_number_is_parted_from_its_unit() {
+    fn a_number_stays_on_one_line_with_its_unit() {
         assert_eq!(
             with_nonbreaking_spaces("100 % of 1 234 in 5 ms, 3 times"),
             "100\u{a0}% of 1\u{a0}234 in 5\u{a0}ms, 3 times"

@@ -1,19 +1,20 @@
-//! What stands between the markers.
+//! The text between the markers.
 
 use super::super::JudgedRun;
-use super::super::markdown::{criteria, sign};
+use super::super::markdown::{criteria_table, sign};
 use super::super::text::{code, markdown};
+use super::super::view::criteria;
 
-/// A criterion more than these is counted, not listed.
+/// More criteria than these are counted, not listed.
 const MAX_CRITERIA: usize = 60;
 
-/// The block's text without its markers; lines end in `\n`. `folder` and `files` are what stands beside the
-/// story.
+/// The block's text without its markers; lines end in `\n`. `folder` is the
+/// directory beside the story, `files` its files.
 pub(super) fn block(judged: &JudgedRun, folder: &str, files: &[&str]) -> String {
     let verdict = &judged.verdict;
     let folder = percent_encoded(folder);
     let mut text = format!("**{}** — {}\n", sign(verdict.ruling), markdown(&verdict.summary, 400));
-    if let Some(start) = &judged.seen.start {
+    if let Some(start) = &judged.measurements.start {
         let git = if start.git.is_empty() { String::new() } else { format!(", commit {}", code(&start.git, 60)) };
         text += &format!(
             "Measured by cacheproof {} on {}: {}{git}.\n",
@@ -22,7 +23,7 @@ pub(super) fn block(judged: &JudgedRun, folder: &str, files: &[&str]) -> String 
             markdown(&judged.scenario.title, 200)
         );
     }
-    text += &format!("\n{}", criteria(verdict, MAX_CRITERIA));
+    text += &format!("\n{}", criteria_table(&criteria(verdict), MAX_CRITERIA));
     let blocking: Vec<String> = verdict
         .validity
         .iter()
@@ -47,7 +48,7 @@ pub(super) fn block(judged: &JudgedRun, folder: &str, files: &[&str]) -> String 
     }
     if files.contains(&super::super::HTML_FILE) {
         text += &format!("\n[The whole report]({folder}/{})", super::super::HTML_FILE);
-        if let Some(start) = &judged.seen.start {
+        if let Some(start) = &judged.measurements.start {
             text += &format!(", run {}", code(&start.run_id, 100));
         }
         text += ".\n";
@@ -57,13 +58,13 @@ pub(super) fn block(judged: &JudgedRun, folder: &str, files: &[&str]) -> String 
 
 /// A folder's name in a link.
 fn percent_encoded(name: &str) -> String {
-    let mut percent_encoded = String::new();
+    let mut encoded = String::new();
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._".contains(&byte) {
-            percent_encoded.push(char::from(byte));
+            encoded.push(char::from(byte));
         } else {
-            percent_encoded += &format!("%{byte:02X}");
+            encoded += &format!("%{byte:02X}");
         }
     }
-    percent_encoded
+    encoded
 }

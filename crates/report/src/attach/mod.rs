@@ -1,4 +1,4 @@
-//! A verdict carried into a Markdown story: a block between two markers, its pictures beside the story, and
+//! A verdict attached_files into a Markdown story: a block between two markers, its pictures beside the story, and
 //! ticks on exactly the task-list boxes whose text is a criterion's. [`story`] does the text and nothing else.
 
 mod block;
@@ -13,7 +13,7 @@ use super::{JudgedRun, ReportError, files, render};
 
 pub use story::{AttachResult, StoryError, attach_to};
 
-/// Files that a story gets beside it, of those that a report has.
+/// The files of a report that are copied beside the story.
 const ATTACHED_FILES: [&str; 6] = [
     super::HTML_FILE,
     "summary.png",
@@ -23,7 +23,7 @@ const ATTACHED_FILES: [&str; 6] = [
     "charts/outcomes.svg",
 ];
 
-/// Why a story got no result.
+/// Why a run could not be attached to a story.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum AttachError {
     /// It could not be read.
@@ -44,7 +44,7 @@ pub enum AttachError {
         /// Offset of the first byte that is not.
         at: usize,
     },
-    /// Its markers are not as they should be.
+    /// Its markers are wrong.
     #[error("{}: {source}", path.display())]
     #[diagnostic(help("{}", source.advice()))]
     Story {
@@ -53,32 +53,32 @@ pub enum AttachError {
         /// What is wrong.
         source: StoryError,
     },
-    /// The report could not be made, or a file not be written.
+    /// The report could not be rendered, or a file could not be written.
     #[error(transparent)]
     #[diagnostic(transparent)]
     Report(#[from] ReportError),
 }
 
-/// Writes a judged run into a story: the pictures and the page first, then the story, so that it never shows
-/// what is not there.
+/// Writes a judged run into a story: the pictures and the page first, then the story, so that it never links
+/// to what is not there.
 pub fn attach(story: &Path, judged: &JudgedRun) -> Result<AttachResult, AttachError> {
     let bytes = fs::read(story).map_err(|source| AttachError::Read { path: story.into(), source })?;
     let text = String::from_utf8(bytes)
         .map_err(|error| AttachError::NotUtf8 { path: story.into(), at: error.utf8_error().valid_up_to() })?;
     let folder = folder_of(story);
     let name = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let rendered = render(&judged.scenario, &judged.seen, &judged.verdict)?;
-    let carried: Vec<(String, Vec<u8>)> = ATTACHED_FILES
+    let rendered = render(&judged.scenario, &judged.measurements, &judged.verdict)?;
+    let attached_files: Vec<(String, Vec<u8>)> = ATTACHED_FILES
         .iter()
         .filter_map(|wanted| rendered.iter().find(|(name, _)| name == wanted))
         .map(|(name, bytes)| (file_name_of(name), bytes.clone()))
         .collect();
-    let names: Vec<&str> = carried.iter().map(|(name, _)| name.as_str()).collect();
+    let names: Vec<&str> = attached_files.iter().map(|(name, _)| name.as_str()).collect();
     let block = block::block(judged, &name, &names);
     let attached = attach_to(&text, &judged.verdict, &block)
         .map_err(|source| AttachError::Story { path: story.into(), source })?;
-    files::write(&folder, &carried)?;
-    // A figure of an earlier run that this run has no data for would be shown as this run's.
+    files::write(&folder, &attached_files)?;
+    // A figure of an earlier run would be taken for this run's.
     for gone in ATTACHED_FILES.iter().map(|name| file_name_of(name)).filter(|name| !names.contains(&name.as_str())) {
         let _not_there = fs::remove_file(folder.join(gone));
     }
@@ -98,7 +98,7 @@ fn file_name_of(name: &str) -> String {
     name.rsplit('/').next().unwrap_or(name).to_owned()
 }
 
-/// Replaces a file in one step. What a link points at is replaced, not the link; its permissions stay.
+/// Replaces a file in one step. Of a link its target is replaced; the permissions stay.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let path = path.canonicalize()?;
     let permissions = fs::metadata(&path)?.permissions();

@@ -17,8 +17,8 @@ const WIDTH: f64 = 0.25;
 /// Room below the lowest line for the counts, as a share of the axis.
 const BOTTOM_MARGIN: f64 = 0.12;
 
-pub(super) fn plot(scenario: &Scenario, seen: &Measurements) -> Option<Plot> {
-    let points = seen.freshness_curve(|key| scenario.is_judged(key.phase));
+pub(super) fn plot(scenario: &Scenario, measurements: &Measurements) -> Option<Plot> {
+    let points = measurements.freshness_curve(|key| scenario.is_judged(key.phase));
     let steps: Vec<CurveStep> = points.iter().map(CurveStep::of).collect();
     let (first, last) = (steps.first()?, steps.last()?);
     let judged: u64 = points.iter().map(FreshnessPoint::count).sum();

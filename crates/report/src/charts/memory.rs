@@ -8,11 +8,11 @@ use super::palette::ColorRole;
 use super::plot::{Layer, Plot, Shape};
 use super::timeline::Timeline;
 
-pub(super) fn plot(seen: &Measurements, timeline: &Timeline) -> Option<Plot> {
+pub(super) fn plot(measurements: &Measurements, timeline: &Timeline) -> Option<Plot> {
     let mut runs: Vec<Vec<(f64, f64)>> = Vec::new();
     let (mut high, mut limit, mut joined) = (0.0f64, 0, false);
-    let every = (seen.samples.len() / 300).max(1);
-    for (index, (at, sample)) in seen.samples.iter().enumerate() {
+    let every = (measurements.samples.len() / 300).max(1);
+    for (index, (at, sample)) in measurements.samples.iter().enumerate() {
         let Some(redis) = &sample.redis else {
             joined = false;
             continue;

@@ -18,8 +18,7 @@ mod throughput;
 mod timeline;
 mod timeline_overlay;
 
-use cacheproof_core::journal::CachePath;
-use cacheproof_core::journal::Outcome;
+use cacheproof_core::journal::{CachePath, Outcome};
 use cacheproof_core::measurements::Measurements;
 use cacheproof_core::scenario::Scenario;
 use cacheproof_verdict::FaultOutcome;
@@ -31,19 +30,19 @@ pub(super) use svg::{Svg, style, svg};
 use timeline::{Timeline, bins};
 
 /// Every figure that this run has data for, in the order in which reports show them.
-pub(super) fn all(scenario: &Scenario, seen: &Measurements, faults: &[FaultOutcome]) -> Vec<Plot> {
-    let Some(timeline) = Timeline::of(scenario, seen, faults) else { return Vec::new() };
-    let bins = bins(scenario, seen, &timeline);
+pub(super) fn all(scenario: &Scenario, measurements: &Measurements, faults: &[FaultOutcome]) -> Vec<Plot> {
+    let Some(timeline) = Timeline::of(scenario, measurements, faults) else { return Vec::new() };
+    let bins = bins(scenario, measurements, &timeline);
     [
-        percentiles::plot(scenario, seen),
+        percentiles::plot(scenario, measurements),
         response::plot(&timeline, &bins),
         hit_rate::plot(&timeline, &bins, faults),
-        recovery::plot(scenario, seen, faults),
-        freshness::plot(scenario, seen),
+        recovery::plot(scenario, measurements, faults),
+        freshness::plot(scenario, measurements),
         outcomes::plot(&timeline, &bins),
         throughput::plot(&timeline, &bins),
-        queries::plot(seen, &timeline),
-        memory::plot(seen, &timeline),
+        queries::plot(measurements, &timeline),
+        memory::plot(measurements, &timeline),
     ]
     .into_iter()
     .flatten()

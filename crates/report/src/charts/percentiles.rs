@@ -1,22 +1,21 @@
 //! Latency percentiles, cached beside uncached, on an axis that gives the tail its room: 1 ÷ (1 − q).
 
-use cacheproof_core::journal::CachePath;
-use cacheproof_core::journal::Outcome;
+use cacheproof_core::journal::{CachePath, Outcome};
 use cacheproof_core::measurements::{Measurements, ResponseKey, Totals};
 use cacheproof_core::numbers;
 use cacheproof_core::scenario::Scenario;
 
-use super::super::request_stats::compared_phases;
+use super::super::view::compared_phases;
 use super::axis::Axis;
 use super::line_style;
 use super::plot::{Layer, Plot, Shape};
 
-pub(super) fn plot(scenario: &Scenario, seen: &Measurements) -> Option<Plot> {
+pub(super) fn plot(scenario: &Scenario, measurements: &Measurements) -> Option<Plot> {
     let totals = |path| {
-        let phases = compared_phases(scenario, seen, path);
+        let phases = compared_phases(scenario, measurements, path);
         let answered =
             |key: &ResponseKey| key.path == path && phases.contains(&key.phase) && key.outcome != Outcome::Error;
-        let totals = seen.total(answered);
+        let totals = measurements.total(answered);
         (totals.count() > 0).then_some((path, totals))
     };
     let sides: Vec<(CachePath, Totals)> =

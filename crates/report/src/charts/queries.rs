@@ -8,10 +8,11 @@ use super::palette::ColorRole;
 use super::plot::{Layer, Plot, Shape};
 use super::timeline::{Bin, Timeline, runs};
 
-pub(super) fn plot(seen: &Measurements, timeline: &Timeline) -> Option<Plot> {
-    let exact = seen.samples.iter().filter_map(|(_, sample)| sample.postgres.as_ref()).any(|sample| sample.exact);
+pub(super) fn plot(measurements: &Measurements, timeline: &Timeline) -> Option<Plot> {
+    let exact =
+        measurements.samples.iter().filter_map(|(_, sample)| sample.postgres.as_ref()).any(|sample| sample.exact);
     // Transactions are no queries: where both were counted, only the queries are drawn.
-    let readings: Vec<(f64, u64)> = seen
+    let readings: Vec<(f64, u64)> = measurements
         .samples
         .iter()
         .filter_map(|(at, sample)| sample.postgres.as_ref().map(|postgres| (*at - postgres.age, postgres)))

@@ -28,9 +28,9 @@ const LINE_STYLES: [(ColorRole, (i32, i32)); MAX_CURVES] = [
     (ColorRole::Uncached, (12, 5)),
 ];
 
-pub(super) fn plot(scenario: &Scenario, seen: &Measurements, faults: &[FaultOutcome]) -> Option<Plot> {
+pub(super) fn plot(scenario: &Scenario, measurements: &Measurements, faults: &[FaultOutcome]) -> Option<Plot> {
     let cacheable = |request: usize| scenario.traffic.requests.get(request).is_some_and(|request| request.cacheable);
-    let slices = seen.slices(CachePath::Cached, cacheable);
+    let slices = measurements.slices(CachePath::Cached, cacheable);
     let mut layers = Vec::new();
     let mut curves: Vec<&RefillCurve> = Vec::new();
     let mut longest = 0.0f64;

@@ -4,12 +4,11 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use cacheproof_core::measurements::Measurements;
-use cacheproof_core::scenario::Scenario;
-use cacheproof_verdict::{Ruling, Verdict};
+use cacheproof_verdict::Ruling;
 
 use super::super::ReportError;
 use super::super::text::one_line;
+use super::super::view::View;
 use super::bitmap::{Bitmap, SCALE};
 use super::palette::{ColorRole, Palette, prepare_fonts};
 use super::plot::{Plot, SIZE, draw, text_style, truncate_to_width};
@@ -21,16 +20,11 @@ const LINE_HEIGHT: i32 = 44;
 const MAX_CRITERIA: usize = 14;
 
 /// Draws the page as PNG.
-pub(crate) fn page(
-    scenario: &Scenario,
-    seen: &Measurements,
-    verdict: &Verdict,
-    plots: &[Plot],
-) -> Result<Vec<u8>, ReportError> {
+pub(crate) fn page(view: &View<'_>, plots: &[Plot]) -> Result<Vec<u8>, ReportError> {
     prepare_fonts()?;
     let wanted = ["response-percentiles", "response-p95", "outcomes"];
     let plots: Vec<&Plot> = wanted.iter().filter_map(|file| plots.iter().find(|plot| plot.file == *file)).collect();
-    let listed = verdict.criteria.len().min(MAX_CRITERIA) + usize::from(verdict.criteria.len() > MAX_CRITERIA);
+    let listed = view.criteria.len().min(MAX_CRITERIA) + usize::from(view.criteria.len() > MAX_CRITERIA);
     let list_height = (listed as i32 * LINE_HEIGHT).max(SIZE.1 as i32);
     let rows = 1 + plots.len().saturating_sub(1).div_ceil(2);
     let head = 112;
@@ -42,7 +36,7 @@ pub(crate) fn page(
         let backend = Bitmap::new(&mut pixels, size)
             .ok_or_else(|| ReportError::Draw("the embedded font can't be read".to_owned()))?;
         let area = backend.into_drawing_area();
-        paint(&area, scenario, seen, verdict, &plots, head, list_height)
+        paint(&area, view, &plots, head, list_height)
             .and_then(|()| area.present())
             .map_err(|error| ReportError::Draw(format!("summary.png: {error}")))?;
     }
@@ -51,29 +45,27 @@ pub(crate) fn page(
 
 fn paint(
     area: &DrawingArea<Bitmap<'_>, Shift>,
-    scenario: &Scenario,
-    seen: &Measurements,
-    verdict: &Verdict,
+    view: &View<'_>,
     plots: &[&Plot],
     head: i32,
     list_height: i32,
 ) -> Result<(), DrawingAreaErrorKind<<Bitmap<'static> as DrawingBackend>::ErrorType>> {
     let palette = Palette::Light;
     area.fill(&palette.colour(ColorRole::Background))?;
-    let role = role(verdict.ruling);
+    let role = role(view.ruling);
     area.draw(&Rectangle::new([(0, 0), (10, head - 22)], palette.colour(role).filled()))?;
     let style = |em, role, bold| text_style(palette, em, role, bold, (HPos::Left, VPos::Center));
     let big = style(28.0, role, true);
-    let word = format!("{} {}", verdict.ruling.sign(), verdict.ruling.as_str().to_uppercase());
+    let word = format!("{} {}", view.ruling.sign(), view.ruling.as_str().to_uppercase());
     area.draw_text(&word, &big, (MARGIN, 34))?;
     let width = area.estimate_text_size(&word, &big).map_or(0, |(width, _)| width as i32);
     let title = style(20.0, ColorRole::Text, true);
     let left = MARGIN + width + 24;
-    let text = truncate_to_width(area, &one_line(&scenario.title, 160), &title, WIDTH as i32 - left - MARGIN);
+    let text = truncate_to_width(area, &one_line(view.title, 160), &title, WIDTH as i32 - left - MARGIN);
     area.draw_text(&text, &title, (left, 36))?;
     let small = style(13.0, ColorRole::Muted, false);
-    let mut facts = vec![verdict.summary.clone()];
-    if let Some(start) = &seen.start {
+    let mut facts = vec![view.summary.to_owned()];
+    if let Some(start) = view.start {
         facts.push(start.started_at.clone());
         facts.push(format!("{}, {} cores", start.host.cpu, start.host.cores));
     }
@@ -84,18 +76,18 @@ fn paint(
     let says = style(13.5, ColorRole::Text, true);
     let evidence = style(12.0, ColorRole::Muted, false);
     let mut y = head + 8;
-    for criterion in verdict.criteria.iter().take(MAX_CRITERIA) {
+    for criterion in view.criteria.iter().take(MAX_CRITERIA) {
         let sign = style(17.0, self::role(criterion.ruling), true);
         area.draw_text(criterion.ruling.sign(), &sign, (MARGIN, y))?;
         let left = MARGIN + 28;
         let room = column - left - 20;
-        area.draw_text(&truncate_to_width(area, &one_line(&criterion.says, 160), &says, room), &says, (left, y))?;
-        let shown = one_line(&criterion.evidence().join("; "), 200);
+        area.draw_text(&truncate_to_width(area, &one_line(criterion.says, 160), &says, room), &says, (left, y))?;
+        let shown = one_line(&criterion.evidence_line(), 200);
         area.draw_text(&truncate_to_width(area, &shown, &evidence, room), &evidence, (left, y + 18))?;
         y += LINE_HEIGHT;
     }
-    if verdict.criteria.len() > MAX_CRITERIA {
-        let more = format!("and {} more", verdict.criteria.len() - MAX_CRITERIA);
+    if view.criteria.len() > MAX_CRITERIA {
+        let more = format!("and {} more", view.criteria.len() - MAX_CRITERIA);
         area.draw_text(&more, &evidence, (MARGIN + 28, y))?;
     }
     let below = head + list_height + 16;

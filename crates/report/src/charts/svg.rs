@@ -1,9 +1,10 @@
-//! From plotters' SVG to one that fits a page: themed, labelled for screen readers, of any width.
+//! Turns plotters' SVG into one for a page: with a light and a dark theme, labelled for screen readers, of any width.
 
+use maud::{Markup, PreEscaped, html};
 use plotters::prelude::*;
 
 use super::super::ReportError;
-use super::super::text::escape;
+use super::super::text::lines;
 use super::palette::{ColorRole, Palette, prepare_fonts};
 use super::plot::{Plot, SIZE, draw};
 
@@ -33,29 +34,28 @@ pub(crate) fn svg(plot: &Plot) -> Result<Svg, ReportError> {
         .ok_or_else(|| failed("plotters wrote no SVG".to_owned()))?;
     let body = themed(body);
     let (width, height) = (SIZE.0, plot.height());
-    let id = plot.file;
-    let head = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"cp-chart\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
-         aria-labelledby=\"{id}-title {id}-desc\""
-    );
-    let words = format!(
-        "<title id=\"{id}-title\">{}</title>\n<desc id=\"{id}-desc\">{}</desc>\n",
-        escape(&plot.title),
-        escape(&plot.about)
-    );
     let (paper, _) = ColorRole::Background.colours();
-    let background = format!("<rect width=\"{width}\" height=\"{height}\" fill=\"#{paper:06X}\" class=\"cp-0\"/>");
+    let alone = html! { style { "\n" (PreEscaped(style())) } "\n" rect width=(width) height=(height) fill={ "#" (format!("{paper:06X}")) } class="cp-0" {} "\n" };
+    let element = |size: Option<(u32, u32)>, before: &Markup| {
+        let (title, about) = (format!("{}-title", plot.file), format!("{}-desc", plot.file));
+        html! {
+            svg xmlns="http://www.w3.org/2000/svg" class="cp-chart" viewBox={ "0 0 " (width) " " (height) } role="img"
+                aria-labelledby={ (title) " " (about) } width=[size.map(|(width, _)| width)] height=[size.map(|(_, height)| height)] {
+                "\n" title id=(title) { (lines(&plot.title)) }
+                "\n" desc id=(about) { (lines(&plot.about)) }
+                "\n" (before) (PreEscaped(&body))
+            }
+            "\n"
+        }
+        .into_string()
+    };
     Ok(Svg {
-        inline: format!("{head}>\n{words}{body}</svg>\n"),
-        alone: format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{head} width=\"{width}\" height=\"{height}\">\n{words}\
-             <style>\n{}</style>\n{background}\n{body}</svg>\n",
-            style()
-        ),
+        inline: element(None, &html! {}),
+        alone: format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}", element(Some((width, height)), &alone)),
     })
 }
 
-/// Sentinels become the light colour and a class; numbers lose the digits that nobody sees.
+/// Sentinels become the light colour and a class; attributes that say nothing are removed.
 fn themed(body: &str) -> String {
     let mut text = body.replace(" opacity=\"1\"", "").replace(" stroke=\"none\"", "").replace("\">\n", "\">");
     text = text.replace("\n</text>", "</text>").replace(" \"/>", "\"/>");

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cacheproof_core::journal::CachePath;
-use cacheproof_core::journal::Outcome;
+use cacheproof_core::journal::{CachePath, Outcome};
 use cacheproof_core::measurements::Measurements;
 use cacheproof_core::scenario::Scenario;
 use cacheproof_verdict::FaultOutcome;
@@ -82,13 +81,13 @@ fn assign_lanes(faults: &mut [FaultSpan], length: f64) {
 
 impl Timeline {
     /// `None` where no phase ever began.
-    pub fn of(scenario: &Scenario, seen: &Measurements, outcomes: &[FaultOutcome]) -> Option<Self> {
-        let phases: Vec<PhaseBand> = seen
+    pub fn of(scenario: &Scenario, measurements: &Measurements, outcomes: &[FaultOutcome]) -> Option<Self> {
+        let phases: Vec<PhaseBand> = measurements
             .phases
             .iter()
             .filter_map(|(index, span)| {
                 let phase = scenario.phases.get(*index)?;
-                let to = span.to.unwrap_or(seen.last_at);
+                let to = span.to.unwrap_or(measurements.last_at);
                 Some(PhaseBand { name: one_line(&phase.name, 60), path: phase.path, from: span.from, to })
             })
             .collect();
@@ -103,7 +102,7 @@ impl Timeline {
                     Some(undone) => undone,
                     // Over as soon as it was done: it lasts until it was seen.
                     None if outcome.over.is_some() => window.seen.unwrap_or(window.from),
-                    None => seen.last_at,
+                    None => measurements.last_at,
                 };
                 FaultSpan {
                     number: index + 1,
@@ -179,10 +178,10 @@ impl Bin {
 const MIN_BIN_FILL: f64 = 0.5;
 
 /// The run in bins of equal numbers of seconds, in order of time.
-pub(crate) fn bins(scenario: &Scenario, seen: &Measurements, timeline: &Timeline) -> Vec<Bin> {
-    let each = seen.coarse_slices.len().div_ceil(MAX_BINS).max(1);
+pub(crate) fn bins(scenario: &Scenario, measurements: &Measurements, timeline: &Timeline) -> Vec<Bin> {
+    let each = measurements.coarse_slices.len().div_ceil(MAX_BINS).max(1);
     let mut bins: Vec<Bin> = Vec::new();
-    for chunk in seen.coarse_slices.chunks(each) {
+    for chunk in measurements.coarse_slices.chunks(each) {
         let mut bin = Bin::default();
         bin.from = chunk.iter().map(|slice| slice.from).fold(f64::INFINITY, f64::min).max(0.0);
         bin.to = chunk.iter().map(|slice| slice.to).fold(0.0, f64::max);

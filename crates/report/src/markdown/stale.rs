@@ -2,25 +2,24 @@
 
 use cacheproof_core::journal::HistoryEntry;
 
-use super::ReportInput;
-use super::stale::{StaleExample, relative, stale_summary};
-use super::text::{code, markdown};
+use super::super::text::{code, markdown};
+use super::super::view::{StaleExample, View, relative};
 
-/// How many of an example's last writes are told, and how many of its last reads.
+/// How many of an example's last writes are shown, and how many of its last reads.
 const MAX_HISTORY_ENTRIES: usize = 3;
-/// How many of its second looks.
+/// How many of its last rechecks.
 const MAX_RECHECKS: usize = 3;
 
-pub(super) fn stale(view: &ReportInput<'_>) -> String {
-    let Some(stale_summary) = stale_summary(view) else { return String::new() };
-    let mut text = format!("### Stale reads\n\n{}\n", markdown(&stale_summary.sentences().join(" "), 1_500));
-    if stale_summary.examples.is_empty() {
+pub(super) fn stale(view: &View<'_>) -> String {
+    let Some(stale) = &view.stale else { return String::new() };
+    let mut text = format!("### Stale reads\n\n{}\n", markdown(&stale.sentences().join(" "), 1_500));
+    if stale.examples.is_empty() {
         return text;
     }
     text += "\n<details><summary>Examples, with times relative to the stale read</summary>\n\n";
-    text += &stale_summary.examples.iter().map(example).collect::<String>();
-    if stale_summary.more_examples > 0 {
-        text += &format!("\n…and {} more.\n", stale_summary.more_examples);
+    text += &stale.examples.iter().map(example).collect::<String>();
+    if stale.more_examples > 0 {
+        text += &format!("\n…and {} more.\n", stale.more_examples);
     }
     text + "\n</details>\n"
 }
@@ -33,7 +32,7 @@ fn example(example: &StaleExample<'_>) -> String {
     };
     let mut past: Vec<&HistoryEntry> = last(true).chain(last(false)).collect();
     past.sort_by(|a, b| a.from.total_cmp(&b.from));
-    let past: Vec<String> = past.into_iter().map(one).collect();
+    let past: Vec<String> = past.into_iter().map(entry).collect();
     let rechecks = example.describe_rechecks();
     let rechecks = &rechecks[rechecks.len().saturating_sub(MAX_RECHECKS)..];
     format!(
@@ -50,7 +49,7 @@ fn example(example: &StaleExample<'_>) -> String {
 }
 
 /// `write 95 at −75 ms: acknowledged at −72 ms`.
-fn one(event: &HistoryEntry) -> String {
+fn entry(event: &HistoryEntry) -> String {
     let version = event.version.map_or_else(String::new, |version| format!(" {version}"));
     let to = event.to.map_or_else(String::new, |to| format!(" at {}", relative(to)));
     format!("{}{version} at {}: {}{to}", markdown(&event.what, 20), relative(event.from), markdown(&event.how, 30))

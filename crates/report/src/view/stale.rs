@@ -1,34 +1,35 @@
-//! Stale reads, gathered once for every format: how many, how old, of which kind, and examples with the history
-//! around each.
+//! Stale reads: how many, how old, of which kind, and examples with the history of each.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use cacheproof_core::journal::{CachePath, StaleKind};
-use cacheproof_core::journal::{FreshnessPoint, Histogram, HistoryEntry, Recheck, StaleClassification, StaleRead};
+use cacheproof_core::journal::{
+    CachePath, FreshnessPoint, Histogram, HistoryEntry, Recheck, StaleClassification, StaleKind, StaleRead,
+};
 use cacheproof_core::numbers;
 use cacheproof_verdict::{clopper_pearson_upper_bound, stale_reads};
 
-use super::{JudgedRun, ReportInput, path_comparison};
+use super::super::JudgedRun;
+use super::ReportInput;
 
 /// How many examples are shown.
 const MAX_EXAMPLES: usize = 10;
 
-/// What was judged of freshness, warm-up left out. Also `freshness` of summary.json: times in seconds.
+/// The reads judged for freshness, warm-up left out. Also `freshness` of summary.json: times in seconds.
 #[derive(Serialize)]
-pub(super) struct StaleSummary<'a> {
+pub(crate) struct StaleSummary<'a> {
     /// Reads that could be judged, probe reads among them; without versions, items compared at rest.
     pub judged: u64,
     /// How many of them were stale.
     pub stale: u64,
     /// The true share lies below this with 95 % confidence.
     pub bound: f64,
-    /// Whether answers carried versions; else only what was compared at rest is known.
+    /// Whether answers carried versions; otherwise only what was compared at rest is known.
     pub versions: bool,
-    /// Reads older than an earlier one brought, though not than an acknowledged write.
+    /// Reads older than an earlier read, though not older than an acknowledged write.
     pub non_monotonic: u64,
-    /// Reads that brought what a write of unknown outcome may have stored: not judged.
+    /// Reads of what a write of unknown outcome may have stored: not judged.
     pub indeterminate: u64,
     pub kinds: BTreeMap<StaleKind, u64>,
     pub age_at_least: Option<AgePercentiles>,
@@ -41,7 +42,7 @@ pub(super) struct StaleSummary<'a> {
 
 /// How long stale answers had been superseded, seconds.
 #[derive(Serialize)]
-pub(super) struct AgePercentiles {
+pub(crate) struct AgePercentiles {
     pub p50: f64,
     pub p99: f64,
     pub max: f64,
@@ -49,7 +50,7 @@ pub(super) struct AgePercentiles {
 
 /// One step of P(fresh) by the time since the acknowledgement; the last has no end.
 #[derive(Serialize)]
-pub(super) struct CurvePoint {
+pub(crate) struct CurvePoint {
     from: f64,
     to: Option<f64>,
     fresh: u64,
@@ -58,8 +59,8 @@ pub(super) struct CurvePoint {
 
 /// One stale read.
 #[derive(Serialize)]
-pub(super) struct StaleExample<'a> {
-    /// When it was told, seconds since the run began.
+pub(crate) struct StaleExample<'a> {
+    /// When it was recorded, seconds since the run began.
     pub at: f64,
     pub phase: &'a str,
     pub path: CachePath,
@@ -67,14 +68,14 @@ pub(super) struct StaleExample<'a> {
     pub kind: StaleKind,
     #[serde(flatten)]
     pub read: StaleReadJson<'a>,
-    /// Every second look.
+    /// Every recheck.
     pub looks: &'a [Recheck],
     pub history: &'a [HistoryEntry],
 }
 
-/// The part of an example that the journal has word for word.
+/// The part of an example that is copied from the journal.
 #[derive(Serialize)]
-pub(super) struct StaleReadJson<'a> {
+pub(crate) struct StaleReadJson<'a> {
     pub call: &'a str,
     pub item: &'a str,
     pub probe: bool,
@@ -87,28 +88,29 @@ pub(super) struct StaleReadJson<'a> {
     pub since_ack: Option<f64>,
 }
 
-/// What is known of freshness; `None` where nothing was judged.
-pub(super) fn stale_summary<'a>(view: &'a ReportInput<'_>) -> Option<StaleSummary<'a>> {
-    let (scenario, seen) = (view.scenario, view.seen);
+/// `None` where no read was judged.
+pub(super) fn stale_summary(input: ReportInput<'_>) -> Option<StaleSummary<'_>> {
+    let ReportInput { scenario, measurements, .. } = input;
     let judged = |phase: usize| scenario.is_judged(phase);
     let phases: Vec<usize> = (0..scenario.phases.len()).filter(|phase| judged(*phase)).collect();
-    let (stale, reads) = stale_reads(scenario, seen, &phases, |key| judged(key.phase));
-    if reads == 0 && seen.stale_reads.is_empty() {
+    let (stale, reads) = stale_reads(scenario, measurements, &phases, |key| judged(key.phase));
+    if reads == 0 && measurements.stale_reads.is_empty() {
         return None;
     }
-    let counts = seen.freshness(|key| judged(key.phase));
+    let counts = measurements.freshness(|key| judged(key.phase));
     let point = |point: FreshnessPoint| CurvePoint {
         from: point.from,
         to: point.to.is_finite().then_some(point.to),
         fresh: point.fresh,
         stale: point.stale,
     };
-    // More than were sorted, where the run ended before or too many were looked at.
-    let of = |kind| seen.stale_of_kind(kind, |key| judged(key.phase));
+    // Some may lack a class: the run ended before their recheck, or too many were being rechecked.
+    let of = |kind| measurements.stale_of_kind(kind, |key| judged(key.phase));
     let mut kinds: BTreeMap<StaleKind, u64> = StaleKind::ALL.into_iter().map(|kind| (kind, of(kind))).collect();
-    let sorted: u64 = kinds.iter().filter(|(kind, _)| **kind != StaleKind::Unclassified).map(|(_, count)| count).sum();
+    let classified: u64 =
+        kinds.iter().filter(|(kind, _)| **kind != StaleKind::Unclassified).map(|(_, count)| count).sum();
     let versions = scenario.has_versions();
-    kinds.insert(StaleKind::Unclassified, if versions { stale.saturating_sub(sorted) } else { 0 });
+    kinds.insert(StaleKind::Unclassified, if versions { stale.saturating_sub(classified) } else { 0 });
     Some(StaleSummary {
         judged: reads,
         stale,
@@ -119,21 +121,24 @@ pub(super) fn stale_summary<'a>(view: &'a ReportInput<'_>) -> Option<StaleSummar
         kinds,
         age_at_least: counts.age_at_least.as_ref().and_then(ages),
         age_at_most: counts.age_at_most.as_ref().and_then(ages),
-        curve: seen.freshness_curve(|key| judged(key.phase)).into_iter().map(point).collect(),
-        examples: seen.stale_reads.iter().take(MAX_EXAMPLES).map(|(at, read)| example(view, *at, read)).collect(),
-        more_examples: seen.stale_reads.len().saturating_sub(MAX_EXAMPLES),
+        curve: measurements.freshness_curve(|key| judged(key.phase)).into_iter().map(point).collect(),
+        examples: measurements
+            .stale_reads
+            .iter()
+            .take(MAX_EXAMPLES)
+            .map(|(at, read)| example(input, *at, read))
+            .collect(),
+        more_examples: measurements.stale_reads.len().saturating_sub(MAX_EXAMPLES),
     })
 }
 
-/// Stale reads in two lines for the terminal: how many of which kind, and the first with what was wrong with it.
+/// Stale reads in two lines for the terminal: how many of which kind, and the first example.
 pub fn stale_lines(judged: &JudgedRun) -> Vec<String> {
-    let JudgedRun { scenario, seen, verdict } = judged;
-    let view = ReportInput { scenario, seen, verdict, path_comparison: path_comparison(scenario, seen) };
-    let Some(stale_summary) = stale_summary(&view).filter(|stale_summary| stale_summary.stale > 0) else {
+    let Some(summary) = stale_summary(judged.input()).filter(|summary| summary.stale > 0) else {
         return Vec::new();
     };
-    let mut lines = vec![stale_summary.sentences().join(" ")];
-    lines.extend(stale_summary.examples.first().map(|example| {
+    let mut lines = vec![summary.sentences().join(" ")];
+    lines.extend(summary.examples.first().map(|example| {
         let (read, kind) = (&example.read, example.kind.as_str());
         format!("For example {} in '{}': {kind} — {}; {}", read.call, example.phase, read.detail, example.age())
     }));
@@ -145,15 +150,15 @@ fn ages(histogram: &Histogram) -> Option<AgePercentiles> {
     Some(AgePercentiles { p50: at(0.5)?, p99: at(0.99)?, max: histogram.max()? as f64 / 1e9 })
 }
 
-fn example<'a>(view: &'a ReportInput<'_>, at: f64, read: &'a StaleRead) -> StaleExample<'a> {
-    let sorted: Option<&StaleClassification> =
-        view.seen.stale_classifications.iter().find(|sorted| sorted.id == read.id);
+fn example<'a>(input: ReportInput<'a>, at: f64, read: &'a StaleRead) -> StaleExample<'a> {
+    let classification: Option<&StaleClassification> =
+        input.measurements.stale_classifications.iter().find(|classification| classification.id == read.id);
     StaleExample {
         at,
-        phase: view.phase_name(read.of.phase),
+        phase: input.phase_name(read.of.phase),
         path: read.of.path,
-        request: view.request_name(read.of.request),
-        kind: sorted.map_or(StaleKind::Unclassified, |sorted| sorted.kind),
+        request: input.request_name(read.of.request),
+        kind: classification.map_or(StaleKind::Unclassified, |classification| classification.kind),
         read: StaleReadJson {
             call: &read.call,
             item: &read.item,
@@ -166,7 +171,7 @@ fn example<'a>(view: &'a ReportInput<'_>, at: f64, read: &'a StaleRead) -> Stale
             age_at_most: read.age_at_most,
             since_ack: read.since_ack,
         },
-        looks: sorted.map_or(&[], |sorted| &sorted.rechecks),
+        looks: classification.map_or(&[], |classification| &classification.rechecks),
         history: &read.history,
     }
 }
@@ -186,7 +191,7 @@ impl StaleSummary<'_> {
         if !self.versions {
             all.push(
                 "Answers carry no version, so only cached and uncached answers at rest were held against each other: \
-                 what was stale for a while is not seen."
+                 what was stale for a while is not measurements."
                     .to_owned(),
             );
         }
@@ -231,9 +236,9 @@ impl StaleExample<'_> {
         if least == most { format!("superseded for {least}") } else { format!("superseded for {least} to {most}") }
     }
 
-    /// What the second looks saw, in words.
+    /// What the rechecks saw, in words.
     pub fn describe_rechecks(&self) -> Vec<String> {
-        let look = |look: &Recheck| {
+        let recheck = |look: &Recheck| {
             let way = if look.past_cache { "past the cache" } else { "the same way" };
             let found = match (look.version, look.stale) {
                 (version, Some(stale)) => {
@@ -248,7 +253,7 @@ impl StaleExample<'_> {
         if self.looks.is_empty() {
             vec!["not looked at again".to_owned()]
         } else {
-            self.looks.iter().map(look).collect()
+            self.looks.iter().map(recheck).collect()
         }
     }
 
@@ -259,7 +264,7 @@ impl StaleExample<'_> {
 }
 
 /// A time relative to the stale read: `−75 ms`, `+8 ms`, `0`.
-pub(super) fn relative(seconds: f64) -> String {
+pub(crate) fn relative(seconds: f64) -> String {
     match seconds {
         0.0 => "0".to_owned(),
         later if later > 0.0 => format!("+{}", numbers::time(later)),
