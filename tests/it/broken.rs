@@ -214,7 +214,7 @@ fn what_is_left_when_the_guard_is_killed_as_well_is_recovered_once() {
     let (code, said) = recover(run.reports.path());
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("is undone: ran `rm "), "{said}");
-    assert!(said.contains("cleared away what was left of the run"), "{said}");
+    assert!(said.contains("removed what was left of the run"), "{said}");
     assert!(!mark.exists());
     assert_nothing_left(&run.token);
     let (code, said) = recover(run.reports.path());

@@ -24,7 +24,7 @@ use cacheproof_core::scenario::{Scenario, TargetKind, mask_passwords};
 use cacheproof_load::Recorder;
 use cacheproof_load::{Driver, Exchange, LoadError};
 use cacheproof_stack::{Deployment, Stack, StackError};
-use cacheproof_supervise::{Guard, LEDGER_FILE, Ledger, SuperviseError};
+use cacheproof_supervise::{Guard, GuardError, LEDGER_FILE, Ledger};
 
 pub use probe::{git_commit, host};
 
@@ -59,7 +59,7 @@ pub enum RunError {
     /// The guard did not start.
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Supervise(#[from] SuperviseError),
+    Guard(#[from] GuardError),
     /// The app.
     #[error(transparent)]
     #[diagnostic(transparent)]

@@ -133,17 +133,24 @@ fn is_missing(code: &str) -> bool {
     matches!(code, "42P01" | "42883" | "42501" | "55000")
 }
 
-/// CPU, memory and files of a process from /proc; `None` where there is no such process or no /proc.
+/// CPU, memory and open files of a process from /proc; `None` when there is no such process, or no /proc.
+#[cfg(target_os = "linux")]
 pub fn process_sample(pid: u32) -> Option<ProcessSample> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command name may hold spaces and parentheses; what follows its last `)` is regular.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-    let pages: u64 = fields.get(21)?.parse().ok()?;
+    let stat = procfs::process::Process::new(pid.try_into().ok()?).ok()?.stat().ok()?;
+    // Not procfs' `fd_count`: before Linux 6.2 it counts `.` and `..` as well.
     let files = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count() as u64);
-    // Linux reports both in fixed units to user space on every architecture Rust's std supports: 100 Hz and,
-    // where it matters, 4 KiB pages.
-    Some(ProcessSample { cpu: ticks as f64 / 100.0, memory: pages * 4096, files, log: None })
+    Some(ProcessSample {
+        cpu: (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64,
+        memory: stat.rss * procfs::page_size(),
+        files,
+        log: None,
+    })
+}
+
+/// Only Linux has /proc.
+#[cfg(not(target_os = "linux"))]
+pub fn process_sample(_pid: u32) -> Option<ProcessSample> {
+    None
 }
 
 #[cfg(test)]
@@ -194,5 +201,30 @@ mod tests {
         let sample = process_sample(std::process::id()).expect("this process is running");
         assert!(sample.memory > 1_000_000, "{sample:?}");
         assert!(sample.files >= 3, "{sample:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn memory_is_right_whatever_the_page_size() {
+        // In kB, whatever the page size. Both are read from a process that does nothing meanwhile.
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = child.id();
+        let resident = || {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+            line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
+        };
+        let begun = std::time::Instant::now();
+        loop {
+            let (before, memory, after) = (resident(), process_sample(pid).map(|sample| sample.memory), resident());
+            // Until it has started it still grows.
+            if before == after && before.is_some_and(|resident| resident > 0) && memory == before {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "{memory:?} between {before:?} and {after:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }
