@@ -112,7 +112,7 @@ async fn the_compose_servers_become_healthy_and_are_configured() {
 }
 
 #[tokio::test]
-async fn the_compose_deployment_becomes_healthy_and_passes_its_scenario() {
+async fn the_compose_deployment_comes_up_healthy_and_is_benched_as_it_stands() {
     let Some(program) = compose() else { return };
     let image = Command::new("sh")
         .args(["scripts/offline-images.sh", "app", CACHEPROOF])
