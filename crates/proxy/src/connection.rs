@@ -35,7 +35,7 @@ enum UpstreamState {
     NotConnected,
     Connecting(Endpoint),
     Open(Endpoint),
-    /// Closed by a half-open fault; the client has not been told.
+    /// Closed by a half-open fault; the client does not know it yet.
     HalfOpen {
         /// The fault was removed: the client is reset when it sends.
         fault_removed: bool,

@@ -143,7 +143,7 @@ impl Guard {
     }
 
     /// Whether the run started containers, or tried to.
-    pub fn has_containers(&self) -> bool {
+    pub(crate) fn has_containers(&self) -> bool {
         self.guard_handle.has_containers.load(Ordering::Relaxed)
     }
 
@@ -156,12 +156,6 @@ impl Guard {
     /// Lets the guard kill a command of the user that injects a fault, before it undoes that fault.
     pub fn watch_command(&self, pid: u32) {
         self.guard_handle.register_command(pid);
-    }
-
-    /// Lets the guard remove a container after a crash.
-    pub fn watch_container(&self, id: &str) {
-        self.guard_handle.expect_containers();
-        self.guard_handle.register_container(id);
     }
 
     /// Gives the guard the run's undo ledger, in which it writes what it has undone.

@@ -157,7 +157,7 @@ fn ends_in_partial_line(file: &File) -> std::io::Result<bool> {
     Ok(last != *b"\n")
 }
 
-/// The start time of a process and the boot of the machine: tells a process from a later one with the same number.
+/// The start time of a process and the boot of the machine: together they differ from those of a later process with the same number.
 fn identity(pid: u32) -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let started = Process::find(pid).map(|process| process.started).unwrap_or_default();

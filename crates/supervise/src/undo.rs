@@ -42,11 +42,6 @@ pub enum Undo {
 }
 
 impl Undo {
-    /// Whether nothing is left to do once the run has ended.
-    pub fn ends_with_run(&self) -> bool {
-        matches!(self, Self::Nothing | Self::WithRun | Self::WithCacheproof | Self::Expires(_))
-    }
-
     /// Whether it is a command of the user.
     pub(crate) fn is_command(&self) -> bool {
         matches!(self, Self::Command { .. })
@@ -57,7 +52,7 @@ impl Undo {
     ///
     /// # Errors
     /// What did not work, in words. Like the success message it has the passwords of URLs masked.
-    pub fn perform(&self, addresses: &Addresses) -> Result<String, String> {
+    pub(crate) fn perform(&self, addresses: &Addresses) -> Result<String, String> {
         match self {
             Self::Nothing => Ok("there is nothing to undo".into()),
             Self::WithRun => Ok("what it hit ended with the run".into()),

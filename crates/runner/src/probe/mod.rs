@@ -206,25 +206,14 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn memory_is_right_whatever_the_page_size() {
-        // In kB, whatever the page size. Both are read from a process that does nothing meanwhile.
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let pid = child.id();
-        let resident = || {
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-            line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
-        };
-        let begun = std::time::Instant::now();
-        loop {
-            let (before, memory, after) = (resident(), process_sample(pid).map(|sample| sample.memory), resident());
-            // Until it has started it still grows.
-            if before == after && before.is_some_and(|resident| resident > 0) && memory == before {
-                break;
-            }
-            assert!(begun.elapsed() < Duration::from_secs(20), "{memory:?} between {before:?} and {after:?}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
+        let allocated = vec![1_u8; 64 << 20];
+        let memory = process_sample(std::process::id()).expect("this process is running").memory;
+        // The kernel writes it in kB here. Its number of pages in `stat` is less exact, but far less than by a wrong page size.
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim();
+        let resident = resident.strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024;
+        assert!(resident > allocated.len() as u64);
+        assert!(memory.abs_diff(resident) < resident / 4, "{memory} instead of {resident}");
+        assert_eq!(memory % procfs::page_size(), 0);
     }
 }

@@ -49,7 +49,7 @@ async fn join(nodes: &mut [Node]) -> Result<(), StackError> {
     }
     for index in MASTERS..nodes.len() {
         let (node, master) = (&nodes[index], &nodes[(index - MASTERS) % MASTERS]);
-        // A replica can be attached only when gossip has told it about its master.
+        // A replica can be attached only when it knows its master, by gossip.
         wait_until_formed(TOPOLOGY_LABEL, async || {
             let id: String = redis_command(master.server.url(), &["CLUSTER", "MYID"]).await?;
             redis_command::<()>(node.server.url(), &["CLUSTER", "REPLICATE", &id]).await
