@@ -191,7 +191,7 @@ fn recover_undoes_once_what_is_left_when_the_guard_is_killed_as_well() {
     let (code, said) = recover(run.reports.path());
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("is undone: ran `rm "), "{said}");
-    assert!(said.contains("cleared away what was left of the run"), "{said}");
+    assert!(said.contains("removed what was left of the run"), "{said}");
     assert!(!mark.exists());
     assert_nothing_left(&run.token);
     let (code, said) = recover(run.reports.path());

@@ -1,4 +1,4 @@
-//! The servers of docker-compose.yml come up healthy, as configured.
+//! The servers of docker-compose.yml start, become healthy, and are configured as they should be.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -12,7 +12,7 @@ use sqlx::Connection as _;
 use crate::stack::{docker_answers, postgres_image, redis_image};
 use crate::support::{CACHEPROOF, command, completed_run, root};
 
-/// A project of its own; taken down with its volumes on every way out.
+/// A Compose project of the test; stopped and removed with its volumes when dropped.
 struct Project {
     program: Vec<&'static str>,
     environment: Vec<(&'static str, String)>,
@@ -36,7 +36,7 @@ impl Drop for Project {
     }
 }
 
-/// `docker compose`, else `docker-compose`; nothing where there is neither and nobody insists.
+/// `docker compose`, else `docker-compose`. `None` where there is neither, unless CACHEPROOF_TEST_CONTAINERS=required.
 fn compose() -> Option<Vec<&'static str>> {
     if !docker_answers() {
         return None;
@@ -59,7 +59,7 @@ fn free_port() -> u16 {
 }
 
 #[tokio::test]
-async fn the_compose_servers_come_up_healthy_and_as_configured() {
+async fn the_compose_servers_become_healthy_and_are_configured() {
     let Some(program) = compose() else { return };
     let (redis_port, postgres_port) = (free_port(), free_port());
     let project = Project {
@@ -82,8 +82,8 @@ async fn the_compose_servers_come_up_healthy_and_as_configured() {
     let begun = Instant::now();
     let health = || {
         let arguments = ["inspect", "--format", "{{.State.Health.Status}}"];
-        let seen = Command::new("docker").args(arguments).args(&ids).output().unwrap();
-        String::from_utf8(seen.stdout).unwrap()
+        let output = Command::new("docker").args(arguments).args(&ids).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
     };
     while health() != "healthy\nhealthy\n" {
         assert!(begun.elapsed() < Duration::from_secs(120), "not healthy: {}", health());
@@ -102,7 +102,7 @@ async fn the_compose_servers_come_up_healthy_and_as_configured() {
     sqlx::raw_sql("SELECT 1").execute(&mut connection).await.unwrap();
     let counted: i64 =
         sqlx::query_scalar("SELECT count(*) FROM pg_stat_statements").fetch_one(&mut connection).await.unwrap();
-    assert!(counted > 0, "it counts statements");
+    assert!(counted > 0, "statements are counted");
     // Published on this machine only.
     let ports =
         Command::new("docker").args(["inspect", "--format", "{{json .HostConfig.PortBindings}}"]).args(&ids).output();

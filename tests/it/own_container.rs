@@ -1,4 +1,4 @@
-//! A server in the user's own container: broken where the scenario names it, and left as it was.
+//! A server in a container of the user: it gets faults only if the scenario names it, and runs again afterwards.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -12,7 +12,7 @@ use cacheproof::supervise::Guard;
 
 use crate::stack::{PROGRAM, docker_answers, redis_image};
 
-/// A container that cacheproof did not start; gone with the value.
+/// A container that cacheproof did not start; removed when dropped.
 struct OwnContainer {
     id: String,
     url: String,
@@ -46,14 +46,14 @@ impl OwnContainer {
     }
 
     fn state(&self) -> String {
-        let seen = Command::new("docker").args(["inspect", "-f", "{{.State.Status}}", &self.id]).output().unwrap();
-        String::from_utf8(seen.stdout).unwrap().trim().to_owned()
+        let output = Command::new("docker").args(["inspect", "-f", "{{.State.Status}}", &self.id]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
     fn answers(&self) -> bool {
         let port = self.url.trim_end_matches('/').rsplit(':').next().unwrap();
-        let asked = Command::new("redis-cli").args(["-p", port, "PING"]).output().unwrap();
-        asked.stdout.starts_with(b"PONG")
+        let output = Command::new("redis-cli").args(["-p", port, "PING"]).output().unwrap();
+        output.stdout.starts_with(b"PONG")
     }
 }
 
@@ -69,7 +69,7 @@ fn spec(own: &OwnContainer, permission: Option<FaultPermission>) -> StackSpec {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_container_of_the_users_own_is_broken_only_where_the_scenario_names_it_and_runs_again_afterwards() {
+async fn a_container_of_the_user_gets_faults_only_if_the_scenario_names_it_and_runs_again_afterwards() {
     if !docker_answers() {
         return;
     }
@@ -82,7 +82,7 @@ async fn a_container_of_the_users_own_is_broken_only_where_the_scenario_names_it
     }
     let guard = Guard::start(Path::new(PROGRAM)).unwrap();
 
-    // Not named: not touched.
+    // Not named: no faults.
     let stack = Stack::up(&spec(&own, None), 1, &guard, &|_| ()).await.unwrap();
     let server = stack.redis.as_ref().unwrap().first();
     for action in [ProcessFaultKind::Kill, ProcessFaultKind::Stop, ProcessFaultKind::Pause] {
@@ -114,9 +114,9 @@ async fn a_container_of_the_users_own_is_broken_only_where_the_scenario_names_it
             assert!(own.answers());
         }
         let error = server.restart(false).await.unwrap_err().to_string();
-        assert!(error.contains("deletes only what a cache of its own kept"), "{error}");
+        assert!(error.contains("deletes only the data of a cache that it started itself"), "{error}");
         server.restart(true).await.unwrap();
-        // Whatever is still done to it at the end is undone.
+        // A fault that is still open at the end is undone.
         server.inject_fault(ProcessFaultKind::Kill).await.unwrap();
         stack.down().await.unwrap();
         assert_eq!(own.state(), "running");

@@ -1,4 +1,4 @@
-//! The proxy before a real Redis: what breaks the proxy breaks every fault on a link.
+//! The proxy in front of a real Redis.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -11,7 +11,7 @@ use cacheproof::proxy::Proxy;
 use cacheproof::scenario::{ConnectionScope, Direction, LinkFault, LinkFaultKind};
 use redis::Connection;
 
-const LONG: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 struct Redis {
     child: Child,
@@ -45,21 +45,21 @@ impl Drop for Redis {
 }
 
 fn free_address() -> SocketAddr {
-    // Not one that the system gives to clients: one that keeps dialling it could be given it, and reach itself.
+    // Not from the range for outgoing connections: a client that reconnects could get this port and reach itself.
     (Ipv4Addr::LOCALHOST, cacheproof::stack::free_port().unwrap()).into()
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LONG;
+    let deadline = Instant::now() + TIMEOUT;
     while !done() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        assert!(Instant::now() < deadline, "timed out waiting for {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-fn client(of: SocketAddr) -> Connection {
-    let connection = redis::Client::open(format!("redis://{of}")).unwrap().get_connection().unwrap();
-    connection.set_read_timeout(Some(LONG)).unwrap();
+fn client(address: SocketAddr) -> Connection {
+    let connection = redis::Client::open(format!("redis://{address}")).unwrap().get_connection().unwrap();
+    connection.set_read_timeout(Some(TIMEOUT)).unwrap();
     connection
 }
 
@@ -68,7 +68,7 @@ fn ping(connection: &mut Connection) -> redis::RedisResult<String> {
 }
 
 #[test]
-fn a_killed_redis_looks_killed_through_the_proxy_and_is_back_on_the_same_port() {
+fn a_killed_redis_is_refused_through_the_proxy_and_comes_back_on_the_same_port() {
     let redis = Redis::start(free_address());
     let proxy = Proxy::start(None, redis.address, 1).unwrap();
     let mut open = client(proxy.address());

@@ -1,17 +1,16 @@
-//! Would break if `cacheproof recover` took for undone what is not, or undid what somebody else is undoing.
+//! `cacheproof recover` reports only what it has undone, and never undoes what the guard is undoing.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use cacheproof::supervise::SuperviseError;
-use cacheproof::supervise::{Guard, LEDGER_FILE, LedgerEntry, LedgerLine, Undo, read_ledger};
+use cacheproof::supervise::{Guard, GuardError, LEDGER_FILE, LedgerEntry, LedgerLine, Undo, read_ledger};
 use tempfile::TempDir;
 
 use crate::support::{CACHEPROOF, eventually};
 
-/// A ledger of a run whose cacheproof is gone.
+/// The ledger of a run whose cacheproof has ended.
 struct AbandonedRun {
     reports: TempDir,
     ledger: PathBuf,
@@ -25,7 +24,7 @@ impl AbandonedRun {
         Self { reports, ledger, token }
     }
 
-    /// One more run in a directory of reports.
+    /// Adds another run to a directory of reports.
     fn add(reports: &Path, containers: bool, entries: &[LedgerEntry]) -> (PathBuf, String) {
         let token = format!("{:012x}", rand::random::<u64>() >> 16);
         let run = reports.join(format!("run-{token}"));
@@ -58,7 +57,7 @@ fn said(output: &Output) -> String {
 }
 
 #[test]
-fn containers_are_not_taken_for_gone_where_docker_does_not_answer() {
+fn containers_do_not_count_as_removed_when_docker_does_not_answer() {
     for (containers, code, over) in [(true, 3, false), (false, 0, true)] {
         let left = AbandonedRun::new(containers, &[]);
         let output = left.recover().env("DOCKER_HOST", "unix:///nowhere.sock").output().expect("it runs");
@@ -71,7 +70,7 @@ fn containers_are_not_taken_for_gone_where_docker_does_not_answer() {
 }
 
 #[test]
-fn a_command_that_needs_what_only_the_run_knew_is_not_sent_to_another_server() {
+fn a_command_with_a_variable_of_the_run_never_reaches_another_server() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let log = directory.path().join("log");
     let run = format!("echo $CACHEPROOF_DATABASE_URL >> {}", log.display());
@@ -79,8 +78,8 @@ fn a_command_that_needs_what_only_the_run_knew_is_not_sent_to_another_server() {
     let left = AbandonedRun::new(false, &[LedgerEntry::Open { id: 1, what: "run".into(), undo }]);
     let output = left.recover().env("DATABASE_URL", "postgres://another").output().expect("it runs");
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
-    let why = "was not run: it needs CACHEPROOF_DATABASE_URL, which only the run knew";
-    assert!(said(&output).contains(why), "{}", said(&output));
+    let message = "was not run: it needs CACHEPROOF_DATABASE_URL, which only the run knew";
+    assert!(said(&output).contains(message), "{}", said(&output));
     assert!(!log.exists() && read_ledger(&left.ledger).expect("it reads").open.len() == 1);
 
     let output = left.recover().env("CACHEPROOF_DATABASE_URL", "postgres://there").output().expect("it runs");
@@ -90,7 +89,7 @@ fn a_command_that_needs_what_only_the_run_knew_is_not_sent_to_another_server() {
 }
 
 #[test]
-fn what_a_guard_is_still_undoing_is_not_undone_a_second_time() {
+fn faults_that_a_guard_is_undoing_are_not_undone_twice() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (log, go) = (directory.path().join("log"), directory.path().join("go"));
     let run = format!("echo undone >> {}; until [ -e {} ]; do sleep 0.05; done", log.display(), go.display());
@@ -130,11 +129,11 @@ fn what_a_guard_is_still_undoing_is_not_undone_a_second_time() {
 }
 
 #[test]
-fn a_ledger_that_cannot_be_read_hides_no_other() {
+fn an_unreadable_ledger_does_not_hide_the_others() {
     let left = AbandonedRun::new(false, &[]);
     let (unreadable, _) = AbandonedRun::add(left.reports.path(), false, &[]);
     std::fs::remove_file(&unreadable).expect("it was there");
-    // Opens, and fails to read, for root too.
+    // It can be opened but not read, also by root.
     std::os::unix::fs::symlink("/proc/self/mem", &unreadable).expect("made");
     let output = left.recover().output().expect("it runs");
     let said = said(&output);
@@ -148,6 +147,6 @@ fn a_guard_that_could_not_undo_something_says_so_at_the_end() {
     let guard = Guard::start(Path::new(CACHEPROOF)).expect("it starts");
     guard.watch_fault(1, &Undo::Command { run: "exit 7".into(), directory: "/".into() });
     let error = guard.release().expect_err("it could not be undone");
-    assert!(matches!(error, SuperviseError::CleanupIncomplete(_)), "{error}");
+    assert!(matches!(error, GuardError::CleanupIncomplete(_)), "{error}");
     assert!(error.to_string().contains("could not remove or undo all of it"), "{error}");
 }

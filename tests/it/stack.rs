@@ -1,4 +1,4 @@
-//! Both providers bring up real servers that can be broken and mended, and leave nothing behind.
+//! Containers and local processes: real servers start, take faults, and leave nothing behind.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -16,8 +16,8 @@ use sqlx::Connection as _;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_cacheproof");
 
-/// Whether Docker answers. Without Docker there is nothing to test containers with, which is told and let pass,
-/// unless CACHEPROOF_TEST_CONTAINERS=required says that this machine must have it.
+/// Whether Docker answers. Without Docker the tests of containers pass with a note, unless CACHEPROOF_TEST_CONTAINERS=required says
+/// that this machine must have Docker.
 pub fn docker_answers() -> bool {
     let answers = Command::new("docker").arg("info").output().is_ok_and(|answer| answer.status.success());
     if !answers {
@@ -33,10 +33,10 @@ pub fn image(variable: &str, names: [&str; 2]) -> String {
     if let Ok(image) = std::env::var(variable) {
         return image;
     }
-    let is_here = |image: &&str| {
-        Command::new("docker").args(["image", "inspect", image]).output().is_ok_and(|seen| seen.status.success())
+    let is_present = |image: &&str| {
+        Command::new("docker").args(["image", "inspect", image]).output().is_ok_and(|output| output.status.success())
     };
-    let found = names.iter().find(|image| is_here(image));
+    let found = names.iter().find(|image| is_present(image));
     (*found.unwrap_or_else(|| panic!("Docker has none of {names:?}: run sh scripts/offline-images.sh"))).into()
 }
 
@@ -74,12 +74,12 @@ async fn up(provider: Provider) -> (Guard, Stack) {
 
 pub fn containers(token: &str) -> Vec<String> {
     let filter = format!("label={RUN_LABEL}={token}");
-    let seen = Command::new("docker").args(["ps", "-aq", "--no-trunc", "--filter", &filter]).output().unwrap();
-    assert!(seen.status.success(), "docker ps: {}", String::from_utf8_lossy(&seen.stderr));
-    String::from_utf8(seen.stdout).unwrap().lines().map(str::to_owned).collect()
+    let output = Command::new("docker").args(["ps", "-aq", "--no-trunc", "--filter", &filter]).output().unwrap();
+    assert!(output.status.success(), "docker ps: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// Living processes (no zombies) whose working directory is inside a directory.
+/// Processes, without zombies, whose working directory is inside a directory.
 pub fn processes_in(directory: &Path) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -99,7 +99,7 @@ async fn postgres(server: &Server) -> sqlx::PgConnection {
     sqlx::PgConnection::connect(server.url()).await.unwrap()
 }
 
-/// Servers answer within 300 ms or count as silent; on a busy machine one such answer may be late.
+/// A server must answer within 300 ms. On a busy machine a single answer may be late, so it is asked several times.
 async fn answers_soon(server: &Server) -> bool {
     for _ in 0..20 {
         if server.answers().await {
@@ -114,7 +114,7 @@ async fn serves_and_survives_faults(provider: Provider, name: &str) {
     let facts = stack.facts();
     let (server, database) = (stack.redis.as_ref().unwrap().first(), stack.postgres.as_ref().unwrap().first());
 
-    // What it is.
+    // Version, settings and provider.
     let redis_facts = facts.redis.unwrap();
     assert_eq!(redis_facts.provider, name);
     assert_eq!(redis_facts.why, format!("the scenario asks for provider = \"{name}\""));
@@ -127,7 +127,7 @@ async fn serves_and_survives_faults(provider: Provider, name: &str) {
     assert_eq!(postgres_facts.provider, name);
     assert!(postgres_facts.settings.contains(&setting("max_connections", "200")), "{postgres_facts:?}");
 
-    // No password is shown, and none means no entry.
+    // No password is shown, and without a password a client is refused.
     for (server, facts) in [(server, &redis_facts), (database, &postgres_facts)] {
         let url = server.url();
         let password = url.split(['@']).next().unwrap().rsplit(':').next().unwrap();
@@ -153,7 +153,7 @@ async fn serves_and_survives_faults(provider: Provider, name: &str) {
         sqlx::query_scalar("SELECT query FROM pg_stat_statements").fetch_all(&mut connection).await.unwrap();
     assert_eq!(calls, 7, "{all:?}");
 
-    // Written now, still there after the kill.
+    // Data written now must survive the kill.
     redis::cmd("SET").arg("kept").arg("yes").query_async::<()>(&mut redis(server).await).await.unwrap();
     sqlx::raw_sql("CREATE TABLE kept (id int); INSERT INTO kept VALUES (1)").execute(&mut connection).await.unwrap();
     drop(connection);
@@ -168,7 +168,7 @@ async fn serves_and_survives_faults(provider: Provider, name: &str) {
         sqlx::query_scalar("SELECT count(*) FROM kept").fetch_one(&mut postgres(database).await).await.unwrap();
     assert_eq!(rows, 1, "the same data directory");
 
-    // A server that something else kills is found dead.
+    // A server that something else kills is reported.
     let victim = match (server.pid().await, server.container_id().await) {
         (Some(pid), None) => {
             kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
@@ -181,14 +181,14 @@ async fn serves_and_survives_faults(provider: Provider, name: &str) {
         other => panic!("neither process nor container: {other:?}"),
     };
     let begun = Instant::now();
-    let told = loop {
+    let report = loop {
         match server.died().await {
-            Some(told) => break told,
+            Some(report) => break report,
             None => assert!(begun.elapsed() < Duration::from_secs(20), "its death was not noticed"),
         }
     };
-    assert!(told.contains("died although nobody broke it") && told.contains(&victim), "{told}");
-    assert!(told.contains("Ready to accept connections"), "its last log lines: {told}");
+    assert!(report.contains("ended unexpectedly") && report.contains(&victim), "{report}");
+    assert!(report.contains("Ready to accept connections"), "its last log lines: {report}");
     assert!(database.died().await.is_none());
 
     // Down: nothing is left.
@@ -210,7 +210,7 @@ async fn faults(server: &Server) {
     let done = server.inject_fault(ProcessFaultKind::Kill).await.unwrap();
     assert!(done.starts_with("SIGKILL to "), "{done}");
     assert!(!server.answers().await);
-    assert!(server.died().await.is_none(), "it was broken on purpose");
+    assert!(server.died().await.is_none(), "it was killed on purpose");
     let again = server.inject_fault(ProcessFaultKind::Kill).await.unwrap();
     assert!(again.ends_with("is killed already"), "{again}");
     let done = server.undo_fault(ProcessFaultKind::Kill).await.unwrap();
@@ -234,7 +234,7 @@ async fn faults(server: &Server) {
     server.undo_fault(ProcessFaultKind::Kill).await.unwrap();
     assert!(answers_soon(server).await);
 
-    // Stopped in order, also while paused.
+    // Shut down, also while paused.
     server.inject_fault(ProcessFaultKind::Pause).await.unwrap();
     let done = server.inject_fault(ProcessFaultKind::Stop).await.unwrap();
     assert!(["SIGTERM to ", "SIGINT to ", "stopped "].iter().any(|how| done.starts_with(how)), "{done}");
@@ -249,7 +249,7 @@ async fn faults(server: &Server) {
     assert!(server.undo_fault(ProcessFaultKind::Stop).await.unwrap().ends_with("runs already"));
 }
 
-/// A restart in one step, with and without what the disk kept.
+/// A restart in one step, with and without the data on disk.
 async fn restarts(server: &Server, database: &Server) {
     let set = async |value: &str| {
         redis::cmd("SET").arg("mark").arg(value).query_async::<()>(&mut redis(server).await).await.unwrap();
@@ -262,9 +262,9 @@ async fn restarts(server: &Server, database: &Server) {
     assert_eq!(get().await.as_deref(), Some("one"), "SIGTERM writes everything out");
     let done = server.restart(false).await.unwrap();
     assert!(done.ends_with(" again without its data"), "{done}");
-    assert_eq!(get().await, None, "what the disk kept was deleted");
+    assert_eq!(get().await, None, "the data on disk was deleted");
     set("two").await;
-    // Also what is down or paused is restarted.
+    // A server that is down or paused is restarted as well.
     server.inject_fault(ProcessFaultKind::Pause).await.unwrap();
     server.restart(true).await.unwrap();
     assert_eq!(get().await.as_deref(), Some("two"));
@@ -292,8 +292,8 @@ async fn containers_serve_and_survive_faults() {
     serves_and_survives_faults(Provider::Container, "container").await;
 }
 
-/// Not a test of its own: the process that the two below kill. It brings a stack up, pauses Redis, says what there
-/// is, and waits for its end.
+/// Not a test of its own: the process that the two tests below kill. It starts a stack, pauses Redis, prints the run's token and
+/// directory, and waits.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "started by the tests that kill it"]
 async fn victim_of_kill_minus_nine() {
@@ -398,28 +398,31 @@ async fn an_external_server_is_used_but_never_broken() {
     }
     external.down().await.unwrap();
     second.release().unwrap();
-    assert!(answers_soon(stack.redis.as_ref().unwrap().first()).await, "taken down with a stack it did not belong to");
+    assert!(
+        answers_soon(stack.redis.as_ref().unwrap().first()).await,
+        "it was stopped with a stack that it does not belong to"
+    );
     assert!(answers_soon(stack.postgres.as_ref().unwrap().first()).await);
     stack.down().await.unwrap();
     guard.release().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_waits_for_its_port_where_somebody_sits_on_it() {
+async fn a_restart_waits_until_its_port_is_free() {
     let (guard, stack) = up(Provider::Local).await;
     for (server, log) in [(&stack.redis, "redis/redis.log"), (&stack.postgres, "postgres/postgres.log")] {
         let server = server.as_ref().unwrap().first();
         server.inject_fault(ProcessFaultKind::Kill).await.unwrap();
         let port = server.url().rsplit(':').next().unwrap().split('/').next().unwrap();
-        let squatter = std::net::TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
-        let seen = async {
+        let blocker = std::net::TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
+        let unblock = async {
             while !std::fs::read_to_string(guard.directory().join(log)).unwrap().contains("Address already in use") {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            drop(squatter);
+            drop(blocker);
         };
-        let (mended, ()) = tokio::join!(server.undo_fault(ProcessFaultKind::Kill), seen);
-        mended.unwrap();
+        let (undone, ()) = tokio::join!(server.undo_fault(ProcessFaultKind::Kill), unblock);
+        undone.unwrap();
         assert!(answers_soon(server).await);
     }
     stack.down().await.unwrap();
@@ -427,7 +430,7 @@ async fn a_restart_waits_for_its_port_where_somebody_sits_on_it() {
 }
 
 #[tokio::test]
-async fn a_setting_that_redis_refuses_is_told_and_nothing_is_left() {
+async fn a_setting_that_redis_refuses_is_reported_and_nothing_is_left() {
     let guard = Guard::start(Path::new(PROGRAM)).unwrap();
     let directory = guard.directory().to_owned();
     let mut bad = spec(Provider::Local);
@@ -440,7 +443,7 @@ async fn a_setting_that_redis_refuses_is_told_and_nothing_is_left() {
     assert!(!directory.exists());
 }
 
-/// What cacheproof asks must not count as the app's work.
+/// cacheproof's own statements must not count as the app's.
 #[tokio::test]
 async fn no_statement_of_ours_counts_as_the_apps() {
     let (guard, stack) = up(Provider::Local).await;

@@ -1,4 +1,4 @@
-//! Which provider is chosen, what the user is told about it, and what the doctor says.
+//! Which provider `auto` chooses, what the user reads about it, and the output of `doctor`.
 
 use std::path::Path;
 use std::process::Command;
@@ -33,7 +33,7 @@ async fn auto_takes_a_container_where_the_image_is_and_says_so() {
     guard.release().unwrap();
 }
 
-/// The image that can't be had is named by the scenario, so the environment may not name another.
+/// The scenario names an image that can't be pulled. The environment must not override it.
 #[tokio::test]
 #[ignore = "started by the test below with a clean environment"]
 async fn auto_without_an_image() {
@@ -47,7 +47,7 @@ async fn auto_without_an_image() {
     let why = "Docker answers but has no image 127.0.0.1:1/nobody/redis:7 and can't pull it (";
     let docker_host = std::env::var("DOCKER_HOST").ok();
     if docker_host.as_ref().is_some_and(|host| host.starts_with("tcp://")) {
-        assert!(facts.why.starts_with("DOCKER_HOST names no unix socket, "), "{}", facts.why);
+        assert!(facts.why.starts_with("DOCKER_HOST is not a unix socket, "), "{}", facts.why);
     } else if docker_host.is_some() || !docker_answers() {
         assert!(facts.why.starts_with("Docker does not answer: "), "{}", facts.why);
     } else {
@@ -79,7 +79,7 @@ fn auto_falls_back_to_local_servers_and_says_why() {
 }
 
 #[test]
-fn the_doctor_tells_what_is_missing_and_gates_by_exit_code() {
+fn doctor_reports_what_is_missing_and_sets_the_exit_code() {
     let doctor = |name: &str, value: &str| {
         let output = Command::new(PROGRAM).arg("doctor").env(name, value).output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
@@ -89,21 +89,20 @@ fn the_doctor_tells_what_is_missing_and_gates_by_exit_code() {
     assert!(said.contains("✓ redis-server ") && said.contains("✓ postgres "), "{said}");
     assert!(said.contains("✗ Docker does not answer: "), "{said}");
     assert!(said.contains("provider = \"auto\" takes them"), "{said}");
-    assert!(said.contains("valkey-server"), "whether server = \"valkey\" can be had: {said}");
+    assert!(said.contains("valkey-server"), "whether server = \"valkey\" can be used: {said}");
     let (code, said) = doctor("TMPDIR", "/nonexistent");
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("✗ temporary directory /nonexistent: "), "{said}");
     assert!(said.contains("Neither containers nor local processes"), "{said}");
 }
 
-/// Valkey is a drop-in: where its program is there it is started. Redis stands in for it here, for it is one binary that
-/// does not mind its name.
+/// Valkey is a drop-in replacement. Here Redis takes its place, under the name valkey-server.
 #[test]
-fn valkey_is_started_where_its_program_is() {
+fn valkey_is_started_where_it_is_installed() {
     let directory = tempfile::tempdir().unwrap();
     let has = |name: &str| {
         let path = std::env::var_os("PATH").unwrap();
-        std::env::split_paths(&path).map(|place| place.join(name)).find(|path| path.is_file())
+        std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| path.is_file())
     };
     if has("valkey-server").is_none() {
         std::os::unix::fs::symlink(has("redis-server").unwrap(), directory.path().join("valkey-server")).unwrap();

@@ -1,5 +1,5 @@
-//! Redis as it is deployed: alone, under Sentinels, as a Cluster, with TLS and a user of its own; local and in
-//! containers. The reference app caches through it, and reaches it through cacheproof's proxies only.
+//! Redis in each topology: standalone, with Sentinels, as a Cluster; with TLS and an ACL user; local and in containers. The reference
+//! app uses it as its cache, and reaches it only through cacheproof's proxies.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -20,14 +20,14 @@ use crate::support::CACHEPROOF;
 fn deployment(provider: Provider, topology: Topology, tls: bool) -> StackSpec {
     let mut spec = spec(provider);
     let redis = spec.redis.take().unwrap();
-    // The whole of it with Valkey: CACHEPROOF_TEST_SERVER=valkey, with valkey-server in the PATH.
+    // To run all of these tests with Valkey: CACHEPROOF_TEST_SERVER=valkey, with valkey-server in the PATH.
     let valkey = std::env::var("CACHEPROOF_TEST_SERVER").is_ok_and(|server| server == "valkey");
     let server = if valkey { CacheServer::Valkey } else { CacheServer::Redis };
     spec.redis = Some(RedisSpec { server, topology, replicas: topology.replicas(), tls, acl: tls, ..redis });
     spec
 }
 
-/// The reference app on a stack; dies with the value.
+/// The reference app on a stack; killed when dropped.
 struct App {
     child: Child,
     url: String,
@@ -76,7 +76,7 @@ impl App {
             let mut hits = 0;
             for post in 1..=20 {
                 let (status, source) = self.ask(&format!("/posts/{post}")).await.unwrap();
-                assert_eq!(status, 200, "the cache's trouble is not the reader's");
+                assert_eq!(status, 200, "a cache failure must not fail reads");
                 hits += usize::from(source.contains("; hit"));
             }
             if hits == 20 {
@@ -121,22 +121,22 @@ fn own_port(url: &str) -> u16 {
 }
 
 /// Every connection of the app to a server leads through a proxy.
-fn goes_through_proxies(app: &App, stack: &Stack) {
+fn assert_goes_through_proxies(app: &App, stack: &Stack) {
     let nodes = || stack.redis.iter().chain(&stack.postgres).flat_map(Deployment::nodes);
     let connected = app.connected_to();
-    let fronts: HashSet<u16> = nodes().map(proxy_port).collect();
+    let proxies: HashSet<u16> = nodes().map(proxy_port).collect();
     for node in nodes() {
-        let behind = node.proxy.as_ref().unwrap().upstream().port();
-        assert!(!connected.contains(&behind), "{} is reached past its proxy", node.name);
+        let upstream = node.proxy.as_ref().unwrap().upstream().port();
+        assert!(!connected.contains(&upstream), "{} is reached past its proxy", node.name);
         assert!(!connected.contains(&own_port(node.server.url())), "{} is reached past its proxy", node.name);
     }
-    let used = connected.intersection(&fronts).count();
-    assert!(used >= 2, "Redis and Postgres are reached through proxies: {connected:?} of {fronts:?}");
+    let used = connected.intersection(&proxies).count();
+    assert!(used >= 2, "Redis and Postgres are reached through proxies: {connected:?} of {proxies:?}");
 }
 
-async fn eventually<F: Future<Output = bool>>(what: &str, mut is: impl FnMut() -> F) {
+async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
     let begun = Instant::now();
-    while !is().await {
+    while !condition().await {
         assert!(begun.elapsed() < Duration::from_secs(60), "after a minute still not: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -148,7 +148,7 @@ async fn serves_and_fails_over(provider: Provider, topology: Topology, tls: bool
     let stack = Stack::up(&spec, 1, &guard, &|line| eprintln!("{line}")).await.unwrap();
     let redis = stack.redis.as_ref().unwrap();
 
-    // What it is.
+    // Version, settings and provider.
     let facts = redis.facts().clone();
     let roles = |role: &str| facts.nodes.iter().filter(|node| node.role == role).count();
     let expected = match topology {
@@ -159,7 +159,7 @@ async fn serves_and_fails_over(provider: Provider, topology: Topology, tls: bool
     assert_eq!((roles("master"), roles("replica"), roles("sentinel")), expected, "{facts:?}");
     assert_eq!(facts.topology, topology.as_str());
     let now = (redis.masters().await.len(), redis.replicas().await.len(), redis.sentinels().len());
-    assert_eq!(now, expected, "what they say themselves");
+    assert_eq!(now, expected, "the roles that they report");
     let password = redis.app_url().split('@').next().unwrap().rsplit(':').next().unwrap().to_owned();
     assert!(
         password.len() >= 16 && !format!("{facts:?} {redis:?}").contains(&password) || redis.topology() == topology
@@ -170,7 +170,7 @@ async fn serves_and_fails_over(provider: Provider, topology: Topology, tls: bool
     prober.sample(&[]).await;
     let app = App::start(&stack, guard.directory()).await;
     app.serves_hits().await;
-    goes_through_proxies(&app, &stack);
+    assert_goes_through_proxies(&app, &stack);
     let before = prober.sample(&[]).await.redis.unwrap();
     assert!(before.hits >= 20, "{before:?}");
     assert!(topology == Topology::Standalone || before.nodes.len() == expected.0 + expected.1, "{before:?}");
@@ -189,7 +189,7 @@ async fn serves_and_fails_over(provider: Provider, topology: Topology, tls: bool
         })
         .await;
         app.serves_hits().await;
-        goes_through_proxies(&app, &stack);
+        assert_goes_through_proxies(&app, &stack);
         let after = prober.sample(&[]).await.redis.unwrap();
         assert!(after.hits >= before.hits && after.run_id == before.run_id, "the count goes on: {before:?} {after:?}");
         master.server.undo_fault(ProcessFaultKind::Kill).await.unwrap();
@@ -199,7 +199,7 @@ async fn serves_and_fails_over(provider: Provider, topology: Topology, tls: bool
         .await;
     }
     app.serves_hits().await;
-    goes_through_proxies(&app, &stack);
+    assert_goes_through_proxies(&app, &stack);
     if tls {
         refuses_plaintext_and_admin_commands(redis).await;
     }
@@ -217,14 +217,14 @@ async fn serves_and_fails_over(provider: Provider, topology: Topology, tls: bool
     assert!(!directory.exists());
 }
 
-/// The app's way speaks TLS only, and its user can't do what a cache has no business with.
+/// The app's proxy leads to the TLS port only, and its user may not run administrative commands.
 async fn refuses_plaintext_and_admin_commands(redis: &Deployment) {
     let master = redis.master().await.unwrap();
     let user = redis.app_url().split_once("://").unwrap().1.split('@').next().unwrap();
     let through = |address: String| format!("redis://{user}@{address}/");
     let plain = redis::Client::open(through(master.proxy.as_ref().unwrap().address().to_string())).unwrap();
     let connecting = tokio::time::timeout(Duration::from_secs(10), plain.get_multiplexed_async_connection());
-    assert!(!matches!(connecting.await, Ok(Ok(_))), "the proxy leads to the port that speaks TLS");
+    assert!(!matches!(connecting.await, Ok(Ok(_))), "the proxy leads to the TLS port");
     let own = redis::Client::open(through(format!("127.0.0.1:{}", own_port(master.server.url())))).unwrap();
     let mut own = own.get_multiplexed_async_connection().await.unwrap();
     redis::cmd("PING").query_async::<()>(&mut own).await.unwrap();
@@ -290,7 +290,7 @@ mod slow {
     }
 }
 
-/// Not a test of its own: the process that those below kill.
+/// Not a test of its own: the process that the tests below kill.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "started by the tests that kill it"]
 async fn victim_with_many_servers() {
@@ -310,7 +310,7 @@ async fn victim_with_many_servers() {
 }
 
 const VICTIM: &str = "topologies::victim_with_many_servers";
-/// As many as it leaves up: of six, one is stopped.
+/// How many servers it leaves running: of six, one is stopped.
 const VICTIM_SERVERS: usize = 5;
 
 #[test]

@@ -1,4 +1,4 @@
-//! What one direction of a connection is under, and how its bytes are timed by it.
+//! The combined effect of all faults on one direction of a connection.
 
 use std::time::{Duration, Instant};
 
@@ -7,50 +7,50 @@ use rand_chacha::ChaCha8Rng;
 
 use super::faults::FaultId;
 
-/// The faults of one direction, added up.
+/// The faults of one direction, combined.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Conditions {
-    /// Delay and jitter of each.
+    /// Delay and jitter of each latency fault.
     pub(super) delays: Vec<(Duration, Duration)>,
-    /// Nothing passes.
+    /// Nothing is forwarded.
     pub(super) black_hole: bool,
-    /// Those with a bandwidth, kept with the fault because connections share it.
+    /// The bandwidth faults. Their buckets are with the faults, because connections share them.
     pub(super) bandwidths: Vec<FaultId>,
-    /// Bytes a piece, and the gap after it.
+    /// Size of a piece, and the gap after it.
     pub(super) slice: Option<(usize, Duration)>,
 }
 
 impl Conditions {
-    /// Whether bytes pass as they come.
+    /// Whether bytes are forwarded as they arrive.
     pub(super) fn is_passthrough(&self) -> bool {
         self.delays.is_empty() && !self.black_hole && self.bandwidths.is_empty() && self.slice.is_none()
     }
 
-    /// The delay of one chunk.
+    /// Draws the delay of one chunk.
     pub(super) fn draw_delay(&self, rng: &mut ChaCha8Rng) -> Duration {
         self.delays.iter().map(|(delay, jitter)| jittered(*delay, *jitter, rng)).sum()
     }
 }
 
-/// Uniform in `delay` − `jitter` to `delay` + `jitter`, and never below nothing.
+/// Uniform between `delay` − `jitter` and `delay` + `jitter`, and never below zero.
 fn jittered(delay: Duration, jitter: Duration, rng: &mut ChaCha8Rng) -> Duration {
     if jitter.is_zero() {
         return delay;
     }
-    let moved = rng.random_range(Duration::ZERO..=jitter * 2);
-    (delay + moved).saturating_sub(jitter)
+    let added = rng.random_range(Duration::ZERO..=jitter * 2);
+    (delay + added).saturating_sub(jitter)
 }
 
-/// What a link with a bandwidth lets pass, shared by all who use it: each reserves the time for some bytes, and waits for its turn.
+/// The token bucket of a bandwidth fault, shared by its connections: each reserves time for some bytes and waits until then.
 #[derive(Debug)]
 pub(super) struct Bucket {
     rate: u64,
     next_free: Option<Instant>,
 }
 
-/// What may be caught up with after a time in which less was sent: timers are late, and a link must not be slower for it.
+/// How much unused time may be made up for. Timers fire late, and without this the link would be slower than its bandwidth.
 const BURST: Duration = Duration::from_millis(10);
-/// Time on the link that one reservation takes: so long at most does one connection keep the others waiting.
+/// The longest time on the link that one reservation takes, and so the longest that one connection makes the others wait.
 const RESERVATION_DURATION: Duration = Duration::from_millis(4);
 
 impl Bucket {
@@ -59,17 +59,17 @@ impl Bucket {
         Self { rate: rate.max(1), next_free: None }
     }
 
-    /// The most that can be reserved at once.
+    /// How many bytes can be reserved at once.
     pub(super) fn max_reservation(&self) -> usize {
         let bytes = u128::from(self.rate) * RESERVATION_DURATION.as_micros() / 1_000_000;
         usize::try_from(bytes).unwrap_or(usize::MAX).max(1)
     }
 
-    /// When `bytes` may be sent.
+    /// Reserves `bytes`; returns when they may be sent.
     pub(super) fn reserve(&mut self, bytes: usize, now: Instant) -> Instant {
         let earliest = now.checked_sub(BURST).unwrap_or(now);
         let start = self.next_free.map_or(now, |next_free| next_free.max(earliest));
-        #[expect(clippy::cast_precision_loss, reason = "a turn's bytes")]
+        #[expect(clippy::cast_precision_loss, reason = "a reservation is small")]
         let takes = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
         self.next_free = Some(start + takes);
         start
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_jitter_above_the_delay_does_not_underflow_and_stays_in_its_range() {
+    fn a_jitter_larger_than_the_delay_stays_in_its_range() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let ms = Duration::from_millis;
         let drawn: Vec<_> = (0..1000).map(|_| jittered(ms(5), ms(20), &mut rng)).collect();
@@ -93,10 +93,10 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_gives_its_rate_to_those_who_come_late_and_no_more_after_a_pause() {
+    fn a_bucket_keeps_its_rate_with_late_timers_and_allows_no_burst_after_a_pause() {
         let start = Instant::now();
         let mut bucket = Bucket::new(1_000_000);
-        // Each comes 1 ms after its turn, as by a timer that is late.
+        // Each sends 1 ms after its time, as with a late timer.
         let mut now = start;
         let mut sent = 0;
         while now < start + Duration::from_secs(1) {

@@ -1,4 +1,4 @@
-//! A client's connection and the one to the server that belongs to it.
+//! A client's connection, together with its connection to the server.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,34 +10,34 @@ use mio::net::TcpStream;
 use super::event_loop::ProxyContext;
 use super::faults::{ConnectionInfo, FaultId};
 use super::link::{Flow, Link, PumpResult};
-use super::sockets::{Endpoint, ReadResult};
+use super::sockets::{Endpoint, ReadOutcome};
 use cacheproof_core::scenario::{Direction, LinkFaultKind};
 
-/// What is to become of a connection.
+/// What the event loop has to do with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AdvanceOutcome {
-    /// It waits for an event.
+    /// Nothing: it waits for an event.
     Pending,
-    /// It has more to do at once.
+    /// Call it again at once: it has more to do.
     Reschedule,
-    /// Both ends have closed: nothing is left to do.
+    /// Remove it: both ends have closed.
     Closed,
-    /// Both ends are to be reset.
+    /// Reset both ends.
     Reset,
-    /// As [`Self::Reset`]; the server could not be reached.
-    Unreached,
+    /// As [`Self::Reset`], because the server could not be reached.
+    Unreachable,
 }
 
-/// The server's side.
+/// The connection to the server.
 #[derive(Debug)]
 enum UpstreamState {
-    /// Not asked for yet: a black hole keeps the client from it.
+    /// Not opened yet. It stays so in a black hole.
     NotConnected,
     Connecting(Endpoint),
     Open(Endpoint),
-    /// Closed without a word to the client.
+    /// Closed by a half-open fault; the client does not know it yet.
     HalfOpen {
-        /// The client's next bytes will be answered with RST.
+        /// The fault was removed: the client is reset when it sends.
         fault_removed: bool,
         /// The client has sent something.
         client_sent_data: bool,
@@ -54,7 +54,7 @@ pub(super) struct Connection {
     faults: Vec<FaultId>,
 }
 
-/// Tokens of a connection's sockets follow on the proxy's own.
+/// The smaller tokens are the event loop's own.
 const FIRST_CONNECTION_TOKEN: usize = 16;
 
 /// The token of a connection's socket.
@@ -62,7 +62,7 @@ fn token(number: u64, flow: Flow) -> Token {
     Token(FIRST_CONNECTION_TOKEN + usize::try_from(number).unwrap_or(usize::MAX / 4) * 2 + flow as usize)
 }
 
-/// Whose socket a token names; the side says to whom that socket leads.
+/// The connection of a token, and to which end its socket leads.
 pub(super) fn from_token(token: Token) -> Option<(u64, Flow)> {
     let index = token.0.checked_sub(FIRST_CONNECTION_TOKEN)?;
     let flow = if index.is_multiple_of(2) { Flow::ToServer } else { Flow::ToClient };
@@ -70,21 +70,20 @@ pub(super) fn from_token(token: Token) -> Option<(u64, Flow)> {
 }
 
 impl Connection {
-    /// One that was just accepted, under the faults `hit`.
+    /// A connection that was just accepted, with the faults that hit it.
     pub(super) fn new(
         stream: TcpStream,
         info: ConnectionInfo,
-        hit: Vec<FaultId>,
+        faults: Vec<FaultId>,
         context: &ProxyContext,
     ) -> io::Result<Self> {
         let link = |flow| {
-            let conditions = context.faults.conditions(&hit, flow);
+            let conditions = context.faults.conditions(&faults, flow);
             Link::new(info.number, flow, conditions, context.faults.jitter(info.number, flow))
         };
         let (to_server, to_client) = (link(Flow::ToServer), link(Flow::ToClient));
         let client = Endpoint::new(stream, &context.registry, token(info.number, Flow::ToClient))?;
-        let mut connection =
-            Self { info, client, server: UpstreamState::NotConnected, to_server, to_client, faults: hit };
+        let mut connection = Self { info, client, server: UpstreamState::NotConnected, to_server, to_client, faults };
         if connection.is_half_open(context) {
             connection.server = UpstreamState::HalfOpen { fault_removed: false, client_sent_data: false };
         }
@@ -95,7 +94,7 @@ impl Connection {
         self.info
     }
 
-    /// Notes what the kernel says about one of the sockets: the one that leads to `flow`.
+    /// Handles an event of the socket that leads to `flow`.
     pub(super) fn on_event(&mut self, flow: Flow, event: &Event) {
         match (flow, &mut self.server) {
             (Flow::ToClient, _) => self.client.on_event(event),
@@ -104,11 +103,11 @@ impl Connection {
         }
     }
 
-    /// Does all that can be done now.
+    /// Does everything that can be done now.
     pub(super) fn advance(&mut self, upstream: SocketAddr, context: &mut ProxyContext) -> AdvanceOutcome {
         loop {
             match &mut self.server {
-                // Whoever has given up meanwhile would never have reached the server.
+                // In a black hole, a client that has closed never reaches the server.
                 UpstreamState::NotConnected if self.client.is_closing() => return AdvanceOutcome::Closed,
                 UpstreamState::NotConnected if self.to_server.is_black_hole() => return AdvanceOutcome::Pending,
                 UpstreamState::NotConnected => {
@@ -118,7 +117,7 @@ impl Connection {
                     };
                     match connect() {
                         Ok(server) => self.server = UpstreamState::Connecting(server),
-                        Err(_) => return AdvanceOutcome::Unreached,
+                        Err(_) => return AdvanceOutcome::Unreachable,
                     }
                     return AdvanceOutcome::Pending;
                 }
@@ -132,28 +131,28 @@ impl Connection {
                         };
                         self.server = UpstreamState::Open(server);
                     }
-                    Err(_) => return AdvanceOutcome::Unreached,
+                    Err(_) => return AdvanceOutcome::Unreachable,
                 },
                 UpstreamState::Open(_) => return self.forward(context),
                 UpstreamState::HalfOpen { fault_removed, client_sent_data } => loop {
                     match self.client.read(&mut context.scratch) {
-                        ReadResult::Bytes(_) if *fault_removed => return AdvanceOutcome::Reset,
-                        ReadResult::Bytes(_) => *client_sent_data = true,
-                        ReadResult::WouldBlock => return AdvanceOutcome::Pending,
-                        ReadResult::Eof | ReadResult::Broken => return AdvanceOutcome::Closed,
+                        ReadOutcome::Bytes(_) if *fault_removed => return AdvanceOutcome::Reset,
+                        ReadOutcome::Bytes(_) => *client_sent_data = true,
+                        ReadOutcome::WouldBlock => return AdvanceOutcome::Pending,
+                        ReadOutcome::Eof | ReadOutcome::Broken => return AdvanceOutcome::Closed,
                     }
                 },
             }
         }
     }
 
-    /// Passes on what has come, both ways.
+    /// Forwards bytes in both directions.
     fn forward(&mut self, context: &mut ProxyContext) -> AdvanceOutcome {
         let UpstreamState::Open(server) = &mut self.server else { return AdvanceOutcome::Pending };
-        let server_was_there = !self.to_client.has_ended();
+        let server_was_open = !self.to_client.has_ended();
         let mut up = self.to_server.pump(&mut self.client, server, context);
         let down = self.to_client.pump(server, &mut self.client, context);
-        // Either may have found that its receiver is gone, which is news of the other's sender.
+        // The receiver of one direction is the sender of the other: if it is gone, the other direction ends.
         if up == PumpResult::Broken && self.to_client.has_ended() {
             self.to_client.on_sender_reset();
         }
@@ -163,9 +162,9 @@ impl Connection {
             }
             up = self.to_server.pump(&mut self.client, server, context);
         }
-        // A server that ends a connection which its client has not ended may be dying.
+        // A server that closes a connection which its client has not closed may be going down.
         context.server_closed_connection |=
-            server_was_there && self.to_client.has_ended() && !self.to_server.has_ended();
+            server_was_open && self.to_client.has_ended() && !self.to_server.has_ended();
         match (up, down) {
             (PumpResult::Reset, _) | (_, PumpResult::Reset) => AdvanceOutcome::Reset,
             _ if self.to_server.is_finished() && self.to_client.is_finished() => AdvanceOutcome::Closed,
@@ -174,7 +173,7 @@ impl Connection {
         }
     }
 
-    /// Puts it under one more fault that acts on what passes.
+    /// Applies one more fault.
     pub(super) fn apply_fault(&mut self, id: FaultId, context: &ProxyContext) {
         self.faults.push(id);
         self.recompute(context, false);
@@ -184,15 +183,15 @@ impl Connection {
         }
     }
 
-    /// Takes it from under a fault that has been removed. Whether it was under it, and is to be reset for it.
+    /// Removes a fault. `None` when the fault did not hit this connection.
     pub(super) fn remove_fault(&mut self, id: FaultId, context: &ProxyContext) -> Option<AdvanceOutcome> {
-        let at = self.faults.iter().position(|fault| *fault == id)?;
-        self.faults.remove(at);
+        let index = self.faults.iter().position(|fault| *fault == id)?;
+        self.faults.remove(index);
         self.recompute(context, true);
-        let still = self.is_half_open(context);
+        let is_half_open = self.is_half_open(context);
         match &mut self.server {
-            UpstreamState::HalfOpen { client_sent_data: true, .. } if !still => Some(AdvanceOutcome::Reset),
-            UpstreamState::HalfOpen { fault_removed, .. } if !still => {
+            UpstreamState::HalfOpen { client_sent_data: true, .. } if !is_half_open => Some(AdvanceOutcome::Reset),
+            UpstreamState::HalfOpen { fault_removed, .. } if !is_half_open => {
                 *fault_removed = true;
                 Some(AdvanceOutcome::Reschedule)
             }
@@ -209,7 +208,7 @@ impl Connection {
         self.faults.iter().any(|id| context.faults.spec(*id).is_some_and(|spec| spec.kind == LinkFaultKind::HalfOpen))
     }
 
-    /// Ends it: RST where `direction` leads, a plain close to the other end.
+    /// Ends it: RST to the end that `direction` leads to, FIN to the other.
     pub(super) fn reset(self, direction: Direction) {
         if direction != Direction::ToServer {
             self.client.reset();

@@ -1,4 +1,4 @@
-//! The proxy's thread: waits for events, and owns everything that they are about.
+//! The proxy's thread: an event loop that owns the port, the connections and the faults.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,9 +12,9 @@ use mio::{Events, Poll, Registry, Token, Waker};
 
 use super::connection::{self, AdvanceOutcome, Connection};
 use super::faults::{ClientFilter, ConnectionInfo, FaultId, Faults};
-use super::handle::{Command, Counters, Injected, Removed};
+use super::handle::{Injected, ProxyCommand, Removed, StatsCounters};
 use super::link::READ_BUFFER_BYTES;
-use super::listener::Listener;
+use super::listener::ProxyListener;
 use super::sockets;
 use super::timers::{TimerTarget, Timers};
 use super::upstream::Upstream;
@@ -23,49 +23,49 @@ use cacheproof_core::scenario::{Direction, LinkFault, LinkFaultKind};
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
 const UPSTREAM: Token = Token(2);
-/// When the system has no descriptor left, accepting is tried again after this.
+/// When accepting is tried again after an error, such as no free file descriptor.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(10);
 
-/// How long the thread stays awake after the last event: about as long as Redis takes for an answer.
+/// How long the thread polls without sleeping after an event: about the response time of Redis.
 const BUSY_POLL_DURATION: Duration = Duration::from_micros(20);
 
-/// What connections need of the proxy.
+/// What the connections share.
 #[derive(Debug)]
 pub(super) struct ProxyContext {
     pub(super) registry: Registry,
     pub(super) faults: Faults,
     pub(super) timers: Timers,
-    pub(super) counters: Arc<Counters>,
-    /// Where bytes are read to.
+    pub(super) counters: Arc<StatsCounters>,
+    /// The read buffer.
     pub(super) scratch: Box<[u8]>,
-    /// The server ended a connection.
+    /// The server has closed a connection since the last check.
     pub(super) server_closed_connection: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct EventLoop {
     poll: Poll,
-    listener: Listener,
+    listener: ProxyListener,
     upstream: Upstream,
     connections: BTreeMap<u64, Connection>,
     accepted: u64,
     /// Connections that have more to do at once.
     rescheduled: Vec<u64>,
-    commands: Receiver<Command>,
+    commands: Receiver<ProxyCommand>,
     context: ProxyContext,
 }
 
 impl EventLoop {
-    /// Takes the port. The waker makes the thread look at its commands.
+    /// Binds the port. The waker makes the thread handle its commands.
     pub(super) fn new(
         listen: Option<u16>,
         upstream: SocketAddr,
         seed: u64,
-        counters: Arc<Counters>,
-        commands: Receiver<Command>,
+        counters: Arc<StatsCounters>,
+        commands: Receiver<ProxyCommand>,
     ) -> io::Result<(Self, Waker)> {
         let poll = Poll::new()?;
-        let mut listener = Listener::bind(listen)?;
+        let mut listener = ProxyListener::bind(listen)?;
         listener.register(poll.registry(), LISTENER)?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let context = ProxyContext {
@@ -94,7 +94,7 @@ impl EventLoop {
         self.listener.address()
     }
 
-    /// Until it is told to stop.
+    /// Runs until the stop command.
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(256);
         loop {
@@ -105,7 +105,7 @@ impl EventLoop {
             };
             match self.wait(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                    panic!("the proxy cannot wait for its own sockets: {error}")
+                    panic!("the proxy can't wait for its sockets: {error}")
                 }
                 _ => {}
             }
@@ -142,13 +142,13 @@ impl EventLoop {
         }
     }
 
-    /// Waits for something to do: at first without going to sleep, for a core that has gone to sleep takes longer to wake than
-    /// Redis takes to answer. Whoever else wants the core has it meanwhile.
+    /// Waits for an event. It polls for a short time first, because waking a sleeping core takes longer than a response of Redis.
+    /// While it polls it yields the core to other threads.
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         let mut left = timeout;
         if timeout.is_none_or(|timeout| timeout > BUSY_POLL_DURATION) {
-            let until = Instant::now() + BUSY_POLL_DURATION;
-            while Instant::now() < until {
+            let deadline = Instant::now() + BUSY_POLL_DURATION;
+            while Instant::now() < deadline {
                 self.poll.poll(events, Some(Duration::ZERO))?;
                 if !events.is_empty() {
                     return Ok(());
@@ -177,7 +177,7 @@ impl EventLoop {
         }
     }
 
-    /// Lets a connection do what it can, and ends it if it is over.
+    /// Advances a connection, and removes it when it has ended.
     fn advance(&mut self, number: u64) {
         let Some(connection) = self.connections.get_mut(&number) else { return };
         match connection.advance(self.upstream.address(), &mut self.context) {
@@ -195,16 +195,16 @@ impl EventLoop {
             return;
         }
         counters.resets.fetch_add(1, Ordering::Relaxed);
-        if outcome == AdvanceOutcome::Unreached {
+        if outcome == AdvanceOutcome::Unreachable {
             counters.unreached.fetch_add(1, Ordering::Relaxed);
-            // First, so that a client which tries again at once is refused already.
+            // Before the reset, so that a client that reconnects at once is refused.
             self.upstream.on_refused(&mut self.context.timers);
             self.listen();
         }
         connection.reset(direction);
     }
 
-    /// Accepts all who have connected.
+    /// Accepts all waiting connections.
     fn accept(&mut self) {
         loop {
             match self.listener.accept() {
@@ -212,18 +212,18 @@ impl EventLoop {
                     let info = ConnectionInfo { number: self.accepted, address };
                     self.accepted += 1;
                     self.context.counters.accepted.fetch_add(1, Ordering::Relaxed);
-                    let hit = self.context.faults.for_new(info);
+                    let faults = self.context.faults.for_new(info);
                     let is_refused = |id: &FaultId| {
                         let kind = self.context.faults.spec(*id).map(|spec| &spec.kind);
                         matches!(kind, Some(LinkFaultKind::Reset | LinkFaultKind::Refuse))
                     };
-                    if hit.iter().any(is_refused) {
+                    if faults.iter().any(is_refused) {
                         sockets::reset(&stream);
                         self.context.counters.closed.fetch_add(1, Ordering::Relaxed);
                         self.context.counters.resets.fetch_add(1, Ordering::Relaxed);
                         continue;
                     }
-                    match Connection::new(stream, info, hit, &self.context) {
+                    match Connection::new(stream, info, faults, &self.context) {
                         Ok(connection) => {
                             self.connections.insert(info.number, connection);
                             self.advance(info.number);
@@ -234,11 +234,11 @@ impl EventLoop {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // The client has given up already.
+                // The client has closed already.
                 Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the proxy cannot accept a connection, and will try again");
+                    tracing::warn!(%error, "the proxy can't accept a connection and will try again");
                     self.context.timers.schedule(Instant::now() + ACCEPT_RETRY_DELAY, TimerTarget::Listener);
                     return;
                 }
@@ -246,35 +246,35 @@ impl EventLoop {
         }
     }
 
-    /// Lets the port accept or refuse, as it should now.
+    /// Makes the port accept or refuse connections, by the state of the server and the faults.
     fn listen(&mut self) {
-        let open = !self.upstream.is_down() && !self.context.faults.refuse_everybody();
+        let open = !self.upstream.is_down() && !self.context.faults.refuse_all();
         if let Err(error) = self.listener.set_open(open) {
-            tracing::warn!(%error, open, "the proxy cannot open or close its port, and will try again");
+            tracing::warn!(%error, open, "the proxy can't open or close its port and will try again");
             self.context.timers.schedule(Instant::now() + ACCEPT_RETRY_DELAY, TimerTarget::Listener);
         }
     }
 
-    /// Does what it is told.
+    /// Executes the waiting commands.
     fn handle_commands(&mut self) -> std::ops::ControlFlow<()> {
         while let Ok(command) = self.commands.try_recv() {
-            // Nobody may wait for the answer any more.
-            let _nobody = match command {
-                Command::Inject(fault, only, done) => done.send(self.inject(fault, only)).ok(),
-                Command::Remove(id, done) => done.send(self.remove(id)).ok(),
-                Command::SetUpstream(address, done) => {
+            // The caller may not wait for the answer any more.
+            let _no_receiver = match command {
+                ProxyCommand::Inject(fault, only, done) => done.send(self.inject(fault, only)).ok(),
+                ProxyCommand::Remove(id, done) => done.send(self.remove(id)).ok(),
+                ProxyCommand::SetUpstream(address, done) => {
                     self.upstream.set_address(address, &self.context.registry, &mut self.context.timers);
                     self.listen();
                     done.send(()).ok()
                 }
-                Command::Stop => return std::ops::ControlFlow::Break(()),
+                ProxyCommand::Stop => return std::ops::ControlFlow::Break(()),
             };
         }
         std::ops::ControlFlow::Continue(())
     }
 
     fn inject(&mut self, fault: LinkFault, only: Option<ClientFilter>) -> Injected {
-        // Whoever has connected so far is live, even if the kernel has not been asked for it.
+        // Connections that wait in the kernel's queue count as live.
         self.accept();
         let (kind, direction) = (fault.kind.clone(), fault.direction);
         let id = self.context.faults.add(fault, only);

@@ -1,4 +1,4 @@
-//! The faults that are in force, and whom each hits.
+//! The active faults, and which connections each hits.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,32 +13,32 @@ use super::conditions::{Bucket, Conditions};
 use super::link::Flow;
 use cacheproof_core::scenario::{ConnectionScope, Direction, LinkFault, LinkFaultKind};
 
-/// Says which clients a fault hits, by the address that they connect from. It is asked on the proxy's own thread, while nothing else passes: once
-/// for each open connection when the fault is injected, and once for each that comes. It must be quick.
+/// Says whether a fault hits the client with this address. It is called on the proxy's thread: once for each open connection when the
+/// fault is injected, and once for each new one. It must be quick, because nothing is forwarded meanwhile.
 pub type ClientFilter = Arc<dyn Fn(SocketAddr) -> bool + Send + Sync>;
 
-/// Names a fault that was injected, to remove it by.
+/// Identifies an injected fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FaultId(u64);
 
 impl FaultId {
-    /// Names none.
+    /// No fault.
     pub(super) const NONE: Self = Self(u64::MAX);
 }
 
-struct Active {
+struct ActiveFault {
     spec: LinkFault,
     filter: Option<ClientFilter>,
     buckets: Option<[Bucket; 2]>,
 }
 
-impl fmt::Debug for Active {
+impl fmt::Debug for ActiveFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.spec.fmt(formatter)
     }
 }
 
-/// A connection, as far as faults choose by it.
+/// What decides whether a fault hits a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConnectionInfo {
     /// Counted from 0 in the order of acceptance.
@@ -46,10 +46,10 @@ pub(super) struct ConnectionInfo {
     pub(super) address: SocketAddr,
 }
 
-/// All that are in force.
+/// The active faults.
 #[derive(Debug)]
 pub(super) struct Faults {
-    active: BTreeMap<FaultId, Active>,
+    active: BTreeMap<FaultId, ActiveFault>,
     next: u64,
     seed: u64,
 }
@@ -66,7 +66,7 @@ impl Faults {
             LinkFaultKind::Bandwidth { bytes } => Some([Bucket::new(bytes), Bucket::new(bytes)]),
             _ => None,
         };
-        self.active.insert(id, Active { spec, filter, buckets });
+        self.active.insert(id, ActiveFault { spec, filter, buckets });
         id
     }
 
@@ -78,8 +78,8 @@ impl Faults {
         self.active.get(&id).map(|active| &active.spec)
     }
 
-    /// Whether the port is to refuse everybody.
-    pub(super) fn refuse_everybody(&self) -> bool {
+    /// Whether the port has to refuse all connections.
+    pub(super) fn refuse_all(&self) -> bool {
         self.active.values().any(|active| {
             active.spec.kind == LinkFaultKind::Refuse
                 && active.spec.connection_scope != ConnectionScope::Live
@@ -88,15 +88,15 @@ impl Faults {
         })
     }
 
-    /// Those that hit a connection which is just being made.
+    /// The faults that hit a new connection.
     pub(super) fn for_new(&self, info: ConnectionInfo) -> Vec<FaultId> {
-        let hits = |(id, active): &(&FaultId, &Active)| {
+        let hits = |(id, active): &(&FaultId, &ActiveFault)| {
             active.spec.connection_scope != ConnectionScope::Live && self.chooses(**id, active, info)
         };
         self.active.iter().filter(hits).map(|(id, _)| *id).collect()
     }
 
-    /// Whether one that was just added hits a connection which is open.
+    /// Whether a fault that was just added hits an open connection.
     pub(super) fn hits_live(&self, id: FaultId, info: ConnectionInfo) -> bool {
         self.active.get(&id).is_some_and(|active| {
             active.spec.connection_scope != ConnectionScope::New
@@ -105,15 +105,15 @@ impl Faults {
         })
     }
 
-    /// The draw depends on the seed, the fault and the connection's number only: the same seed draws the same, whatever else happens.
-    fn chooses(&self, id: FaultId, active: &Active, info: ConnectionInfo) -> bool {
+    /// The draw depends only on the seed, the fault and the number of the connection, so that a run can be repeated.
+    fn chooses(&self, id: FaultId, active: &ActiveFault, info: ConnectionInfo) -> bool {
         if active.filter.as_ref().is_some_and(|filter| !filter(info.address)) {
             return false;
         }
         active.spec.share >= 1.0 || {
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
             rng.set_stream(id.0);
-            // A draw takes two words of the stream.
+            // A draw uses two words of the stream.
             rng.set_word_pos(u128::from(info.number) * 2);
             rng.random::<f64>() < active.spec.share
         }
@@ -122,34 +122,34 @@ impl Faults {
     /// A generator for the jitter of one direction of a connection.
     pub(super) fn jitter(&self, number: u64, flow: Flow) -> ChaCha8Rng {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        // The upper half of the streams: the lower has the draws above.
+        // The upper half of the streams; `chooses` uses the lower half.
         rng.set_stream((1 << 63) | (number << 1) | flow as u64);
         rng
     }
 
-    /// What the faults in `hit` amount to in one direction.
-    pub(super) fn conditions(&self, hit: &[FaultId], flow: Flow) -> Conditions {
-        let mut sum = Conditions::default();
-        for (id, spec) in hit.iter().filter_map(|id| self.spec(*id).map(|spec| (*id, spec))) {
-            if !concerns(spec.direction, flow) {
+    /// The combined effect of some faults on one direction.
+    pub(super) fn conditions(&self, ids: &[FaultId], flow: Flow) -> Conditions {
+        let mut conditions = Conditions::default();
+        for (id, spec) in ids.iter().filter_map(|id| self.spec(*id).map(|spec| (*id, spec))) {
+            if !acts_on(spec.direction, flow) {
                 continue;
             }
             match spec.kind {
-                LinkFaultKind::Latency { delay, jitter } => sum.delays.push((delay, jitter)),
-                LinkFaultKind::Bandwidth { .. } => sum.bandwidths.push(id),
-                LinkFaultKind::BlackHole => sum.black_hole = true,
+                LinkFaultKind::Latency { delay, jitter } => conditions.delays.push((delay, jitter)),
+                LinkFaultKind::Bandwidth { .. } => conditions.bandwidths.push(id),
+                LinkFaultKind::BlackHole => conditions.black_hole = true,
                 LinkFaultKind::Slice { size, gap } => {
                     let size = usize::try_from(size).unwrap_or(usize::MAX).max(1);
-                    let (before, longest) = sum.slice.unwrap_or((usize::MAX, gap));
-                    sum.slice = Some((size.min(before), gap.max(longest)));
+                    let (before, longest) = conditions.slice.unwrap_or((usize::MAX, gap));
+                    conditions.slice = Some((size.min(before), gap.max(longest)));
                 }
                 LinkFaultKind::Refuse | LinkFaultKind::Reset | LinkFaultKind::HalfOpen => {}
             }
         }
-        sum
+        conditions
     }
 
-    /// Reserves up to `wanted` bytes on each of these: when so many may pass.
+    /// Reserves up to `wanted` bytes on each of these bandwidth faults. Returns how many were reserved, and when they may be sent.
     pub(super) fn reserve(&mut self, ids: &[FaultId], flow: Flow, wanted: usize, now: Instant) -> (usize, Instant) {
         let mut buckets: Vec<_> = Vec::with_capacity(ids.len());
         for (id, active) in &mut self.active {
@@ -165,8 +165,8 @@ impl Faults {
     }
 }
 
-/// Whether a fault in `direction` has to do with the bytes of `flow`.
-pub(super) fn concerns(direction: Direction, flow: Flow) -> bool {
+/// Whether a fault in `direction` acts on the bytes of `flow`.
+pub(super) fn acts_on(direction: Direction, flow: Flow) -> bool {
     match direction {
         Direction::Both => true,
         Direction::ToServer => flow == Flow::ToServer,

@@ -1,4 +1,4 @@
-//! The proxy as the rest of the house holds it: asks its thread, and waits for the answer.
+//! The public handle of a proxy: sends commands to its thread and waits for the answers.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,90 +15,90 @@ use super::faults::{ClientFilter, FaultId};
 use super::link::Flow;
 use cacheproof_core::scenario::LinkFault;
 
-/// A fault has been injected.
+/// The result of injecting a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Injected {
-    /// To remove it by.
+    /// Identifies the fault, to remove it.
     pub id: FaultId,
-    /// When it had taken effect on every connection it hits.
+    /// When it had taken effect on every connection that it hits.
     pub at: Instant,
     /// How many open connections it hit.
     pub connections: u64,
-    /// Where the clients of these are connected from.
+    /// The addresses of the clients of these connections.
     pub clients: Vec<SocketAddr>,
 }
 
-/// A fault has been removed.
+/// The result of removing a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removed {
     /// When its effect had ended.
     pub at: Instant,
-    /// How many connections that were still open it was lifted from.
+    /// How many open connections were free of it afterwards.
     pub connections: u64,
-    /// Where the clients of these are connected from.
+    /// The addresses of the clients of these connections.
     pub clients: Vec<SocketAddr>,
 }
 
-/// What has passed since the start.
+/// Counts since the start of the proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Connections accepted.
     pub accepted: u64,
     /// Connections that are open now.
     pub open: u64,
-    /// Connections that ended with RST, whoever sent it.
+    /// Connections that ended with RST, from either end or by a fault.
     pub resets: u64,
     /// Of those, connections that were reset because the server could not be reached.
     pub unreached: u64,
-    /// Bytes passed on to the server.
+    /// Bytes forwarded to the server.
     pub to_server: u64,
-    /// Bytes passed on to clients.
+    /// Bytes forwarded to clients.
     pub to_client: u64,
 }
 
-/// [`Stats`] as the proxy's thread counts them.
+/// The counters behind [`Stats`], written by the proxy's thread.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+pub(super) struct StatsCounters {
     pub(super) accepted: AtomicU64,
     pub(super) closed: AtomicU64,
     pub(super) resets: AtomicU64,
     pub(super) unreached: AtomicU64,
-    passed: [AtomicU64; 2],
+    forwarded: [AtomicU64; 2],
 }
 
-impl Counters {
-    pub(super) fn passed(&self, flow: Flow, bytes: usize) {
-        self.passed[flow as usize].fetch_add(bytes as u64, Ordering::Relaxed);
+impl StatsCounters {
+    pub(super) fn add_forwarded(&self, flow: Flow, bytes: usize) {
+        self.forwarded[flow as usize].fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
-/// What the thread is asked. Each answers when it is done.
-pub(super) enum Command {
+/// A command for the thread, with the channel for its answer.
+pub(super) enum ProxyCommand {
     Inject(LinkFault, Option<ClientFilter>, SyncSender<Injected>),
     Remove(FaultId, SyncSender<Removed>),
     SetUpstream(SocketAddr, SyncSender<()>),
     Stop,
 }
 
-/// A TCP proxy on a port of the loopback interface that stays the same until it is stopped. Dropping it stops it.
+/// A TCP proxy on a loopback port that stays the same until the proxy is stopped. Dropping it stops it.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
     upstream: Mutex<SocketAddr>,
-    commands: Sender<Command>,
+    commands: Sender<ProxyCommand>,
     waker: Waker,
-    counters: Arc<Counters>,
+    counters: Arc<StatsCounters>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Proxy {
-    /// Listens on `listen`, `None`: on a port that is free, and passes connections on to `upstream`. `seed` decides which connections a fault with a
-    /// share hits, and the jitter.
+    /// Listens on the port `listen`, or on a free one, and forwards connections to `upstream`. `seed` decides the jitter, and which
+    /// connections a fault with a share hits.
     ///
     /// # Errors
-    /// When the port is taken, or the system has no more descriptors or threads to give.
+    /// When the port is taken, or the system has no more file descriptors or threads.
     pub fn start(listen: Option<u16>, upstream: SocketAddr, seed: u64) -> io::Result<Self> {
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(StatsCounters::default());
         let (commands, received) = mpsc::channel();
         let (event_loop, waker) = EventLoop::new(listen, upstream, seed, Arc::clone(&counters), received)?;
         let address = event_loop.address();
@@ -119,21 +119,21 @@ impl Proxy {
         self.address
     }
 
-    /// Where connections are passed on to.
+    /// Where connections are forwarded to.
     pub fn upstream(&self) -> SocketAddr {
         *self.upstream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Passes new connections on to another address from now on. Open ones stay where they are.
+    /// Forwards new connections to another address from now on. Open connections are not changed.
     pub fn set_upstream(&self, upstream: SocketAddr) {
         *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = upstream;
-        self.request(|done| Command::SetUpstream(upstream, done));
+        self.request(|done| ProxyCommand::SetUpstream(upstream, done));
     }
 
-    /// Injects a fault; those that were injected before stay. Returns when it has taken effect, within milliseconds. With a filter, it hits
-    /// only connections of clients that the filter says yes to. On a proxy that was stopped there is nothing to hit.
+    /// Injects a fault, in addition to those that are active. Returns when it has taken effect, within milliseconds. With a filter, it
+    /// hits only clients for which the filter returns true. On a stopped proxy it hits nothing.
     pub fn inject(&self, fault: &LinkFault, only: Option<ClientFilter>) -> Injected {
-        self.request(|done| Command::Inject(fault.clone(), only, done)).unwrap_or_else(|| Injected {
+        self.request(|done| ProxyCommand::Inject(fault.clone(), only, done)).unwrap_or_else(|| Injected {
             id: FaultId::NONE,
             at: Instant::now(),
             connections: 0,
@@ -141,19 +141,19 @@ impl Proxy {
         })
     }
 
-    /// Removes a fault, and lets through what it held back. A fault that is not there (any more) is lifted from nothing.
+    /// Removes a fault, and forwards what it held back. No error when the fault is not active.
     pub fn remove(&self, fault: FaultId) -> Removed {
-        self.request(|done| Command::Remove(fault, done)).unwrap_or_else(|| Removed {
+        self.request(|done| ProxyCommand::Remove(fault, done)).unwrap_or_else(|| Removed {
             at: Instant::now(),
             connections: 0,
             clients: Vec::new(),
         })
     }
 
-    /// What has passed so far.
+    /// The counts so far.
     pub fn stats(&self) -> Stats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        // In this order, so that there are never more closed than accepted.
+        // Read in this order, so that there are never more closed than accepted.
         let closed = read(&self.counters.closed);
         let accepted = read(&self.counters.accepted);
         Stats {
@@ -161,27 +161,27 @@ impl Proxy {
             open: accepted.saturating_sub(closed),
             resets: read(&self.counters.resets),
             unreached: read(&self.counters.unreached),
-            to_server: read(&self.counters.passed[Flow::ToServer as usize]),
-            to_client: read(&self.counters.passed[Flow::ToClient as usize]),
+            to_server: read(&self.counters.forwarded[Flow::ToServer as usize]),
+            to_client: read(&self.counters.forwarded[Flow::ToClient as usize]),
         }
     }
 
-    /// Closes the port and every connection, and returns when that is done.
+    /// Closes the port and all connections, and returns when that is done.
     pub fn stop(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            self.send(Command::Stop);
-            let _it_said_why = thread.join();
+            self.send(ProxyCommand::Stop);
+            let _panicked = thread.join();
         }
     }
 
-    fn send(&self, command: Command) {
-        let _gone = self.commands.send(command);
-        let _gone = self.waker.wake();
+    fn send(&self, command: ProxyCommand) {
+        let _stopped = self.commands.send(command);
+        let _stopped = self.waker.wake();
     }
 
     /// `None` when the proxy has been stopped.
-    fn request<T>(&self, command: impl FnOnce(SyncSender<T>) -> Command) -> Option<T> {
+    fn request<T>(&self, command: impl FnOnce(SyncSender<T>) -> ProxyCommand) -> Option<T> {
         let (done, answer) = mpsc::sync_channel(1);
         self.send(command(done));
         answer.recv().ok()

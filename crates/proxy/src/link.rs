@@ -1,4 +1,5 @@
-//! One direction of a connection: what was read and not yet written, each chunk with the time at which it is due.
+//! One direction of a connection: a queue of the bytes that were read and not yet written, each chunk with the time at which it is
+//! due.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -7,25 +8,25 @@ use rand_chacha::ChaCha8Rng;
 
 use super::conditions::Conditions;
 use super::event_loop::ProxyContext;
-use super::sockets::{Endpoint, ReadResult, WriteResult};
+use super::sockets::{Endpoint, ReadOutcome, WriteOutcome};
 use super::timers::TimerTarget;
 
-/// Which way bytes go.
+/// The direction in which bytes flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Flow {
     ToServer,
     ToClient,
 }
 
-/// What is read at once.
+/// The most that is read at once.
 pub(super) const READ_BUFFER_BYTES: usize = 64 << 10;
-/// What may wait for a receiver that does not read. Then the sender is not read from either, and its kernel tells it so.
+/// How much is queued for a receiver that does not read. Then the sender is not read from either, so TCP flow control stops it.
 const MAX_QUEUED_BYTES: usize = READ_BUFFER_BYTES;
-/// What may wait for its time. More than that in flight, and the sender is held back, as by a TCP window of this size.
+/// How much may be delayed at once. Beyond that the sender has to wait, as with a TCP window of this size.
 const MAX_DELAYED_BYTES: usize = 4 << 20;
-/// What a chunk of one byte takes in memory, roughly.
+/// The approximate memory that a chunk takes in addition to its bytes.
 const CHUNK_OVERHEAD_BYTES: usize = 64;
-/// Chunks that one connection may move before the others have their turn.
+/// How many chunks one connection may move before it is the others' turn.
 const MAX_CHUNKS_PER_PUMP: usize = 16;
 
 #[derive(Debug)]
@@ -42,18 +43,18 @@ struct QueuedItem {
     payload: Payload,
 }
 
-/// How far a link came.
+/// The result of moving bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PumpResult {
-    /// It waits: for bytes, for room, for its time.
+    /// It waits for bytes, for the receiver, or for a timer.
     Waiting,
-    /// It has more to do at once, after the others.
+    /// It has more to do at once, after the other connections.
     Reschedule,
-    /// The end of the stream has been passed on.
+    /// The end of the stream has been forwarded.
     Finished,
-    /// The sender's RST has arrived: both ends are to be reset.
+    /// The sender's RST is due: both ends have to be reset.
     Reset,
-    /// The receiver is gone.
+    /// The receiver has closed the connection.
     Broken,
 }
 
@@ -68,9 +69,9 @@ pub(super) struct Link {
     ended: bool,
     broken: bool,
     finished: bool,
-    /// The receiver is gone: what is read is lost.
+    /// The receiver has closed the connection: what is read is discarded.
     receiver_gone: bool,
-    /// Bytes that a bandwidth has granted, and from when.
+    /// Bytes that the bandwidth faults have granted, and from when on.
     grant: Option<(usize, Instant)>,
     next_piece: Option<Instant>,
     next_wakeup: Option<Instant>,
@@ -100,7 +101,7 @@ impl Link {
         self.conditions.black_hole
     }
 
-    /// Whether the sender has sent its last.
+    /// Whether the sender has ended its stream.
     pub(super) fn has_ended(&self) -> bool {
         self.ended
     }
@@ -109,8 +110,8 @@ impl Link {
         self.finished
     }
 
-    /// Puts it under other conditions. What is on its way keeps its time, unless something was removed (`fault_removed`): then it gets
-    /// the time that it would have without what was removed.
+    /// Changes the conditions. Queued chunks keep their due times, unless a fault was removed (`fault_removed`): then they get the due
+    /// times that they would have without that fault.
     pub(super) fn set_conditions(&mut self, conditions: Conditions, fault_removed: bool) {
         if self.conditions == conditions {
             return;
@@ -121,16 +122,16 @@ impl Link {
             self.next_piece = None;
         }
         if fault_removed {
-            let mut before = None;
+            let mut previous = None;
             for item in &mut self.queue {
                 let due = item.arrived + self.conditions.draw_delay(&mut self.rng);
-                item.due = before.map_or(due, |before| due.max(before));
-                before = Some(item.due);
+                item.due = previous.map_or(due, |previous| due.max(previous));
+                previous = Some(item.due);
             }
         }
     }
 
-    /// The sender turned out to be gone, after it had sent its last.
+    /// The sender has reset the connection, possibly after the end of its stream.
     pub(super) fn on_sender_reset(&mut self) {
         self.ended = true;
         if !self.broken {
@@ -139,11 +140,11 @@ impl Link {
         }
     }
 
-    /// Moves what can be moved now.
+    /// Moves as many bytes as possible now.
     pub(super) fn pump(&mut self, from: &mut Endpoint, to: &mut Endpoint, context: &mut ProxyContext) -> PumpResult {
         for _ in 0..MAX_CHUNKS_PER_PUMP {
-            if let Some(step) = self.deliver(to, context) {
-                return step;
+            if let Some(result) = self.deliver(to, context) {
+                return result;
             }
             if !self.fill(from, to, context) {
                 return if self.receiver_gone { PumpResult::Broken } else { PumpResult::Waiting };
@@ -152,31 +153,31 @@ impl Link {
         PumpResult::Reschedule
     }
 
-    /// Reads once. Whether that was worth it.
+    /// Reads once. False when there was nothing to read, or no room.
     fn fill(&mut self, from: &mut Endpoint, to: &mut Endpoint, context: &mut ProxyContext) -> bool {
         let max_bytes = if self.conditions.delays.is_empty() { MAX_QUEUED_BYTES } else { MAX_DELAYED_BYTES };
         if self.ended || self.conditions.black_hole || !from.is_readable() || self.queued >= max_bytes {
             return false;
         }
         match from.read(&mut context.scratch) {
-            ReadResult::WouldBlock => return false,
-            ReadResult::Eof => {
+            ReadOutcome::WouldBlock => return false,
+            ReadOutcome::Eof => {
                 self.ended = true;
                 self.push(Payload::Eof);
             }
-            ReadResult::Broken => self.on_sender_reset(),
-            ReadResult::Bytes(_) if self.receiver_gone => {}
-            ReadResult::Bytes(length) => {
+            ReadOutcome::Broken => self.on_sender_reset(),
+            ReadOutcome::Bytes(_) if self.receiver_gone => {}
+            ReadOutcome::Bytes(length) => {
                 let mut sent = 0;
-                // The usual way, with no copy: nothing waits and nothing is to be done to it.
+                // The fast path without a copy: nothing is queued, and no fault acts on the bytes.
                 if self.queue.is_empty() && self.conditions.is_passthrough() {
                     match to.write(&context.scratch[..length]) {
-                        WriteResult::Bytes(written) => {
+                        WriteOutcome::Bytes(written) => {
                             sent = written;
-                            context.counters.passed(self.flow, written);
+                            context.counters.add_forwarded(self.flow, written);
                         }
-                        WriteResult::WouldBlock => {}
-                        WriteResult::Broken => self.on_receiver_gone(),
+                        WriteOutcome::WouldBlock => {}
+                        WriteOutcome::Broken => self.on_receiver_gone(),
                     }
                 }
                 if sent < length && !self.receiver_gone {
@@ -190,7 +191,7 @@ impl Link {
     fn push(&mut self, payload: Payload) {
         let arrived = Instant::now();
         let due = arrived + self.conditions.draw_delay(&mut self.rng);
-        // Never before what came before it.
+        // Never before an earlier chunk.
         let due = self.queue.back().map_or(due, |last| due.max(last.due));
         if let Payload::Bytes { bytes, .. } = &payload {
             self.queued += bytes.len() + CHUNK_OVERHEAD_BYTES;
@@ -198,7 +199,7 @@ impl Link {
         self.queue.push_back(QueuedItem { arrived, due, payload });
     }
 
-    /// Writes what is due. `None`: as far as it goes now.
+    /// Writes what is due. `None` when it can't write more now, or nothing is queued.
     fn deliver(&mut self, to: &mut Endpoint, context: &mut ProxyContext) -> Option<PumpResult> {
         while !self.conditions.black_hole {
             let head = self.queue.front_mut()?;
@@ -236,19 +237,19 @@ impl Link {
                         allowed = allowed.min(granted);
                     }
                     match to.write(&bytes[*sent..*sent + allowed]) {
-                        WriteResult::WouldBlock => return None,
-                        WriteResult::Broken => {
+                        WriteOutcome::WouldBlock => return None,
+                        WriteOutcome::Broken => {
                             self.on_receiver_gone();
                             return None;
                         }
-                        WriteResult::Bytes(written) => {
+                        WriteOutcome::Bytes(written) => {
                             *sent += written;
                             self.queued -= written;
                             if *sent == bytes.len() {
                                 self.queued -= CHUNK_OVERHEAD_BYTES;
                                 self.queue.pop_front();
                             }
-                            context.counters.passed(self.flow, written);
+                            context.counters.add_forwarded(self.flow, written);
                             self.account_written(written, now);
                         }
                     }
@@ -258,7 +259,7 @@ impl Link {
         None
     }
 
-    /// Accounts for bytes that were written under a bandwidth or in pieces.
+    /// Accounts for written bytes in the grant of a bandwidth fault and in the gap of a slice fault.
     fn account_written(&mut self, written: usize, now: Instant) {
         self.grant = self
             .grant
@@ -270,15 +271,15 @@ impl Link {
         }
     }
 
-    /// The receiver is gone.
+    /// Discards the queued bytes, because the receiver has closed the connection.
     fn on_receiver_gone(&mut self) {
         self.receiver_gone = true;
         self.queued = 0;
-        // The sender's own end still has to come through.
+        // The end of the sender's stream is still forwarded.
         self.queue.retain(|item| !matches!(item.payload, Payload::Bytes { .. }));
     }
 
-    /// Once for each time: more would fill the timers of a busy link.
+    /// Sets a timer, unless an earlier one is set: a busy link would set too many.
     fn schedule_wakeup(&mut self, when: Instant, now: Instant, context: &mut ProxyContext) {
         if self.next_wakeup.is_none_or(|set| set > when || set <= now) {
             self.next_wakeup = Some(when);

@@ -1,4 +1,4 @@
-//! The port, which belongs to the proxy for the whole run whether it listens or not.
+//! The proxy's port. It stays bound for the whole run, whether it accepts or refuses connections.
 
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
@@ -7,30 +7,30 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockRef, Socket, Type};
 
-/// As many as Linux allows by default (somaxconn).
+/// The default maximum of Linux (somaxconn).
 const BACKLOG: i32 = 4096;
 
 fn bound(port: u16) -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    // Connections of an earlier run that wait out their time must not keep the port from this one.
+    // Otherwise connections of an earlier run in TIME_WAIT would block the port.
     socket.set_reuse_address(true)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
     Ok(socket)
 }
 
-/// A bound port.
+/// A bound port that accepts or refuses.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(super) struct ProxyListener {
     socket: TcpListener,
     address: SocketAddr,
     open: bool,
 }
 
-impl Listener {
-    /// Takes a port of the loopback interface, `None`: any that is free, and listens.
+impl ProxyListener {
+    /// Binds this loopback port, or a free one, and listens.
     pub(super) fn bind(port: Option<u16>) -> io::Result<Self> {
-        // Linux lets a port go when its socket stops listening, unless it was asked for by its number. So one socket finds a
-        // port, and a second asks for it while the first still keeps it from others.
+        // Linux releases a port that it chose itself when the socket stops listening, but not one that was bound by number. So one
+        // socket gets a free port, and a second socket binds it by number while the first still holds it.
         let finder = bound(port.unwrap_or(0))?;
         let port = finder.local_addr()?.as_socket().map_or(0, |address| address.port());
         let socket = bound(port)?;
@@ -54,8 +54,8 @@ impl Listener {
         if self.open { self.socket.accept() } else { Err(io::ErrorKind::WouldBlock.into()) }
     }
 
-    /// Whether connections are refused or accepted from now on. The socket stays bound all the time: on Linux, a shutdown ends listening and
-    /// nothing else.
+    /// Makes the port accept or refuse connections. The socket stays bound: on Linux, `shutdown` of a listening socket only ends the
+    /// listening.
     pub(super) fn set_open(&mut self, open: bool) -> io::Result<()> {
         if self.open == open {
             return Ok(());
@@ -66,7 +66,7 @@ impl Listener {
             socket.listen(BACKLOG)?;
         } else {
             socket.shutdown(Shutdown::Read)?;
-            // Or else another program that asks for the reuse of addresses, as most servers do, could bind the port now.
+            // With it, another program that sets SO_REUSEADDR, as most servers do, could bind the port now.
             socket.set_reuse_address(false)?;
         }
         self.open = open;

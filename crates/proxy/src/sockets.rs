@@ -1,4 +1,4 @@
-//! One end of a connection: a socket, and what the kernel said of it.
+//! One end of a connection: a socket with its readiness.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
@@ -9,44 +9,44 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 
-/// What came of reading.
+/// The result of a read.
 #[derive(Debug)]
-pub(super) enum ReadResult {
-    /// So many bytes.
+pub(super) enum ReadOutcome {
+    /// The number of bytes.
     Bytes(usize),
-    /// Nothing now.
+    /// There is nothing to read now.
     WouldBlock,
-    /// The peer will send no more.
+    /// The peer has ended its stream.
     Eof,
-    /// The peer broke the connection.
+    /// The connection is broken.
     Broken,
 }
 
-/// What came of writing.
+/// The result of a write.
 #[derive(Debug)]
-pub(super) enum WriteResult {
-    /// So many bytes, at least one.
+pub(super) enum WriteOutcome {
+    /// The number of bytes, at least one.
     Bytes(usize),
-    /// No room now.
+    /// The socket's buffer is full.
     WouldBlock,
-    /// The peer broke the connection.
+    /// The connection is broken.
     Broken,
 }
 
-/// A socket whose events come as edges: what it is ready for is remembered until the kernel says otherwise.
+/// A socket. Its events are edge-triggered, so its readiness is remembered until a call would block.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     stream: TcpStream,
     readable: bool,
     writable: bool,
-    /// The peer has sent its last.
+    /// The peer has closed its side.
     closing: bool,
-    /// A write said that the connection is broken, and reading will not say it again.
+    /// A write has failed. The kernel reports that error only once, so reads must report it from here.
     broken: bool,
 }
 
 impl Endpoint {
-    /// Both ends never wait to fill a segment: what the app or the server sent at once is passed on at once.
+    /// Sets TCP_NODELAY, so that the proxy adds no delay of its own.
     pub(super) fn new(mut stream: TcpStream, registry: &Registry, token: Token) -> io::Result<Self> {
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         let _only_slower = stream.set_nodelay(true);
@@ -59,7 +59,7 @@ impl Endpoint {
         self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
     }
 
-    /// Whether the connection has been established. An error if it never will be.
+    /// Whether the connection is established. An error if the attempt has failed.
     pub(super) fn connected(&self) -> io::Result<bool> {
         if let Some(error) = self.stream.take_error()? {
             return Err(error);
@@ -71,7 +71,7 @@ impl Endpoint {
         }
     }
 
-    /// Whether the peer is known to have closed its side.
+    /// Whether the peer has closed its side.
     pub(super) fn is_closing(&self) -> bool {
         self.closing
     }
@@ -81,59 +81,60 @@ impl Endpoint {
         self.readable
     }
 
-    pub(super) fn read(&mut self, into: &mut [u8]) -> ReadResult {
+    pub(super) fn read(&mut self, into: &mut [u8]) -> ReadOutcome {
         loop {
             match self.stream.read(into) {
-                Ok(0) if self.broken => return ReadResult::Broken,
-                Ok(0) => return ReadResult::Eof,
+                Ok(0) if self.broken => return ReadOutcome::Broken,
+                Ok(0) => return ReadOutcome::Eof,
                 Ok(length) => {
-                    // Less than asked for: the kernel has no more, and tells of what comes. Not of an end that it has told of already.
+                    // After a short read there is nothing more, and the next bytes cause an event. A close that was reported
+                    // already causes no event.
                     self.readable = length == into.len() || self.closing;
-                    return ReadResult::Bytes(length);
+                    return ReadOutcome::Bytes(length);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.broken => {
                     self.readable = false;
-                    return ReadResult::WouldBlock;
+                    return ReadOutcome::WouldBlock;
                 }
-                Err(_) => return ReadResult::Broken,
+                Err(_) => return ReadOutcome::Broken,
             }
         }
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> WriteResult {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> WriteOutcome {
         if !self.writable {
-            return WriteResult::WouldBlock;
+            return WriteOutcome::WouldBlock;
         }
         loop {
             match self.stream.write(bytes) {
-                Ok(length) if length > 0 => return WriteResult::Bytes(length),
+                Ok(length) if length > 0 => return WriteOutcome::Bytes(length),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.writable = false;
-                    return WriteResult::WouldBlock;
+                    return WriteOutcome::WouldBlock;
                 }
                 Ok(_) | Err(_) => {
                     self.broken = true;
                     self.readable = true;
-                    return WriteResult::Broken;
+                    return WriteOutcome::Broken;
                 }
             }
         }
     }
 
-    /// Passes on that no more will come. A socket whose peer is gone has nobody to tell.
+    /// Sends FIN. Fails silently when the peer is gone.
     pub(super) fn finish(&self) {
-        let _nobody_there = self.stream.shutdown(Shutdown::Write);
+        let _peer_gone = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Closes with RST instead of FIN, whatever is still on its way.
+    /// Closes with RST instead of FIN; bytes that are still queued are discarded.
     pub(super) fn reset(self) {
         reset(&self.stream);
     }
 }
 
-/// Lets the next close of a socket send RST.
+/// Makes the close of a socket send RST.
 pub(super) fn reset(stream: &TcpStream) {
-    let _only_a_fin = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    let _sends_fin = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }

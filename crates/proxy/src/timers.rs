@@ -1,4 +1,4 @@
-//! What is to happen later, in the order of its time.
+//! The timers of the event loop, ordered by time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,18 +6,18 @@ use std::time::Instant;
 
 use super::link::Flow;
 
-/// What is looked at when its time has come. To be woken for nothing does no harm: whoever is woken looks at the clock.
+/// What a timer wakes. A timer may fire too early: what it wakes checks the time again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum TimerTarget {
-    /// The port: accept, or listen again.
+    /// The port: try again to accept or listen.
     Listener,
-    /// Whether the server accepts.
+    /// The check whether the server accepts connections.
     Upstream,
     /// One direction of a connection.
     Link(u64, Flow),
 }
 
-/// All of them.
+/// All timers.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, TimerTarget)>>,
@@ -33,7 +33,7 @@ impl Timers {
         self.heap.peek().map(|Reverse((when, _))| *when)
     }
 
-    /// One that is due.
+    /// Removes and returns a timer that is due.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<TimerTarget> {
         if self.next()? > now {
             return None;

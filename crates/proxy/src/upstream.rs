@@ -1,4 +1,4 @@
-//! Where the server is, and whether it accepts: while it does not, the proxy's port does not either.
+//! The server's address, and whether the server accepts connections. While it does not, the proxy's port refuses them too.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,11 +9,12 @@ use mio::{Interest, Registry, Token};
 
 use super::timers::{TimerTarget, Timers};
 
-/// How often a server that refuses is asked again: so much later than the server itself does the proxy's port accept.
+/// How often a server that refuses is checked. The proxy's port accepts again that much later than the server.
 const RETRY_INTERVAL: Duration = Duration::from_millis(4);
-/// How often a server that accepts is asked because it closed a connection. Each time is one connection more in its statistics.
+/// The shortest time between two checks of a server that accepts but has closed a connection. Each check shows up as one more
+/// connection in the server's statistics.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(25);
-/// How long an attempt may take that is neither accepted nor refused.
+/// How long a check may take that is neither accepted nor refused.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -23,9 +24,9 @@ pub(super) struct Upstream {
     down: bool,
     attempt: Option<(TcpStream, Instant)>,
     last_checked: Option<Instant>,
-    /// When it is to be asked again.
+    /// When the next check is due.
     next: Option<Instant>,
-    /// Whether it is to be asked at all.
+    /// Whether a check is needed.
     check_pending: bool,
 }
 
@@ -38,7 +39,7 @@ impl Upstream {
         self.address
     }
 
-    /// Whether it refuses connections.
+    /// Whether the server refuses connections.
     pub(super) fn is_down(&self) -> bool {
         self.down
     }
@@ -52,7 +53,7 @@ impl Upstream {
         }
     }
 
-    /// Something looked as if it were gone.
+    /// The server has closed a connection: it may be going down.
     pub(super) fn on_server_closed(&mut self, registry: &Registry, timers: &mut Timers) {
         if self.check_pending || self.down {
             return;
@@ -65,14 +66,14 @@ impl Upstream {
         }
     }
 
-    /// A client was refused.
+    /// The server could not be reached for a client.
     pub(super) fn on_refused(&mut self, timers: &mut Timers) {
         self.down = true;
         self.check_pending = true;
         self.schedule_check(Instant::now() + RETRY_INTERVAL, timers);
     }
 
-    /// One time is set, the earliest: many who are refused at once do not make it be asked more often.
+    /// Sets the earliest check only: many refused clients do not cause more checks.
     fn schedule_check(&mut self, when: Instant, timers: &mut Timers) {
         if self.next.is_none_or(|next| next > when || next <= Instant::now()) {
             self.next = Some(when);
@@ -80,7 +81,7 @@ impl Upstream {
         }
     }
 
-    /// Asks whether it accepts, if that is in question.
+    /// Starts a connection attempt, if a check is needed and due.
     pub(super) fn check(&mut self, registry: &Registry, timers: &mut Timers) {
         if !self.check_pending {
             return;
@@ -109,7 +110,7 @@ impl Upstream {
         }
     }
 
-    /// The kernel has news of the attempt.
+    /// Handles an event of the connection attempt.
     pub(super) fn on_event(&mut self, timers: &mut Timers) {
         let Some((stream, _)) = &self.attempt else { return };
         let answer = match stream.take_error() {

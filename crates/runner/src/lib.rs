@@ -59,7 +59,7 @@ use cacheproof_core::journal::{Event, EventSink, RunEnded, RunStarted, RunStatus
 use cacheproof_core::scenario::{Scenario, TargetKind, mask_passwords};
 use cacheproof_load::{Driver, Exchange, LoadError, Recorder};
 use cacheproof_stack::{Deployment, Stack, StackError};
-use cacheproof_supervise::{Guard, LEDGER_FILE, Ledger, SuperviseError};
+use cacheproof_supervise::{Guard, GuardError, LEDGER_FILE, Ledger};
 
 /// What to run and where to write.
 #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ pub enum RunError {
     /// The guard process.
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Supervise(#[from] SuperviseError),
+    Guard(#[from] GuardError),
     /// The app.
     #[error(transparent)]
     #[diagnostic(transparent)]

@@ -1,22 +1,22 @@
-//! Which provider brings a server up, and why.
+//! Chooses the provider of a server.
 
 use testcontainers::bollard::Docker;
 
-use super::StackError;
-use super::container;
-use super::local::{Installed, installed};
-use super::probe::ServerKind;
+use crate::StackError;
+use crate::container;
+use crate::local::{Installed, installed};
+use crate::probe::ServerKind;
 use cacheproof_core::scenario::Provider;
 use cacheproof_supervise::docker;
 
-/// Where a server will run, with the reason in a sentence.
+/// Where a server will run, and why.
 pub(super) enum ProviderChoice {
     Local { installed: Installed, why: String },
     Container { docker: Docker, image: String, why: String },
     External { why: String },
 }
 
-/// Chooses, and sees to it that the choice can be carried out: the program is there, the image is there.
+/// Chooses the provider, and makes sure that it can be used: the program is installed, or the image is there.
 pub(super) async fn choose(
     kind: ServerKind,
     provider: Provider,
@@ -52,11 +52,11 @@ pub(super) async fn choose(
     }
 }
 
-/// Docker's own message names the fact that it does answer only where something else is wrong.
+/// Why `auto` did not take a container. Unlike the error message it says that Docker does answer, if only the image is missing.
 fn reason(error: &StackError) -> String {
     match error {
         StackError::NoImage { image, why, .. } => {
-            // Docker's message begins with the URLs that it tried; what went wrong stands last.
+            // Docker's message begins with the URLs that it tried and ends with the cause.
             let cause = why.rsplit(": ").next().unwrap_or(why);
             format!("Docker answers but has no image {image} and can't pull it ({cause})")
         }
@@ -64,7 +64,7 @@ fn reason(error: &StackError) -> String {
     }
 }
 
-/// As [`docker_with_image`], where Docker is this machine's own.
+/// As [`docker_with_image`], but only if Docker runs on this machine.
 async fn local_docker_with_image(
     kind: ServerKind,
     image: &str,

@@ -1,25 +1,25 @@
-//! The servers that together are the cache, or the database: which there are, what each is now, how the app
-//! reaches them.
+//! A deployment: the servers that together are the cache, or the database. Which there are, which role each has now, and how the
+//! app reaches them.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::StackError;
-use super::probe::{redis_command, without_password};
-use super::server::Server;
+use crate::StackError;
+use crate::probe::{redis_command, without_password};
+use crate::server::Server;
 use cacheproof_core::journal::{NodeFacts, ServerFacts};
 use cacheproof_core::scenario::Topology;
 use cacheproof_proxy::Proxy;
 
-/// How long a node may take to say what it is.
+/// How long a node may take to answer ROLE.
 const ROLE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What a server is for the others.
+/// The role of a server in its deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It takes writes; also a server that is alone.
+    /// It takes writes. Also the only server of a standalone deployment.
     Master,
     /// It follows a master.
     Replica,
@@ -43,13 +43,15 @@ impl Role {
 pub struct Node {
     /// `redis`, `redis-2`, `sentinel-1`, `postgres`.
     pub name: String,
-    /// What it was when it came up. Roles move: ask [`Deployment::master`] and its like what it is now.
+    /// Its role when it was started. A failover changes roles: [`Deployment::masters`] and [`Deployment::replicas`] say what it
+    /// is now.
     pub role: Role,
     /// The server itself.
     pub server: Server,
-    /// Through which the app reaches it, at a port that never changes. `None` for an external server whose
-    /// certificate or name a proxy would spoil.
+    /// The proxy through which the app reaches it. `None` for an external server that can't be reached through one, because the
+    /// client checks the name in its certificate.
     pub proxy: Option<Proxy>,
+    /// The port of its Cluster bus.
     pub(super) bus: Option<u16>,
 }
 
@@ -72,7 +74,7 @@ impl Node {
         self.proxy.as_ref().map_or(0, |proxy| proxy.address().port())
     }
 
-    /// What it says of itself now. `None` when it does not answer within half a second.
+    /// Its role by its own answer. `None` when it does not answer in time.
     async fn reported_role(&self) -> Option<ReportedRole> {
         if self.is_sentinel() {
             return self.server.answers().await.then_some(ReportedRole { role: Role::Sentinel, followers: 0 });
@@ -100,7 +102,7 @@ impl Node {
     }
 }
 
-/// What a node says of itself.
+/// What a node answers to ROLE.
 #[derive(Clone, Copy)]
 struct ReportedRole {
     role: Role,
@@ -129,7 +131,7 @@ impl Deployment {
         Self { topology, nodes, app_url, ca_file, facts: ServerFacts::default() }
     }
 
-    /// Asks the first server what it is, and puts the facts together.
+    /// Asks the first server for its version and settings, and adds the nodes.
     pub(super) async fn fetch_facts(&mut self) -> Result<(), StackError> {
         let Some(first) = self.nodes.first_mut() else { return Ok(()) };
         first.server.fetch_facts().await?;
@@ -148,7 +150,7 @@ impl Deployment {
         Ok(())
     }
 
-    /// Says more about it in the report.
+    /// Adds settings to the facts, for the report.
     pub(super) fn add_settings<const N: usize>(&mut self, settings: [(&str, &str); N]) {
         self.facts.settings.extend(settings.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
@@ -158,37 +160,36 @@ impl Deployment {
         self.topology
     }
 
-    /// Every server, in an order that does not change: at the start the masters come first, then the replicas,
-    /// then the Sentinels.
+    /// Every server. The order does not change: those that were started as masters come first, then the replicas, then the
+    /// Sentinels.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
-    /// The server that came up first: the only one of a standalone deployment, at the start the (first) master.
+    /// The first server: the only one of a standalone deployment, else the one that was started as the first master.
     pub fn first(&self) -> &Server {
-        // A deployment without any server is never made.
+        // A deployment has at least one server.
         &self.nodes[0].server
     }
 
-    /// What the app is given: a URL that leads through the proxies, with the app's user and password. In the forms
+    /// The URL for the app. It leads through the proxies, and has the app's user and password. Its forms are
     /// `redis://`, `redis+sentinel://host:port,…/mymaster`, `redis+cluster://host:port,…` (`rediss` with TLS) and
     /// `postgres://`.
     pub fn app_url(&self) -> &str {
         &self.app_url
     }
 
-    /// The authority to trust, where the app speaks TLS.
+    /// The CA certificate to trust, where the app connects with TLS.
     pub fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()
     }
 
-    /// What it is and where it came from, with all its servers; no password.
+    /// Version, settings, provider and nodes. Without passwords.
     pub fn facts(&self) -> &ServerFacts {
         &self.facts
     }
 
-    /// Names and URLs of the servers that keep data, past the proxies and with the password of cacheproof's own
-    /// user: for probes.
+    /// Names and URLs of the servers that keep data, for probes: past the proxies, with the password of cacheproof's user.
     pub fn probe_urls(&self) -> Vec<(String, String)> {
         self.data_nodes().map(|node| (node.name.clone(), node.server.url().to_owned())).collect()
     }
@@ -197,34 +198,34 @@ impl Deployment {
         self.nodes.iter().filter(|node| !node.is_sentinel())
     }
 
-    /// The Sentinels, dead or alive.
+    /// The Sentinels, whether they run or not.
     pub fn sentinels(&self) -> Vec<&Node> {
         self.nodes.iter().filter(|node| node.is_sentinel()).collect()
     }
 
-    /// The servers that say now that they are masters. Of a deployment with one server: that one, dead or alive. Under
-    /// Sentinels more than one only for the moment in which an old master has come back and was not yet told; the one that
-    /// has the replicas comes first. Of a Cluster: in the order of [`Self::nodes`].
+    /// The servers that answer now that they are masters. With one server only: that server, whether it runs or not. With
+    /// Sentinels there can be two for a moment, when an old master has come back and was not reconfigured yet; the one with more
+    /// replicas comes first. In a Cluster they have the order of [`Self::nodes`].
     pub async fn masters(&self) -> Vec<&Node> {
         if self.nodes.len() == 1 {
             return self.nodes.iter().collect();
         }
         let mut masters: Vec<(&Node, ReportedRole)> =
-            self.reported().await.into_iter().filter(|(_, reported)| reported.role == Role::Master).collect();
+            self.reported_roles().await.into_iter().filter(|(_, reported)| reported.role == Role::Master).collect();
         if self.topology == Topology::Sentinel {
             masters.sort_by_key(|(_, reported)| std::cmp::Reverse(reported.followers));
         }
         masters.into_iter().map(|(node, _)| node).collect()
     }
 
-    /// The servers that say now that they are replicas.
+    /// The servers that answer now that they are replicas.
     pub async fn replicas(&self) -> Vec<&Node> {
-        let reported = self.reported().await;
+        let reported = self.reported_roles().await;
         reported.into_iter().filter(|(_, reported)| reported.role == Role::Replica).map(|(node, _)| node).collect()
     }
 
-    /// The master of the moment (of a Cluster, the first). Where none says that it is one, that which most Sentinels
-    /// hold for it; `None` when they do not say either.
+    /// The current master (of a Cluster, the first one). When no server answers that it is the master: the one that most
+    /// Sentinels name. `None` when they do not answer either.
     pub async fn master(&self) -> Option<&Node> {
         if let Some(master) = self.masters().await.first() {
             return Some(master);
@@ -240,23 +241,23 @@ impl Deployment {
         self.data_nodes().find(|node| node.proxy_port() == *port)
     }
 
-    /// What every server that keeps data and answers says of itself.
-    async fn reported(&self) -> Vec<(&Node, ReportedRole)> {
+    /// The reported role of every server that keeps data and answers.
+    async fn reported_roles(&self) -> Vec<(&Node, ReportedRole)> {
         let asked = self.data_nodes().map(|node| async move { Some((node, node.reported_role().await?)) });
         join_all(asked).await.into_iter().flatten().collect()
     }
 
-    /// A sentence about the first of its servers that died although nobody broke it.
+    /// How the first server ended that has ended without a fault; `None` when there is none.
     pub async fn died(&self) -> Option<String> {
         for node in &self.nodes {
-            if let Some(death) = node.server.died().await {
-                return Some(death);
+            if let Some(report) = node.server.died().await {
+                return Some(report);
             }
         }
         None
     }
 
-    /// Takes everything down that is ours.
+    /// Stops the servers that cacheproof started, and the proxies.
     pub(super) async fn down(self) -> Result<(), StackError> {
         let downs = join_all(self.nodes.into_iter().map(Node::down)).await;
         downs.into_iter().find(Result::is_err).unwrap_or(Ok(()))
@@ -266,8 +267,8 @@ impl Deployment {
 /// `host:port` of a URL.
 fn address(url: &str) -> String {
     let shown = without_password(url);
-    let behind = shown.split_once("://").map_or(shown.as_str(), |(_, behind)| behind);
-    let host = behind.rsplit_once('@').map_or(behind, |(_, host)| host);
+    let authority = shown.split_once("://").map_or(shown.as_str(), |(_, authority)| authority);
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     host.split(['/', '?']).next().unwrap_or_default().to_owned()
 }
 

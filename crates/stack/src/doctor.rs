@@ -1,4 +1,4 @@
-//! What this machine has and lacks for running servers: behind `cacheproof doctor`.
+//! `cacheproof doctor`: checks what this machine has and lacks for running servers.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -6,35 +6,35 @@ use std::process::Command;
 
 use testcontainers::bollard::Docker;
 
-use super::container::{ask_registry, has_image};
-use super::probe::ServerKind;
-use super::{StackError, local};
-use cacheproof_supervise::{Guard, docker, has_proc};
+use crate::container::{ask_registry, has_image};
+use crate::probe::ServerKind;
+use crate::{StackError, free_port, local};
+use cacheproof_supervise::{Guard, docker, has_proc, max_open_files};
 
-/// Images that a scenario gets where it names none.
+/// The images of a scenario that names none.
 const DEFAULT_IMAGES: [(ServerKind, &str); 2] = [(ServerKind::Redis, "redis:7"), (ServerKind::Postgres, "postgres:17")];
 
 /// Open files that a run with a few hundred connections needs.
 const MIN_OPEN_FILES: u64 = 1024;
 
-/// Megabytes that Postgres' data, its log and a report need at least.
+/// Megabytes that the data of Postgres, its log and a report need at least.
 const MIN_FREE_MB: f64 = 500.0;
 
-/// Bytes in one.
+/// Bytes in a megabyte.
 const BYTES_PER_MB: f64 = 1e6;
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// Whether it is as it should be.
+    /// Whether it passed.
     pub passed: bool,
     /// What was found.
     pub found: String,
-    /// What to do where it is not as it should be.
+    /// What to do when it did not pass.
     pub advice: Option<String>,
 }
 
-/// All that was looked at.
+/// The results of all checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DoctorReport {
     /// In the order to show them.
@@ -53,7 +53,7 @@ fn failed(found: impl Into<String>, advice: impl Into<String>) -> Check {
     Check { passed: false, found: found.into(), advice: Some(advice.into()) }
 }
 
-/// Looks. `program`: this cacheproof, to try its guard. Starts no server; asks a registry about an image at most.
+/// Checks this machine. `program` is cacheproof itself, to try its guard. Starts no server; it may ask a registry about an image.
 pub async fn check_machine(program: &Path) -> DoctorReport {
     let mut checks = vec![redis_server(), postgres(), owner()];
     let machine_checks = [guard(program), temporary_directory(), port()];
@@ -74,14 +74,14 @@ fn redis_server() -> Check {
     }
 }
 
-/// Nobody needs it who does not ask for it.
+/// It passes without Valkey, which only scenarios with `server = "valkey"` need.
 fn valkey_server() -> Check {
     match local::installed(ServerKind::Valkey) {
         Ok(found) => passed(format!("valkey-server {} ({})", found.version, found.program.display())),
         Err(StackError::NotInstalled { .. }) => {
             passed("no valkey-server: server = \"valkey\" needs it installed, or a container")
         }
-        Err(error) => failed(error.to_string(), "install a newer one, or leave server = \"valkey\" alone"),
+        Err(error) => failed(error.to_string(), "install a newer one, or do not use server = \"valkey\""),
     }
 }
 
@@ -92,13 +92,13 @@ fn postgres() -> Check {
     };
     let named = format!("postgres {} ({})", found.version, found.program.display());
     let plugins = Command::new(found.program.with_file_name("pg_config")).arg("--pkglibdir").output();
-    // Without pg_config nothing is known, and the server itself will tell.
+    // Without pg_config it is not known here; then the start of the server shows it.
     if let Ok(plugins) = plugins {
         let directory = String::from_utf8_lossy(&plugins.stdout).trim().to_owned();
         let has = |suffix: &str| Path::new(&directory).join(format!("pg_stat_statements.{suffix}")).exists();
         if plugins.status.success() && !has("so") && !has("dylib") {
             return failed(
-                format!("{named} without pg_stat_statements, which counts its queries"),
+                format!("{named} without pg_stat_statements, which counts statements"),
                 "install Postgres' contrib modules: sh scripts/setup.sh",
             );
         }
@@ -144,12 +144,12 @@ async fn docker_and_images() -> (Vec<Check>, bool) {
 
 async fn image(docker: &Docker, kind: ServerKind, image: String) -> Check {
     match has_image(docker, &image).await {
-        Ok(true) => return passed(format!("image {image} is here")),
+        Ok(true) => return passed(format!("image {image} is present")),
         Ok(false) => {}
         Err(error) => return failed(error.to_string(), "restart Docker"),
     }
     let Err(why) = ask_registry(docker, &image).await else {
-        return passed(format!("image {image} is not here and can be pulled; the first run does it"));
+        return passed(format!("image {image} is missing and can be pulled; the first run pulls it"));
     };
     let stand_in = format!("cacheproof-standin/{}:latest", kind.key());
     let advice = if has_image(docker, &stand_in).await.unwrap_or(false) {
@@ -157,11 +157,11 @@ async fn image(docker: &Docker, kind: ServerKind, image: String) -> Check {
     } else {
         format!("sh scripts/offline-images.sh builds a stand-in; then export {}={stand_in}", kind.image_variable())
     };
-    failed(format!("image {image} is not here and can't be pulled: {why}"), advice)
+    failed(format!("image {image} is missing and can't be pulled: {why}"), advice)
 }
 
 fn guard(program: &Path) -> Check {
-    let advice = "the temporary directory must be writable and may not forbid new processes";
+    let advice = "the temporary directory must be writable, and new processes must be allowed";
     match Guard::start(program).and_then(Guard::release) {
         Ok(()) => passed("the guard starts and cleans up"),
         Err(error) => failed(error.to_string(), advice),
@@ -173,7 +173,7 @@ fn temporary_directory() -> Check {
     let shown = directory.display();
     match nix::sys::statvfs::statvfs(&directory) {
         Ok(space) => {
-            // Their types differ from system to system.
+            // The types of these numbers differ between systems.
             let free = space.blocks_available() as f64 * space.fragment_size() as f64 / BYTES_PER_MB;
             let found = format!("temporary directory {shown} has {free:.0} MB free");
             if free >= MIN_FREE_MB {
@@ -181,30 +181,23 @@ fn temporary_directory() -> Check {
             } else {
                 failed(
                     found,
-                    format!("free some space ({MIN_FREE_MB} MB are enough) or set TMPDIR to another directory"),
+                    format!("free some space ({MIN_FREE_MB} MB are enough), or set TMPDIR to another directory"),
                 )
             }
         }
-        Err(error) => {
-            failed(format!("temporary directory {shown}: {error}"), "set TMPDIR to a directory that is there")
-        }
+        Err(error) => failed(format!("temporary directory {shown}: {error}"), "set TMPDIR to a directory that exists"),
     }
 }
 
 fn port() -> Check {
-    match local::free_port().and_then(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port))) {
+    match free_port().and_then(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port))) {
         Ok(_) => passed("ports are free on 127.0.0.1"),
-        Err(error) => failed(format!("can't listen on 127.0.0.1: {error}"), "bring the loopback interface up"),
+        Err(error) => failed(format!("can't listen on 127.0.0.1: {error}"), "enable the loopback interface"),
     }
 }
 
 fn open_files() -> Check {
-    // `Max open files            1024                 524288               files`
-    let limit = std::fs::read_to_string("/proc/self/limits").ok().and_then(|limits| {
-        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-        line.split_whitespace().next()?.parse::<u64>().ok()
-    });
-    match limit {
+    match max_open_files() {
         Some(limit) if limit < MIN_OPEN_FILES => {
             failed(format!("only {limit} open files are allowed"), format!("ulimit -n {MIN_OPEN_FILES} or more"))
         }
@@ -215,7 +208,7 @@ fn open_files() -> Check {
 
 fn proc() -> Check {
     if has_proc() {
-        return passed("/proc is here: processes are measured, and strays of a crashed run found");
+        return passed("/proc is available: processes are measured, and processes that a crashed run left are found");
     }
     failed("no /proc", "nothing to do: a run works, but the CPU and memory of processes are not measured")
 }

@@ -1,16 +1,16 @@
-//! What can go wrong with the servers, in one message each, with what to do next.
+//! Errors of the servers, each with what to do next.
 
 use std::path::PathBuf;
 
-use cacheproof_supervise::SuperviseError;
+use cacheproof_supervise::DockerError;
 
-/// Why a server could not be brought up, broken, mended or taken down.
+/// Why a server could not be started, faulted, restored or stopped.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum StackError {
-    /// The guard, or Docker itself.
+    /// Docker itself.
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Supervise(#[from] SuperviseError),
+    Docker(#[from] DockerError),
 
     /// A program is not installed.
     #[error("{program} is not installed: looked in {looked}")]
@@ -34,22 +34,22 @@ pub enum StackError {
         what: String,
         /// Its version.
         found: String,
-        /// The least that will do.
+        /// The oldest version that works.
         needed: &'static str,
     },
 
-    /// Postgres refuses to run as root and there is nobody to drop to.
+    /// Postgres refuses to run as root, and there is no user to run it as.
     #[error("Postgres refuses to run as root, and this system has neither a user `postgres` nor `nobody` to run it as")]
     #[diagnostic(help("add a user: `useradd --system postgres`, or start cacheproof as another user"))]
     NoUnprivilegedUser,
 
-    /// A server did not come up.
+    /// A server did not start.
     #[error("{what} did not come up: {why}")]
     #[diagnostic(help("{help}"))]
     StartFailure {
         /// Which one.
         what: String,
-        /// What it said.
+        /// The reason, often from its log.
         why: String,
         /// What to do.
         help: String,
@@ -59,25 +59,25 @@ pub enum StackError {
     #[error("can't {what}: {source}")]
     #[diagnostic(help("`cacheproof doctor` says what this machine lacks"))]
     System {
-        /// What was tried.
+        /// The operation.
         what: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 
     /// No port is free.
-    #[error("no free port on 127.0.0.1 for {0}: ten were tried and each was taken before the server could have it")]
-    #[diagnostic(help("look at what listens with `ss -ltn`"))]
+    #[error("no free port on 127.0.0.1 for {0}: ten were tried, and each was taken by another program first")]
+    #[diagnostic(help("`ss -ltn` shows which programs listen"))]
     NoPort(&'static str),
 
-    /// Docker runs on another machine, as far as can be told.
+    /// DOCKER_HOST may name another machine.
     #[error(
-        "DOCKER_HOST names no unix socket, and the ports of containers on another machine can't be reached from here"
+        "DOCKER_HOST is not a unix socket, and the ports of containers on another machine can't be reached from here"
     )]
     #[diagnostic(help("unset DOCKER_HOST, or set provider = \"local\" (or \"container\") in the scenario's [stack]"))]
     RemoteDocker,
 
-    /// An image is not there and cannot be had.
+    /// An image is missing and can't be pulled.
     #[error("Docker has no image {image} and can't pull it: {why}")]
     #[diagnostic(help(
         "load the image, build stand-ins with `sh scripts/offline-images.sh` and name them in {variable}, \
@@ -92,8 +92,8 @@ pub enum StackError {
         variable: &'static str,
     },
 
-    /// `auto` found no way.
-    #[error("no way to bring up {server}: {container}; {local}")]
+    /// `auto` can use neither containers nor local processes.
+    #[error("{server} can be started neither in a container nor as a local process: {container}; {local}")]
     #[diagnostic(help(
         "install the server with `sh scripts/setup.sh`, or start Docker; `cacheproof doctor` says more"
     ))]
@@ -118,7 +118,7 @@ pub enum StackError {
         example: &'static str,
     },
 
-    /// An external server is not broken without a word from the scenario.
+    /// An external server gets no faults unless the scenario allows it.
     #[error("{0} is external, and cacheproof breaks only what it started itself")]
     #[diagnostic(help(
         "use provider = \"container\" or \"local\" to run faults, name the server's container beside its url \
@@ -126,28 +126,30 @@ pub enum StackError {
     ))]
     External(&'static str),
 
-    /// A container that the scenario allows to break is not there, or not alone.
+    /// No container, or more than one, is what the scenario names.
     #[error("{} {named}", if *found == 0 { "Docker has no container" } else { "there is more than one container of" })]
     #[diagnostic(help("`docker ps -a` shows their names; write one of them: container = \"name\""))]
     NoSuchContainer {
         /// What the scenario names.
         named: String,
-        /// How many there are.
+        /// How many were found.
         found: usize,
     },
 
-    /// Its data are not cacheproof's to delete.
-    #[error("{0} can't be restarted without its data: cacheproof deletes only what a cache of its own kept")]
+    /// cacheproof may not delete the data of this server.
+    #[error(
+        "{0} can't be restarted without its data: cacheproof deletes only the data of a cache that it started itself"
+    )]
     #[diagnostic(help("restart it with its data, or flush it"))]
     DataDeletionNotAllowed(String),
 
-    /// Several servers did not find each other.
+    /// The servers of a Sentinel deployment or Cluster did not find each other.
     #[error("the {topology} did not form within {waited} s: {why}")]
     #[diagnostic(help("this machine may be too busy for so many servers; `cacheproof doctor` says what it lacks"))]
     NotFormed {
         /// `Sentinel deployment` or `Cluster`.
         topology: &'static str,
-        /// For how long it was waited.
+        /// How long cacheproof waited, in seconds.
         waited: u64,
         /// What was still missing.
         why: String,
@@ -159,9 +161,9 @@ pub enum StackError {
     Certificates(String),
 }
 
-/// Why a server did not come up.
+/// Why a server did not start, as far as the caller can try again.
 pub(super) enum StartFailure {
-    /// Somebody else got the port first.
+    /// Another program took the port first.
     PortTaken,
     /// Anything else.
     Other(StackError),
@@ -174,12 +176,12 @@ impl StackError {
         move |source| Self::System { what, source }
     }
 
-    /// What Docker refused.
+    /// A request that Docker answered with an error.
     pub(super) fn docker(what: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::Supervise(SuperviseError::Docker { what: what.into(), why: why.into() })
+        Self::Docker(DockerError::Refused { what: what.into(), why: why.into() })
     }
 
-    /// A file or directory that could not be made.
+    /// A file operation that failed.
     pub(super) fn path(verb: &str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         Self::system(format!("{verb} {}", path.into().display()))
     }

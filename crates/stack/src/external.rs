@@ -1,19 +1,19 @@
-//! Servers that are there already. cacheproof connects and looks; it breaks only a container that the scenario names.
+//! External servers, which cacheproof did not start. It injects process faults only into a container that the scenario names.
 
 use std::time::Duration;
 
-use super::deployment::{Deployment, Node, Role};
-use super::probe::{ServerKind, without_password};
-use super::server::{Backend, Server};
-use super::{StackError, container, proxy};
+use crate::deployment::{Deployment, Node, Role};
+use crate::probe::{ServerKind, without_password};
+use crate::server::{Backend, Server};
+use crate::{StackError, container, proxy};
 use cacheproof_core::scenario::{FaultPermission, Topology};
 use cacheproof_proxy::Proxy;
 use cacheproof_supervise::docker;
 
-/// How long one may take to answer at the start.
+/// How long an external server may take to answer at the start.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The server behind the scenario's URL, with a proxy in front of it where the app can be led through one.
+/// The server at the scenario's URL, with a proxy in front of it where the app can use one.
 pub(super) async fn deployment(
     kind: ServerKind,
     url: Option<&str>,
@@ -38,8 +38,8 @@ pub(super) async fn deployment(
     Ok(deployment)
 }
 
-/// A proxy to the server, and the URL with the proxy's address in it. `None` where the URL wants the server's
-/// certificate checked (it would not name the proxy), or names no host.
+/// A proxy to the server, and the URL with the proxy's address in it. `None` when the client has to check the server's
+/// certificate, which does not name the proxy, or when the URL has no host.
 async fn through_proxy(url: &str, seed: u64) -> Result<Option<(String, Proxy)>, StackError> {
     let Ok(mut parsed) = reqwest::Url::parse(url) else { return Ok(None) };
     let checks = |(name, value): (std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)| {
@@ -51,7 +51,7 @@ async fn through_proxy(url: &str, seed: u64) -> Result<Option<(String, Proxy)>, 
     let port = parsed.port().unwrap_or(if parsed.scheme() == "redis" { 6379 } else { 5432 });
     let Some(host) = parsed.host_str().map(|host| host.trim_matches(['[', ']']).to_owned()) else { return Ok(None) };
     let found = tokio::net::lookup_host((host, port)).await.map_err(StackError::system("look up the server's name"))?;
-    // It answers: of several addresses this is one that does.
+    // The name may have several addresses; the server listens on one that accepts.
     let mut upstream = None;
     for address in found {
         let connected = tokio::time::timeout(Duration::from_secs(2), tokio::net::TcpStream::connect(address)).await;
@@ -66,9 +66,9 @@ async fn through_proxy(url: &str, seed: u64) -> Result<Option<(String, Proxy)>, 
     Ok(rewritten.then(|| (parsed.into(), proxy)))
 }
 
-/// The URL with its `${NAME}`s filled in, once the server behind it answers.
+/// Fills in the URL's `${NAME}`s, and waits until the server answers.
 async fn connect(kind: ServerKind, url: Option<&str>) -> Result<String, StackError> {
-    let fault = |why: String| StackError::Url {
+    let invalid = |why: String| StackError::Url {
         server: kind.key(),
         why,
         example: match kind {
@@ -76,15 +76,15 @@ async fn connect(kind: ServerKind, url: Option<&str>) -> Result<String, StackErr
             ServerKind::Postgres => "postgres://app:${DB_PASSWORD}@127.0.0.1:5432/app",
         },
     };
-    let url = url.ok_or_else(|| fault("provider = \"external\" needs a url".into()))?;
-    let url = fill_in(url, |name| std::env::var(name).ok()).map_err(fault)?;
+    let url = url.ok_or_else(|| invalid("provider = \"external\" needs a url".into()))?;
+    let url = expand_variables(url, |name| std::env::var(name).ok()).map_err(invalid)?;
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
     let known = match kind {
         ServerKind::Redis | ServerKind::Valkey => ["redis", "rediss"],
         ServerKind::Postgres => ["postgres", "postgresql"],
     };
     if !known.contains(&scheme) {
-        return Err(fault(format!("its url does not begin with {}://", known[0])));
+        return Err(invalid(format!("its url does not begin with {}://", known[0])));
     }
     kind.ping(&url, CONNECT_TIMEOUT).await.map_err(|why| StackError::StartFailure {
         what: format!("{} at {}", kind.name(), without_password(&url)),
@@ -94,8 +94,8 @@ async fn connect(kind: ServerKind, url: Option<&str>) -> Result<String, StackErr
     Ok(url)
 }
 
-/// Replaces each `${NAME}` by the variable's value.
-fn fill_in(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+/// Replaces each `${NAME}` by the value of that environment variable.
+fn expand_variables(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
     let mut filled = String::new();
     let mut rest = text;
     while let Some((before, from)) = rest.split_once("${") {
@@ -113,12 +113,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_are_filled_in_once() {
+    fn variables_are_expanded_once() {
         let variable = |name: &str| (name == "A").then(|| "x${B}".to_owned());
-        assert_eq!(fill_in("redis://:${A}@h", variable).unwrap(), "redis://:x${B}@h");
-        assert_eq!(fill_in("plain", variable).unwrap(), "plain");
-        assert_eq!(fill_in("${C}", variable).unwrap_err(), "its url needs the environment variable C");
-        assert!(fill_in("${A", variable).is_err());
+        assert_eq!(expand_variables("redis://:${A}@h", variable).unwrap(), "redis://:x${B}@h");
+        assert_eq!(expand_variables("plain", variable).unwrap(), "plain");
+        assert_eq!(expand_variables("${C}", variable).unwrap_err(), "its url needs the environment variable C");
+        assert!(expand_variables("${A", variable).is_err());
     }
 
     #[tokio::test]

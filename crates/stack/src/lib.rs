@@ -1,14 +1,15 @@
-//! Redis and Postgres, up and down.
+//! Starts and stops the Redis and Postgres servers of a run, and injects process faults into them.
 //!
-//! A server comes from one of three providers: a container (testcontainers), a private local process, or one that
-//! is there already (external). `auto` takes the first of the first two that this machine can do, and says why.
-//! Whatever a run starts is known to its [`Guard`], a child process that cleans up when cacheproof dies, however
-//! it dies.
+//! A server comes from one of three providers: a container (testcontainers), a private local process, or a server that already
+//! runs (external). `auto` takes a container where Docker and the image are available, else a local process, and says why.
+//! Everything that a run starts is registered with its [`Guard`], which cleans up when cacheproof crashes.
 //!
-//! A [`Deployment`] is one server, or several that belong together (Sentinel, Cluster). In front of every server
-//! stands a proxy of cacheproof's own, whose port never changes: the app is given the proxies' addresses, and what
-//! servers tell clients of each other (Sentinel's answers, the Cluster's map) are proxies' addresses too. Probes go
-//! straight to the servers.
+//! A [`Deployment`] is one server, or several that belong together (Sentinel, Cluster). Each server has a proxy of cacheproof in
+//! front of it, whose port never changes. The app gets the addresses of the proxies only; so the addresses that Sentinels and
+//! Cluster nodes announce are those of proxies as well. Probes connect to the servers directly.
+//!
+//! Start reading at [`Stack::up`]. Then `choose.rs` picks the provider, `redis/` and `postgres.rs` start the servers through
+//! `container/` or `local/`, and [`Server`] holds the result. `doctor.rs` is `cacheproof doctor`.
 
 mod choose;
 mod container;
@@ -16,7 +17,10 @@ mod deployment;
 mod doctor;
 mod error;
 mod external;
+mod free_port;
 mod local;
+mod log;
+mod password;
 mod postgres;
 mod probe;
 mod proxy;
@@ -26,7 +30,7 @@ mod server;
 pub use deployment::{Deployment, Node, Role};
 pub use doctor::{Check, DoctorReport, check_machine};
 pub use error::StackError;
-pub use local::free_port;
+pub use free_port::free_port;
 pub use server::{ProcessFaultKind, Server};
 
 use cacheproof_core::journal::StackReady;
@@ -44,11 +48,11 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Brings the servers up, both at a time. `seed`: the run's, from which the proxies draw which connections a
-    /// fault hits. `notify` gets a line about whatever takes long or was decided.
+    /// Starts the servers, both at the same time. The proxies use `seed` to decide which connections a fault hits. `notify` gets
+    /// a line about each decision, and about what takes long.
     ///
     /// # Errors
-    /// The first server's that failed; the other is taken down again.
+    /// The error of the first server that failed; the other is stopped again.
     pub async fn up(
         spec: &StackSpec,
         seed: u64,
@@ -79,23 +83,23 @@ impl Stack {
         }
     }
 
-    /// Where the servers are, past the proxies, and the app's instances: what the user's own commands are told.
+    /// The addresses of the servers themselves and of the app's instances (`app`), for the user's commands.
     pub fn addresses(&self, app: &[String]) -> Addresses {
         let nodes = self.redis.as_ref().map(Deployment::nodes).unwrap_or_default();
         let redis: Vec<(&str, &str)> = nodes.iter().map(|node| (node.name.as_str(), node.server.url())).collect();
         Addresses::of(&redis, self.postgres.as_ref().map(|postgres| postgres.first().url()), app)
     }
 
-    /// What the servers are, for the journal: versions asked from the servers, why this provider, no password.
+    /// Version, settings and provider of each server, for the journal. Without passwords.
     pub fn facts(&self) -> StackReady {
         let facts = |servers: &Option<Deployment>| servers.as_ref().map(|servers| servers.facts().clone());
         StackReady { redis: facts(&self.redis), postgres: facts(&self.postgres) }
     }
 
-    /// Takes down what [`Self::up`] brought up.
+    /// Stops what [`Self::up`] started.
     ///
     /// # Errors
-    /// [`StackError::Supervise`] when a container could not be removed; the guard tries again when it is released.
+    /// [`StackError::Docker`] when a container could not be removed; the guard tries again when it is released.
     pub async fn down(self) -> Result<(), StackError> {
         let down = async |servers: Option<Deployment>| match servers {
             Some(servers) => servers.down().await,

@@ -1,16 +1,17 @@
-//! Postgres, counting its statements.
+//! The Postgres server of a run, with statement counting (`pg_stat_statements`).
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::choose::{ProviderChoice, choose};
-use super::deployment::{Deployment, Node, Role};
-use super::probe::{self, ServerKind};
-use super::server::{Backend, Server};
-use super::{StackError, container, external, local, proxy};
+use crate::choose::{ProviderChoice, choose};
+use crate::deployment::{Deployment, Node, Role};
+use crate::probe::{self, ServerKind};
+use crate::server::{Backend, Server};
+use crate::{StackError, container, external, local, proxy};
 use cacheproof_core::scenario::{PostgresSpec, Topology};
+use cacheproof_proxy::Proxy;
 use cacheproof_supervise::Guard;
 
-/// Brings the scenario's database up.
+/// Starts the scenario's database.
 pub(super) async fn up(
     spec: &PostgresSpec,
     seed: u64,
@@ -22,9 +23,9 @@ pub(super) async fn up(
         ProviderChoice::External { why } => {
             let (url, permission) = (spec.url.as_deref(), spec.permission.as_ref());
             let deployment = external::deployment(kind, url, permission, why, seed).await?;
-            // Somebody else's server may not allow it; the database's own counters then have to do.
+            // An external server may not allow it. Then the transaction counters of the database are used.
             if let Err(error) = probe::enable_statement_counting(deployment.first().url()).await {
-                notify(&format!("Postgres does not count statements ({error}): its transactions are counted instead"));
+                notify(&format!("Postgres does not count statements ({error}): transactions are counted instead"));
             }
             return Ok(deployment);
         }
@@ -39,7 +40,7 @@ pub(super) async fn up(
     };
     let server = Server::new(kind, kind.name(), backend, url.clone(), &why, image);
     let (app_url, proxy) = match start_proxy(&url, proxy::seed(seed, kind.key())) {
-        Ok(made) => made,
+        Ok(started) => started,
         Err(error) => {
             let _ = server.down().await;
             return Err(error);
@@ -64,8 +65,8 @@ pub(super) async fn up(
     }
 }
 
-/// A proxy to the server at this URL of ours, and the URL that leads through it.
-fn start_proxy(url: &str, seed: u64) -> Result<(String, cacheproof_proxy::Proxy), StackError> {
+/// A proxy to the server that cacheproof has started at this URL, and the URL that leads through it.
+fn start_proxy(url: &str, seed: u64) -> Result<(String, Proxy), StackError> {
     let unreadable = || StackError::Url { server: "postgres", why: "its url can't be read".into(), example: "" };
     let mut url = reqwest::Url::parse(url).map_err(|_| unreadable())?;
     let port = url.port().ok_or_else(unreadable)?;

@@ -1,13 +1,13 @@
-//! Questions to a server over a connection of its own: does it answer, which version is it, how is it set.
+//! Requests to one server, each on a fresh connection: does it answer, its version, its settings.
 
 use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::StackError;
+use crate::StackError;
 use cacheproof_core::scenario::CacheServer;
 
-/// The servers, as far as they differ. A Sentinel is its Redis or Valkey.
+/// Which product a server is. A Sentinel counts as its Redis or Valkey.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ServerKind {
     Redis,
@@ -24,14 +24,14 @@ impl From<CacheServer> for ServerKind {
     }
 }
 
-/// A server's version and the settings that matter for a result.
+/// A server's version, and the settings that matter for the results.
 pub(super) type VersionAndSettings = (String, Vec<(String, String)>);
 
-/// How long a server may take to say what it is.
+/// How long a server may take to answer with its version and settings.
 const FACTS_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl ServerKind {
-    /// As users write it.
+    /// Its name in messages.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Redis => "Redis",
@@ -40,7 +40,7 @@ impl ServerKind {
         }
     }
 
-    /// Its program.
+    /// The name of its program.
     pub(super) fn program(self) -> &'static str {
         match self {
             Self::Redis => "redis-server",
@@ -49,7 +49,7 @@ impl ServerKind {
         }
     }
 
-    /// As the scenario's table is called.
+    /// The name of its table in the scenario.
     pub(super) fn key(self) -> &'static str {
         match self {
             Self::Redis | Self::Valkey => "redis",
@@ -57,7 +57,7 @@ impl ServerKind {
         }
     }
 
-    /// The least version that will do.
+    /// The oldest version that works.
     pub(super) fn needed(self) -> &'static str {
         match self {
             Self::Redis | Self::Valkey => "7.0",
@@ -65,7 +65,7 @@ impl ServerKind {
         }
     }
 
-    /// Refuses a version that is too old.
+    /// An error for a version that is too old.
     pub(super) fn check_version(self, what: &str, version: &str) -> Result<(), StackError> {
         if version_parts(version) >= version_parts(self.needed()) {
             return Ok(());
@@ -102,7 +102,7 @@ impl ServerKind {
                 Self::Postgres => postgres_facts(url).await.map_err(|error| error.to_string()),
             }
         };
-        tokio::time::timeout(FACTS_TIMEOUT, facts).await.unwrap_or_else(|_| Err("it does not answer questions".into()))
+        tokio::time::timeout(FACTS_TIMEOUT, facts).await.unwrap_or_else(|_| Err("it does not answer requests".into()))
     }
 }
 
@@ -132,12 +132,12 @@ pub(super) async fn redis_command<T: redis::FromRedisValue>(url: &str, command: 
 async fn redis_facts(url: &str) -> redis::RedisResult<VersionAndSettings> {
     let mut connection = redis_connection(url).await?;
     let info: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
-    // Valkey names the Redis that it is compatible with, too.
+    // Valkey also reports the Redis version that it is compatible with.
     let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name));
     let version = field("valkey_version:").or_else(|| field("redis_version:")).unwrap_or_default();
     let mut settings = Vec::new();
     for name in ["maxmemory", "maxmemory-policy", "appendonly", "appendfsync"] {
-        // A hosted server may have renamed CONFIG away; its settings then stay unknown.
+        // A hosted server may not have CONFIG; then its settings stay unknown.
         let answer: redis::RedisResult<Vec<String>> =
             redis::cmd("CONFIG").arg("GET").arg(name).query_async(&mut connection).await;
         if let Ok([_, value]) = answer.as_deref() {
@@ -161,7 +161,7 @@ async fn postgres_facts(url: &str) -> Result<VersionAndSettings, sqlx::Error> {
     Ok((version.split(' ').next().unwrap_or_default().to_owned(), settings))
 }
 
-/// Has Postgres count statements from now on.
+/// Makes Postgres count statements.
 pub(super) async fn enable_statement_counting(url: &str) -> Result<(), sqlx::Error> {
     let mut connection = PgConnection::connect(url).await?;
     sqlx::raw_sql("CREATE /* cacheproof */ EXTENSION IF NOT EXISTS pg_stat_statements")
@@ -170,7 +170,8 @@ pub(super) async fn enable_statement_counting(url: &str) -> Result<(), sqlx::Err
     connection.close().await
 }
 
-/// A URL as it may be shown: without its password.
+/// A URL without its password, to be shown. Unlike `mask_passwords`, which masks passwords within any text, this gives a URL that
+/// can be used.
 pub(super) fn without_password(url: &str) -> String {
     let Ok(mut url) = reqwest::Url::parse(url) else { return "(unreadable URL)".into() };
     let _ = url.set_password(None);

@@ -1,26 +1,26 @@
-//! One server, wherever it runs: its URL, its faults, its end.
+//! One server, whatever its provider: its URL, its process faults, its end.
 
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use super::StackError;
-use super::container::ContainerServer;
-use super::local::LocalServer;
-use super::probe::{ServerKind, without_password};
+use crate::StackError;
+use crate::container::ContainerServer;
+use crate::local::LocalServer;
+use crate::probe::{ServerKind, without_password};
 use cacheproof_core::journal::ServerFacts;
 
 /// How long [`Server::answers`] waits.
 const PING_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// What is done to a process or container.
+/// A fault of a process or container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessFaultKind {
-    /// SIGKILL; undone by starting it again.
+    /// SIGKILL. Undone by starting it again.
     Kill,
-    /// An orderly end: SIGTERM (Postgres: SIGINT, its fast shutdown; a container: stop); undone by starting it again.
+    /// An orderly shutdown: SIGTERM (Postgres: SIGINT, its fast shutdown; a container: stop). Undone by starting it again.
     Stop,
-    /// SIGSTOP (a container: pause); undone by SIGCONT.
+    /// SIGSTOP (a container: pause). Undone by SIGCONT.
     Pause,
 }
 
@@ -34,7 +34,7 @@ impl ProcessFaultKind {
         }
     }
 
-    /// What a server is to which this was done.
+    /// For messages about the server's state.
     fn past_participle(self) -> &'static str {
         match self {
             Self::Kill => "killed",
@@ -44,29 +44,29 @@ impl ProcessFaultKind {
     }
 }
 
-/// A server that is up: a Redis, a Valkey, a Sentinel or a Postgres. All faults are idempotent.
+/// A started server: a Redis, a Valkey, a Sentinel or a Postgres. Injecting or undoing a fault twice is no error.
 pub struct Server {
     pub(super) kind: ServerKind,
     name: String,
     pub(super) url: String,
     pub(super) facts: ServerFacts,
-    state: Mutex<State>,
+    state: Mutex<ServerState>,
 }
 
-/// Where it runs and what was done to it.
-struct State {
+/// Where it runs, and which faults it has.
+struct ServerState {
     backend: Backend,
     paused: bool,
-    /// How it was ended on purpose.
+    /// The fault that ended it; `None` while it should be running.
     down: Option<ProcessFaultKind>,
 }
 
 /// Where it runs.
 pub(super) enum Backend {
     Local(Box<LocalServer>),
-    /// A container of ours.
+    /// In a container that cacheproof started.
     Container(Box<ContainerServer>),
-    /// There already. With a container of the user's own, where the scenario allows to break it.
+    /// It was not started by cacheproof. With its container, where the scenario allows faults in it.
     External(Option<Box<ContainerServer>>),
 }
 
@@ -79,7 +79,7 @@ impl Backend {
         }
     }
 
-    /// Takes down what is ours.
+    /// Stops it, if cacheproof started it.
     pub(super) async fn down(self) -> Result<(), StackError> {
         match self {
             Self::Local(mut local) => {
@@ -99,7 +99,7 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// A server that has just come up. `url`: where it listens itself, with the password of cacheproof's own user.
+    /// A server that has just started. `url` leads to the server itself, with the password of cacheproof's user.
     pub(super) fn new(
         kind: ServerKind,
         name: &str,
@@ -115,13 +115,19 @@ impl Server {
             image,
             ..ServerFacts::default()
         };
-        Self { kind, name: name.into(), url, facts, state: Mutex::new(State { backend, paused: false, down: None }) }
+        Self {
+            kind,
+            name: name.into(),
+            url,
+            facts,
+            state: Mutex::new(ServerState { backend, paused: false, down: None }),
+        }
     }
 
-    /// Asks it what it is.
+    /// Asks it for its version and settings.
     ///
     /// # Errors
-    /// [`StackError::StartFailure`] when it does not say, [`StackError::TooOld`].
+    /// [`StackError::StartFailure`] when it does not answer, [`StackError::TooOld`].
     pub(super) async fn fetch_facts(&mut self) -> Result<(), StackError> {
         let what = format!("{} ({})", self.name, self.facts.url);
         let (version, settings) = self.kind.facts(&self.url).await.map_err(|why| StackError::StartFailure {
@@ -140,18 +146,18 @@ impl Server {
         &self.name
     }
 
-    /// Where it listens itself, with the password of cacheproof's own user: for connecting, never for showing. The
-    /// app has another URL, which leads through the proxy.
+    /// The URL of the server itself, with the password of cacheproof's user: for connecting, never to be shown. The app has
+    /// another URL, which leads through the proxy.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// What it is and where it came from; no password.
+    /// Its version, settings and provider. Without passwords.
     pub fn facts(&self) -> &ServerFacts {
         &self.facts
     }
 
-    /// Its first process, where it is a local one. Changes with every restart.
+    /// The number of its main process, for a local server. It changes with every restart.
     pub async fn pid(&self) -> Option<u32> {
         match &self.state.lock().await.backend {
             Backend::Local(local) => local.pid(),
@@ -159,15 +165,7 @@ impl Server {
         }
     }
 
-    /// Its first process and the time that was started, as [`cacheproof_supervise::undo_process`] wants them.
-    pub async fn process(&self) -> Option<(u32, String)> {
-        match &self.state.lock().await.backend {
-            Backend::Local(local) => local.process(),
-            Backend::Container(_) | Backend::External(_) => None,
-        }
-    }
-
-    /// Its container's id, where it is one that may be broken.
+    /// The id of its container, if faults are allowed in it.
     pub async fn container_id(&self) -> Option<String> {
         match &self.state.lock().await.backend {
             Backend::Container(container) | Backend::External(Some(container)) => Some(container.id().to_owned()),
@@ -175,47 +173,47 @@ impl Server {
         }
     }
 
-    /// Breaks it. Says what was done to which process or container.
+    /// Injects a fault. Returns what was done to which process or container.
     ///
     /// # Errors
     /// [`StackError::External`] for an external server whose container the scenario does not name,
-    /// [`StackError::Supervise`] when Docker refuses.
-    pub async fn inject_fault(&self, action: ProcessFaultKind) -> Result<String, StackError> {
+    /// [`StackError::Docker`].
+    pub async fn inject_fault(&self, fault: ProcessFaultKind) -> Result<String, StackError> {
         let mut state = self.state.lock().await;
         let already =
-            state.down.or((action == ProcessFaultKind::Pause && state.paused).then_some(ProcessFaultKind::Pause));
+            state.down.or((fault == ProcessFaultKind::Pause && state.paused).then_some(ProcessFaultKind::Pause));
         if let Some(already) = already {
             return Ok(format!("{} is {} already", self.name, already.past_participle()));
         }
         let paused = state.paused;
         let done = match &mut state.backend {
             Backend::External(None) => return Err(StackError::External(self.kind.name())),
-            Backend::Local(local) => match action {
+            Backend::Local(local) => match fault {
                 ProcessFaultKind::Kill => local.kill().await,
                 ProcessFaultKind::Stop => local.shut_down().await,
                 ProcessFaultKind::Pause => local.pause(),
             },
-            Backend::Container(container) | Backend::External(Some(container)) => match action {
+            Backend::Container(container) | Backend::External(Some(container)) => match fault {
                 ProcessFaultKind::Kill => container.kill(paused).await?,
                 ProcessFaultKind::Stop => container.stop(paused).await?,
                 ProcessFaultKind::Pause => container.pause().await?,
             },
         };
-        match action {
-            ProcessFaultKind::Kill | ProcessFaultKind::Stop => (state.down, state.paused) = (Some(action), false),
+        match fault {
+            ProcessFaultKind::Kill | ProcessFaultKind::Stop => (state.down, state.paused) = (Some(fault), false),
             ProcessFaultKind::Pause => state.paused = true,
         }
         Ok(done)
     }
 
-    /// Undoes a fault: starts it again on the same port and waits until it accepts connections, or lets it run on.
-    /// A server that is not broken that way is left alone; one that died by itself is started again too.
+    /// Undoes a fault: starts the server again on the same port and waits until it accepts connections, or resumes it. Does
+    /// nothing to a server without this fault, except that a server that has ended unexpectedly is started again as well.
     ///
     /// # Errors
-    /// [`StackError::External`], [`StackError::StartFailure`] when it does not come up again, [`StackError::Supervise`].
-    pub async fn undo_fault(&self, action: ProcessFaultKind) -> Result<String, StackError> {
+    /// [`StackError::External`], [`StackError::StartFailure`] when it does not come up again, [`StackError::Docker`].
+    pub async fn undo_fault(&self, fault: ProcessFaultKind) -> Result<String, StackError> {
         let mut state = self.state.lock().await;
-        if action == ProcessFaultKind::Pause {
+        if fault == ProcessFaultKind::Pause {
             if !state.paused {
                 return Ok(format!("{} is not paused", self.name));
             }
@@ -248,12 +246,12 @@ impl Server {
         Ok(done)
     }
 
-    /// Stops it in order, deletes what it kept on its disk unless `keep_data`, and starts it again on the same port.
-    /// What makes it a member of a Cluster or a Sentinel is kept. Also for one that is paused or down.
+    /// Shuts the server down, deletes its data on disk unless `keep_data`, and starts it again on the same port. The state of a
+    /// Cluster node or Sentinel is kept. Works on a server that is paused or down as well.
     ///
     /// # Errors
-    /// [`StackError::External`]; [`StackError::DataDeletionNotAllowed`] where its data are not cacheproof's to delete;
-    /// [`StackError::StartFailure`] when it does not come up again, [`StackError::Supervise`].
+    /// [`StackError::External`]; [`StackError::DataDeletionNotAllowed`];
+    /// [`StackError::StartFailure`] when it does not come up again, [`StackError::Docker`].
     pub async fn restart(&self, keep_data: bool) -> Result<String, StackError> {
         let mut state = self.state.lock().await;
         let paused = std::mem::take(&mut state.paused);
@@ -261,7 +259,7 @@ impl Server {
             state.paused = paused;
             return Err(StackError::DataDeletionNotAllowed(self.name.clone()));
         }
-        // Until it is up again nobody should think that it died by itself.
+        // So that `died` does not report it as an unexpected end.
         state.down.get_or_insert(ProcessFaultKind::Stop);
         let done = match &mut state.backend {
             Backend::External(None) => {
@@ -296,8 +294,8 @@ impl Server {
         self.kind.ping(&self.url, PING_TIMEOUT).await.is_ok()
     }
 
-    /// A sentence with its last log lines when it died although nobody broke it. `None` for an external server
-    /// whose container is not known, and while it is being broken or mended.
+    /// How it ended, with its last log lines, if it has ended without a fault. `None` while a fault is being injected or undone,
+    /// and for an external server whose container is not known.
     pub async fn died(&self) -> Option<String> {
         let mut state = self.state.try_lock().ok()?;
         if state.down.is_some() {
@@ -310,7 +308,7 @@ impl Server {
         }
     }
 
-    /// Takes it down. An external server is left running, and whatever was done to its container is undone.
+    /// Stops it. An external server keeps running, and faults in its container are undone.
     pub(super) async fn down(self) -> Result<(), StackError> {
         let (external, paused, down) = {
             let state = self.state.lock().await;
@@ -319,8 +317,8 @@ impl Server {
         if external && paused {
             self.undo_fault(ProcessFaultKind::Pause).await?;
         }
-        if let Some(action) = down.filter(|_| external) {
-            self.undo_fault(action).await?;
+        if let Some(fault) = down.filter(|_| external) {
+            self.undo_fault(fault).await?;
         }
         self.state.into_inner().backend.down().await
     }

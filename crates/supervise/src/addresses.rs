@@ -1,22 +1,23 @@
-//! Where everything of a run is to be found, as the user's own commands are told it.
+//! The addresses of a run's servers and app, which the user's commands get as environment variables.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// With what the name of each variable begins: nobody else's does, so that a command that is run without having been told never takes
-/// another server for the run's.
+/// The prefix of every variable. No other program uses it, so a command without these variables never reaches another
+/// server by mistake.
 const PREFIX: &str = "CACHEPROOF_";
 
-/// Environment variables: `CACHEPROOF_REDIS_URL` and `CACHEPROOF_DATABASE_URL` are the servers themselves, past cacheproof's
-/// proxies (whoever breaks a server must reach it while its links are broken); of several servers each has its own besides,
-/// `CACHEPROOF_REDIS_2_URL` or `CACHEPROOF_SENTINEL_1_URL`. The URLs hold passwords: what is shown of this are the names.
+/// Environment variables for the user's commands. `CACHEPROOF_REDIS_URL` and `CACHEPROOF_DATABASE_URL` lead to the servers
+/// directly, past cacheproof's proxies: a command must reach a server even while its proxy injects a fault. With several
+/// servers each has a variable of its own as well, such as `CACHEPROOF_REDIS_2_URL` or `CACHEPROOF_SENTINEL_1_URL`. The URLs
+/// hold passwords, so `Debug` shows the names only.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Addresses(Vec<(String, String)>);
 
 impl Addresses {
-    /// Of a run's servers, and of its app's instances by their base URLs: `CACHEPROOF_APP_URL` is the first one's. `redis`: name and
-    /// URL of each Redis server; the first is the one that clients are given.
+    /// The variables for these servers and instances of the app. `redis`: name and URL of each Redis server; the first one
+    /// becomes `CACHEPROOF_REDIS_URL`. `app`: the base URL of each instance; the first one becomes `CACHEPROOF_APP_URL`.
     pub fn of(redis: &[(&str, &str)], database: Option<&str>, app: &[String]) -> Self {
         let mut all = Self::default();
         if let Some((_, url)) = redis.first() {
@@ -52,20 +53,21 @@ impl Addresses {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// A variable of this kind that a command names and that is neither here nor in cacheproof's own environment: the shell would put
-    /// nothing in its place, and many a program then goes to a server of its own choice.
+    /// The first of these variables that a command uses but that is defined neither here nor in cacheproof's own environment.
+    /// The shell would replace it by nothing, and many programs then connect to their default server.
     pub fn find_undefined_variable<'command>(&self, command: &'command str) -> Option<&'command str> {
-        let named = command.split('$').skip(1).map(|rest| {
+        let used = command.split('$').skip(1).map(|rest| {
             let rest = rest.strip_prefix('{').unwrap_or(rest);
             let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
             &rest[..end]
         });
-        let mut ours = named.filter(|name| name.starts_with(PREFIX) && name.ends_with("_URL"));
+        let mut ours = used.filter(|name| name.starts_with(PREFIX) && name.ends_with("_URL"));
         ours.find(|name| self.iter().all(|(known, _)| known != *name) && std::env::var_os(name).is_none())
     }
 }
 
-/// A Redis URL whose user has a name: redis-cli takes `redis://:password@…` for a user whose name is empty, and there is none.
+/// A Redis URL that names its user. For `redis://:password@…`, redis-cli logs in as a user with an empty name, who does not
+/// exist.
 fn with_user(url: &str) -> String {
     url.replacen("://:", "://default:", 1)
 }
@@ -80,7 +82,7 @@ impl fmt::Debug for Addresses {
 mod tests {
     use super::*;
 
-    fn some() -> Addresses {
+    fn two_servers() -> Addresses {
         let mut all = Addresses::default();
         all.add("REDIS", "redis://default:s3cret@127.0.0.1:7000/");
         all.add("sentinel-1", "redis://127.0.0.1:7001/");
@@ -88,12 +90,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_are_the_names() {
-        assert_eq!(format!("{:?}", some()), r#"["CACHEPROOF_REDIS_URL", "CACHEPROOF_SENTINEL_1_URL"]"#);
+    fn debug_output_shows_the_names_only() {
+        assert_eq!(format!("{:?}", two_servers()), r#"["CACHEPROOF_REDIS_URL", "CACHEPROOF_SENTINEL_1_URL"]"#);
     }
 
     #[test]
-    fn each_instance_of_an_app_has_a_name_where_there_are_several() {
+    fn each_instance_has_a_variable_where_there_are_several() {
         let names = |urls: &[&str]| {
             let mut all = Addresses::default();
             all.add_apps(&urls.iter().map(|url| (*url).to_owned()).collect::<Vec<_>>());
@@ -105,14 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn a_user_without_a_name_is_the_default_one() {
+    fn a_user_without_a_name_becomes_the_default_user() {
         assert_eq!(with_user("redis://:s3cret@h:1/"), "redis://default:s3cret@h:1/");
         assert_eq!(with_user("redis://u:s3cret@h:1/"), "redis://u:s3cret@h:1/");
         assert_eq!(with_user("redis://h:1/"), "redis://h:1/");
     }
 
     #[test]
-    fn a_command_that_names_what_nobody_knows_is_found() {
+    fn a_command_with_an_undefined_variable_is_found() {
         for (command, unknown) in [
             ("redis-cli -u $CACHEPROOF_REDIS_URL ping", None),
             ("redis-cli -u \"${CACHEPROOF_SENTINEL_1_URL}\" ping; echo $HOME $1 $", None),
@@ -120,7 +122,7 @@ mod tests {
             ("echo ${CACHEPROOF_REDIS_2_URL:-none}", Some("CACHEPROOF_REDIS_2_URL")),
             ("echo $CACHEPROOF_RUN $DATABASE_URL", None),
         ] {
-            assert_eq!(some().find_undefined_variable(command), unknown, "{command}");
+            assert_eq!(two_servers().find_undefined_variable(command), unknown, "{command}");
         }
     }
 }

@@ -1,9 +1,8 @@
-//! The guard: a child process that cleans up when cacheproof dies, however it dies.
+//! The guard: a child process that cleans up after cacheproof, also when cacheproof was killed.
 //!
-//! It holds the reading end of a pipe. When the pipe closes without a word of release, cacheproof is dead, and
-//! the guard kills the processes, removes the containers and deletes the directory of the run, and takes back every
-//! fault that is open. See
-//! [`super::guard_process`] for what runs on the other side.
+//! The guard process reads from a pipe. When the pipe closes without [`GuardMessage::Release`], cacheproof has crashed. The guard
+//! then undoes every open fault, kills the processes, and removes the containers and the directory of the run. This module is
+//! cacheproof's side of the pipe; `guard_process` is the other.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -13,96 +12,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use super::SuperviseError;
-use super::addresses::Addresses;
-use super::process::Process;
-use super::undo_record::Undo;
+use crate::addresses::Addresses;
+use crate::error::GuardError;
+use crate::guard_message::GuardMessage;
+use crate::markers::{COMMAND_VARIABLE, RUN_VARIABLE};
+use crate::process::Process;
+use crate::undo::Undo;
 use cacheproof_core::scenario::mask_passwords;
 
-/// Environment variable of every child of a run; its value is the run's token.
-pub const RUN_VARIABLE: &str = "CACHEPROOF_RUN";
-
-/// The environment variable that marks the user's own commands that break something, and what they started. Holds the run's token
-/// as well.
-pub const COMMAND_VARIABLE: &str = "CACHEPROOF_COMMAND";
-
-/// Label of every container of a run; its value is the run's token.
-pub const RUN_LABEL: &str = "cacheproof.run";
-
-/// How long the guard may take to come up, and to clean up.
+/// How long the guard may take to start, and to clean up after an orderly end.
 const GUARD_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What cacheproof tells its guard, one line each.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum GuardMessage {
-    /// A process to kill.
-    Process(Process),
-    /// One of them that is a command of the user's which breaks something: to be killed before that is taken back.
-    Command(Process),
-    /// Containers are about to be created: look for the label from now on.
-    Containers,
-    /// A container to remove.
-    Container(String),
-    /// The run's undo ledger.
-    Ledger(PathBuf),
-    /// What commands of the user's are told. Kept in memory: it never goes into the ledger.
-    Addresses(Addresses),
-    /// A fault is about to be injected: its number, and what takes it back.
-    Undo(u64, Undo),
-    /// It was taken back.
-    Undone(u64),
-    /// Everything is down already.
-    Release,
-}
-
-impl GuardMessage {
-    pub(super) fn to_line(&self) -> String {
-        match self {
-            Self::Process(process) => format!("process {} {}\n", process.pid, process.started),
-            Self::Command(process) => format!("command {} {}\n", process.pid, process.started),
-            Self::Containers => "containers\n".into(),
-            Self::Container(id) => format!("container {id}\n"),
-            Self::Ledger(path) => format!("ledger {}\n", json(path)),
-            Self::Addresses(addresses) => format!("addresses {}\n", json(addresses)),
-            Self::Undo(id, undo) => format!("undo {id} {}\n", json(undo)),
-            Self::Undone(id) => format!("undone {id}\n"),
-            Self::Release => "release\n".into(),
-        }
-    }
-
-    /// `None` for a line that cacheproof does not write, or was cut off while writing.
-    pub(super) fn parse(line: &str) -> Option<Self> {
-        let line = line.strip_suffix('\n')?;
-        if let Some(path) = line.strip_prefix("ledger ") {
-            return serde_json::from_str(path).ok().map(Self::Ledger);
-        }
-        if let Some(addresses) = line.strip_prefix("addresses ") {
-            return serde_json::from_str(addresses).ok().map(Self::Addresses);
-        }
-        if let Some((id, undo)) = line.strip_prefix("undo ").and_then(|undo| undo.split_once(' ')) {
-            return Some(Self::Undo(id.parse().ok()?, serde_json::from_str(undo).ok()?));
-        }
-        let mut words = line.split(' ');
-        match (words.next()?, words.next(), words.next()) {
-            (what @ ("process" | "command"), Some(pid), Some(started)) => {
-                let process = Process { pid: pid.parse().ok()?, started: started.into() };
-                Some(if what == "command" { Self::Command(process) } else { Self::Process(process) })
-            }
-            ("containers", None, None) => Some(Self::Containers),
-            ("container", Some(id), None) => Some(Self::Container(id.into())),
-            ("undone", Some(id), None) => Some(Self::Undone(id.parse().ok()?)),
-            ("release", None, None) => Some(Self::Release),
-            _ => None,
-        }
-    }
-}
-
-/// In one line: JSON writes line breaks in other characters.
-fn json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
-}
-
-/// A handle for telling the guard what to watch; cheap to clone.
+/// Tells the guard what to clean up after a crash. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct GuardHandle {
     pipe: Arc<Mutex<Option<ChildStdin>>>,
@@ -116,11 +37,13 @@ impl GuardHandle {
         let sent = pipe.as_mut().map(|pipe| pipe.write_all(message.to_line().as_bytes()));
         if let Some(Err(error)) = sent {
             let what = match message {
-                // Nothing that would be left, and full of passwords.
+                // Not something that is left behind, and full of passwords.
                 GuardMessage::Addresses(_) => return,
                 message => mask_passwords(message.to_line().trim_end()),
             };
-            tracing::warn!("the guard is gone ({error}): a crash of cacheproof would leave this behind: {what}");
+            tracing::warn!(
+                "the guard process has ended ({error}); after a crash of cacheproof this would be left behind: {what}"
+            );
         }
     }
 
@@ -129,7 +52,7 @@ impl GuardHandle {
         &self.token
     }
 
-    /// Has a process killed when cacheproof dies.
+    /// Lets the guard kill a process after a crash.
     pub fn register_process(&self, pid: u32) {
         if let Some(process) = Process::find(pid) {
             self.send(&GuardMessage::Process(process));
@@ -142,20 +65,20 @@ impl GuardHandle {
         }
     }
 
-    /// Says that containers are about to be created.
+    /// Lets the guard look for containers with the run's label. To be called before the first one is created.
     pub fn expect_containers(&self) {
         self.has_containers.store(true, Ordering::Relaxed);
         self.send(&GuardMessage::Containers);
     }
 
-    /// Has a container removed when cacheproof dies.
+    /// Lets the guard remove a container after a crash.
     pub fn register_container(&self, id: &str) {
         self.send(&GuardMessage::Container(id.into()));
     }
 }
 
-/// The guard of one run, and the run's private temporary directory. Dropping it without [`Self::release`] makes
-/// the guard clean up, and waits for that (at most 15 s).
+/// The guard process of one run, and the run's private temporary directory. When it is dropped without [`Self::release`], the
+/// guard cleans up as after a crash; the drop waits for that, at most 15 s.
 #[derive(Debug)]
 pub struct Guard {
     child: Child,
@@ -164,13 +87,12 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Starts `program guard TOKEN` in a process group of its own, so that Ctrl-C does not reach it, and waits
-    /// until it stands.
+    /// Starts `program guard TOKEN` and waits until it is ready. It has a process group of its own, so that Ctrl-C does not
+    /// reach it.
     ///
     /// # Errors
-    /// [`SuperviseError::Guard`] when it cannot be started or cannot make the directory.
-    pub fn start(program: &Path) -> Result<Self, SuperviseError> {
-        let failed = |why: String| SuperviseError::Guard(why);
+    /// [`GuardError::NotStarted`], also when it can't make the run's directory.
+    pub fn start(program: &Path) -> Result<Self, GuardError> {
         let token = format!("{:012x}", rand::random::<u64>() >> 16);
         let mut child = Command::new(program)
             .args(["guard", &token])
@@ -182,7 +104,7 @@ impl Guard {
             .stderr(Stdio::null())
             .process_group(0)
             .spawn()
-            .map_err(|error| failed(format!("{}: {error}", program.display())))?;
+            .map_err(|error| GuardError::NotStarted(format!("{}: {error}", program.display())))?;
         let pipe = child.stdin.take();
         let (send, receive) = mpsc::channel();
         if let Some(stdout) = child.stdout.take() {
@@ -203,77 +125,70 @@ impl Guard {
             other => {
                 let _ = child.kill();
                 let _ = child.wait();
-                Err(failed(other.map_or("it ended at once".into(), |(_, why)| why.into())))
+                Err(GuardError::NotStarted(other.map_or("it ended at once".into(), |(_, why)| why.into())))
             }
         }
     }
 
-    /// The run's private temporary directory. Mode 0700; for root 0711, so that a server which runs as another
-    /// user gets through to its own directory inside.
+    /// The run's private temporary directory. Its mode is 0700. For root it is 0711, so that a server that runs as another user
+    /// can reach its own directory inside.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// The run's token: in the directory's name, in [`RUN_VARIABLE`] of every child, in [`RUN_LABEL`] of every
-    /// container.
+    /// The run's token: part of the directory's name, and the value of [`RUN_VARIABLE`] of every child and of
+    /// [`RUN_LABEL`](crate::RUN_LABEL) of every container.
     pub fn token(&self) -> &str {
         &self.guard_handle.token
     }
 
     /// Whether the run started containers, or tried to.
-    pub fn has_containers(&self) -> bool {
+    pub(crate) fn has_containers(&self) -> bool {
         self.guard_handle.has_containers.load(Ordering::Relaxed)
     }
 
-    /// Has a process killed when cacheproof dies. It is known by its number and its start time, so a process that
-    /// gets the same number later is safe.
+    /// Lets the guard kill a process after a crash. It is known by its number and its start time, so a process that gets the
+    /// same number later is not hit.
     pub fn watch_process(&self, pid: u32) {
         self.guard_handle.register_process(pid);
     }
 
-    /// The same for a command of the user's that breaks something, before that is taken back.
+    /// Lets the guard kill a command of the user that injects a fault, before it undoes that fault.
     pub fn watch_command(&self, pid: u32) {
         self.guard_handle.register_command(pid);
     }
 
-    /// Has a container removed when cacheproof dies.
-    pub fn watch_container(&self, id: &str) {
-        self.guard_handle.expect_containers();
-        self.guard_handle.register_container(id);
-    }
-
-    /// Names the run's undo ledger, in which the guard notes what it undoes.
+    /// Gives the guard the run's undo ledger, in which it writes what it has undone.
     pub fn watch_ledger(&self, path: &Path) {
         self.guard_handle.send(&GuardMessage::Ledger(path.to_owned()));
     }
 
-    /// Has the commands that take faults back told where everything is.
+    /// Gives the guard the variables for commands that undo faults.
     pub fn send_addresses(&self, addresses: &Addresses) {
         self.guard_handle.send(&GuardMessage::Addresses(addresses.clone()));
     }
 
-    /// Has a fault taken back when cacheproof dies. To be told before it is injected.
+    /// Lets the guard undo a fault after a crash. To be called before the fault is injected.
     pub fn watch_fault(&self, id: u64, undo: &Undo) {
         self.guard_handle.send(&GuardMessage::Undo(id, undo.clone()));
     }
 
-    /// A fault that was watched was taken back.
+    /// Tells the guard that a fault was undone.
     pub fn fault_undone(&self, id: u64) {
         self.guard_handle.send(&GuardMessage::Undone(id));
     }
 
-    /// A handle for telling it what to watch.
+    /// A handle that does not borrow the guard.
     pub fn guard_handle(&self) -> GuardHandle {
         self.guard_handle.clone()
     }
 
-    /// The orderly end, when every server is down: the guard removes the directory (and whatever was left of the
-    /// run against expectation), undoes what is still broken, and ends. Blocks for some milliseconds, in the worst
-    /// case 15 s.
+    /// Ends the run in order, when every server is down: the guard removes the directory and anything else of the run that is
+    /// still there, undoes open faults, and ends. Blocks for some milliseconds, at most 15 s.
     ///
     /// # Errors
-    /// [`SuperviseError::CleanupIncomplete`] when it did not end in time, or something is left.
-    pub fn release(mut self) -> Result<(), SuperviseError> {
+    /// [`GuardError::CleanupIncomplete`] when it did not end in time, or something is left.
+    pub fn release(mut self) -> Result<(), GuardError> {
         self.guard_handle.send(&GuardMessage::Release);
         self.finish();
         let left = match self.child.try_wait() {
@@ -283,14 +198,14 @@ impl Guard {
             Ok(None) => format!("the guard is still at work after {} s", GUARD_TIMEOUT.as_secs()),
             Err(error) => format!("the guard could not be waited for: {error}"),
         };
-        Err(SuperviseError::CleanupIncomplete(left))
+        Err(GuardError::CleanupIncomplete(left))
     }
 
-    /// Closes the pipe and waits, bounded, for the guard's end.
+    /// Closes the pipe and waits for the guard's end, at most [`GUARD_TIMEOUT`].
     fn finish(&mut self) {
         self.guard_handle.pipe.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let until = Instant::now() + GUARD_TIMEOUT;
-        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
+        let deadline = Instant::now() + GUARD_TIMEOUT;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -299,33 +214,5 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.finish();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_survive_the_pipe_and_half_a_line_is_no_message() {
-        let process = Process { pid: 4711, started: "815".into() };
-        let undo = Undo::Command { run: "a\nb c".into(), directory: "/a b".into() };
-        for message in [
-            GuardMessage::Command(process.clone()),
-            GuardMessage::Process(process),
-            GuardMessage::Containers,
-            GuardMessage::Container("abc".into()),
-            GuardMessage::Ledger("/a b/c".into()),
-            GuardMessage::Addresses(serde_json::from_str(r#"[["CACHEPROOF_REDIS_URL","redis://a b"]]"#).unwrap()),
-            GuardMessage::Undo(7, undo),
-            GuardMessage::Undone(7),
-            GuardMessage::Release,
-        ] {
-            let line = message.to_line();
-            assert_eq!(GuardMessage::parse(&line).as_ref(), Some(&message));
-            assert_eq!(GuardMessage::parse(line.trim_end()), None);
-        }
-        assert_eq!(GuardMessage::parse("process 1\n"), None);
-        assert_eq!(GuardMessage::parse("release now\n"), None);
     }
 }

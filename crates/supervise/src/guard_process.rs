@@ -1,4 +1,4 @@
-//! What the guard process does: waits for cacheproof's end, then leaves nothing of the run behind.
+//! The guard process: waits for cacheproof's end, then undoes open faults and removes everything of the run.
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -8,32 +8,34 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::addresses::Addresses;
-use super::docker;
-use super::guard::{COMMAND_VARIABLE, GuardMessage, RUN_LABEL, RUN_VARIABLE};
-use super::ledger::{self, LedgerEntry, LedgerRun};
-use super::process::{self, Process};
-use super::undo_record::Undo;
+use crate::addresses::Addresses;
+use crate::docker;
+use crate::guard_message::GuardMessage;
+use crate::ledger::{self, LedgerEntry, LedgerRun};
+use crate::markers::{COMMAND_VARIABLE, RUN_LABEL, RUN_VARIABLE};
+use crate::process::{self, Process};
+use crate::undo::Undo;
 
-/// After this the guard gives up on what can't be removed.
+/// How long the guard tries to remove what is left.
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A request to create a container may still be on its way through Docker when cacheproof is dead.
+/// How long the guard keeps looking for new containers: Docker may still be creating one when cacheproof crashes.
 const CONTAINER_SETTLE_TIME: Duration = Duration::from_millis(1500);
 
-/// How long a Postgres may take to end by itself, which frees its shared memory.
+/// How long a Postgres may take to stop on SIGQUIT, which frees its shared memory, before SIGKILL.
 const POSTGRES_GRACE_PERIOD: Duration = Duration::from_millis(700);
 
-/// How long the run's servers stay up for the user's commands that take faults back.
+/// How long the run's servers stay up for the user's commands that undo faults.
 const UNDO_COMMAND_GRACE_PERIOD: Duration = Duration::from_secs(2);
 
-/// Stands guard over the run with this token until `input` ends: makes the run's directory and says so on
-/// `output`. Call it before any other signal handler is installed. Returns false when something was left behind.
+/// Runs the guard of the run with this token: makes the run's directory, writes its path to `output`, reads messages until
+/// `input` ends, and cleans up. Call it before any other signal handler is installed. Returns false when something was left
+/// behind.
 ///
 /// # Errors
-/// When the directory cannot be made or `output` cannot be written.
+/// When the directory can't be made or `output` can't be written.
 pub fn run_guard_process(token: &str, input: impl Read, mut output: impl Write) -> std::io::Result<bool> {
-    // Ctrl-C, a closed terminal and a polite kill are for cacheproof; the guard outlives them.
+    // SIGINT, SIGHUP and SIGTERM are meant for cacheproof. The guard must outlive it.
     let _ = ctrlc::set_handler(|| {});
     let directory = match make_directory(token) {
         Ok(directory) => directory,
@@ -55,7 +57,7 @@ pub fn run_guard_process(token: &str, input: impl Read, mut output: impl Write) 
             Some(GuardMessage::Containers) => state.has_containers = true,
             Some(GuardMessage::Container(id)) => state.containers.push(id),
             Some(GuardMessage::Ledger(path)) => {
-                // `recover` waits for it: two must not undo the same.
+                // So that `recover` waits for this guard instead of undoing the same faults.
                 state.ledger_lock = ledger::lock_ledger(&path);
                 state.ledger = Some(path);
             }
@@ -70,7 +72,8 @@ pub fn run_guard_process(token: &str, input: impl Read, mut output: impl Write) 
     Ok(state.clean_up())
 }
 
-/// A directory with a short path (the temporary directory's, or /tmp where another user can't get through to it).
+/// Makes the run's directory in the temporary directory. For root: in /tmp, where other users can't reach the temporary
+/// directory, because servers run as another user.
 fn make_directory(token: &str) -> Result<PathBuf, (PathBuf, std::io::Error)> {
     let root = nix::unistd::geteuid().is_root();
     let mut parent = std::env::temp_dir();
@@ -84,7 +87,7 @@ fn make_directory(token: &str) -> Result<PathBuf, (PathBuf, std::io::Error)> {
     }
 }
 
-/// What is guarded.
+/// What the guard has to clean up.
 #[derive(Debug, Default)]
 struct GuardState {
     token: String,
@@ -97,30 +100,30 @@ struct GuardState {
     ledger: Option<PathBuf>,
     ledger_lock: Option<ledger::LedgerLock>,
     addresses: Addresses,
-    /// Faults that are not taken back, in the order of their injection.
+    /// Faults that are not undone, in the order of their injection.
     faults: Vec<(u64, Undo)>,
 }
 
-/// Clears away what is left of a run whose cacheproof and whose guard are gone.
+/// Removes what is left of a run whose cacheproof and guard have both ended.
 ///
 /// # Errors
-/// In words, what is left.
-pub(super) fn clean_up_run(run: &LedgerRun) -> Result<(), String> {
+/// What is left, in words.
+pub(crate) fn clean_up_run(run: &LedgerRun) -> Result<(), String> {
     let token = &run.token;
     let docker = run.containers && docker::is_available();
     let state = GuardState {
         token: token.clone(),
         directory: run.directory.clone(),
         has_containers: docker,
-        // Nobody is at work any more who could start something.
+        // Nothing is left that could start another container.
         released: true,
         ..GuardState::default()
     };
     if !state.clean_up() {
-        return Err(format!("something of the run {token} could not be cleared away"));
+        return Err(format!("parts of the run {token} could not be removed"));
     }
     if run.containers && !docker {
-        // Never taken for gone only because nobody can look.
+        // Containers do not count as removed when Docker can't be asked.
         return Err(format!(
             "Docker does not answer, so containers of the run may be left: start it, or look there with \
              `docker ps --all --filter label={RUN_LABEL}={token}`"
@@ -130,10 +133,10 @@ pub(super) fn clean_up_run(run: &LedgerRun) -> Result<(), String> {
 }
 
 impl GuardState {
-    /// Sweeps until nothing is found any more. False when something is left at the limit.
+    /// Cleans up until nothing is found any more. False when something is left after [`CLEANUP_TIMEOUT`].
     fn clean_up(&self) -> bool {
         let begun = Instant::now();
-        // First, so that the user's command which broke something no longer runs when it is undone.
+        // Before the undo: a command that injects a fault must not run on while the fault is undone.
         for command in self.commands.iter().filter(|command| command.is_alive()) {
             command.signal(Signal::SIGKILL);
         }
@@ -168,14 +171,14 @@ impl GuardState {
         clean
     }
 
-    /// Leaves the run's servers and its app to the user's commands for a moment: what takes a fault back may have to reach them.
+    /// Keeps the run's servers and app up for a moment: a command that undoes a fault may have to reach them.
     fn wait_for_undo_commands(&self, undo_thread: &JoinHandle<bool>) {
-        // Frozen, none of them answers.
+        // A paused server would not answer.
         for process in self.find() {
             process.signal(Signal::SIGCONT);
         }
-        let until = Instant::now() + UNDO_COMMAND_GRACE_PERIOD;
-        while !undo_thread.is_finished() && Instant::now() < until {
+        let deadline = Instant::now() + UNDO_COMMAND_GRACE_PERIOD;
+        while !undo_thread.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -184,19 +187,19 @@ impl GuardState {
         std::fs::remove_dir_all(&self.directory).is_ok() || !self.directory.exists()
     }
 
-    /// Kills every process of the run. Says whether there was any.
+    /// Kills every process of the run. True when there was one.
     fn kill_all(&self) -> bool {
         let found = self.find();
-        // A Postgres that ends by itself gives its shared memory back; it takes its children with it.
-        let masters: Vec<_> = found.iter().filter(|process| is_postmaster(process)).collect();
+        // SIGQUIT lets a Postgres free its shared memory and end its children.
+        let postmasters: Vec<_> = found.iter().filter(|process| is_postmaster(process)).collect();
         for process in &found {
             process.signal(Signal::SIGCONT);
         }
-        for master in &masters {
-            master.signal(Signal::SIGQUIT);
+        for postmaster in &postmasters {
+            postmaster.signal(Signal::SIGQUIT);
         }
-        let until = Instant::now() + POSTGRES_GRACE_PERIOD;
-        while masters.iter().any(|master| master.is_alive()) && Instant::now() < until {
+        let deadline = Instant::now() + POSTGRES_GRACE_PERIOD;
+        while postmasters.iter().any(|postmaster| postmaster.is_alive()) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }
         for process in &found {
@@ -205,11 +208,11 @@ impl GuardState {
         !found.is_empty()
     }
 
-    /// The registered processes that still live, and all that have their working directory inside the run's
-    /// directory or the run's token in their environment (servers overwrite theirs to show a title).
+    /// The registered processes that still live, and all that have their working directory inside the run's directory or the
+    /// run's token in their environment. Both are needed: servers overwrite their environment to show a title.
     fn find(&self) -> Vec<Process> {
-        let known = self.processes.iter().chain(&self.commands);
-        let mut found: Vec<_> = known.filter(|process| process.is_alive()).cloned().collect();
+        let registered = self.processes.iter().chain(&self.commands);
+        let mut found: Vec<_> = registered.filter(|process| process.is_alive()).cloned().collect();
         for pid in process::all_pids() {
             if pid != std::process::id()
                 && found.iter().all(|process| process.pid != pid)
@@ -223,12 +226,12 @@ impl GuardState {
     }
 
     fn owns(&self, pid: u32) -> bool {
-        let here = std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&self.directory));
-        here || process::has_environment(pid, &[(RUN_VARIABLE, &self.token)])
+        let inside = std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&self.directory));
+        inside || process::has_environment(pid, &[(RUN_VARIABLE, &self.token)])
     }
 }
 
-/// Takes back every fault, the last one first, and notes it. False when one could not be taken back.
+/// Undoes every fault, the last one first, and writes that to the ledger. False when one could not be undone.
 fn undo_all(faults: &[(u64, Undo)], addresses: &Addresses, ledger: Option<&Path>) -> bool {
     let mut all = true;
     for (id, undo) in faults.iter().rev() {
@@ -244,7 +247,7 @@ fn undo_all(faults: &[(u64, Undo)], addresses: &Addresses, ledger: Option<&Path>
     all
 }
 
-/// Whether this is the first process of a Postgres: its parent is not one.
+/// Whether this is the postmaster, the first process of a Postgres.
 fn is_postmaster(process: &Process) -> bool {
     let name = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     let data = |pid: u32| std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The undo ledger, `faults.ndjson` in a run's directory: what was broken and what takes it back. A line stands on
-//! the disk before anything is broken, so that nothing can be left broken and forgotten.
+//! The undo ledger, `faults.ndjson` in a run's directory: which faults were injected, and how each is undone. A fault is
+//! injected only when its line is on the disk, so that a crash can't leave an unknown fault.
 
 use std::fs::{File, TryLockError};
 use std::io::Write as _;
@@ -10,9 +10,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::guard::Guard;
-use super::process::Process;
-use super::undo_record::Undo;
+use crate::guard::Guard;
+use crate::process::Process;
+use crate::undo::Undo;
 
 /// Name of the ledger in a run's directory.
 pub const LEDGER_FILE: &str = "faults.ndjson";
@@ -26,7 +26,7 @@ pub struct LedgerLine {
     pub entry: LedgerEntry,
 }
 
-/// What a line says.
+/// The content of a line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LedgerEntry {
@@ -46,21 +46,21 @@ pub enum LedgerEntry {
     },
     /// A fault is about to be injected.
     Open {
-        /// Counts the run's faults.
+        /// The number of the fault, counted from 1.
         id: u64,
         /// What it is: `kill redis`.
         what: String,
-        /// What takes it back.
+        /// How it is undone.
         undo: Undo,
     },
-    /// It was injected.
+    /// The fault was injected.
     Injected {
-        /// Which.
+        /// Its number.
         id: u64,
     },
-    /// It was taken back, or never came to be.
+    /// The fault was undone, or was never injected.
     Closed {
-        /// Which.
+        /// Its number.
         id: u64,
         /// By whom and how.
         how: String,
@@ -69,24 +69,25 @@ pub enum LedgerEntry {
     Over,
 }
 
-/// Writes the ledger of a run. Every line is on the disk when the call returns.
+/// Writes the ledger of a run. Every line is synced to disk before the call returns.
 #[derive(Debug)]
 pub struct Ledger {
     path: PathBuf,
-    inner: Mutex<Inner>,
+    writer: Mutex<LedgerWriter>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct LedgerWriter {
     file: File,
     next: u64,
 }
 
 impl Ledger {
-    /// Makes the ledger of a run in its directory. Its servers must be up: `guard` knows whether there are containers.
+    /// Creates the ledger in a run's directory. The servers must be up by then, because only then `guard` knows whether there are
+    /// containers.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
     pub fn create(directory: &Path, guard: &Guard) -> std::io::Result<Self> {
         let run = LedgerRun {
             token: guard.token().to_owned(),
@@ -98,40 +99,40 @@ impl Ledger {
 
     fn of_run(directory: &Path, run: LedgerRun) -> std::io::Result<Self> {
         let path = std::path::absolute(directory.join(LEDGER_FILE))?;
-        // What undoes a fault may hold a password, and reports are handed on.
+        // A command that undoes a fault may hold a password, and reports are given to others.
         let file = File::options().read(true).create_new(true).append(true).mode(0o600).open(&path)?;
-        // The entry in the directory must survive as well.
+        // The directory entry must survive a power failure as well.
         File::open(directory)?.sync_all()?;
-        let ledger = Self { path, inner: Mutex::new(Inner { file, next: 1 }) };
+        let ledger = Self { path, writer: Mutex::new(LedgerWriter { file, next: 1 }) };
         let pid = std::process::id();
         let LedgerRun { token, directory, containers } = run;
         ledger.write(LedgerEntry::Run { token, directory, pid, started: identity(pid), containers })?;
         Ok(ledger)
     }
 
-    /// Where it is, from the root.
+    /// Its absolute path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Opens an entry; gives its number.
+    /// Writes that a fault is about to be injected; returns its number.
     ///
     /// # Errors
-    /// What the system said; then nothing may be broken.
+    /// The system's error. The fault must then not be injected.
     pub fn open(&self, what: &str, undo: &Undo) -> std::io::Result<u64> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = inner.next;
-        append(&mut inner.file, LedgerEntry::Open { id, what: what.to_owned(), undo: undo.clone() })?;
-        inner.next += 1;
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = writer.next;
+        append(&mut writer.file, LedgerEntry::Open { id, what: what.to_owned(), undo: undo.clone() })?;
+        writer.next += 1;
         Ok(id)
     }
 
     /// Writes any other line.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
     pub fn write(&self, entry: LedgerEntry) -> std::io::Result<()> {
-        append(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner).file, entry)
+        append(&mut self.writer.lock().unwrap_or_else(PoisonError::into_inner).file, entry)
     }
 }
 
@@ -140,14 +141,14 @@ fn append(file: &mut File, entry: LedgerEntry) -> std::io::Result<()> {
     let mut line = serde_json::to_vec(&LedgerLine { at, entry })?;
     line.push(b'\n');
     if ends_in_partial_line(file)? {
-        // Else both would be lost.
+        // Without it neither line could be parsed.
         line.insert(0, b'\n');
     }
     file.write_all(&line)?;
     file.sync_data()
 }
 
-/// Whether the last line was cut off: its writer died, or the disk was full.
+/// Whether the last line was cut off, by a crash or a full disk.
 fn ends_in_partial_line(file: &File) -> std::io::Result<bool> {
     let mut last = [b'\n'];
     if let Some(at) = file.metadata()?.len().checked_sub(1) {
@@ -156,21 +157,21 @@ fn ends_in_partial_line(file: &File) -> std::io::Result<bool> {
     Ok(last != *b"\n")
 }
 
-/// A process' start and the machine's boot, so that neither a reused number nor a reboot is taken for it.
+/// The start time of a process and the boot of the machine: together they differ from those of a later process with the same number.
 fn identity(pid: u32) -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let started = Process::find(pid).map(|process| process.started).unwrap_or_default();
     format!("{started} {}", boot.trim())
 }
 
-/// A ledger that is held: the guard holds its run's while it stands, and `recover` the one that it works on, so that
-/// two never undo the same. Given back when dropped, and when its process ends.
+/// A lock on a ledger, so that a fault is never undone twice: the guard locks its run's ledger while it runs, and `recover` the
+/// one that it works on. Released when dropped, and when its process ends.
 #[derive(Debug)]
 pub struct LedgerLock {
     _locked: Option<File>,
 }
 
-/// Takes a ledger for oneself. `None`: somebody else has it. Where files can't be locked everybody gets it.
+/// Locks a ledger. `None` when another process has locked it. Where files can't be locked, the lock is always granted.
 pub fn lock_ledger(path: &Path) -> Option<LedgerLock> {
     let file = File::open(path).ok();
     match file.as_ref().map(File::try_lock) {
@@ -187,11 +188,11 @@ pub struct OpenFault {
     pub id: u64,
     /// What it is.
     pub what: String,
-    /// What takes it back.
+    /// How it is undone.
     pub undo: Undo,
 }
 
-/// A run as its ledger names it.
+/// A run, from its ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerRun {
     /// Marks its processes, containers and directory.
@@ -202,47 +203,47 @@ pub struct LedgerRun {
     pub containers: bool,
 }
 
-/// A ledger as it was left.
+/// The state of a ledger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LedgerState {
-    /// Whose it is; `None` when not even that was written.
+    /// The run; `None` when its line is missing.
     pub run: Option<LedgerRun>,
-    /// What was not closed, in the order in which it was opened.
+    /// The faults that were not closed, in the order in which they were opened.
     pub open: Vec<OpenFault>,
-    /// Whether it was closed: nothing of the run is left.
+    /// Whether its last line was written: nothing of the run is left.
     pub over: bool,
     /// Whether the cacheproof that wrote it still runs.
     pub alive: bool,
 }
 
-/// Reads a ledger. A last line that was cut off is left out.
+/// Reads a ledger. Lines that were cut off are skipped.
 ///
 /// # Errors
-/// What the system said.
+/// The system's error.
 pub fn read_ledger(path: &Path) -> std::io::Result<LedgerState> {
-    // Cut off, it may end in the middle of a letter.
+    // A line that was cut off may end in the middle of a character.
     let text = std::fs::read(path)?;
     let text = String::from_utf8_lossy(&text);
-    let mut left = LedgerState::default();
+    let mut state = LedgerState::default();
     for line in text.lines() {
         let Ok(line) = serde_json::from_str::<LedgerLine>(line) else { continue };
         match line.entry {
             LedgerEntry::Run { token, directory, pid, started, containers } => {
-                left.alive = Process::find(pid).is_some() && identity(pid) == started;
-                left.run = Some(LedgerRun { token, directory, containers });
+                state.alive = Process::find(pid).is_some() && identity(pid) == started;
+                state.run = Some(LedgerRun { token, directory, containers });
             }
-            LedgerEntry::Open { id, what, undo } => left.open.push(OpenFault { id, what, undo }),
+            LedgerEntry::Open { id, what, undo } => state.open.push(OpenFault { id, what, undo }),
             LedgerEntry::Injected { .. } => {}
-            LedgerEntry::Closed { id, .. } => left.open.retain(|open| open.id != id),
-            LedgerEntry::Over => left.over = true,
+            LedgerEntry::Closed { id, .. } => state.open.retain(|open| open.id != id),
+            LedgerEntry::Over => state.over = true,
         }
     }
-    Ok(left)
+    Ok(state)
 }
 
-/// Appends lines to a ledger that somebody else wrote, as well as it can: what is missing is only told twice.
-pub(super) fn append_to(path: &Path, entries: impl IntoIterator<Item = LedgerEntry>) {
-    // Never made anew: a run's directory that was deleted stays deleted.
+/// Appends lines to the ledger of another process. Errors are ignored: without the line, `recover` undoes the fault once more.
+pub(crate) fn append_to(path: &Path, entries: impl IntoIterator<Item = LedgerEntry>) {
+    // Not created: when the user has deleted the run's directory, it stays deleted.
     let Ok(mut file) = File::options().read(true).append(true).open(path) else { return };
     for entry in entries {
         if append(&mut file, entry).is_err() {
@@ -258,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_not_closed_is_found_again_also_behind_half_a_line() {
+    fn open_faults_are_found_also_after_a_partial_line() {
         let directory = tempfile::tempdir().unwrap();
         let run = LedgerRun { token: "abc".into(), directory: "/tmp/x".into(), containers: true };
         let ledger = Ledger::of_run(directory.path(), run.clone()).unwrap();
@@ -273,7 +274,7 @@ mod tests {
         assert!(left.alive && !left.over);
         assert_eq!(left.run.as_ref(), Some(&run));
         append_to(ledger.path(), [LedgerEntry::Closed { id: first, how: "by recover".into() }]);
-        assert!(read_ledger(ledger.path()).unwrap().open.is_empty(), "what is written behind half a line counts");
+        assert!(read_ledger(ledger.path()).unwrap().open.is_empty(), "a line after a partial line counts");
         let mode = std::fs::metadata(ledger.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "it may hold passwords");
         assert!(Ledger::of_run(directory.path(), run).is_err(), "a ledger is never overwritten");

@@ -1,17 +1,20 @@
-//! Processes of the system: who they are, whose children, and how to signal exactly the one that was meant.
+//! Processes of this machine: whether they live, whose children they are, and how to signal exactly the one that is meant.
 
 use std::path::Path;
+#[cfg(not(target_os = "linux"))]
 use std::process::Command;
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+#[cfg(target_os = "linux")]
+use procfs::process::{LimitValue, Stat};
 
-/// A process with the time it was started, so that another process with the same number is not taken for it.
+/// A process, known by its number and its start time: another process that gets the same number later is not taken for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
     /// Its number.
     pub pid: u32,
-    /// When it was started, as the system says it.
+    /// When it was started, as the system writes it.
     pub started: String,
 }
 
@@ -26,7 +29,7 @@ impl Process {
         start_time(self.pid).as_deref() == Some(&self.started)
     }
 
-    /// Sends a signal if it still lives. False when it was gone.
+    /// Sends a signal if it still lives. False when it has ended.
     pub fn signal(&self, signal: Signal) -> bool {
         self.is_alive() && raw_signal(self.pid, signal)
     }
@@ -38,11 +41,12 @@ impl Process {
 }
 
 fn raw_signal(pid: u32, signal: Signal) -> bool {
-    // 0 and negative numbers would mean whole groups.
+    // 0 and negative numbers would mean whole groups, 1 is init.
     i32::try_from(pid).is_ok_and(|pid| pid > 1 && kill(Pid::from_raw(pid), signal).is_ok())
 }
 
-/// Signals the process group that this process leads. Only while its leader was not waited for: then the number is still its own.
+/// Signals the process group that this process leads. Call it only before the leader was waited for: afterwards its number
+/// may belong to another group.
 ///
 /// # Errors
 /// The system's, also when there is no such group.
@@ -55,40 +59,63 @@ pub fn has_proc() -> bool {
     Path::new("/proc/self/stat").exists()
 }
 
-/// Fields of /proc/PID/stat behind the name (which may hold spaces and brackets): state, parent, …
-fn stat_fields(pid: u32) -> Option<Vec<String>> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    Some(stat[stat.rfind(')')? + 1..].split_whitespace().map(str::to_owned).collect())
+/// Whether a process lives. A zombie does not, though it still has its number.
+pub fn is_process_alive(pid: u32) -> bool {
+    start_time(pid).is_some()
 }
 
+#[cfg(target_os = "linux")]
+fn stat(pid: u32) -> Option<Stat> {
+    procfs::process::Process::new(pid.try_into().ok()?).ok()?.stat().ok()
+}
+
+#[cfg(target_os = "linux")]
 fn start_time(pid: u32) -> Option<String> {
-    if has_proc() {
-        let fields = stat_fields(pid)?;
-        let state = fields.first()?;
-        return if state == "Z" || state == "X" { None } else { fields.get(19).cloned() };
-    }
+    let stat = stat(pid)?;
+    (!matches!(stat.state, 'Z' | 'X')).then(|| stat.starttime.to_string())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn start_time(pid: u32) -> Option<String> {
     let output = Command::new("ps").args(["-o", "stat=,lstart=", "-p", &pid.to_string()]).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let (state, started) = text.trim().split_once(char::is_whitespace)?;
     (!state.starts_with('Z')).then(|| started.split_whitespace().collect::<Vec<_>>().join("_"))
 }
 
-/// Whether a process lives. One that has ended and was not waited for does not, and keeps its number.
-pub fn is_process_alive(pid: u32) -> bool {
-    start_time(pid).is_some()
+#[cfg(target_os = "linux")]
+fn children(pid: u32) -> Vec<u32> {
+    let is_child = |child: &u32| stat(*child).is_some_and(|stat| u32::try_from(stat.ppid) == Ok(pid));
+    all_pids().into_iter().filter(is_child).collect()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn children(pid: u32) -> Vec<u32> {
+    let Ok(output) = Command::new("pgrep").args(["-P", &pid.to_string()]).output() else { return Vec::new() };
+    String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| line.trim().parse().ok()).collect()
+}
+
+/// How many files this process may have open. `None` where there is no limit, or no /proc.
+pub fn max_open_files() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    if let LimitValue::Value(limit) = procfs::process::Process::myself().ok()?.limits().ok()?.max_open_files.soft_limit
+    {
+        return Some(limit);
+    }
+    None
 }
 
 /// Whether a process was started with all of these variables in its environment. False where there is no /proc.
-pub fn has_environment(pid: u32, variables: &[(&str, &str)]) -> bool {
+pub(crate) fn has_environment(pid: u32, variables: &[(&str, &str)]) -> bool {
     let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { return false };
-    let there: Vec<&[u8]> = environment.split(|byte| *byte == 0).collect();
-    variables.iter().all(|(name, value)| there.contains(&format!("{name}={value}").as_bytes()))
+    let environment: Vec<&[u8]> = environment.split(|byte| *byte == 0).collect();
+    variables.iter().all(|(name, value)| environment.contains(&format!("{name}={value}").as_bytes()))
 }
 
-/// Kills every process that was started with all of these variables in its environment, this one excepted.
+/// Kills every process that was started with all of these variables in its environment, except this one.
 pub fn kill_by_environment(variables: &[(&str, &str)]) {
-    // Found first and looked at then: a number that is given to another in between is not signalled.
+    // `Process::find` comes before the look at the environment: if the number is reused in between, the start time differs
+    // and nothing is signalled.
     for process in all_pids().into_iter().filter(|pid| *pid != std::process::id()).filter_map(Process::find) {
         if !variables.is_empty() && has_environment(process.pid, variables) {
             process.signal(Signal::SIGKILL);
@@ -96,27 +123,16 @@ pub fn kill_by_environment(variables: &[(&str, &str)]) {
     }
 }
 
-/// Every process number there is. Empty where there is no /proc.
-pub fn all_pids() -> Vec<u32> {
+/// The numbers of all processes. Empty where there is no /proc.
+pub(crate) fn all_pids() -> Vec<u32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-}
-
-fn children(pid: u32) -> Vec<u32> {
-    if has_proc() {
-        let parent = pid.to_string();
-        return all_pids()
-            .into_iter()
-            .filter(|child| stat_fields(*child).is_some_and(|fields| fields.get(1) == Some(&parent)))
-            .collect();
-    }
-    let Ok(output) = Command::new("pgrep").args(["-P", &pid.to_string()]).output() else { return Vec::new() };
-    String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| line.trim().parse().ok()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt as _;
+    use std::process::Command;
 
     use super::*;
 
@@ -137,7 +153,16 @@ mod tests {
     }
 
     #[test]
-    fn only_what_bears_every_mark_is_killed() {
+    fn a_child_is_found_among_its_parents_children() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let children = Process::find(std::process::id()).unwrap().children();
+        assert!(children.iter().any(|process| process.pid == child.id()), "{children:?}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn only_processes_with_all_variables_are_killed() {
         let value = format!("{:032x}", rand::random::<u128>());
         let start = |port: &str| {
             Command::new("sleep").arg("60").env("CACHEPROOF_TEST", &value).env("PORT", port).spawn().unwrap()
@@ -146,7 +171,7 @@ mod tests {
         kill_by_environment(&[]);
         kill_by_environment(&[("CACHEPROOF_TEST", &value), ("PORT", "15001")]);
         assert_eq!(ours.wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
-        assert!(other.try_wait().unwrap().is_none(), "it bears only one of the marks");
+        assert!(other.try_wait().unwrap().is_none(), "it has only one of the variables");
         other.kill().unwrap();
         other.wait().unwrap();
     }
@@ -156,5 +181,13 @@ mod tests {
         assert!(!raw_signal(0, Signal::SIGCONT));
         assert!(!raw_signal(1, Signal::SIGCONT));
         assert!(!raw_signal(u32::MAX, Signal::SIGCONT));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_limit_on_open_files_is_the_one_that_ulimit_shows() {
+        let shown = Command::new("sh").args(["-c", "ulimit -n"]).output().unwrap().stdout;
+        let shown = String::from_utf8(shown).unwrap();
+        assert_eq!(max_open_files().map_or("unlimited".into(), |limit| limit.to_string()), shown.trim());
     }
 }

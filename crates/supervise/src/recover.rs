@@ -1,12 +1,12 @@
-//! What `cacheproof recover` does: ledgers that were left open are undone and closed. Again does no harm.
+//! `cacheproof recover`: finds ledgers that were left open, undoes what is in them, and closes them. Safe to repeat.
 
 use std::path::{Path, PathBuf};
 
-use super::addresses::Addresses;
-use super::guard_process::clean_up_run;
-use super::ledger::{self, LEDGER_FILE, LedgerEntry, LedgerState, read_ledger};
+use crate::addresses::Addresses;
+use crate::guard_process::clean_up_run;
+use crate::ledger::{self, LEDGER_FILE, LedgerEntry, LedgerState, read_ledger};
 
-/// What became of one ledger.
+/// What [`recover()`] did about one ledger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
     /// What was done, a sentence each.
@@ -15,8 +15,8 @@ pub struct RecoveryReport {
     pub failed: Vec<String>,
 }
 
-/// The ledgers in a directory of reports (or of one run) that were left open, with what they say; also those that can't
-/// be read, which must not hide the others.
+/// The open ledgers in a directory of reports or of one run, with what they hold. A ledger that can't be read is listed with
+/// its error, so that it does not hide the others.
 ///
 /// # Errors
 /// When the directory can't be read.
@@ -24,7 +24,7 @@ pub fn find_open_ledgers(directory: &Path) -> std::io::Result<Vec<(PathBuf, std:
     let mut paths = vec![directory.join(LEDGER_FILE)];
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
-        // `latest` is one of the others.
+        // `latest` is a link to one of the others.
         if !path.is_symlink() {
             paths.push(path.join(LEDGER_FILE));
         }
@@ -40,24 +40,26 @@ pub fn find_open_ledgers(directory: &Path) -> std::io::Result<Vec<(PathBuf, std:
     Ok(found)
 }
 
-/// Undoes what a ledger says is open, the last first, clears away what is left of its run, and closes it. For a run
-/// whose cacheproof is gone. Blocks.
+/// Undoes the open faults of a ledger, the last one first, removes what is left of its run, and closes it. Only for a run whose
+/// cacheproof has ended. Blocks.
 pub fn recover(path: &Path, left: &LedgerState) -> RecoveryReport {
     let mut recovered = RecoveryReport::default();
-    // First, so that the user's command which broke something no longer runs when it is undone.
+    // Before the undo: a command that injects a fault must not run on while the fault is undone.
     if let Some(run) = &left.run {
         let directory = &run.directory;
-        let was_there = directory.exists();
-        if !is_of_run(&run.token, directory) {
-            recovered.failed.push(format!("{} is no directory of a run", directory.display()));
+        let existed = directory.exists();
+        if !is_run_directory(&run.token, directory) {
+            recovered
+                .failed
+                .push(format!("{} is not the directory of a run, so it was not deleted", directory.display()));
         } else if let Err(why) = clean_up_run(run) {
             recovered.failed.push(why);
-        } else if was_there {
-            recovered.done.push(format!("cleared away what was left of the run in {}", directory.display()));
+        } else if existed {
+            recovered.done.push(format!("removed what was left of the run in {}", directory.display()));
         }
     }
     for fault in left.open.iter().rev() {
-        // Where they were is in no ledger: the URLs hold passwords.
+        // The ledger does not hold the addresses, because their URLs hold passwords.
         match fault.undo.perform(&Addresses::default()) {
             Ok(how) => {
                 recovered.done.push(format!("'{}' is undone: {how}", fault.what));
@@ -73,8 +75,8 @@ pub fn recover(path: &Path, left: &LedgerState) -> RecoveryReport {
     recovered
 }
 
-/// Whether a ledger names what a guard makes: nothing else is ever deleted.
-fn is_of_run(token: &str, directory: &Path) -> bool {
+/// Whether this is a directory as a guard makes it. Nothing else is deleted, whatever the ledger names.
+fn is_run_directory(token: &str, directory: &Path) -> bool {
     !token.is_empty()
         && token.chars().all(|letter| letter.is_ascii_hexdigit())
         && directory.is_absolute()
@@ -87,12 +89,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_directory_that_a_guard_made_is_ever_deleted() {
-        assert!(is_of_run("ab12", Path::new("/tmp/cacheproof-ab12")));
+    fn only_a_directory_that_a_guard_made_is_deleted() {
+        assert!(is_run_directory("ab12", Path::new("/tmp/cacheproof-ab12")));
         for (token, directory) in
             [("", "/tmp/cacheproof-"), ("ab12", "/home"), ("ab12", "cacheproof-ab12"), ("..", "/tmp/cacheproof-..")]
         {
-            assert!(!is_of_run(token, Path::new(directory)), "{directory}");
+            assert!(!is_run_directory(token, Path::new(directory)), "{directory}");
         }
     }
 }

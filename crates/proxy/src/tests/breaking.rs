@@ -1,4 +1,4 @@
-//! Faults that break connections, or keep them from being made.
+//! Faults that break connections or refuse new ones.
 
 use super::*;
 
@@ -22,22 +22,22 @@ fn reset_is_seen_as_rst_by_open_idle_connections_at_both_ends_and_by_new_ones() 
 }
 
 #[test]
-fn reset_in_one_direction_is_rst_there_and_a_plain_close_at_the_other_end() {
+fn reset_in_one_direction_is_rst_to_that_end_and_fin_to_the_other() {
     let fixture = ProxyFixture::new();
     let one_way = |direction| LinkFault { direction, ..fault(LinkFaultKind::Reset) };
     let mut pair = fixture.pair();
     let injected = fixture.proxy.inject(&one_way(Direction::ToClient), None);
     assert_reset(&mut pair.client);
-    assert_end(&mut pair.server);
+    assert_fin(&mut pair.server);
     fixture.proxy.remove(injected.id);
     let mut pair = fixture.pair();
     fixture.proxy.inject(&one_way(Direction::ToServer), None);
     assert_reset(&mut pair.server);
-    assert_end(&mut pair.client);
+    assert_fin(&mut pair.client);
 }
 
 #[test]
-fn refuse_is_seen_as_econnrefused_and_the_port_stays_taken_and_comes_back() {
+fn refuse_answers_econnrefused_while_the_port_stays_bound() {
     let fixture = ProxyFixture::new();
     let mut open = fixture.pair();
     for _ in 0..3 {
@@ -47,7 +47,7 @@ fn refuse_is_seen_as_econnrefused_and_the_port_stays_taken_and_comes_back() {
             assert_refused(fixture.try_connect());
         }
         open.check();
-        // std asks for the reuse of addresses, as servers do.
+        // std sets SO_REUSEADDR, as servers do.
         assert_eq!(TcpListener::bind(fixture.proxy.address()).unwrap_err().kind(), ErrorKind::AddrInUse);
         fixture.proxy.remove(injected.id);
         fixture.pair();
@@ -56,7 +56,7 @@ fn refuse_is_seen_as_econnrefused_and_the_port_stays_taken_and_comes_back() {
 }
 
 #[test]
-fn a_black_hole_swallows_nothing_and_delivers_in_order_when_it_heals() {
+fn a_black_hole_loses_nothing_and_delivers_in_order_when_removed() {
     let fixture = ProxyFixture::new();
     let mut pair = fixture.pair();
     let mut idle = fixture.pair();
@@ -73,12 +73,12 @@ fn a_black_hole_swallows_nothing_and_delivers_in_order_when_it_heals() {
     assert_eq!(fixture.proxy.remove(injected.id).connections, 2);
     assert_eq!(receive(&mut pair.server, 12), b"one two last");
     assert_eq!(receive(&mut pair.client, 12), b"one two last");
-    assert_end(&mut idle.server);
+    assert_fin(&mut idle.server);
     pair.check();
 }
 
 #[test]
-fn a_black_hole_in_one_direction_leaves_the_other() {
+fn a_black_hole_in_one_direction_does_not_affect_the_other() {
     let fixture = ProxyFixture::new();
     for direction in [Direction::ToServer, Direction::ToClient] {
         let mut pair = fixture.pair();
@@ -96,15 +96,15 @@ fn a_black_hole_in_one_direction_leaves_the_other() {
 }
 
 #[test]
-fn a_connection_made_in_a_black_hole_reaches_the_server_when_it_heals_unless_its_client_gave_up() {
+fn a_connection_made_in_a_black_hole_reaches_the_server_afterwards_unless_its_client_closed_it() {
     let fixture = ProxyFixture::new();
     let injected = fixture.inject(LinkFaultKind::BlackHole);
-    let mut gave_up = fixture.connect();
-    gave_up.write_all(b"SET late").unwrap();
+    let mut closed = fixture.connect();
+    closed.write_all(b"SET late").unwrap();
     let mut waits = fixture.connect();
     waits.write_all(b"still here").unwrap();
     until("both", || fixture.proxy.stats().open == 2);
-    drop(gave_up);
+    drop(closed);
     fixture.wait_for_open(1);
     fixture.server.set_nonblocking(true).unwrap();
     assert_eq!(fixture.server.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
@@ -116,13 +116,13 @@ fn a_connection_made_in_a_black_hole_reaches_the_server_when_it_heals_unless_its
 }
 
 #[test]
-fn half_open_closes_the_server_s_side_and_tells_the_client_only_when_it_speaks_afterwards() {
+fn half_open_closes_the_servers_side_and_resets_the_client_only_when_it_sends_afterwards() {
     let fixture = ProxyFixture::new();
     let (mut spoke, mut idle) = (fixture.pair(), fixture.pair());
     let injected = fixture.inject(LinkFaultKind::HalfOpen);
     assert_eq!(injected.connections, 2);
-    assert_end(&mut spoke.server);
-    assert_end(&mut idle.server);
+    assert_fin(&mut spoke.server);
+    assert_fin(&mut idle.server);
     let mut new = fixture.connect();
     spoke.client.write_all(b"hello?").unwrap();
     new.write_all(b"hello?").unwrap();

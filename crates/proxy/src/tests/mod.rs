@@ -1,4 +1,4 @@
-//! The proxy on real sockets: what the two ends of a connection see of each fault.
+//! Tests of the proxy on real sockets: what both ends of a connection see of each fault.
 
 mod breaking;
 mod passthrough;
@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use super::{Injected, Proxy};
 use cacheproof_core::scenario::{ConnectionScope, Direction, LinkFault, LinkFaultKind};
 
-/// Long enough for the slowest machine: nothing that should come takes longer.
+/// How long to wait for what must happen. Long enough for a slow machine.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// How long is waited for what should not come.
+/// How long to wait for what must not happen.
 const QUIET_PERIOD: Duration = Duration::from_millis(60);
 
-/// A server that the test plays itself, and a proxy before it.
+/// A server that the test plays itself, and a proxy in front of it.
 struct ProxyFixture {
     server: TcpListener,
     proxy: Proxy,
@@ -55,7 +55,7 @@ impl ProxyFixture {
         self.try_connect().unwrap()
     }
 
-    /// An open connection over which both ends have heard from each other.
+    /// An open connection on which both ends have exchanged bytes.
     fn pair(&self) -> Pair {
         let mut client = self.connect();
         client.write_all(b"hello").unwrap();
@@ -66,7 +66,8 @@ impl ProxyFixture {
         pair
     }
 
-    /// The server's end of a connection whose client has sent something. The proxy's questions whether the server still accepts end at once.
+    /// The server's end of a connection whose client has sent something. The proxy's checks whether the server accepts are skipped:
+    /// they send nothing.
     fn accept(&self) -> TcpStream {
         loop {
             let server = ready(self.server.accept().unwrap().0);
@@ -80,7 +81,7 @@ impl ProxyFixture {
         self.proxy.inject(&fault(kind), None)
     }
 
-    /// Until the proxy has as many open connections.
+    /// Waits until the proxy has that many open connections.
     fn wait_for_open(&self, count: u64) {
         until("connections to be closed", || self.proxy.stats().open == count);
     }
@@ -105,7 +106,7 @@ fn latency(delay: u64, jitter: u64) -> LinkFaultKind {
 fn until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + TIMEOUT;
     while !done() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        assert!(Instant::now() < deadline, "timed out waiting for {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -121,7 +122,7 @@ fn assert_passes(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
     assert_eq!(receive(to, bytes.len()), bytes);
 }
 
-/// Nothing comes, and nothing is closed.
+/// Nothing arrives, and the connection stays open.
 fn assert_silent(stream: &mut TcpStream) {
     stream.set_read_timeout(Some(QUIET_PERIOD)).unwrap();
     let read = stream.read(&mut [0; 16]);
@@ -129,12 +130,12 @@ fn assert_silent(stream: &mut TcpStream) {
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
 }
 
-/// The peer is seen to have closed in order.
-fn assert_end(stream: &mut TcpStream) {
+/// The peer has closed with FIN.
+fn assert_fin(stream: &mut TcpStream) {
     assert_eq!(stream.read(&mut [0; 16]).unwrap(), 0);
 }
 
-/// The connection is seen to have been reset.
+/// The connection was reset.
 fn assert_reset(stream: &mut TcpStream) {
     assert_eq!(stream.read(&mut [0; 16]).unwrap_err().kind(), ErrorKind::ConnectionReset);
 }

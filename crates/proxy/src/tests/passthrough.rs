@@ -1,4 +1,4 @@
-//! Without a fault, both ends see each other as if there were no proxy.
+//! Without a fault, both ends behave as without a proxy.
 
 use std::net::Shutdown;
 use std::thread;
@@ -6,24 +6,24 @@ use std::thread;
 use super::*;
 
 #[test]
-fn fin_passes_as_fin_in_each_direction_and_the_other_runs_on() {
+fn fin_is_forwarded_as_fin_and_the_other_direction_stays_open() {
     let fixture = ProxyFixture::new();
     let mut pair = fixture.pair();
     pair.client.shutdown(Shutdown::Write).unwrap();
-    assert_end(&mut pair.server);
-    assert_passes(&mut pair.server, &mut pair.client, b"answer after the client's last word");
+    assert_fin(&mut pair.server);
+    assert_passes(&mut pair.server, &mut pair.client, b"answer after the client's FIN");
     pair.server.shutdown(Shutdown::Write).unwrap();
-    assert_end(&mut pair.client);
+    assert_fin(&mut pair.client);
     fixture.wait_for_open(0);
     let mut pair = fixture.pair();
     pair.server.shutdown(Shutdown::Write).unwrap();
-    assert_end(&mut pair.client);
-    assert_passes(&mut pair.client, &mut pair.server, b"to a server that has said its last");
+    assert_fin(&mut pair.client);
+    assert_passes(&mut pair.client, &mut pair.server, b"to a server that has ended its stream");
     assert_eq!(fixture.proxy.stats().resets, 0);
 }
 
 #[test]
-fn rst_passes_as_rst_in_each_direction() {
+fn rst_is_forwarded_as_rst_in_each_direction() {
     let fixture = ProxyFixture::new();
     let mut pair = fixture.pair();
     reset(pair.client);
@@ -36,17 +36,17 @@ fn rst_passes_as_rst_in_each_direction() {
 }
 
 #[test]
-fn a_write_to_a_peer_that_is_gone_ends_in_rst_as_it_does_without_a_proxy() {
+fn a_write_to_a_closed_peer_ends_in_an_error_as_without_a_proxy() {
     let fixture = ProxyFixture::new();
     let mut pair = fixture.pair();
     drop(pair.server);
-    assert_end(&mut pair.client);
+    assert_fin(&mut pair.client);
     until("an error", || pair.client.write_all(b"anybody there?").is_err());
     fixture.wait_for_open(0);
 }
 
 #[test]
-fn all_bytes_arrive_in_order_in_both_directions_through_every_shape_at_once() {
+fn all_bytes_arrive_in_order_in_both_directions_with_all_shaping_faults_at_once() {
     let fixture = ProxyFixture::new();
     let mut pair = fixture.pair();
     fixture.inject(latency(5, 10));
@@ -65,7 +65,7 @@ fn all_bytes_arrive_in_order_in_both_directions_through_every_shape_at_once() {
     for sender in senders {
         sender.join().unwrap();
     }
-    // Bytes are counted when they have left.
+    // Bytes are counted after they were written.
     until("all bytes are counted", || {
         let stats = fixture.proxy.stats();
         stats.to_client >= 3_000_000 && stats.to_server >= 3_000_000
@@ -73,7 +73,7 @@ fn all_bytes_arrive_in_order_in_both_directions_through_every_shape_at_once() {
 }
 
 #[test]
-fn a_receiver_that_does_not_read_stops_the_sender_before_the_memory_is_full() {
+fn a_receiver_that_does_not_read_stops_the_sender() {
     let fixture = ProxyFixture::new();
     for delayed in [false, true] {
         let mut pair = fixture.pair();
@@ -102,7 +102,7 @@ fn thousands_of_short_connections_leave_none_open() {
         let mut server = fixture.accept();
         let word = receive(&mut server, 4);
         server.write_all(&word).unwrap();
-        // Each end closes first in turn, so that both are left to wait out their time.
+        // Each end closes first in turn, so that both get connections in TIME_WAIT.
         if round.is_multiple_of(2) {
             drop(server);
         }
@@ -114,14 +114,14 @@ fn thousands_of_short_connections_leave_none_open() {
 }
 
 #[test]
-fn stop_closes_every_connection_and_lets_the_port_go() {
+fn stop_closes_every_connection_and_releases_the_port() {
     let fixture = ProxyFixture::new();
     let mut pairs: Vec<_> = (0..20).map(|_| fixture.pair()).collect();
     fixture.inject(LinkFaultKind::BlackHole);
     fixture.proxy.stop();
     for pair in &mut pairs {
-        assert_end(&mut pair.client);
-        assert_end(&mut pair.server);
+        assert_fin(&mut pair.client);
+        assert_fin(&mut pair.server);
     }
     assert_refused(fixture.try_connect());
     fixture.proxy.stop();

@@ -1,4 +1,4 @@
-//! Which connections a fault hits, and that it says so.
+//! Which connections a fault hits, and whether it reports them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ fn is_reset(stream: &mut TcpStream) -> bool {
     }
 }
 
-/// Which of a hundred connections a reset hits that is meant for 30 %.
+/// Which of 100 connections a reset with a share of 30 % hits.
 fn hit_by_share(seed: u64, connection_scope: ConnectionScope) -> BTreeSet<usize> {
     let fixture = ProxyFixture::seeded(seed);
     let fault = LinkFault { share: 0.3, connection_scope, ..fault(LinkFaultKind::Reset) };
@@ -23,7 +23,6 @@ fn hit_by_share(seed: u64, connection_scope: ConnectionScope) -> BTreeSet<usize>
         assert_eq!(fixture.proxy.inject(&fault, None).connections, 0);
         let mut clients: Vec<_> = (0..100).map(|_| fixture.connect()).collect();
         until("all to be accepted", || fixture.proxy.stats().accepted == 100);
-        // A fault on something else: when it is injected, those before it have been dealt with.
         return (0..100).filter(|index| is_reset(&mut clients[*index])).collect();
     }
     let mut pairs: Vec<_> = (0..100).map(|_| fixture.pair()).collect();
@@ -34,7 +33,7 @@ fn hit_by_share(seed: u64, connection_scope: ConnectionScope) -> BTreeSet<usize>
 }
 
 #[test]
-fn a_share_hits_about_so_many_and_with_the_same_seed_the_same_ones_live_or_new() {
+fn a_share_hits_about_that_many_connections_and_the_same_ones_with_the_same_seed() {
     let hit = hit_by_share(7, ConnectionScope::Live);
     assert!((15..=45).contains(&hit.len()), "{} of 100", hit.len());
     assert_eq!(hit, hit_by_share(7, ConnectionScope::Live));
@@ -43,7 +42,7 @@ fn a_share_hits_about_so_many_and_with_the_same_seed_the_same_ones_live_or_new()
 }
 
 #[test]
-fn live_hits_those_that_are_open_and_new_those_that_come() {
+fn live_hits_open_connections_and_new_hits_later_ones() {
     let fixture = ProxyFixture::new();
     let mut before = fixture.pair();
     let new = fixture
@@ -65,11 +64,11 @@ fn live_hits_those_that_are_open_and_new_those_that_come() {
     before.client.write_all(b"held").unwrap();
     assert_silent(&mut before.server);
     drop(held);
-    assert_eq!(fixture.proxy.remove(live.id).connections, 2, "one closed its end, but the server has not heard of it");
+    assert_eq!(fixture.proxy.remove(live.id).connections, 2, "one client has closed, but the server does not know it");
 }
 
 #[test]
-fn a_connection_that_was_made_just_before_the_fault_does_not_slip_through() {
+fn a_connection_made_just_before_the_fault_is_hit() {
     let fixture = ProxyFixture::new();
     for _ in 0..300 {
         let client = fixture.connect();
@@ -84,7 +83,7 @@ fn a_connection_that_was_made_just_before_the_fault_does_not_slip_through() {
 }
 
 #[test]
-fn a_filter_hits_only_its_clients_even_with_a_refusal() {
+fn a_filter_limits_a_fault_to_its_clients_also_with_refuse() {
     let fixture = ProxyFixture::new();
     let (mut one, mut other) = (fixture.pair(), fixture.pair());
     let victim = one.client.local_addr().unwrap();
@@ -97,9 +96,9 @@ fn a_filter_hits_only_its_clients_even_with_a_refusal() {
     assert_silent(&mut one.server);
     fixture.proxy.remove(injected.id);
     assert_eq!(receive(&mut one.server, 4), b"held");
-    // The kernel refuses all or none; some are accepted and reset at once.
-    let everybody: super::super::ClientFilter = Arc::new(|_| true);
-    fixture.proxy.inject(&fault(LinkFaultKind::Refuse), Some(everybody));
+    // The kernel can only refuse all clients. With a filter they are accepted and reset at once.
+    let all: super::super::ClientFilter = Arc::new(|_| true);
+    fixture.proxy.inject(&fault(LinkFaultKind::Refuse), Some(all));
     match fixture.try_connect() {
         Ok(mut stream) => assert_reset(&mut stream),
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),

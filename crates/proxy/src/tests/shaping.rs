@@ -1,11 +1,11 @@
-//! Faults that change when bytes arrive. Times are compared with each other, or with bounds far away: the machine is shared.
+//! Faults that change when bytes arrive. Times are compared with each other, or with generous bounds, because the machine is shared.
 
 use std::thread;
 
 use super::*;
 
 /// How long bytes take from one end to the other.
-fn takes(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) -> Duration {
+fn transfer_time(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) -> Duration {
     let start = Instant::now();
     assert_passes(from, to, bytes);
     start.elapsed()
@@ -17,29 +17,29 @@ fn median(mut times: Vec<Duration>) -> Duration {
 }
 
 #[test]
-fn latency_delays_its_direction_only_and_ends_when_it_is_removed() {
+fn latency_delays_only_its_direction_and_ends_when_removed() {
     let fixture = ProxyFixture::new();
     let mut pair = fixture.pair();
     let delay = Duration::from_millis(200);
     let one_way = LinkFault { direction: Direction::ToClient, ..fault(latency(200, 0)) };
     let injected = fixture.proxy.inject(&one_way, None);
-    let to_client = takes(&mut pair.server, &mut pair.client, b"late");
+    let to_client = transfer_time(&mut pair.server, &mut pair.client, b"late");
     assert!(to_client >= delay && to_client < delay * 10, "{to_client:?}");
-    let to_server = median((0..5).map(|_| takes(&mut pair.client, &mut pair.server, b"in time")).collect());
+    let to_server = median((0..5).map(|_| transfer_time(&mut pair.client, &mut pair.server, b"in time")).collect());
     assert!(to_server < delay / 2, "{to_server:?}");
-    // A minute's delay, taken away: what was on its way arrives.
+    // When a delay of a minute is removed, delayed bytes arrive at once.
     let long = fixture.inject(latency(60_000, 0));
     pair.client.write_all(b"on its way").unwrap();
     assert_silent(&mut pair.server);
     fixture.proxy.remove(long.id);
     assert_eq!(receive(&mut pair.server, 10), b"on its way");
     fixture.proxy.remove(injected.id);
-    let after = median((0..5).map(|_| takes(&mut pair.server, &mut pair.client, b"in time")).collect());
+    let after = median((0..5).map(|_| transfer_time(&mut pair.server, &mut pair.client, b"in time")).collect());
     assert!(after < delay / 2, "{after:?}");
 }
 
-/// Sends one byte every 2 ms and takes the time of each.
-fn pipelined(pair: &Pair, bytes: u8) -> Vec<Duration> {
+/// Sends one byte every 2 ms; returns how long each took.
+fn pipelined_times(pair: &Pair, bytes: u8) -> Vec<Duration> {
     let mut sender = pair.server.try_clone().unwrap();
     let mut receiver = pair.client.try_clone().unwrap();
     let start = Instant::now();
@@ -63,14 +63,14 @@ fn pipelined(pair: &Pair, bytes: u8) -> Vec<Duration> {
 }
 
 #[test]
-fn latency_on_a_pipelined_connection_is_the_set_one_for_every_byte() {
+fn latency_on_a_pipelined_connection_is_the_same_for_every_byte() {
     let fixture = ProxyFixture::new();
     let pair = fixture.pair();
     fixture.inject(latency(50, 0));
-    let times = pipelined(&pair, 200);
+    let times = pipelined_times(&pair, 200);
     let set = Duration::from_millis(50);
     assert!(times.iter().all(|time| *time >= set), "{times:?}");
-    // One chunk after another, each with its own sleep, would be 180 ms (noxious); riding along with an earlier one, 27 ms.
+    // If each chunk slept after the one before, it would be 180 ms (noxious); if a chunk left with an earlier one, 27 ms.
     let median = median(times);
     assert!(median < set + Duration::from_millis(15), "{median:?}");
 }
@@ -80,19 +80,19 @@ fn jitter_keeps_the_order_and_may_be_larger_than_the_delay() {
     let fixture = ProxyFixture::new();
     let pair = fixture.pair();
     fixture.inject(latency(5, 30));
-    let times = pipelined(&pair, 100);
+    let times = pipelined_times(&pair, 100);
     let most = times.iter().max().unwrap();
     assert!(*most >= Duration::from_millis(10), "{times:?}");
 }
 
 #[test]
-fn the_end_of_a_stream_and_its_reset_travel_behind_the_bytes() {
+fn fin_and_rst_are_delayed_like_the_bytes() {
     let fixture = ProxyFixture::new();
     fixture.inject(latency(150, 0));
     let Pair { mut client, server } = fixture.pair();
     let start = Instant::now();
     drop(server);
-    assert_end(&mut client);
+    assert_fin(&mut client);
     assert!(start.elapsed() >= Duration::from_millis(150));
     let Pair { client, mut server } = fixture.pair();
     let start = Instant::now();
@@ -121,7 +121,7 @@ fn connections_under_one_bandwidth_share_it_fairly_and_directions_do_not() {
             })
         })
         .collect();
-    // 500 kB each way on 1 MB/s: half a second, less what may be caught up with.
+    // 500 kB each way on 1 MB/s: half a second, less the burst.
     for took in threads.into_iter().map(|thread| thread.join().unwrap()) {
         assert!(took >= Duration::from_millis(400), "faster than the link, or than its fair share: {took:?}");
         assert!(took < Duration::from_secs(5), "slower than the link: {took:?}");
@@ -129,7 +129,7 @@ fn connections_under_one_bandwidth_share_it_fairly_and_directions_do_not() {
 }
 
 #[test]
-fn a_slice_cuts_what_was_sent_at_once_into_pieces_with_gaps() {
+fn a_slice_splits_bytes_into_pieces_with_gaps() {
     let fixture = ProxyFixture::new();
     let mut pair = fixture.pair();
     fixture.inject(LinkFaultKind::Slice { size: 10, gap: Duration::from_millis(20) });
@@ -145,7 +145,7 @@ fn a_slice_cuts_what_was_sent_at_once_into_pieces_with_gaps() {
 }
 
 #[test]
-fn faults_add_up_and_each_is_removed_by_itself() {
+fn faults_combine_and_each_is_removed_separately() {
     let fixture = ProxyFixture::new();
     let mut pair = fixture.pair();
     let first = fixture.inject(latency(100, 0));
@@ -156,12 +156,12 @@ fn faults_add_up_and_each_is_removed_by_itself() {
     assert_silent(&mut pair.server);
     assert_eq!(fixture.proxy.remove(black_hole.id).connections, 1);
     assert_eq!(receive(&mut pair.server, 4), b"held");
-    assert!(takes(&mut pair.client, &mut pair.server, b"both") >= both);
+    assert!(transfer_time(&mut pair.client, &mut pair.server, b"both") >= both);
     fixture.proxy.remove(first.id);
-    let one = median((0..3).map(|_| takes(&mut pair.client, &mut pair.server, b"one")).collect());
+    let one = median((0..3).map(|_| transfer_time(&mut pair.client, &mut pair.server, b"one")).collect());
     assert!(one >= Duration::from_millis(150) && one < both, "{one:?}");
     fixture.proxy.remove(second.id);
-    let none = median((0..5).map(|_| takes(&mut pair.client, &mut pair.server, b"none")).collect());
+    let none = median((0..5).map(|_| transfer_time(&mut pair.client, &mut pair.server, b"none")).collect());
     assert!(none < Duration::from_millis(100), "{none:?}");
-    assert_eq!(fixture.proxy.remove(second.id).connections, 0, "removed already");
+    assert_eq!(fixture.proxy.remove(second.id).connections, 0, "it was removed before");
 }

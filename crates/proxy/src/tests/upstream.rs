@@ -1,9 +1,9 @@
-//! The proxy's port does as the server's does.
+//! The proxy's port accepts and refuses as the server does.
 
 use super::*;
 
 #[test]
-fn a_server_that_is_not_there_is_reset_for_the_first_client_and_refused_for_the_next() {
+fn without_a_server_the_first_client_is_reset_and_the_next_are_refused() {
     let proxy = Proxy::start(None, unused_address(), 1).unwrap();
     match TcpStream::connect(proxy.address()).map(ready) {
         Ok(mut client) => assert_reset(&mut client),
@@ -17,15 +17,15 @@ fn a_server_that_is_not_there_is_reset_for_the_first_client_and_refused_for_the_
 }
 
 #[test]
-fn a_server_that_dies_is_refused_by_the_proxy_too_and_accepted_again_when_it_is_back() {
+fn while_a_server_is_down_the_proxy_refuses_and_accepts_when_it_is_back() {
     let mut fixture = ProxyFixture::new();
     let address = fixture.server.local_addr().unwrap();
     for _ in 0..3 {
         let mut pair = fixture.pair();
-        // Dying: the port is closed and the connection ends.
+        // The server ends: its port and its connection are closed.
         fixture.server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         drop(pair.server);
-        assert_end(&mut pair.client);
+        assert_fin(&mut pair.client);
         until("the proxy to refuse", || {
             fixture.try_connect().is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
         });
@@ -38,14 +38,14 @@ fn a_server_that_dies_is_refused_by_the_proxy_too_and_accepted_again_when_it_is_
 }
 
 #[test]
-fn a_server_that_closes_a_connection_is_not_dead() {
+fn a_server_that_closes_one_connection_does_not_count_as_down() {
     let fixture = ProxyFixture::new();
     for _ in 0..20 {
         let mut pair = fixture.pair();
         drop(pair.server);
-        assert_end(&mut pair.client);
+        assert_fin(&mut pair.client);
         drop(pair.client);
-        // Questions whether it still accepts stand in the queue as well, and end at once.
+        // The queue also holds the proxy's checks whether the server accepts.
         fixture.server.set_nonblocking(true).unwrap();
         while fixture.server.accept().is_ok() {}
         fixture.server.set_nonblocking(false).unwrap();
@@ -55,7 +55,7 @@ fn a_server_that_closes_a_connection_is_not_dead() {
 }
 
 #[test]
-fn a_refusal_by_fault_outlasts_the_server_s_and_the_other_way_round() {
+fn the_port_refuses_as_long_as_the_fault_or_the_server_does() {
     let proxy = Proxy::start(None, unused_address(), 1).unwrap();
     drop(TcpStream::connect(proxy.address()));
     until("the proxy to refuse", || TcpStream::connect(proxy.address()).is_err());
@@ -73,7 +73,7 @@ fn a_refusal_by_fault_outlasts_the_server_s_and_the_other_way_round() {
 }
 
 #[test]
-fn new_connections_go_to_the_new_upstream_and_open_ones_stay() {
+fn new_connections_go_to_the_new_upstream_and_open_ones_are_unchanged() {
     let fixture = ProxyFixture::new();
     let mut before = fixture.pair();
     let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

@@ -1,7 +1,6 @@
 //! The process of an instance: started in its own process group, and signalled only as long as its pid cannot be reused.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,7 +10,7 @@ use nix::sys::signal::Signal;
 
 use super::TargetError;
 use cacheproof_core::scenario::mask_passwords;
-use cacheproof_supervise::{RUN_VARIABLE, kill_by_environment, signal_group};
+use cacheproof_supervise::{RUN_VARIABLE, kill_by_environment, read_tail, signal_group};
 
 /// Every instance has its own port in it.
 pub(super) const PORT_VARIABLE: &str = "PORT";
@@ -111,14 +110,7 @@ impl State {
 fn last_lines(log: &Path, secrets: &[&str]) -> String {
     const BYTES: u64 = 4096;
     const LINES: usize = 8;
-    let text = File::open(log).and_then(|mut file| {
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(BYTES)))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    });
-    let mut text = text.unwrap_or_default();
+    let mut text = File::open(log).and_then(|mut file| read_tail(&mut file, 0, BYTES)).unwrap_or_default();
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         text = text.replace(secret, "***");
         // The app may have logged the password alone. (URLs of Sentinel and Cluster have several hosts, which URL parsers

@@ -1,9 +1,7 @@
 //! A command of the user as a fault, and the command that undoes it.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,7 +11,9 @@ use tokio::process::Command;
 use super::FaultError;
 use super::injector::{ActionReport, FaultInjector, Observation};
 use cacheproof_core::scenario::mask_passwords;
-use cacheproof_supervise::{Addresses, COMMAND_VARIABLE, Guard, RUN_VARIABLE, Undo, signal_group};
+use cacheproof_supervise::{
+    Addresses, COMMAND_VARIABLE, Guard, RUN_VARIABLE, Undo, read_tail, shell_command, signal_group,
+};
 
 /// A fault by a command.
 pub(super) struct CommandFault<'run> {
@@ -56,10 +56,8 @@ impl<'run> CommandFault<'run> {
         let mut output =
             tempfile::tempfile().map_err(|error| failed(format!("has no file for its output: {error}")))?;
         let stderr = output.try_clone().map_err(|error| failed(format!("has no file for its output: {error}")))?;
-        let mut shell = Command::new("sh");
-        shell.args(["-c", command]).current_dir(&self.directory);
-        shell.envs(self.addresses.iter());
-        shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).process_group(0).kill_on_drop(true);
+        let mut shell = Command::from(shell_command(command, &self.directory, self.addresses));
+        shell.stderr(stderr).kill_on_drop(true);
         if dies_with_run {
             shell.env(RUN_VARIABLE, self.guard.token()).env(COMMAND_VARIABLE, self.guard.token());
         } else {
@@ -102,11 +100,7 @@ impl Drop for ProcessGroupGuard {
 
 /// The last line in the last 4 KiB of a file that is not blank, without passwords.
 fn last_line(file: &mut File) -> Option<String> {
-    let end = file.seek(SeekFrom::End(0)).ok()?;
-    file.seek(SeekFrom::Start(end.saturating_sub(4096))).ok()?;
-    let mut bytes = Vec::new();
-    file.take(4096).read_to_end(&mut bytes).ok()?;
-    let output = mask_passwords(String::from_utf8_lossy(&bytes).trim());
+    let output = mask_passwords(read_tail(file, 0, 4096).ok()?.trim());
     output.lines().last().map(str::to_owned).filter(|line| !line.is_empty())
 }
 

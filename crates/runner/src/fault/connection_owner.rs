@@ -48,45 +48,47 @@ impl ConnectionOwner {
     }
 }
 
-/// Local port and inode of every TCP connection to this port.
+/// Local port and inode of every TCP connection on this machine to this port.
+#[cfg(target_os = "linux")]
 fn tcp_sockets(destination_port: u16) -> Vec<(u16, u64)> {
-    let mut all = Vec::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        let text = std::fs::read_to_string(table).unwrap_or_default();
-        all.extend(text.lines().skip(1).filter_map(|line| parse_socket_line(line, destination_port)));
-    }
-    all
+    [procfs::net::tcp(), procfs::net::tcp6()]
+        .into_iter()
+        .flat_map(Result::unwrap_or_default)
+        .filter(|socket| socket.remote_address.port() == destination_port)
+        .map(|socket| (socket.local_address.port(), socket.inode))
+        .collect()
 }
 
-/// `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode …`
-fn parse_socket_line(line: &str, destination_port: u16) -> Option<(u16, u64)> {
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    let port = |field: usize| u16::from_str_radix(fields.get(field)?.rsplit_once(':')?.1, 16).ok();
-    (port(2)? == destination_port).then_some((port(1)?, fields.get(9)?.parse().ok()?))
-}
-
-/// Inodes of the open sockets of the processes in a group.
+/// Inodes of the sockets that the processes of a group have open.
+#[cfg(target_os = "linux")]
 fn sockets_of_group(group: u32) -> HashSet<u64> {
-    let mut inodes = HashSet::new();
-    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let is_number = process.file_name().to_str().is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
-        if !is_number || group_of(&process.path()) != Some(group) {
-            continue;
-        }
-        for file in std::fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten() {
-            let target = std::fs::read_link(file.path()).unwrap_or_default();
-            let inode: Option<u64> =
-                target.to_str().and_then(|name| name.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
-            inodes.extend(inode);
-        }
-    }
-    inodes
+    use procfs::process::{FDTarget, all_processes};
+
+    let in_group =
+        |process: &procfs::process::Process| process.stat().is_ok_and(|stat| u32::try_from(stat.pgrp) == Ok(group));
+    all_processes()
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(in_group)
+        .filter_map(|process| process.fd().ok())
+        .flatten()
+        .filter_map(|file| match file.ok()?.target {
+            FDTarget::Socket(inode) => Some(inode),
+            _ => None,
+        })
+        .collect()
 }
 
-/// The third field after the name, which may contain spaces and parentheses.
-fn group_of(process: &std::path::Path) -> Option<u32> {
-    let stat = std::fs::read_to_string(process.join("stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()
+/// Only Linux has /proc: no connection is known to be anybody's.
+#[cfg(not(target_os = "linux"))]
+fn tcp_sockets(_destination_port: u16) -> Vec<(u16, u64)> {
+    Vec::new()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sockets_of_group(_group: u32) -> HashSet<u64> {
+    HashSet::new()
 }
 
 #[cfg(test)]
@@ -100,7 +102,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let client = TcpStream::connect(address).unwrap();
-        let own = group_of(std::path::Path::new("/proc/self")).unwrap();
+        let own = u32::try_from(nix::unistd::getpgrp().as_raw()).unwrap();
         let owner = ConnectionOwner::of(own, address.port());
         assert!(owner.owns(client.local_addr().unwrap()));
         assert!(!ConnectionOwner::of(own + 1_000_000, address.port()).owns(client.local_addr().unwrap()));

@@ -9,7 +9,7 @@ use super::FaultError;
 use super::admin_client::{RedisConnection, connect_redis, info, redis_command, run_command};
 use super::injector::{ActionReport, FaultInjector, Observation};
 use cacheproof_stack::Server;
-use cacheproof_supervise::Undo;
+use cacheproof_supervise::{Undo, max_open_files};
 
 /// The limit of a Redis that the run started is lowered to its current connections plus this; by default it is in the
 /// thousands.
@@ -145,11 +145,9 @@ fn is_too_many_clients(why: &str) -> bool {
     ["too many clients", "too many connections", "remaining connection slots"].iter().any(|full| why.contains(full))
 }
 
-/// How many file descriptors this process may open.
+/// How many files this process may have open; 1024, the usual limit, where that is unknown.
 fn open_files() -> u64 {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(1024)
+    max_open_files().unwrap_or(1024)
 }
 
 #[async_trait]

@@ -134,15 +134,23 @@ fn is_missing(code: &str) -> bool {
 }
 
 /// CPU, memory and open files of a process from /proc; `None` if there is no such process or no /proc.
+#[cfg(target_os = "linux")]
 fn process_sample(pid: u32) -> Option<ProcessSample> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command name may contain spaces and parentheses; the fields follow its last `)`.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-    let pages: u64 = fields.get(21)?.parse().ok()?;
+    let stat = procfs::process::Process::new(pid.try_into().ok()?).ok()?.stat().ok()?;
+    // Not procfs' `fd_count`: before Linux 6.2 it counts `.` and `..` as well.
     let files = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count() as u64);
-    // 100 clock ticks a second on every architecture; the page size is 4 KiB on the common ones.
-    Some(ProcessSample { cpu: ticks as f64 / 100.0, memory: pages * 4096, files, log: None })
+    Some(ProcessSample {
+        cpu: (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64,
+        memory: stat.rss * procfs::page_size(),
+        files,
+        log: None,
+    })
+}
+
+/// Only Linux has /proc.
+#[cfg(not(target_os = "linux"))]
+fn process_sample(_pid: u32) -> Option<ProcessSample> {
+    None
 }
 
 #[cfg(test)]
@@ -193,5 +201,19 @@ mod tests {
         let sample = process_sample(std::process::id()).expect("this process is running");
         assert!(sample.memory > 1_000_000, "{sample:?}");
         assert!(sample.files >= 3, "{sample:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn memory_is_right_whatever_the_page_size() {
+        let allocated = vec![1_u8; 64 << 20];
+        let memory = process_sample(std::process::id()).expect("this process is running").memory;
+        // The kernel writes it in kB here. Its number of pages in `stat` is less exact, but far less than by a wrong page size.
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim();
+        let resident = resident.strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024;
+        assert!(resident > allocated.len() as u64);
+        assert!(memory.abs_diff(resident) < resident / 4, "{memory} instead of {resident}");
+        assert_eq!(memory % procfs::page_size(), 0);
     }
 }

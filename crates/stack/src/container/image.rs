@@ -1,4 +1,4 @@
-//! Images: which one a server runs in, and whether it can be had.
+//! The images of servers: which one is used, and whether Docker has it or can pull it.
 
 use std::time::Duration;
 
@@ -7,19 +7,20 @@ use testcontainers::bollard::Docker;
 use testcontainers::runners::AsyncRunner as _;
 use tokio::time::Instant;
 
-use super::super::StackError;
-use super::super::probe::ServerKind;
+use crate::StackError;
+use crate::probe::ServerKind;
+use cacheproof_supervise::DockerError;
 use cacheproof_supervise::docker::{self, error_text};
 
-/// How long the question may take whether a registry has an image.
+/// How long a registry may take to say whether it has an image.
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often a pull says that it is still at it.
+/// How often the progress of a pull is reported.
 const PULL_PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
 impl ServerKind {
-    /// Environment variable that names another image than the scenario does.
-    pub(in super::super) fn image_variable(self) -> &'static str {
+    /// The environment variable that overrides the scenario's image.
+    pub(crate) fn image_variable(self) -> &'static str {
         match self {
             Self::Redis => "CACHEPROOF_REDIS_IMAGE",
             Self::Valkey => "CACHEPROOF_VALKEY_IMAGE",
@@ -27,11 +28,11 @@ impl ServerKind {
         }
     }
 
-    /// The image to use: the environment's, else the scenario's.
-    pub(in super::super) fn image(self, of_scenario: &str) -> String {
+    /// The image to use: that of the environment variable, else the scenario's.
+    pub(crate) fn image(self, default: &str) -> String {
         match std::env::var(self.image_variable()) {
             Ok(image) if !image.trim().is_empty() => image.trim().to_owned(),
-            _ => of_scenario.to_owned(),
+            _ => default.to_owned(),
         }
     }
 }
@@ -45,19 +46,19 @@ pub(super) fn name_and_tag(image: &str) -> (String, String) {
 }
 
 /// Whether Docker has the image.
-pub(in super::super) async fn has_image(docker: &Docker, image: &str) -> Result<bool, StackError> {
+pub(crate) async fn has_image(docker: &Docker, image: &str) -> Result<bool, StackError> {
     match docker.inspect_image(image).await {
         Ok(_) => Ok(true),
         Err(error) if docker::is_missing(&error) => Ok(false),
-        Err(error) => Err(StackError::docker(format!("say whether it has image {image}"), error_text(&error))),
+        Err(error) => Err(DockerError::refused(format!("say whether it has image {image}"))(error).into()),
     }
 }
 
-/// Sees to it that Docker has the image: pulls it where it is missing and the registry has it.
+/// Makes sure that Docker has the image: pulls it where it is missing.
 ///
 /// # Errors
-/// [`StackError::NoImage`] when it can't be had.
-pub(in super::super) async fn fetch_image(
+/// [`StackError::NoImage`] when it can't be pulled.
+pub(crate) async fn fetch_image(
     docker: &Docker,
     kind: ServerKind,
     image: &str,
@@ -66,9 +67,9 @@ pub(in super::super) async fn fetch_image(
     if has_image(docker, image).await? {
         return Ok(());
     }
-    let none = |why: String| StackError::NoImage { image: image.into(), why, variable: kind.image_variable() };
-    // A short question first: a pull without a network can hang for minutes.
-    ask_registry(docker, image).await.map_err(none)?;
+    let no_image = |why: String| StackError::NoImage { image: image.into(), why, variable: kind.image_variable() };
+    // Asked first, because a pull without a network can hang for minutes.
+    ask_registry(docker, image).await.map_err(no_image)?;
     notify(&format!("pulling image {image}"));
     let begun = Instant::now();
     let (name, tag) = name_and_tag(image);
@@ -76,14 +77,14 @@ pub(in super::super) async fn fetch_image(
     loop {
         match tokio::time::timeout(PULL_PROGRESS_INTERVAL, pull.as_mut()).await {
             Ok(Ok(_)) => return Ok(()),
-            Ok(Err(error)) => return Err(none(error.to_string())),
+            Ok(Err(error)) => return Err(no_image(error.to_string())),
             Err(_) => notify(&format!("still pulling image {image} ({} s)", begun.elapsed().as_secs())),
         }
     }
 }
 
-/// Whether the image's registry has it; the error says why not.
-pub(in super::super) async fn ask_registry(docker: &Docker, image: &str) -> Result<(), String> {
+/// Whether the registry has the image; the error says why not.
+pub(crate) async fn ask_registry(docker: &Docker, image: &str) -> Result<(), String> {
     match tokio::time::timeout(REGISTRY_TIMEOUT, docker.inspect_registry_image(image, None)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(error_text(&error)),

@@ -1,5 +1,5 @@
-//! Servers in containers, by testcontainers. Kill and restart go through the Docker client inside it (bollard),
-//! because testcontainers itself knows only a polite stop.
+//! Servers in containers, started by testcontainers. Kill, pause and restart go through its Docker client (bollard), because
+//! testcontainers itself can only stop a container.
 
 mod image;
 mod start;
@@ -18,33 +18,33 @@ use testcontainers::core::client::ClientError;
 use testcontainers::{ContainerAsync, GenericImage, TestcontainersError};
 use tokio::time::Instant;
 
-use super::local::tail;
-use super::probe::ServerKind;
-use super::{StackError, StartFailure};
-use cacheproof_supervise::RUN_LABEL;
+use crate::log::last_lines;
+use crate::probe::ServerKind;
+use crate::{StackError, StartFailure};
 use cacheproof_supervise::docker::{self, error_chain, error_text, with_request_timeout};
+use cacheproof_supervise::{DockerError, RUN_LABEL};
 
 pub(super) use image::{ask_registry, fetch_image, has_image};
 pub(super) use start::{ContainerSpec, Network, start, start_postgres};
 pub(super) use user_container::find as find_user_container;
 
-/// How long a server may take to come up in its container.
+/// How long a server may take to start in its container.
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How many ports are tried.
 const PORT_ATTEMPTS: usize = 10;
 
-/// How long a server may take to stop in order before it is killed, seconds.
+/// How many seconds a server may take to shut down before it is killed.
 const STOP_LIMIT: i32 = 10;
 
-/// Where a Redis keeps its data in every image.
+/// Where every Redis image keeps its data.
 pub(super) const DATA_DIRECTORY: &str = "/data";
 
-/// A container that runs, or was killed, stopped or paused.
+/// The container of a server; it may be killed, stopped or paused.
 pub(super) struct ContainerServer {
     id: String,
     docker: Docker,
-    /// `None` for a container of the user's own.
+    /// `None` for a container of the user.
     managed: Option<ContainerAsync<GenericImage>>,
     token: String,
 }
@@ -62,8 +62,8 @@ impl ContainerServer {
         format!("container {}", &self.id()[..12.min(self.id().len())])
     }
 
-    /// Waits until the server accepts connections from outside. While the official Postgres image initialises
-    /// itself it listens on no network address, so the first answer comes from the final server.
+    /// Waits until the server accepts connections from outside. The official Postgres image listens on no network address while it
+    /// initialises its data, so the first answer comes from the final server.
     async fn ready(&self, kind: ServerKind, url: &str) -> Result<(), StartFailure> {
         let begun = Instant::now();
         loop {
@@ -73,9 +73,13 @@ impl ContainerServer {
                 if port_is_taken(&log.to_lowercase()) {
                     return Err(StartFailure::PortTaken);
                 }
-                format!("its container ended; it said last: {}", self.log(4).await)
+                format!("its container ended; last log lines: {}", self.log(4).await)
             } else if begun.elapsed() > STARTUP_TIMEOUT {
-                format!("no answer after {} s ({why}); it said last: {}", STARTUP_TIMEOUT.as_secs(), self.log(4).await)
+                format!(
+                    "no answer after {} s ({why}); last log lines: {}",
+                    STARTUP_TIMEOUT.as_secs(),
+                    self.log(4).await
+                )
             } else {
                 tokio::time::sleep(Duration::from_millis(30)).await;
                 continue;
@@ -89,21 +93,20 @@ impl ContainerServer {
         }
     }
 
-    fn refused(&self, verb: &str) -> impl FnOnce(BollardError) -> StackError {
-        let what = format!("{verb} {}", self.short());
-        move |error| StackError::docker(what, error_text(&error))
+    fn refused(&self, verb: &str) -> impl FnOnce(BollardError) -> DockerError {
+        DockerError::refused(format!("{verb} {}", self.short()))
     }
 
-    /// SIGKILL. A paused container is let run first, because Docker can't kill it otherwise.
+    /// SIGKILL. A paused container is resumed first, because Docker can't kill it otherwise.
     pub(super) async fn kill(&self, paused: bool) -> Result<String, StackError> {
         if paused {
             self.resume().await?;
         }
         let options = KillContainerOptionsBuilder::new().signal("KILL").build();
         match with_request_timeout(self.docker.kill_container(self.id(), Some(options))).await {
-            // 409: it does not run.
+            // 409: it is not running.
             Ok(()) | Err(BollardError::DockerResponseServerError { status_code: 409, .. }) => {}
-            Err(error) => return Err(self.refused("kill")(error)),
+            Err(error) => return Err(self.refused("kill")(error).into()),
         }
         self.wait_down("kill").await?;
         Ok(format!("SIGKILL to {}", self.short()))
@@ -113,14 +116,14 @@ impl ContainerServer {
         let begun = Instant::now();
         while self.is_running().await? {
             if begun.elapsed() > docker::REQUEST_TIMEOUT {
-                return Err(self.refused(verb)(BollardError::RequestTimeoutError));
+                return Err(self.refused(verb)(BollardError::RequestTimeoutError).into());
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
     }
 
-    /// The image's stop signal, and SIGKILL after 10 s.
+    /// The image's stop signal, and SIGKILL after [`STOP_LIMIT`].
     pub(super) async fn stop(&self, paused: bool) -> Result<String, StackError> {
         if paused {
             self.resume().await?;
@@ -128,10 +131,10 @@ impl ContainerServer {
         let options = StopContainerOptionsBuilder::new().t(STOP_LIMIT).build();
         let timeout = docker::REQUEST_TIMEOUT + Duration::from_secs(STOP_LIMIT.unsigned_abs().into());
         match tokio::time::timeout(timeout, self.docker.stop_container(self.id(), Some(options))).await {
-            // 304: it does not run.
+            // 304: it is not running.
             Ok(Ok(()) | Err(BollardError::DockerResponseServerError { status_code: 304, .. })) => {}
-            Ok(Err(error)) => return Err(self.refused("stop")(error)),
-            Err(_) => return Err(self.refused("stop")(BollardError::RequestTimeoutError)),
+            Ok(Err(error)) => return Err(self.refused("stop")(error).into()),
+            Err(_) => return Err(self.refused("stop")(BollardError::RequestTimeoutError).into()),
         }
         self.wait_down("stop").await?;
         Ok(format!("stopped {}", self.short()))
@@ -147,14 +150,14 @@ impl ContainerServer {
         Ok(format!("unpaused {}", self.short()))
     }
 
-    /// Starts it again; its port stays, because it was named.
+    /// Starts it again. It keeps its port, because cacheproof chose the port.
     pub(super) async fn restart(&self, kind: ServerKind, url: &str) -> Result<String, StackError> {
         let mut tries = 0;
         while let Err(error) = self.docker.start_container(self.id(), None).await {
             tries += 1;
-            // Docker's own proxy may hold the port for a moment.
+            // Docker's userland proxy may hold the port for a moment.
             if tries == PORT_ATTEMPTS || !port_is_taken(&error_text(&error)) {
-                return Err(self.refused("start")(error));
+                return Err(self.refused("start")(error).into());
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
@@ -165,8 +168,8 @@ impl ContainerServer {
         }
     }
 
-    /// Deletes what a stopped Redis kept on its disk: by a short-lived container of the same image, which has the
-    /// same volumes. Nothing else reaches into a stopped container.
+    /// Deletes the data of a stopped Redis. This is done by a short-lived container with the same image and volumes: files in a
+    /// stopped container can't be deleted in another way.
     pub(super) async fn delete_data(&self) -> Result<(), StackError> {
         let inspected = with_request_timeout(self.docker.inspect_container(self.id(), None))
             .await
@@ -203,11 +206,11 @@ impl ContainerServer {
             Ok(code) => {
                 Err(StackError::docker(format!("delete the data of {}", self.short()), format!("rm ended with {code}")))
             }
-            Err(error) => Err(failed()(error)),
+            Err(error) => Err(failed()(error).into()),
         }
     }
 
-    /// Whether the server runs; a paused one does.
+    /// Whether the server runs. A paused one does.
     pub(super) async fn is_running(&self) -> Result<bool, StackError> {
         let inspected = with_request_timeout(self.docker.inspect_container(self.id(), None))
             .await
@@ -215,7 +218,7 @@ impl ContainerServer {
         Ok(inspected.state.and_then(|state| state.running).unwrap_or(false))
     }
 
-    /// How it ended and its last words. `None` while it runs, and when Docker doesn't say.
+    /// How it ended, with its last log lines. `None` while it runs, and when Docker does not answer.
     pub(super) async fn exit_report(&self) -> Option<String> {
         let how = match with_request_timeout(self.docker.inspect_container(self.id(), None)).await {
             Ok(inspected) => {
@@ -227,16 +230,16 @@ impl ContainerServer {
                 format!("exit code {}{memory}", state.exit_code.unwrap_or_default())
             }
             Err(error) if docker::is_missing(&error) => {
-                return Some(format!("{} was removed although nobody broke it", self.short()));
+                return Some(format!("{} was removed unexpectedly", self.short()));
             }
             Err(_) => return None,
         };
         let log = self.log(4).await;
-        Some(format!("{} died although nobody broke it ({how}); it said last: {log}", self.short()))
+        Some(format!("{} ended unexpectedly ({how}); last log lines: {log}", self.short()))
     }
 
     async fn log(&self, lines: usize) -> String {
-        // Redis logs to one, Postgres to the other.
+        // Redis logs to stdout, Postgres to stderr.
         let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail("40").build();
         let mut text = String::new();
         let read = async {
@@ -246,16 +249,16 @@ impl ContainerServer {
             }
         };
         let _ = tokio::time::timeout(docker::REQUEST_TIMEOUT, read).await;
-        tail(&text, lines)
+        last_lines(&text, lines)
     }
 
-    /// Removes it with its volumes, where it is ours.
+    /// Removes it with its volumes, if cacheproof started it.
     pub(super) async fn remove(self) -> Result<(), StackError> {
         let what = format!("remove {}", self.short());
         let Some(managed) = self.managed else { return Ok(()) };
         let _ = self.docker.unpause_container(&self.id).await;
         match managed.rm().await {
-            // 404: it is gone; 409: somebody else is removing it.
+            // 404: it does not exist any more; 409: it is being removed already.
             Ok(())
             | Err(TestcontainersError::Client(ClientError::RemoveContainer(
                 BollardError::DockerResponseServerError { status_code: 404 | 409, .. },

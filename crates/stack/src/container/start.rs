@@ -1,38 +1,38 @@
-//! Starting a container for a server.
+//! Starts a container for a server.
 
 use testcontainers::bollard::Docker;
 use testcontainers::core::IntoContainerPort as _;
 use testcontainers::runners::AsyncRunner as _;
 use testcontainers::{ContainerRequest, CopyTargetOptions, GenericImage, ImageExt as _};
 
-use super::super::local::{free_port, password};
-use super::super::probe::ServerKind;
-use super::super::{StackError, StartFailure};
 use super::image::name_and_tag;
 use super::{ContainerServer, PORT_ATTEMPTS, STARTUP_TIMEOUT, port_is_taken};
+use crate::password::random_password;
+use crate::probe::ServerKind;
+use crate::{StackError, StartFailure, free_port};
 use cacheproof_supervise::docker::error_chain;
 use cacheproof_supervise::{Guard, RUN_LABEL};
 
-/// User and database of the Postgres.
+/// The user and the database of Postgres.
 const NAME: &str = "cacheproof";
 
 /// A container to start.
-pub(in super::super) struct ContainerSpec<'a> {
-    pub(in super::super) kind: ServerKind,
-    pub(in super::super) image: &'a str,
-    pub(in super::super) environment: Vec<(&'static str, String)>,
-    pub(in super::super) command: Vec<String>,
+pub(crate) struct ContainerSpec<'a> {
+    pub(crate) kind: ServerKind,
+    pub(crate) image: &'a str,
+    pub(crate) environment: Vec<(&'static str, String)>,
+    pub(crate) command: Vec<String>,
     /// Files inside, by path.
-    pub(in super::super) files: Vec<(String, String)>,
-    pub(in super::super) network: Network,
+    pub(crate) files: Vec<(String, String)>,
+    pub(crate) network: Network,
 }
 
 /// How a server in a container is reached.
-pub(in super::super) enum Network {
-    /// Its ports inside, published on ports of 127.0.0.1: (outside, inside).
+pub(crate) enum Network {
+    /// Ports of the container, published on 127.0.0.1: (outside, inside).
     Published(Vec<(u16, u16)>),
-    /// It has no network of its own: servers that tell each other and their clients where they are must mean the
-    /// same thing by 127.0.0.1.
+    /// It uses the host's network. Servers that announce their addresses to each other and to clients need this, so that
+    /// 127.0.0.1 means the same inside and outside.
     Host,
 }
 
@@ -51,14 +51,14 @@ impl ContainerSpec<'_> {
                 }
             });
         request = match &self.network {
-            // Named by us: a port that Docker chooses changes when the container is started again.
+            // Chosen by cacheproof: a port that Docker chooses changes when the container is started again.
             Network::Published(ports) => ports
                 .iter()
                 .fold(request, |request, (outside, inside)| request.with_mapped_port(*outside, inside.tcp())),
             Network::Host => request.with_network("host"),
         };
         for (path, text) in &self.files {
-            // Its server may run as any user, and a Sentinel writes into its configuration; nobody else is in there.
+            // The server may run as any user, and a Sentinel writes to its configuration. No other program runs in there.
             let path = CopyTargetOptions::new(path).with_mode(0o666);
             request = request.with_copy_to(path, text.clone().into_bytes());
         }
@@ -70,7 +70,7 @@ impl ContainerSpec<'_> {
 }
 
 /// Starts a container and waits until the server in it answers at `url`.
-pub(in super::super) async fn start(
+pub(crate) async fn start(
     docker: &Docker,
     spec: &ContainerSpec<'_>,
     url: &str,
@@ -99,13 +99,13 @@ pub(in super::super) async fn start(
     }
 }
 
-/// Starts a Postgres; gives it with its URL.
-pub(in super::super) async fn start_postgres(
+/// Starts a Postgres; returns it with its URL.
+pub(crate) async fn start_postgres(
     docker: &Docker,
     image: &str,
     guard: &Guard,
 ) -> Result<(ContainerServer, String), StackError> {
-    let password = password();
+    let password = random_password();
     let environment = [
         ("POSTGRES_USER", NAME),
         ("POSTGRES_DB", NAME),

@@ -1,23 +1,21 @@
-//! A container of the user's own that the scenario allows to break.
+//! A container of the user into which the scenario allows faults.
 
 use std::collections::HashMap;
 
 use testcontainers::bollard::Docker;
 use testcontainers::bollard::query_parameters::ListContainersOptionsBuilder;
 
-use super::super::StackError;
 use super::ContainerServer;
+use crate::StackError;
 use cacheproof_core::scenario::FaultPermission;
-use cacheproof_supervise::docker::{error_text, is_missing, with_request_timeout};
+use cacheproof_supervise::DockerError;
+use cacheproof_supervise::docker::{is_missing, with_request_timeout};
 
 /// The one container that the scenario names.
 ///
 /// # Errors
-/// [`StackError::NoSuchContainer`] when there is none, or more than one; [`StackError::Supervise`].
-pub(in super::super) async fn find(
-    docker: Docker,
-    permission: &FaultPermission,
-) -> Result<ContainerServer, StackError> {
+/// [`StackError::NoSuchContainer`] when there is none, or more than one; [`StackError::Docker`].
+pub(crate) async fn find(docker: Docker, permission: &FaultPermission) -> Result<ContainerServer, StackError> {
     let id = match permission {
         FaultPermission::Container(name) => match with_request_timeout(docker.inspect_container(name, None)).await {
             Ok(inspected) => inspected.id.unwrap_or_else(|| name.clone()),
@@ -25,7 +23,7 @@ pub(in super::super) async fn find(
                 return Err(StackError::NoSuchContainer { named: name.clone(), found: 0 });
             }
             Err(error) => {
-                return Err(StackError::docker(format!("look at container {name}"), error_text(&error)));
+                return Err(DockerError::refused(format!("look at container {name}"))(error).into());
             }
         },
         FaultPermission::Compose { project, service } => {
@@ -36,7 +34,7 @@ pub(in super::super) async fn find(
             let named = format!("{service} of the Compose project {project}");
             let inspected = with_request_timeout(docker.list_containers(Some(options)))
                 .await
-                .map_err(|error| StackError::docker(format!("look for {named}"), error_text(&error)))?;
+                .map_err(DockerError::refused(format!("look for {named}")))?;
             let mut ids: Vec<String> = inspected.into_iter().filter_map(|one| one.id).collect();
             match (ids.pop(), ids.len()) {
                 (Some(id), 0) => id,

@@ -1,12 +1,12 @@
-//! Which servers are installed, and as whom they can run.
+//! Finds installed server programs, and the user that they can run as.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::unistd::User;
 
-use super::super::StackError;
-use super::super::probe::ServerKind;
+use crate::StackError;
+use crate::probe::ServerKind;
 
 /// A server program that is new enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(crate) struct Installed {
     pub(crate) version: String,
 }
 
-/// Whom a server runs as, where cacheproof is root.
+/// The user that a server runs as when cacheproof is root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) name: String,
@@ -25,7 +25,7 @@ pub(crate) struct Owner {
     pub(crate) gid: u32,
 }
 
-/// The installed server of a kind.
+/// The installed program of a server.
 ///
 /// # Errors
 /// [`StackError::NotInstalled`] or [`StackError::TooOld`].
@@ -37,8 +37,8 @@ pub(crate) fn installed(kind: ServerKind) -> Result<Installed, StackError> {
         if !path.is_file() {
             continue;
         }
-        // A wrapper or link to postgres need not have initdb beside it; Redis, though, is one binary that looks at
-        // the name it was called by.
+        // A link to postgres may have no initdb beside it, so it is resolved. Not for Redis: its binary looks at the name by which
+        // it was called.
         if kind == ServerKind::Postgres {
             path = path.canonicalize().unwrap_or(path);
             if !path.with_file_name("initdb").is_file() {
@@ -60,7 +60,7 @@ pub(crate) fn installed(kind: ServerKind) -> Result<Installed, StackError> {
     }))
 }
 
-/// Directories to look in, best first.
+/// Directories to search, best first.
 fn search_paths(kind: ServerKind) -> Vec<PathBuf> {
     let mut search_paths: Vec<PathBuf> =
         std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
@@ -75,7 +75,7 @@ fn search_paths(kind: ServerKind) -> Vec<PathBuf> {
     search_paths
 }
 
-/// `15`, `postgresql@15`, `postgresql15` inside a directory, the highest number first.
+/// `15`, `postgresql@15`, `postgresql15` inside a directory, the highest version first.
 fn newest_first(parent: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(parent) else { return Vec::new() };
     let mut found: Vec<(u32, PathBuf)> = entries
@@ -90,7 +90,7 @@ fn newest_first(parent: &Path) -> Vec<PathBuf> {
     found.into_iter().map(|(_, path)| path).collect()
 }
 
-/// `Redis server v=7.0.15 sha=…`, `postgres (PostgreSQL) 15.18 (Debian …)`.
+/// The version in `Redis server v=7.0.15 sha=…` or `postgres (PostgreSQL) 15.18 (Debian …)`.
 fn version(program: &Path) -> Option<String> {
     let output = Command::new(program).arg("--version").output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
@@ -100,7 +100,7 @@ fn version(program: &Path) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Whom Postgres is to run as: `None` for cacheproof's own user, who is not root.
+/// The user that Postgres runs as. `None`: cacheproof is not root, and Postgres runs as the same user.
 ///
 /// # Errors
 /// [`StackError::NoUnprivilegedUser`].

@@ -1,41 +1,38 @@
-//! Private server processes on loopback, in the run's temporary directory.
+//! Servers as local processes: they listen on loopback only, and keep their files in the run's temporary directory.
 
 mod find;
 mod postgres;
 mod redis;
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom};
-use std::net::{Ipv4Addr, TcpListener};
+use std::fs::OpenOptions;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use rand::Rng as _;
 use tokio::process::{Child, Command};
 
-use super::probe::ServerKind;
-use super::{StackError, StartFailure};
-use cacheproof_supervise::Process;
-use cacheproof_supervise::{GuardHandle, RUN_VARIABLE};
+use crate::log::last_lines_of_file;
+use crate::probe::ServerKind;
+use crate::{StackError, StartFailure};
+use cacheproof_supervise::{GuardHandle, Process, RUN_VARIABLE};
 
 pub(super) use find::{Installed, Owner, installed, owner};
 pub(super) use postgres::start as start_postgres;
 pub(super) use redis::{LocalRedisSpec, start as start_redis};
 
-/// How long a server may take to come up: initdb and crash recovery on a slow disk belong to it.
+/// How long a server may take to start, crash recovery on a slow disk included.
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How many ports are tried.
 const PORT_ATTEMPTS: usize = 10;
 
-/// How long a server may take to stop in order before it is killed.
+/// How long a server may take to shut down before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// A server process and all it takes to start it again.
+/// A server process, with what is needed to start it again.
 #[derive(Debug)]
 pub(super) struct LocalServer {
     kind: ServerKind,
@@ -61,7 +58,7 @@ impl Launch {
         let log = || OpenOptions::new().create(true).append(true).open(&self.log);
         let output = log().map_err(StackError::path("write", &self.log))?;
         let errors = log().map_err(StackError::path("write", &self.log))?;
-        // Not killed on drop: a Postgres that is killed leaves shared memory behind, and the guard sees to its end.
+        // Not killed on drop: a Postgres leaves shared memory behind when it is killed. The guard ends it properly.
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdin(Stdio::null()).stdout(output).stderr(errors);
         prepare(&mut command, &self.directory, self.owner.as_ref(), self.guard_handle.token());
@@ -73,8 +70,8 @@ impl Launch {
     }
 }
 
-/// What holds for every child: its directory, its user, the run's token, no settings of the user's own, and a
-/// process group of its own so that Ctrl-C at the terminal reaches only cacheproof.
+/// Sets what every child process needs: its directory, its user, the run's token, an environment without the user's Postgres
+/// settings, and a process group of its own, so that Ctrl-C reaches only cacheproof.
 fn prepare(command: &mut Command, directory: &Path, owner: Option<&Owner>, token: &str) {
     for (name, _) in std::env::vars_os() {
         if name.as_encoded_bytes().starts_with(b"PG") {
@@ -90,11 +87,11 @@ fn prepare(command: &mut Command, directory: &Path, owner: Option<&Owner>, token
 impl LocalServer {
     /// Starts a server and waits until it accepts connections.
     async fn start(kind: ServerKind, launch: Launch) -> Result<Self, StartFailure> {
-        let written = std::fs::metadata(&launch.log).map_or(0, |data| data.len());
+        let log_length = std::fs::metadata(&launch.log).map_or(0, |data| data.len());
         let child = launch.spawn().map_err(StartFailure::Other)?;
         let process = child.id().and_then(Process::find);
         let mut server = Self { kind, launch, child, process };
-        match server.ready(written).await {
+        match server.ready(log_length).await {
             Ok(()) => Ok(server),
             Err(why) => {
                 server.stop().await;
@@ -108,18 +105,25 @@ impl LocalServer {
         let begun = tokio::time::Instant::now();
         loop {
             let answer = self.kind.ping(&self.launch.url, Duration::from_secs(1)).await;
-            // First the process, then the answer: whatever answers at the port of a dead process is somebody else.
-            let ended = self.child.try_wait().map_err(|error| StartFailure::Other(self.not_up(error.to_string())))?;
+            // When the process has ended, the answer came from another program on its port.
+            let ended =
+                self.child.try_wait().map_err(|error| StartFailure::Other(self.start_failure(error.to_string())))?;
             let why = match (ended, answer) {
                 (None, Ok(())) => return Ok(()),
-                (Some(_), _) if log_tail(&self.launch.log, log_from, 40).contains("Address already in use") => {
+                (Some(_), _)
+                    if last_lines_of_file(&self.launch.log, log_from, 40).contains("Address already in use") =>
+                {
                     return Err(StartFailure::PortTaken);
                 }
                 (Some(status), _) => {
-                    format!("{} ended ({status}): {}", self.program(), log_tail(&self.launch.log, log_from, 6))
+                    format!(
+                        "{} ended ({status}): {}",
+                        self.program(),
+                        last_lines_of_file(&self.launch.log, log_from, 6)
+                    )
                 }
                 (None, Err(why)) if begun.elapsed() > STARTUP_TIMEOUT => {
-                    let log = log_tail(&self.launch.log, log_from, 6);
+                    let log = last_lines_of_file(&self.launch.log, log_from, 6);
                     format!("{} does not answer after {} s ({why}): {log}", self.program(), STARTUP_TIMEOUT.as_secs())
                 }
                 (None, Err(_)) => {
@@ -127,15 +131,15 @@ impl LocalServer {
                     continue;
                 }
             };
-            return Err(StartFailure::Other(self.not_up(why)));
+            return Err(StartFailure::Other(self.start_failure(why)));
         }
     }
 
-    fn not_up(&self, why: String) -> StackError {
+    fn start_failure(&self, why: String) -> StackError {
         let help = if why.contains("pg_stat_statements") {
-            "install Postgres' contrib modules (pg_stat_statements belongs to them): `sh scripts/setup.sh`"
+            "install Postgres' contrib modules, which pg_stat_statements is part of: `sh scripts/setup.sh`"
         } else if why.contains("No space left") {
-            "free some space in the temporary directory, or set TMPDIR to a directory with more"
+            "free some space in the temporary directory, or set TMPDIR to a directory with more space"
         } else {
             "look at the message above; `cacheproof doctor` says what this machine lacks"
         };
@@ -146,7 +150,8 @@ impl LocalServer {
         self.launch.program.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Its first process with all below it, stopped first so that none is forked meanwhile.
+    /// Sends SIGSTOP to the main process and all its descendants, and returns them. A stopped process can't fork, so none is
+    /// missed.
     fn freeze(&self) -> Vec<Process> {
         let mut all: Vec<Process> = self.process.iter().cloned().collect();
         let mut next = 0;
@@ -159,7 +164,7 @@ impl LocalServer {
         all
     }
 
-    /// SIGKILL to every process of the server. Postgres' shared memory is picked up again by the next start.
+    /// SIGKILL to every process of the server. The next start of a Postgres frees its shared memory.
     pub(super) async fn kill(&mut self) -> String {
         let all = self.freeze();
         for process in &all {
@@ -169,46 +174,46 @@ impl LocalServer {
         while all.iter().any(Process::is_alive) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        format!("SIGKILL to {}", self.named(&all))
+        format!("SIGKILL to {}", self.describe(&all))
     }
 
-    /// The orderly end: SIGTERM, for Postgres SIGINT (its fast shutdown: the slow one waits for every client to
-    /// leave). SIGKILL after 10 s.
+    /// Orderly shutdown: SIGTERM, or for Postgres SIGINT, its fast shutdown; the smart one waits for every client to disconnect.
+    /// SIGKILL after [`STOP_LIMIT`].
     pub(super) async fn shut_down(&mut self) -> String {
         let (signal, name) = match self.kind {
             ServerKind::Redis | ServerKind::Valkey => (Signal::SIGTERM, "SIGTERM"),
             ServerKind::Postgres => (Signal::SIGINT, "SIGINT"),
         };
         self.resume();
-        let named = self.named(&[]);
+        let described = self.describe(&[]);
         if let Some(process) = &self.process {
             process.signal(signal);
         }
         if tokio::time::timeout(STOP_LIMIT, self.child.wait()).await.is_err() {
             return format!(
-                "{name} to {named}, which did not end within {} s: {}",
+                "{name} to {described}, which did not end within {} s: {}",
                 STOP_LIMIT.as_secs(),
                 self.kill().await
             );
         }
-        format!("{name} to {named}")
+        format!("{name} to {described}")
     }
 
-    /// Deletes what a Redis that is down kept on its disk.
+    /// Deletes the data of a Redis that is down.
     pub(super) fn delete_data(&self) -> Result<(), StackError> {
-        let gone = |path: &Path, done: std::io::Result<()>| match done {
+        let deleted = |path: &Path, done: std::io::Result<()>| match done {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StackError::path("delete", path)(error)),
             _ => Ok(()),
         };
         let (file, directory) = (self.launch.directory.join("dump.rdb"), self.launch.directory.join("appendonlydir"));
-        gone(&file, std::fs::remove_file(&file))?;
-        gone(&directory, std::fs::remove_dir_all(&directory))
+        deleted(&file, std::fs::remove_file(&file))?;
+        deleted(&directory, std::fs::remove_dir_all(&directory))
     }
 
     /// SIGSTOP to every process of the server.
     pub(super) fn pause(&self) -> String {
         let all = self.freeze();
-        format!("SIGSTOP to {}", self.named(&all))
+        format!("SIGSTOP to {}", self.describe(&all))
     }
 
     /// SIGCONT to every process of the server.
@@ -217,10 +222,10 @@ impl LocalServer {
         for process in all.iter().rev() {
             process.signal(Signal::SIGCONT);
         }
-        format!("SIGCONT to {}", self.named(&all))
+        format!("SIGCONT to {}", self.describe(&all))
     }
 
-    fn named(&self, all: &[Process]) -> String {
+    fn describe(&self, all: &[Process]) -> String {
         let pid = self.process.as_ref().map_or_else(|| "gone".into(), |process| format!("pid {}", process.pid));
         let more = match all.len() {
             0 | 1 => String::new(),
@@ -233,41 +238,41 @@ impl LocalServer {
     /// Starts it again on the same port.
     pub(super) async fn restart(&mut self) -> Result<String, StackError> {
         for _ in 0..PORT_ATTEMPTS {
-            let written = std::fs::metadata(&self.launch.log).map_or(0, |data| data.len());
+            let log_length = std::fs::metadata(&self.launch.log).map_or(0, |data| data.len());
             self.child = self.launch.spawn()?;
             self.process = self.child.id().and_then(Process::find);
-            match self.ready(written).await {
-                Ok(()) => return Ok(format!("started {} again", self.named(&[]))),
+            match self.ready(log_length).await {
+                Ok(()) => return Ok(format!("started {} again", self.describe(&[]))),
                 Err(StartFailure::Other(error)) => return Err(error),
-                // A client's socket may sit on the port for a moment.
+                // The socket of a client may hold the port for a moment.
                 Err(StartFailure::PortTaken) => tokio::time::sleep(Duration::from_millis(300)).await,
             }
         }
         Err(StackError::NoPort(self.kind.name()))
     }
 
-    /// Whether the process is there.
+    /// Whether the process runs.
     pub(super) fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// How it ended and its last words. `None` while it runs.
+    /// How it ended, with its last log lines. `None` while it runs.
     pub(super) fn exit_report(&mut self) -> Option<String> {
         let status = self.child.try_wait().ok()??;
-        let log = log_tail(&self.launch.log, 0, 4);
-        Some(format!("{} died although nobody broke it ({status}); it said last: {log}", self.named(&[])))
+        let log = last_lines_of_file(&self.launch.log, 0, 4);
+        Some(format!("{} ended unexpectedly ({status}); last log lines: {log}", self.describe(&[])))
     }
 
-    /// Ends it: politely, then not.
+    /// Ends it, if necessary with SIGKILL, and deletes its directory.
     pub(super) async fn stop(&mut self) {
         self.resume();
-        let polite = match self.kind {
+        let signal = match self.kind {
             ServerKind::Redis | ServerKind::Valkey => Signal::SIGTERM,
-            // Immediate shutdown: no checkpoint for data that nobody will read again, shared memory given back.
+            // Immediate shutdown: no checkpoint, because the data is deleted. Frees the shared memory.
             ServerKind::Postgres => Signal::SIGQUIT,
         };
         if let Some(process) = &self.process {
-            process.signal(polite);
+            process.signal(signal);
         }
         if tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await.is_err() {
             self.kill().await;
@@ -277,68 +282,18 @@ impl LocalServer {
         }
     }
 
-    /// Its first process and when that was started.
-    pub(super) fn process(&self) -> Option<(u32, String)> {
-        self.process.as_ref().map(|process| (process.pid, process.started.clone()))
-    }
-
     pub(super) fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(|process| process.pid)
     }
 }
 
-/// A server's own directory inside the run's.
+/// Makes a server's directory inside the run's directory.
 fn make_directory(parent: &Path, name: &str, owner: Option<&Owner>) -> Result<PathBuf, StackError> {
     let directory = parent.join(name);
     std::fs::DirBuilder::new().mode(0o700).create(&directory).map_err(StackError::path("make", &directory))?;
     if let Some(owner) = owner {
         std::os::unix::fs::chown(&directory, Some(owner.uid), Some(owner.gid))
-            .map_err(StackError::path("give away", &directory))?;
+            .map_err(StackError::path("change the owner of", &directory))?;
     }
     Ok(directory)
-}
-
-/// A port on 127.0.0.1 that is free now. Below the range from which the system takes ports for outgoing
-/// connections where there is room: a client that keeps dialling a dead server in that range can be given the
-/// server's own port, connects to itself, and blocks the restart.
-pub fn free_port() -> std::io::Result<u16> {
-    const LOWEST: u16 = 15_000;
-    let outgoing: u16 = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
-        .ok()
-        .and_then(|range| range.split_whitespace().next()?.parse().ok())
-        .unwrap_or(32_768);
-    for _ in 0..50 {
-        let port = if outgoing > LOWEST + 1000 { rand::rng().random_range(LOWEST..outgoing) } else { 0 };
-        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            return Ok(listener.local_addr()?.port());
-        }
-    }
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
-
-/// A password that needs no escaping anywhere.
-pub(super) fn password() -> String {
-    format!("{:032x}", rand::random::<u128>())
-}
-
-/// The last lines of a log from a position on, in one line.
-fn log_tail(log: &Path, from: u64, lines: usize) -> String {
-    let mut text = Vec::new();
-    if let Ok(mut file) = File::open(log) {
-        let end = file.metadata().map_or(0, |data| data.len());
-        let start = from.max(end.saturating_sub(16 * 1024));
-        if file.seek(SeekFrom::Start(start)).is_ok() {
-            let _ = file.read_to_end(&mut text);
-        }
-    }
-    tail(&String::from_utf8_lossy(&text), lines)
-}
-
-/// The last lines of a text, in one line.
-pub(super) fn tail(text: &str, lines: usize) -> String {
-    let all: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    if all.is_empty() {
-        return "(nothing in its log)".into();
-    }
-    all[all.len().saturating_sub(lines)..].join(" | ")
 }

@@ -1,25 +1,25 @@
-//! A private `postgres`.
+//! Starts a local `postgres`.
 
 use std::path::Path;
 
 use sqlx::{Connection as _, PgConnection};
 use tokio::process::Command;
 
-use super::super::probe::ServerKind;
-use super::super::{StackError, StartFailure};
-use super::{
-    Installed, Launch, LocalServer, Owner, PORT_ATTEMPTS, free_port, make_directory, owner, password, prepare, tail,
-};
+use super::{Installed, Launch, LocalServer, Owner, PORT_ATTEMPTS, make_directory, owner, prepare};
+use crate::log::last_lines;
+use crate::password::random_password;
+use crate::probe::ServerKind;
+use crate::{StackError, StartFailure, free_port};
 use cacheproof_supervise::Guard;
 
-/// User and database of the private server.
+/// The user and the database of the server.
 const NAME: &str = "cacheproof";
 
-/// Starts one; gives it with its URL.
+/// Starts a Postgres; returns it with its URL.
 pub(crate) async fn start(installed: &Installed, guard: &Guard) -> Result<(LocalServer, String), StackError> {
     let owner = owner()?;
     let directory = make_directory(guard.directory(), "postgres", owner.as_ref())?;
-    let password = password();
+    let password = random_password();
     let data = directory.join("data");
     initialise(installed, guard.token(), &directory, &data, owner.as_ref(), &password).await?;
     for _ in 0..PORT_ATTEMPTS {
@@ -39,7 +39,7 @@ pub(crate) async fn start(installed: &Installed, guard: &Guard) -> Result<(Local
                 server.launch.url = url(NAME);
                 if let Err(error) = create_database(&url("postgres")).await {
                     server.stop().await;
-                    return Err(server.not_up(format!("creating its database: {error}")));
+                    return Err(server.start_failure(format!("creating its database: {error}")));
                 }
                 return Ok((server, url(NAME)));
             }
@@ -53,7 +53,7 @@ pub(crate) async fn start(installed: &Installed, guard: &Guard) -> Result<(Local
     Err(StackError::NoPort(ServerKind::Postgres.name()))
 }
 
-/// Makes the data directory and its settings.
+/// Makes the data directory and its configuration.
 async fn initialise(
     installed: &Installed,
     token: &str,
@@ -66,7 +66,7 @@ async fn initialise(
     std::fs::write(&secret, password).map_err(StackError::path("write", &secret))?;
     if let Some(owner) = owner {
         std::os::unix::fs::chown(&secret, Some(owner.uid), Some(owner.gid))
-            .map_err(StackError::path("give away", &secret))?;
+            .map_err(StackError::path("change the owner of", &secret))?;
     }
     let mut command = Command::new(installed.program.with_file_name("initdb"));
     command.arg("--pgdata").arg(data).args(["--username", NAME, "--pwfile"]).arg(&secret);
@@ -78,7 +78,7 @@ async fn initialise(
     if !output.status.success() {
         return Err(StackError::StartFailure {
             what: ServerKind::Postgres.name().into(),
-            why: format!("initdb failed: {}", tail(&String::from_utf8_lossy(&output.stderr), 6)),
+            why: format!("initdb failed: {}", last_lines(&String::from_utf8_lossy(&output.stderr), 6)),
             help: "look at the message above; `cacheproof doctor` says what this machine lacks".into(),
         });
     }
@@ -86,8 +86,8 @@ async fn initialise(
     std::fs::write(&conf, CONFIGURATION).map_err(StackError::path("write", &conf))
 }
 
-/// No Unix socket: its path could be too long, and nobody needs it. Dynamic shared memory in the data directory,
-/// because /dev/shm would keep it after SIGKILL.
+/// No Unix socket, because its path could be too long. Dynamic shared memory is in the data directory, because in /dev/shm it would
+/// be left behind after SIGKILL.
 const CONFIGURATION: &str = "\
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''

@@ -1,30 +1,30 @@
-//! A private `redis-server` or `valkey-server`, also as a Sentinel.
+//! Starts a local `redis-server` or `valkey-server`, also as a Sentinel.
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use super::super::probe::ServerKind;
-use super::super::{StackError, StartFailure};
 use super::{Installed, Launch, LocalServer, make_directory};
+use crate::probe::ServerKind;
+use crate::{StackError, StartFailure};
 use cacheproof_supervise::Guard;
 
 /// A server to start.
-pub(in super::super) struct LocalRedisSpec<'a> {
-    pub(in super::super) kind: ServerKind,
-    /// Of its directory in the run's.
-    pub(in super::super) name: &'a str,
-    /// Its configuration, given its directory.
-    pub(in super::super) configuration: &'a (dyn Fn(&str) -> String + Send + Sync),
-    /// Files beside it, by name.
-    pub(in super::super) files: &'a [(&'static str, String)],
-    pub(in super::super) is_sentinel: bool,
+pub(crate) struct LocalRedisSpec<'a> {
+    pub(crate) kind: ServerKind,
+    /// The name of its directory.
+    pub(crate) name: &'a str,
+    /// Makes its configuration, from the path of its directory.
+    pub(crate) configuration: &'a (dyn Fn(&str) -> String + Send + Sync),
+    /// Other files in its directory, by name.
+    pub(crate) files: &'a [(&'static str, String)],
+    pub(crate) is_sentinel: bool,
     /// Where it answers.
-    pub(in super::super) url: String,
+    pub(crate) url: String,
 }
 
-/// Starts one and waits until it answers.
-pub(in super::super) async fn start(
+/// Starts a server and waits until it answers.
+pub(crate) async fn start(
     spec: &LocalRedisSpec<'_>,
     installed: &Installed,
     guard: &Guard,
@@ -34,7 +34,7 @@ pub(in super::super) async fn start(
     let write = |path: &Path, text: &str| {
         write_private(path, text).map_err(StackError::path("write", path)).map_err(StartFailure::Other)
     };
-    // A file of our own: on the command line everybody could read the password.
+    // In a file, because every user can read the command line, which would show the password.
     write(&conf, &(spec.configuration)(&directory.display().to_string()))?;
     for (name, text) in spec.files {
         write(&directory.join(name), text)?;
@@ -52,7 +52,7 @@ pub(in super::super) async fn start(
         url: spec.url.clone(),
         guard_handle: guard.guard_handle(),
     };
-    // A server that fails takes its directory with it.
+    // On failure it deletes the directory.
     LocalServer::start(spec.kind, launch).await
 }
 

@@ -1,22 +1,22 @@
-//! A Cluster: three masters that share the slots, each with its replicas.
+//! A Cluster: three masters that share the slots, each with replicas.
 
-use super::super::StackError;
-use super::super::deployment::{Node, Role};
-use super::super::probe::redis_command;
 use super::provisioner::Provisioner;
 use super::settings::NodeRole;
 use super::{sentinel, start_all, stop_all, wait_until_formed};
+use crate::StackError;
+use crate::deployment::{Node, Role};
+use crate::probe::redis_command;
 
-/// How many masters share the slots.
+/// How many masters there are.
 const MASTERS: usize = 3;
 
 /// How many slots there are.
 const SLOTS: usize = 16_384;
 
-/// In messages.
+/// Its name in messages.
 const TOPOLOGY_LABEL: &str = "Cluster";
 
-/// The masters first, then a replica of each in turn.
+/// Starts the nodes and forms the Cluster. The masters come first, then the replicas, of each master in turn.
 pub(super) async fn up(provisioner: &Provisioner<'_>) -> Result<Vec<Node>, StackError> {
     let count = MASTERS * (1 + usize::try_from(provisioner.spec.replicas).unwrap_or(0));
     let mut nodes =
@@ -49,7 +49,7 @@ async fn join(nodes: &mut [Node]) -> Result<(), StackError> {
     }
     for index in MASTERS..nodes.len() {
         let (node, master) = (&nodes[index], &nodes[(index - MASTERS) % MASTERS]);
-        // A replica learns of its master by gossip.
+        // A replica can be attached only when it knows its master, by gossip.
         wait_until_formed(TOPOLOGY_LABEL, async || {
             let id: String = redis_command(master.server.url(), &["CLUSTER", "MYID"]).await?;
             redis_command::<()>(node.server.url(), &["CLUSTER", "REPLICATE", &id]).await
@@ -62,14 +62,14 @@ async fn join(nodes: &mut [Node]) -> Result<(), StackError> {
             wait_until_formed(TOPOLOGY_LABEL, || sentinel::check_in_sync(node)).await?;
         }
     }
-    // Every node must know whose replicas the others are: clients may ask any of them.
+    // Every node must know all replicas, because clients may ask any node.
     let replicas = nodes.len() - MASTERS;
     for node in nodes.iter() {
         wait_until_formed(TOPOLOGY_LABEL, async || {
-            let known: String = redis_command(node.server.url(), &["CLUSTER", "NODES"]).await?;
-            match known.lines().filter(|line| line.contains("slave")).count() {
-                seen if seen == replicas => Ok(()),
-                seen => Err(format!("{} knows {seen} of {replicas} replicas", node.name)),
+            let nodes_text: String = redis_command(node.server.url(), &["CLUSTER", "NODES"]).await?;
+            match nodes_text.lines().filter(|line| line.contains("slave")).count() {
+                known if known == replicas => Ok(()),
+                known => Err(format!("{} knows {known} of {replicas} replicas", node.name)),
             }
         })
         .await?;
@@ -82,7 +82,11 @@ async fn join(nodes: &mut [Node]) -> Result<(), StackError> {
 
 async fn check_cluster_info(node: &Node, wanted: String) -> Result<(), String> {
     let info: String = redis_command(node.server.url(), &["CLUSTER", "INFO"]).await?;
-    if info.lines().any(|line| line == wanted) { Ok(()) } else { Err(format!("{} does not say {wanted}", node.name)) }
+    if info.lines().any(|line| line == wanted) {
+        Ok(())
+    } else {
+        Err(format!("CLUSTER INFO of {} has no {wanted}", node.name))
+    }
 }
 
 async fn cluster_command(node: &Node, command: &[&str]) -> Result<(), StackError> {

@@ -1,4 +1,4 @@
-//! Redis and Valkey in every topology: one server, a master with replicas and Sentinels, a Cluster.
+//! Starts Redis and Valkey in every topology: one server, a master with replicas and Sentinels, a Cluster.
 
 mod cluster;
 mod ports;
@@ -11,20 +11,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::choose::{ProviderChoice, choose};
-use super::deployment::{Deployment, Node};
-use super::probe::ServerKind;
-use super::{StackError, external};
+use crate::choose::{ProviderChoice, choose};
+use crate::deployment::{Deployment, Node};
+use crate::probe::ServerKind;
+use crate::{StackError, external};
 use cacheproof_core::scenario::{RedisSpec, Topology};
 use cacheproof_supervise::Guard;
 use provisioner::{NodeRuntime, Provisioner};
 use secrets::{Certificates, Secrets};
 use settings::NodeRole;
 
-/// How long several servers may take to find each other.
+/// How long the servers of a topology may take to find each other.
 const FORMATION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Brings the scenario's cache server up.
+/// Starts the scenario's cache server.
 pub(super) async fn up(
     spec: &RedisSpec,
     seed: u64,
@@ -58,13 +58,15 @@ pub(super) async fn up(
         }
         Topology::Cluster => format!("{scheme}+cluster://{app}@{}", proxy_addresses(&|_| true)),
     };
-    let ca = match provisioner.certificates.as_ref().map(|made| made.publish(guard.directory())).transpose() {
-        Ok(ca) => ca,
-        Err(error) => {
-            stop_all(nodes).await;
-            return Err(error);
-        }
-    };
+    let ca =
+        match provisioner.certificates.as_ref().map(|certificates| certificates.publish(guard.directory())).transpose()
+        {
+            Ok(ca) => ca,
+            Err(error) => {
+                stop_all(nodes).await;
+                return Err(error);
+            }
+        };
     let mut deployment = Deployment::new(spec.topology, nodes, app_url, ca);
     if let Err(error) = deployment.fetch_facts().await {
         let _ = deployment.down().await;
@@ -75,7 +77,7 @@ pub(super) async fn up(
     Ok(deployment)
 }
 
-/// Starts several nodes at a time. If one fails the others are taken down again.
+/// Starts several nodes at the same time. If one fails, the others are stopped again.
 async fn start_all(provisioner: &Provisioner<'_>, wanted: Vec<(String, NodeRole)>) -> Result<Vec<Node>, StackError> {
     let starts = wanted.iter().map(|(name, node_role)| provisioner.start(name, *node_role));
     let mut nodes = Vec::new();
@@ -101,7 +103,7 @@ async fn stop_all(nodes: Vec<Node>) {
     }
 }
 
-/// Asks again and again until it is so; `Err` says what is missing.
+/// Repeats a check until it passes. The check's error says what is missing.
 async fn wait_until_formed<F>(topology: &'static str, mut check: impl FnMut() -> F) -> Result<(), StackError>
 where
     F: Future<Output = Result<(), String>>,

@@ -1,23 +1,22 @@
 //! The ports of one node.
 
-use super::super::StackError;
-use super::super::local::free_port;
+use crate::{StackError, free_port};
 
 /// The ports of one node on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ports {
-    /// Where it speaks plainly: for cacheproof's own questions, and for the app where there is no TLS.
+    /// Without TLS: for cacheproof's probes, and for the app where the scenario has no TLS.
     pub(super) plain: u16,
-    /// Where it speaks TLS.
+    /// With TLS.
     pub(super) tls: Option<u16>,
-    /// Where the nodes of a Cluster speak to each other.
+    /// Of the Cluster bus.
     pub(super) bus: Option<u16>,
-    /// Its proxy's. Clients know this one only.
+    /// Of its proxy. Clients know only this one.
     pub(super) proxy: u16,
 }
 
 impl Ports {
-    /// Free ones, all different.
+    /// Chooses free ports, all different.
     pub(super) fn choose(tls: bool, bus: bool) -> Result<Self, StackError> {
         let mut taken = Vec::new();
         let mut next = || {

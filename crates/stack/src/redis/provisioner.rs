@@ -1,35 +1,36 @@
-//! Where the nodes of a deployment are started, one by one.
+//! Starts the nodes of one deployment.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use testcontainers::bollard::Docker;
 
-use super::super::container::{self, DATA_DIRECTORY, Network};
-use super::super::deployment::{Node, Role};
-use super::super::local::{self, Installed};
-use super::super::probe::ServerKind;
-use super::super::server::{Backend, Server};
-use super::super::{StackError, StartFailure, proxy};
 use super::ports::Ports;
 use super::secrets::{Certificates, Secrets};
 use super::settings::{self, ListenConfig, NodeRole};
+use crate::container::{self, DATA_DIRECTORY, Network};
+use crate::deployment::{Node, Role};
+use crate::local::{self, Installed};
+use crate::probe::ServerKind;
+use crate::server::{Backend, Server};
+use crate::{StackError, StartFailure, proxy};
 use cacheproof_core::scenario::{RedisSpec, Topology};
 use cacheproof_supervise::Guard;
 
-/// How many times ports are chosen.
+/// How many sets of ports are tried.
 const PORT_ATTEMPTS: usize = 10;
 
-/// Inside a container with a network of its own.
+/// How a server listens in a container with a network of its own.
 const CONTAINER_LISTEN: ListenConfig = ListenConfig { bind: "* -::*", plain: 6379, tls: None };
+/// The same, with TLS.
 const CONTAINER_TLS_PORT: u16 = 6380;
 
-/// Where servers run.
+/// Where the servers run.
 pub(super) enum NodeRuntime {
     Local(Installed),
     Container { docker: Docker, image: String },
 }
 
-/// Everything that the nodes of one deployment have in common.
+/// What the nodes of one deployment have in common.
 pub(super) struct Provisioner<'a> {
     pub(super) spec: &'a RedisSpec,
     pub(super) runtime: NodeRuntime,
@@ -37,7 +38,7 @@ pub(super) struct Provisioner<'a> {
     pub(super) secrets: Secrets,
     pub(super) certificates: Option<Certificates>,
     pub(super) guard: &'a Guard,
-    /// Of the proxies' draws.
+    /// The run's seed, for the proxies.
     pub(super) seed: u64,
 }
 
@@ -81,7 +82,7 @@ impl Provisioner<'_> {
                 NodeRole::Replicated { master_port: Some(_) } => Role::Replica,
                 NodeRole::Standalone | NodeRole::Replicated { master_port: None } | NodeRole::Cluster => Role::Master,
             };
-            // One that is alone is called as people call it.
+            // A standalone server has the product's name in messages.
             let shown = if node_role == NodeRole::Standalone { kind.name() } else { name };
             let server = Server::new(kind, shown, backend, url, &self.why, image);
             return Ok(Node::new(name, role, server, Some(proxy), ports.bus));
@@ -117,9 +118,9 @@ impl Provisioner<'_> {
         docker: &Docker,
         image: &str,
     ) -> Result<Backend, StartFailure> {
-        // Servers that tell others where they are must be there for everybody: inside and outside.
-        let host = self.spec.topology != Topology::Standalone;
-        let (listen, network) = if host {
+        // Servers of a Sentinel deployment or Cluster announce their addresses, which must be valid inside and outside.
+        let on_host_network = self.spec.topology != Topology::Standalone;
+        let (listen, network) = if on_host_network {
             (ListenConfig { bind: "127.0.0.1", plain: ports.plain, tls: ports.tls }, Network::Host)
         } else {
             let mut published = vec![(ports.plain, CONTAINER_LISTEN.plain)];
@@ -150,6 +151,6 @@ impl Provisioner<'_> {
     }
 
     fn files(&self) -> &[(&'static str, String)] {
-        self.certificates.as_ref().map_or(&[], |made| &made.files)
+        self.certificates.as_ref().map_or(&[], |certificates| &certificates.files)
     }
 }

@@ -7,32 +7,32 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-use super::super::StackError;
-use super::super::local::password;
+use crate::StackError;
+use crate::password::random_password;
 use cacheproof_core::scenario::RedisSpec;
 
-/// The app's user, where it is not the default one.
+/// The app's user, where it has one of its own.
 const USER: &str = "app";
 
-/// What a cache needs, and nothing that could harm others: no administration, no FLUSHALL, no KEYS.
+/// What a cache needs: no administration, no FLUSHALL, no KEYS.
 const ACL_RULES: &str = "~* &* +@read +@write +@connection +@transaction +@scripting +@pubsub -@dangerous \
                       +info +role +time +cluster|slots +cluster|shards +cluster|nodes +cluster|info +cluster|myid \
                       +cluster|keyslot";
 
-/// Passwords and users of one deployment; made anew for every run.
+/// Passwords and users of one deployment. Every run has new ones.
 pub(super) struct Secrets {
-    /// The default user's: cacheproof's own, the servers' among themselves, and the app's where it has none.
+    /// The password of the default user: for cacheproof, for replication, and for the app where it has no user of its own.
     pub(super) password: String,
-    /// The app's, where it is a user of its own.
+    /// The password of the app's own user.
     app: Option<String>,
 }
 
 impl Secrets {
     pub(super) fn new(spec: &RedisSpec) -> Self {
-        Self { password: password(), app: spec.acl.then(password) }
+        Self { password: random_password(), app: spec.acl.then(random_password) }
     }
 
-    /// `user:password` of the app, as it stands in a URL.
+    /// `user:password` of the app, as in a URL.
     pub(super) fn app(&self) -> String {
         match &self.app {
             Some(password) => format!("{USER}:{password}"),
@@ -40,12 +40,12 @@ impl Secrets {
         }
     }
 
-    /// The user that the app has, for the report.
+    /// The name of the app's user, for the report.
     pub(super) fn user(&self) -> &'static str {
         if self.app.is_some() { USER } else { "default" }
     }
 
-    /// The lines of a server's configuration.
+    /// The lines for a server's configuration.
     pub(super) fn settings(&self) -> String {
         let own = format!("requirepass {0}\nmasterauth {0}\n", self.password);
         match &self.app {
@@ -55,30 +55,30 @@ impl Secrets {
     }
 }
 
-/// An authority of the run's own and a server certificate of it, as PEM.
+/// A CA of the run, and a server certificate signed by it, as PEM.
 pub(super) struct Certificates {
-    /// Names and texts of the files that a server has beside its configuration.
+    /// Names and contents of the files that a server needs.
     pub(super) files: [(&'static str, String); 3],
 }
 
-/// The file that says whom to trust.
+/// The file with the CA certificate.
 const CA: &str = "ca.crt";
 
 impl Certificates {
-    /// For servers at 127.0.0.1.
+    /// Makes certificates for servers on 127.0.0.1.
     pub(super) fn new() -> Result<Self, StackError> {
-        Self::make().map_err(|error| StackError::Certificates(error.to_string()))
+        Self::generate().map_err(|error| StackError::Certificates(error.to_string()))
     }
 
-    fn make() -> Result<Self, rcgen::Error> {
+    fn generate() -> Result<Self, rcgen::Error> {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "cacheproof, this run's authority");
+        params.distinguished_name.push(DnType::CommonName, "cacheproof CA of this run");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
         let mut params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()])?;
         params.distinguished_name.push(DnType::CommonName, "redis");
-        // A replica is a client of its master.
+        // ClientAuth, because a replica is a client of its master.
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate()?;
         let server = params.signed_by(&key, &authority)?;
@@ -86,7 +86,7 @@ impl Certificates {
         Ok(Self { files })
     }
 
-    /// Writes the authority's certificate where the app can read it.
+    /// Writes the CA certificate to a file that the app can read.
     pub(super) fn publish(&self, directory: &Path) -> Result<PathBuf, StackError> {
         let path = directory.join("redis-ca.crt");
         std::fs::write(&path, &self.files[0].1).map_err(StackError::path("write", &path))?;
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_app_has_a_user_of_its_own_only_where_the_scenario_says_so() {
+    fn the_app_has_a_user_of_its_own_only_with_acl() {
         let plain = Secrets::new(&RedisSpec::default());
         assert_eq!((plain.app(), plain.user()), (format!(":{}", plain.password), "default"));
         assert!(!plain.settings().contains("user "), "{}", plain.settings());
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn every_run_has_an_authority_of_its_own() {
+    fn every_run_has_a_ca_of_its_own() {
         let (one, other) = (Certificates::new().unwrap(), Certificates::new().unwrap());
         assert_ne!(one.files[0].1, other.files[0].1);
         assert!(one.files[2].1.starts_with("-----BEGIN PRIVATE KEY-----"));

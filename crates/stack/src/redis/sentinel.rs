@@ -1,19 +1,19 @@
-//! A master, its replicas, and three Sentinels.
+//! A Sentinel deployment: a master, its replicas, and three Sentinels.
 
-use super::super::StackError;
-use super::super::deployment::Node;
-use super::super::probe::redis_command;
 use super::provisioner::Provisioner;
 use super::settings::NodeRole;
 use super::{start_all, stop_all, wait_until_formed};
+use crate::StackError;
+use crate::deployment::Node;
+use crate::probe::redis_command;
 
-/// How many Sentinels watch.
+/// How many Sentinels there are.
 const SENTINELS: usize = 3;
 
-/// In messages.
+/// Its name in messages.
 const TOPOLOGY_LABEL: &str = "Sentinel deployment";
 
-/// The master first, then the replicas, then the Sentinels; all know each other.
+/// Starts the master, then the replicas, then the Sentinels, and waits until all know each other.
 pub(super) async fn up(provisioner: &Provisioner<'_>) -> Result<Vec<Node>, StackError> {
     let master = provisioner.start("redis-1", NodeRole::Replicated { master_port: None }).await?;
     let proxy_port = master.proxy_port();
@@ -40,7 +40,7 @@ async fn join(provisioner: &Provisioner<'_>, master: u16, nodes: &mut Vec<Node>)
     for sentinel in &nodes[servers..] {
         wait_until_formed(TOPOLOGY_LABEL, async || {
             let info: String = redis_command(sentinel.server.url(), &["INFO", "sentinel"]).await?;
-            let line = info.lines().find(|line| line.starts_with("master0:")).unwrap_or("it watches no master");
+            let line = info.lines().find(|line| line.starts_with("master0:")).unwrap_or("it monitors no master");
             if line.contains("status=ok") && line.contains(&known) {
                 return Ok(());
             }
@@ -51,11 +51,11 @@ async fn join(provisioner: &Provisioner<'_>, master: u16, nodes: &mut Vec<Node>)
     Ok(())
 }
 
-/// Whether a replica has its master's data.
+/// Checks that a replica is in sync with its master.
 pub(super) async fn check_in_sync(replica: &Node) -> Result<(), String> {
     let info: String = redis_command(replica.server.url(), &["INFO", "replication"]).await?;
     if info.contains("master_link_status:up") {
         return Ok(());
     }
-    Err(format!("{} does not follow its master", replica.name))
+    Err(format!("{} is not in sync with its master", replica.name))
 }

@@ -1,4 +1,4 @@
-//! The configuration of one Redis, Valkey or Sentinel.
+//! The configuration file of one Redis, Valkey or Sentinel.
 
 use std::fmt::Write as _;
 
@@ -6,26 +6,26 @@ use super::ports::Ports;
 use super::secrets::Secrets;
 use cacheproof_core::scenario::RedisSpec;
 
-/// Under which name the Sentinels watch the master.
+/// The name of the master for the Sentinels.
 pub(super) const MASTER_NAME: &str = "mymaster";
 
-/// How many Sentinels must agree that the master is gone.
+/// How many Sentinels must agree that the master is down.
 const QUORUM: usize = 2;
 
-/// What one node is to be.
+/// The role of a node in its topology.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NodeRole {
-    /// Alone.
+    /// The only server.
     Standalone,
-    /// In a group with one master. `master_port`: the port of the master's proxy, for a replica.
+    /// The master or a replica of a Sentinel deployment. `master_port`: the port of the master's proxy, for a replica.
     Replicated { master_port: Option<u16> },
-    /// Of a Cluster.
+    /// A node of a Cluster.
     Cluster,
-    /// Watches the master behind this port.
+    /// A Sentinel that monitors the master at this port.
     Sentinel { master: u16 },
 }
 
-/// Where a server listens, as it sees it itself.
+/// The address and ports on which a server listens; in a container they differ from those outside.
 pub(super) struct ListenConfig {
     /// The address to bind to.
     pub(super) bind: &'static str,
@@ -56,7 +56,7 @@ pub(super) fn text(
         }
     }
     if let NodeRole::Sentinel { master } = node_role {
-        // What Sentinels tell clients, and each other, are the ports of proxies.
+        // Sentinels announce the ports of proxies, to clients and to each other.
         let _ = writeln!(
             text,
             "sentinel announce-ip 127.0.0.1\nsentinel announce-port {}\n\
@@ -92,8 +92,8 @@ pub(super) fn text(
     text
 }
 
-/// As a cache wants it: slots without a master do not take the others down. Clients are told of proxies; the bus
-/// between the nodes goes straight.
+/// Slots without a master do not make the other slots unavailable, as is usual for a cache. The nodes announce the ports of their
+/// proxies to clients; the Cluster bus does not go through proxies.
 fn cluster(ports: &Ports) -> String {
     let bus = ports.bus.unwrap_or_default();
     let announced = match ports.tls {
