@@ -92,7 +92,7 @@ pub(super) fn stale_summary<'a>(view: &'a ReportInput<'_>) -> Option<StaleSummar
     let (scenario, seen) = (view.scenario, view.seen);
     let judged = |phase: usize| scenario.is_judged(phase);
     let phases: Vec<usize> = (0..scenario.phases.len()).filter(|phase| judged(*phase)).collect();
-    let (stale, reads) = stale_reads(scenario, seen, &phases, |key| judged(key.phase));
+    let (stale, reads) = stale_reads(seen, scenario.has_versions(), &phases, |key| judged(key.phase));
     if reads == 0 && seen.stale_reads.is_empty() {
         return None;
     }

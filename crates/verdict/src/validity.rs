@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cacheproof_core::journal::{AtQuiescence, FaultStage, Outcome, RunStatus, Sample, SendLag};
 use cacheproof_core::measurements::Measurements;
+use cacheproof_core::metrics::{ScenarioFacts, phases_without_db_queries};
 use cacheproof_core::scenario::{LoadModel, Scenario};
 
-use super::measure::phases_without_db_queries;
 use super::{Finding, numbers};
 
 /// The generator's lateness that counts as too late, in nanoseconds.
@@ -32,7 +32,11 @@ pub(super) struct ValidityIssues {
 }
 
 /// Looks at what was seen for whatever makes it doubtful.
-pub(super) fn check_validity(scenario: &Scenario, seen: &Measurements) -> (Vec<Finding>, ValidityIssues) {
+pub(super) fn check_validity(
+    scenario: &Scenario,
+    facts: &ScenarioFacts,
+    seen: &Measurements,
+) -> (Vec<Finding>, ValidityIssues) {
     let mut findings = Findings(Vec::new());
     let mut issues = ValidityIssues::default();
     check_completion(scenario, seen, &mut findings, &mut issues);
@@ -47,7 +51,7 @@ pub(super) fn check_validity(scenario: &Scenario, seen: &Measurements) -> (Vec<F
     }
     faults(scenario, seen, &mut findings, &mut issues);
     statistics(scenario, seen, &mut findings);
-    check_db_silence(scenario, seen, &mut findings);
+    check_db_silence(scenario, facts, seen, &mut findings);
     freshness(scenario, seen, &mut findings);
     proxy(seen, &mut findings);
     for note in &seen.notes {
@@ -316,11 +320,11 @@ fn proxy(seen: &Measurements, findings: &mut Findings) {
 }
 
 /// A database that counts nothing while the app answers past its cache is not the app's, or does not count.
-fn check_db_silence(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) {
+fn check_db_silence(scenario: &Scenario, facts: &ScenarioFacts, seen: &Measurements, findings: &mut Findings) {
     if scenario.stack.postgres.is_none() {
         return;
     }
-    for phase in phases_without_db_queries(scenario, seen) {
+    for phase in phases_without_db_queries(facts, seen) {
         let answered = seen.count(|key| key.phase == phase && key.outcome != Outcome::Error);
         findings.blocking(format!(
             "Postgres counted 0 queries in '{}', though {} requests were answered there past the cache: is this the \

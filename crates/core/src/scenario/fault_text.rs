@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::quantity::as_percent;
+use crate::metrics::as_percent;
 use super::{ConnectionScope, Direction, FaultAction, FaultSpec, LinkFault, LinkFaultKind, Quantity};
 
 /// A command is shown up to so many characters.

@@ -11,10 +11,10 @@
 
 use std::ops::Range;
 
-use super::display::METRICS;
+use super::Op;
 use super::problem::{known_names, nearest};
-use super::{Metric, Op, Quantity};
 use crate::journal::CachePath;
+use crate::metrics::{Metric, MetricDefinition, MetricNameError, Quantity, QuantityError, definitions};
 
 /// Why a text is no rule, and which part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,7 +246,7 @@ impl Parser {
             },
             None => match word.parse() {
                 Ok(value) => value,
-                Err(super::QuantityError { message, help }) => return error(span, message, help),
+                Err(QuantityError { message, help }) => return error(span, message, help),
             },
         };
         match value {
@@ -289,41 +289,31 @@ impl Parser {
 
 /// A metric by its name; otherwise what to write instead.
 fn metric(word: &str) -> Result<Metric, String> {
-    if let Some((_, metric)) = METRICS.iter().find(|(name, _)| *name == word) {
-        return Ok(*metric);
+    match Metric::find(word) {
+        Ok(metric) => return Ok(metric),
+        Err(MetricNameError::Maximum) => return Err("write max for the longest time".to_owned()),
+        Err(MetricNameError::NotAPercentile) => {
+            return Err("percentiles lie between 0 and 100: p50, p95, p99.9".to_owned());
+        }
+        Err(MetricNameError::Unknown) => {}
     }
-    let (of_share, percentile): (fn(f64) -> Metric, &str) = if let Some(rest) = word.strip_prefix("service.") {
-        (Metric::ServicePercentile, rest)
-    } else if let Some(rest) = word.strip_prefix("stale_age.") {
-        (Metric::StaleAge, rest)
-    } else {
-        (Metric::ResponsePercentile, word)
-    };
-    if let Some(digits) = percentile.strip_prefix('p').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {
-        return match format!("{digits}%").parse() {
-            Ok(Quantity::Share(share)) if share > 0.0 && share < 1.0 => Ok(of_share(share)),
-            Ok(Quantity::Share(1.0)) => Err("write max for the longest time".to_owned()),
-            _ => Err("percentiles lie between 0 and 100: p50, p95, p99.9".to_owned()),
-        };
+    let all = definitions().map(MetricDefinition::listed_name).collect::<Vec<_>>().join(", ");
+    Err(match meant(word) {
+        Some(meant) => format!("did you mean {meant}? metrics: {all}"),
+        None => format!("metrics: {all}"),
+    })
+}
+
+/// The metrics that a word may stand for: those that it is a synonym of, or else the one with the nearest name.
+fn meant(word: &str) -> Option<String> {
+    let synonyms = definitions().flat_map(|definition| definition.synonyms);
+    let meant: Vec<&str> = synonyms.filter(|(synonym, _)| *synonym == word).map(|(_, name)| *name).collect();
+    match meant.as_slice() {
+        [] => {
+            let names = definitions().filter(|definition| !definition.is_percentile()).map(|one| one.name);
+            nearest(word, names).map(str::to_owned)
+        }
+        [one] => Some((*one).to_owned()),
+        [first @ .., last] => Some(format!("{} or {last}", first.join(", "))),
     }
-    let meant = match word {
-        "latency" | "response_time" | "time" => Some("p95, p50 or mean"),
-        "median" => Some("p50"),
-        "avg" | "average" => Some("mean"),
-        "rps" | "qps" => Some("throughput"),
-        "error_rate" | "failures" => Some("errors"),
-        "hitrate" | "hit_ratio" | "hits_rate" => Some("hit_rate"),
-        "wrong" => Some("wrong_answers"),
-        "stale_age" | "staleness" => Some("stale_age.p99 or stale_age.max"),
-        "queries" | "db_load" => Some("db_queries or db_queries_per_request"),
-        "memory" => Some("redis_memory or app_memory"),
-        "recovery_time" | "mttr" | "time_to_recover" => Some("recovery"),
-        "log_bytes" | "log_size" => Some("log_bytes_per_request"),
-        "leak" | "memory_growth" => Some("app_memory_growth"),
-        "connections" => Some("redis_clients, db_connections or app_files"),
-        _ => nearest(word, METRICS.iter().map(|(name, _)| *name)),
-    };
-    let all = METRICS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-    let all = format!("metrics: p50 … p99.99, service.p50 …, stale_age.p50 …, {all}");
-    Err(meant.map_or_else(|| all.clone(), |meant| format!("did you mean {meant}? {all}")))
 }

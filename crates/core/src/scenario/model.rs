@@ -1,6 +1,7 @@
 //! The scenario as the rest of the house sees it: parsed, checked, with every default filled in.
 
 use crate::journal::CachePath;
+use crate::metrics::MeasuredOn;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -503,7 +504,7 @@ impl Scenario {
             .criteria
             .iter()
             .flat_map(|criterion| &criterion.rules)
-            .filter(|rule| !rule.term.metric.is_fault_metric())
+            .filter(|rule| rule.term.metric.definition().measured_on != MeasuredOn::Faults)
             .filter_map(|rule| match rule.limit {
                 super::Limit::Value(Quantity::Time(limit)) => u64::try_from(limit.as_nanos()).ok(),
                 _ => None,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use cacheproof_core::journal::CachePath;
 use cacheproof_core::measurements::{Beat, Measurements};
-use cacheproof_core::scenario::{Limit, LoadModel, Metric, Op, Phase, Quantity, Scenario};
+use cacheproof_core::scenario::{Limit, LoadModel, Op, Phase, Quantity, Scenario};
 
 /// How many times the 99th percentile of the steady steps' P95 a step's P95 may be.
 const P95_TOLERANCE_FACTOR: f64 = 2.0;
@@ -130,7 +130,7 @@ pub(super) fn steady(
     let other = within(seen, &baseline_phases(scenario, seen, CachePath::Uncached), uncached);
     let past_the_cache = if path == CachePath::Cached { self::steps(&other, step) } else { Vec::new() };
     let p95 = slowest(&steps).max(slowest(&past_the_cache)).max(NOISE_FLOOR_NANOS) as f64 / 1e9;
-    let configured_limit = |metric: Metric| configured_limit(scenario, path, metric);
+    let configured_limit = |metric: &str| configured_limit(scenario, path, metric);
     // A closed loop sends less where answers take longer.
     let least = match scenario.traffic.load_model {
         LoadModel::Closed { .. } if !past_the_cache.is_empty() => {
@@ -144,9 +144,9 @@ pub(super) fn steady(
         phases: phases.iter().filter_map(|phase| Some(scenario.phases.get(*phase)?.name.clone())).collect(),
         step,
         in_a_row: ((MIN_STEADY_SECONDS / step - 1e-9).ceil() as usize).max(3),
-        errors: configured_limit(Metric::Errors).unwrap_or_else(|| share(|step| step.errors)),
+        errors: configured_limit("errors").unwrap_or_else(|| share(|step| step.errors)),
         incorrect: share(|step| step.wrong + step.stale),
-        p95: configured_limit(Metric::ResponsePercentile(0.95)).unwrap_or(p95),
+        p95: configured_limit("p95").unwrap_or(p95),
         requests: if least * step >= MIN_EXPECTED_REQUESTS { least * MIN_RESPONSE_SHARE } else { 0.0 },
         usual,
         expected: least,
@@ -156,10 +156,10 @@ pub(super) fn steady(
 }
 
 /// The limit that the scenario's own steady state sets a metric on a path.
-fn configured_limit(scenario: &Scenario, path: CachePath, metric: Metric) -> Option<f64> {
+fn configured_limit(scenario: &Scenario, path: CachePath, metric: &str) -> Option<f64> {
     let rules = scenario.safety.steady.iter().flatten();
     rules
-        .filter(|rule| rule.term.metric == metric && rule.term.request.is_none())
+        .filter(|rule| rule.term.metric.to_string() == metric && rule.term.request.is_none())
         .filter(|rule| matches!(rule.op, Op::Less | Op::AtMost) && rule.term.path.is_none_or(|only| only == path))
         .filter_map(|rule| match rule.limit {
             Limit::Value(Quantity::Time(time)) => Some(time.as_secs_f64()),

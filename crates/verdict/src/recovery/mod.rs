@@ -17,10 +17,9 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-use serde::Serialize;
-
 use cacheproof_core::journal::CachePath;
 use cacheproof_core::measurements::{Beat, FaultWindow, Measurements};
+use cacheproof_core::metrics::Recovery;
 use cacheproof_core::scenario::Scenario;
 
 pub use hit_rate::HitRateRecovery;
@@ -67,34 +66,6 @@ pub struct FaultOutcome {
     pub impact: Beat,
     /// What the numbers look like, in sentences. Guesses, and worded so.
     pub hints: Vec<String>,
-}
-
-/// How something came back.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Recovery {
-    /// It was never gone.
-    Kept,
-    /// It was back so many seconds after the fault was undone (or injected, where it heals itself).
-    After(f64),
-    /// It was not back within the seconds that were watched.
-    NotWithin(f64),
-    /// It can't be told, and why.
-    Unknown(String),
-    /// Too few requests were sent to tell, in words. More of them would: this decides nothing.
-    #[serde(rename = "unknown")]
-    InsufficientLoad(String),
-}
-
-impl Recovery {
-    /// Seconds that it took; `None` where it did not come back or can't be told.
-    pub fn seconds(&self) -> Option<f64> {
-        match self {
-            Self::Kept => Some(0.0),
-            Self::After(seconds) => Some(*seconds),
-            Self::NotWithin(_) | Self::Unknown(_) | Self::InsufficientLoad(_) => None,
-        }
-    }
 }
 
 impl FaultOutcome {

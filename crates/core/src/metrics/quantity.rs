@@ -56,6 +56,17 @@ impl Quantity {
     }
 }
 
+impl Quantity {
+    /// Its number in seconds, as a share of 1, a count, bytes or events a second.
+    pub fn number(self) -> f64 {
+        match self {
+            Self::Time(time) => time.as_nanos() as f64 / 1e9,
+            Self::Bytes(bytes) => bytes as f64,
+            Self::Share(number) | Self::Count(number) | Self::Rate(number) => number,
+        }
+    }
+}
+
 impl FromStr for Quantity {
     type Err = QuantityError;
 
@@ -185,7 +196,7 @@ fn units(f: &mut fmt::Formatter<'_>, value: u128, units: &[(&str, u128)]) -> fmt
 }
 
 /// A number times 100, exactly: the point is moved in its shortest decimal form.
-pub(super) fn as_percent(share: f64) -> String {
+pub(crate) fn as_percent(share: f64) -> String {
     let text = format!("{share}");
     let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
     let padded = format!("{fraction:0<2}");
