@@ -21,11 +21,8 @@ pub(super) fn evidence(rule: &Rule, measured: &Measured, value: f64, limit: f64,
 
 /// ` (n = 1 200, 15 above 150 ms = 1.25 %, 3 of them errors)`
 fn above_limit(measured: &Measured, over: u64, limit: f64) -> String {
-    let share = if over > 0 {
-        format!(" = {}", numbers::share(over as f64 / measured.samples as f64))
-    } else {
-        String::new()
-    };
+    let share =
+        if over > 0 { format!(" = {}", numbers::share(over as f64 / measured.samples as f64)) } else { String::new() };
     let errors = if measured.errors > 0 {
         format!(", {} of them errors", numbers::count(measured.errors))
     } else {

@@ -92,7 +92,7 @@ impl Ruling {
         }
     }
 
-    /// A sign for it, told apart without colour: ✔ ✘ ?
+    /// A sign for it, readable without colour: ✔ ✘ ?
     pub fn sign(self) -> &'static str {
         match self {
             Self::Pass => "✔",

@@ -19,6 +19,4 @@ use cacheproof_core::numbers::{self, Unit};
 pub use judge::judge;
 pub use model::*;
 pub use plan_check::undecidable_rules;
-pub use recovery::{
-    FaultOutcome, HitRateRecovery, LimitViolation, RefillCurve, SteadyLimits, fault_outcomes,
-};
+pub use recovery::{FaultOutcome, HitRateRecovery, LimitViolation, RefillCurve, SteadyLimits, fault_outcomes};

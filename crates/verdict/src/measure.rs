@@ -57,7 +57,7 @@ pub(super) fn measure(context: &JudgeContext<'_>, rule: &Rule, term: &Term, erro
 pub(super) fn fault_result(fault: &FaultOutcome) -> FaultResult {
     let notice = match &fault.limits {
         Some(_) => fault.notice().map_or(Recovery::NotWithin(f64::INFINITY), Recovery::After),
-        // Without limits there is no telling whether it was noticed, for the same reason.
+        // Without limits neither is known, for the same reason.
         None => fault.service.clone(),
     };
     let hit_rate = match &fault.hit_rate {

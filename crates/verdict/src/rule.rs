@@ -208,12 +208,7 @@ fn against_term(rule: &Rule, measured: &Measured, other: (&Measured, Metric), fa
     result
 }
 
-fn apply_validity_issues(
-    context: &JudgeContext<'_>,
-    rule: &Rule,
-    phases: &BTreeSet<usize>,
-    result: &mut RuleResult,
-) {
+fn apply_validity_issues(context: &JudgeContext<'_>, rule: &Rule, phases: &BTreeSet<usize>, result: &mut RuleResult) {
     let issues = context.issues;
     let name = |phase: &usize| context.scenario.phases.get(*phase).map_or("?", |phase| phase.name.as_str());
     let why = if let Some(phase) = phases.intersection(&issues.incomplete).next() {
@@ -244,8 +239,7 @@ fn stays_broken(rule: &Rule) -> bool {
     let definition = rule.term.metric.definition();
     let Limit::Value(limit) = rule.limit else { return false };
     // A share of the requests may shrink again.
-    let is_share_of_requests =
-        definition.dimension == Dimension::CountOrShare && matches!(limit, Quantity::Share(_));
+    let is_share_of_requests = definition.dimension == Dimension::CountOrShare && matches!(limit, Quantity::Share(_));
     let sets_upper_limit = match rule.op {
         Op::Less | Op::AtMost => true,
         Op::Equal => limit == Quantity::Count(0.0),

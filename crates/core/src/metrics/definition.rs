@@ -61,7 +61,11 @@ impl MetricDefinition {
 
     /// Its name for lists: `service.p50 … p99.99` for a percentile.
     pub fn listed_name(&self) -> String {
-        if self.is_percentile() { format!("{} … p99.99", self.name.replace("{}", "50")) } else { self.name.to_owned() }
+        if self.is_percentile() {
+            format!("{} … p99.99", self.name.replace("{}", "50"))
+        } else {
+            self.name.to_owned()
+        }
     }
 }
 

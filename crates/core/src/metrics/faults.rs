@@ -108,7 +108,6 @@ fn worst(
     let missing_reason = unknown.or_else(|| faults.is_empty().then(|| "no fault was injected".to_owned()));
     let is_known = missing_reason.is_none();
     let value = longest.filter(|_| is_known).map(|(took, _)| took);
-    let not_within =
-        missing.filter(|_| is_known).map(|(watched, _)| NotWithin { watched, what: not_back(watched) });
+    let not_within = missing.filter(|_| is_known).map(|(watched, _)| NotWithin { watched, what: not_back(watched) });
     Measured { missing_reason, not_within, which, uncertainty, ..Measured::of(value, count) }
 }

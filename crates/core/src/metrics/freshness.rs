@@ -135,9 +135,9 @@ fn none_judged(scope: &Scope<'_>, judged: u64) -> Option<String> {
 /// Why there may be more stale items in an app without versions than were seen: a phase after which nothing could be
 /// compared.
 fn not_compared(scope: &Scope<'_>) -> Option<String> {
-    let seen = scope.measurements;
-    let is_over = |phase: usize| seen.phases.get(&phase).is_some_and(|span| span.to.is_some());
-    let was_compared = |phase: usize| seen.at_quiescence.iter().any(|one| one.phase == phase);
+    let measurements = scope.measurements;
+    let is_over = |phase: usize| measurements.phases.get(&phase).is_some_and(|span| span.to.is_some());
+    let was_compared = |phase: usize| measurements.at_quiescence.iter().any(|one| one.phase == phase);
     let phases = scope.phases.iter().filter_map(|phase| Some((*phase, scope.facts.phases.get(*phase)?)));
     let (_, missing) = phases
         .filter(|(index, phase)| phase.is_compared && is_over(*index))

@@ -73,7 +73,8 @@ impl Metric {
                 None if definition.name == name => return Ok(Self { definition, percentile: None }),
                 None => {}
                 Some(prefix) => {
-                    let digits = name.strip_prefix(prefix).filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+                    let digits =
+                        name.strip_prefix(prefix).filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
                     if let Some(digits) = digits {
                         return percentile(digits).map(|share| Self { definition, percentile: Some(share) });
                     }

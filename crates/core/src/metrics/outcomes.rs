@@ -5,11 +5,8 @@ use super::{Comparison, Dimension, Measured, MetricDefinition, Requirement, Scop
 use crate::journal::{Outcome, WrongKind};
 
 /// A number of requests, which is a share of them in a comparison.
-const SHARE_OF_REQUESTS: MetricDefinition = MetricDefinition {
-    only_grows: true,
-    comparison: Comparison::ShareOfRequests,
-    ..MetricDefinition::COMMON
-};
+const SHARE_OF_REQUESTS: MetricDefinition =
+    MetricDefinition { only_grows: true, comparison: Comparison::ShareOfRequests, ..MetricDefinition::COMMON };
 
 /// Wrong answers of one kind.
 const WRONG: MetricDefinition = MetricDefinition { dimension: Dimension::Count, ..SHARE_OF_REQUESTS };

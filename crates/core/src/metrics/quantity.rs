@@ -1,4 +1,4 @@
-//! Values with units, as they stand in scenario files and rules.
+//! Values with units, as scenario files and rules write them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,7 +19,7 @@ pub enum Quantity {
     Rate(f64),
 }
 
-/// Why a text is no value. Its message says what is wrong, its help what to write.
+/// Why a text is not a value. Its message says what is wrong, its help what to write.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct QuantityError {
@@ -77,7 +77,7 @@ impl FromStr for Quantity {
             "" => Ok(Self::Count(number.float(0))),
             "%" => Ok(Self::Share(number.float(-2))),
             "/s" => Ok(Self::Rate(number.float(0))),
-            // Not told to write what would be refused next.
+            // Never advise to write what would be refused next.
             _ if unit.starts_with(char::is_whitespace) => compact.parse().and_then(|_: Self| {
                 Err(QuantityError {
                     message: format!("\"{text}\" has a space before its unit"),
@@ -111,7 +111,7 @@ impl Number {
         let fraction_is_right = !fraction.is_empty() && fraction.bytes().all(|byte| byte.is_ascii_digit());
         if !whole_is_right || !fraction_is_right {
             return error(
-                format!("\"{text}\" is no value"),
+                format!("\"{text}\" is not a value"),
                 "write a number and its unit: 150ms, 1.5s, 60%, 64mb, 400/s, 10_000",
             );
         }
@@ -159,7 +159,7 @@ impl Number {
                 "kib" | "k" => format!("write {number}kb (1 kb is 1024 bytes)"),
                 "rps" | "req/s" | "hz" | "/sec" | "/second" => format!("write {number}/s"),
                 "/min" | "/m" | "/h" | "/ms" => "rates are for each second: 400/s".to_owned(),
-                other if other.starts_with(',') => "decimals stand behind a point: 60.5%".to_owned(),
+                other if other.starts_with(',') => "decimals follow a point: 60.5%".to_owned(),
                 _ => {
                     "units are ns us ms s min h for times, % for shares, b kb mb gb for sizes, /s for rates".to_owned()
                 }
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_to_write_what_would_be_refused_next() {
+    fn help_never_advises_what_would_be_refused_next() {
         let help = |text: &str| text.parse::<Quantity>().unwrap_err().help;
         assert_eq!(help("15 s"), "write 15s");
         assert_eq!(help("15 seconds"), "write 15s");
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_value_is_refused_with_the_value_that_was_meant() {
+    fn what_is_not_a_value_is_refused_with_the_value_that_was_meant() {
         for (wrong, help) in [
             ("15sec", "write 15s"),
             ("15 ms", "write 15ms"),

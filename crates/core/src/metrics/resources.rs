@@ -3,8 +3,8 @@
 use super::evidence::readings;
 use super::growth::{MIN_READINGS, growth};
 use super::{
-    Comparison, Dimension, Evidence, Measured, MeasuredOn, MetricDefinition, MinSamples, Requirement, Scope,
-    ScenarioFacts, Wording,
+    Comparison, Dimension, Evidence, Measured, MeasuredOn, MetricDefinition, MinSamples, Requirement, ScenarioFacts,
+    Scope, Wording,
 };
 use crate::journal::{CachePath, Outcome, Sample};
 use crate::measurements::Measurements;
@@ -222,14 +222,18 @@ fn redis_memory(scope: &Scope<'_>) -> Measured {
 
 /// The largest growth over one of the phases, each on its own.
 fn largest_growth(scope: &Scope<'_>, reader: Reader, missing_reason: &str) -> Measured {
-    let seen = scope.measurements;
+    let measurements = scope.measurements;
     let mut worst: Option<(f64, usize)> = None;
     let mut fewest = u64::MAX;
     for phase in &scope.phases {
-        let Some(span) = seen.phases.get(phase) else { continue };
-        let inside = |at: f64| at >= span.from && at <= span.to.unwrap_or(seen.last_at);
-        let values: Vec<f64> =
-            seen.samples.iter().filter(|(at, _)| inside(*at)).filter_map(|(_, sample)| reader(sample)).collect();
+        let Some(span) = measurements.phases.get(phase) else { continue };
+        let inside = |at: f64| at >= span.from && at <= span.to.unwrap_or(measurements.last_at);
+        let values: Vec<f64> = measurements
+            .samples
+            .iter()
+            .filter(|(at, _)| inside(*at))
+            .filter_map(|(_, sample)| reader(sample))
+            .collect();
         let Some((more, first)) = growth(&values) else { continue };
         let more = if scope.as_share { more / first.max(1.0) } else { more };
         fewest = fewest.min(values.len() as u64);
@@ -250,10 +254,10 @@ fn largest_growth(scope: &Scope<'_>, reader: Reader, missing_reason: &str) -> Me
 
 /// How much the app's log grew for each request, answered or not.
 fn log_bytes_per_request(scope: &Scope<'_>) -> Measured {
-    let seen = scope.measurements;
-    let requests = seen.count(|key| scope.phases.contains(&key.phase));
-    let failed = seen.count(|key| scope.phases.contains(&key.phase) && key.outcome == Outcome::Error);
-    let bytes: Option<u64> = scope.phases.iter().map(|phase| seen.log_bytes(*phase)).sum();
+    let measurements = scope.measurements;
+    let requests = measurements.count(|key| scope.phases.contains(&key.phase));
+    let failed = measurements.count(|key| scope.phases.contains(&key.phase) && key.outcome == Outcome::Error);
+    let bytes: Option<u64> = scope.phases.iter().map(|phase| measurements.log_bytes(*phase)).sum();
     let value = bytes.filter(|_| requests > 0).map(|bytes| bytes as f64 / requests as f64);
     let missing_reason =
         bytes.is_none().then(|| "the size of the app's log is not known at the phase's edges".to_owned());

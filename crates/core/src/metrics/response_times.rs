@@ -8,12 +8,8 @@ use crate::measurements::Totals;
 const FEW: MinSamples = MinSamples::AtLeast(20);
 
 /// What the rows have in common.
-const TIME: MetricDefinition = MetricDefinition {
-    dimension: Dimension::Time,
-    is_timing: true,
-    can_be_steady: true,
-    ..MetricDefinition::COMMON
-};
+const TIME: MetricDefinition =
+    MetricDefinition { dimension: Dimension::Time, is_timing: true, can_be_steady: true, ..MetricDefinition::COMMON };
 
 pub(super) static ROWS: &[MetricDefinition] = &[
     MetricDefinition {

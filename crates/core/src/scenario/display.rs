@@ -6,7 +6,7 @@ use super::{Limit, Op, Rule, Scenario, Term};
 use crate::metrics::as_percent;
 
 impl Op {
-    /// As it stands in a rule.
+    /// As a rule writes it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Less => "<",
@@ -26,7 +26,7 @@ impl fmt::Display for Op {
 }
 
 impl Term {
-    /// The term as it stands in a rule of this scenario: `p95 on cached for 'read post' in steady`.
+    /// The term as a rule of this scenario writes it: `p95 on cached for 'read post' in steady`.
     pub fn display<'a>(&'a self, scenario: &'a Scenario) -> impl fmt::Display + 'a {
         fmt::from_fn(move |f| {
             write!(f, "{}", self.metric)?;

@@ -14,10 +14,7 @@ impl Scenario {
         };
         let request = |request: &super::Request| RequestFacts {
             is_cacheable: request.cacheable,
-            can_be_wrong: WrongKind::ALL
-                .into_iter()
-                .filter(|kind| self.can_be_wrong(request, Some(*kind)))
-                .collect(),
+            can_be_wrong: WrongKind::ALL.into_iter().filter(|kind| self.can_be_wrong(request, Some(*kind))).collect(),
         };
         ScenarioFacts {
             phases: self.phases.iter().enumerate().map(phase).collect(),

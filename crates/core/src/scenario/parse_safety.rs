@@ -1,4 +1,4 @@
-//! `[safety]`: what keeps faults in bounds.
+//! `[safety]`: what limits faults.
 
 use super::parse::read_rule;
 use super::problem::Problem;
@@ -7,7 +7,7 @@ use super::resolve::RuleContext;
 use super::{AbortCondition, DEFAULT_MAX_FAULT_DURATION, Limit, Phase, Rule, SafetySpec, Victim, schema};
 use crate::metrics::{MetricDefinition, definitions};
 
-/// Everything but the steady state, whose rules speak of the phases.
+/// Everything but the steady state, whose rules need the phases.
 pub(super) fn safety(root: &Section<'_>) -> SafetySpec {
     let Some(section) = root.section("safety", "[safety]", schema::SAFETY) else { return SafetySpec::default() };
     let mut abort = Vec::new();
@@ -23,8 +23,8 @@ pub(super) fn safety(root: &Section<'_>) -> SafetySpec {
             "redis" => allow.push(Victim::Redis),
             "postgres" => allow.push(Victim::Postgres),
             other => {
-                let message = format!("\"{other}\" is no external server");
-                let help = "write \"redis\" or \"postgres\": what cacheproof started itself needs no word";
+                let message = format!("\"{other}\" is not an external server");
+                let help = "write \"redis\" or \"postgres\": what cacheproof started itself need not be listed";
                 section.problems.add(Problem::new(message).at(name.span).help(help));
             }
         }

@@ -48,25 +48,17 @@ impl RuleContext<'_> {
     fn check_requirement(&self, requirement: Requirement, term: &Term) -> Option<Refusal> {
         let target = self.target;
         match requirement {
-            Requirement::Redis => self
-                .stack
-                .redis
-                .is_none()
-                .then(|| refusal("there is no Redis to ask", "add [stack.redis]")),
-            Requirement::Postgres => self
-                .stack
-                .postgres
-                .is_none()
-                .then(|| refusal("there is no database to ask", "add [stack.postgres]")),
+            Requirement::Redis => {
+                self.stack.redis.is_none().then(|| refusal("there is no Redis to ask", "add [stack.redis]"))
+            }
+            Requirement::Postgres => {
+                self.stack.postgres.is_none().then(|| refusal("there is no database to ask", "add [stack.postgres]"))
+            }
             Requirement::StartedApp => (!target.is_started()).then(|| {
-                refusal(
-                    "the app is not started by cacheproof",
-                    "add start = [\"…\"] to [target] or leave the rule out",
-                )
+                refusal("the app is not started by cacheproof", "add start = [\"…\"] to [target] or leave the rule out")
             }),
-            Requirement::Cache => (target.cache == CacheKind::None && target.kind != TargetKind::Http).then(|| {
-                refusal("the target has no cache to fall back from", "set cache = \"redis\" in [target]")
-            }),
+            Requirement::Cache => (target.cache == CacheKind::None && target.kind != TargetKind::Http)
+                .then(|| refusal("the target has no cache to fall back from", "set cache = \"redis\" in [target]")),
             Requirement::CachedPath => self
                 .is_uncached(term)
                 .then(|| refusal("requests past the cache are neither hits nor misses", "measure it on cached")),
@@ -74,9 +66,8 @@ impl RuleContext<'_> {
                 .then(|| refusal("no request is cacheable", "add a [[traffic.request]] with get")),
             // Checked with everything that is wrong about the faults.
             Requirement::FaultAfterBaseline => None,
-            Requirement::VersionOrBypass => (target.version.is_none() && target.bypass.is_none()).then(|| {
-                refusal("answers carry no version", "say where it is: version = \"version\" in [target]")
-            }),
+            Requirement::VersionOrBypass => (target.version.is_none() && target.bypass.is_none())
+                .then(|| refusal("answers carry no version", "say where it is: version = \"version\" in [target]")),
             Requirement::Version => target.version.is_none().then(|| {
                 refusal(
                     "answers carry no version, so stale ones can be counted (\"stale\") but not told apart",
@@ -260,9 +251,7 @@ impl RuleContext<'_> {
                 let path = path.as_str();
                 refusals.push(refusal(
                     "what is normal is measured before the first fault, and nothing is measured there",
-                    format!(
-                        "add a judged [[phase]] with path = \"{path}\" and without a fault before the first fault"
-                    ),
+                    format!("add a judged [[phase]] with path = \"{path}\" and without a fault before the first fault"),
                 ));
             }
         }

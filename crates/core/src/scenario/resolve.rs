@@ -184,7 +184,7 @@ impl RuleContext<'_> {
             term.phase.and_then(|index| self.phases.get(index)).zip(tree.phase.as_ref())
         {
             if phase.warm_up {
-                let help = format!("judge a phase behind it: {}", self.judged_names());
+                let help = format!("judge a phase after it: {}", self.judged_names());
                 refusals.push(RuleProblem::new(span, format!("\"{name}\" is a warm-up and is not judged"), help));
             }
             if let Some((path, span)) = tree.path.as_ref().filter(|(path, _)| *path != phase.path) {

@@ -204,7 +204,7 @@ fn the_reference_app_comes_with_its_defaults() {
 }
 
 #[test]
-fn a_deployment_has_as_many_replicas_as_it_is_worth_having_with() {
+fn a_topology_without_replicas_given_gets_its_usual_number() {
     let text = "title = 't'\n[target]\nkind = 'reference'\n[traffic]\nusers = 2\n\
         [[traffic.request]]\nname = 'r'\nget = '/'\n[[phase]]\nname = 'p'\nlasts = '1s'\n[stack.redis]\n";
     let redis = |more: &str| parse("t", &format!("{text}{more}")).unwrap().stack.redis.unwrap();

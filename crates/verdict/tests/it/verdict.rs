@@ -121,8 +121,9 @@ fn a_late_generator_is_seen_though_its_cpu_is_idle() {
 fn a_machine_that_was_not_quiet_is_told_but_decides_nothing() {
     let verdict = lagging(|lag| lag.p99 = 80_000_000);
     assert!(findings(&verdict, true).is_empty(), "{:?}", verdict.validity);
-    let told = findings(&verdict, false).iter().any(|text| text.contains("not quiet") && text.contains("in 6 of 30"));
-    assert!(told, "{:?}", verdict.validity);
+    let is_reported =
+        findings(&verdict, false).iter().any(|text| text.contains("not quiet") && text.contains("in 6 of 30"));
+    assert!(is_reported, "{:?}", verdict.validity);
     assert_eq!(verdict.criteria[1].ruling, Ruling::Pass);
 }
 
@@ -154,15 +155,15 @@ fn one_late_second_does_not_undo_a_short_phase() {
         }
     }
     let mut scenario = scenario(&plan);
-    let mut seen = Measurements::of(&lines);
+    let mut measurements = Measurements::of(&lines);
     // The last phase, cut to its first five seconds.
-    seen.windows.retain(|(at, _)| *at < 87.0);
+    measurements.windows.retain(|(at, _)| *at < 87.0);
     scenario.criteria.truncate(1);
-    assert_eq!(judge(&scenario, &seen).ruling, Ruling::Pass);
+    assert_eq!(judge(&scenario, &measurements).ruling, Ruling::Pass);
 }
 
 #[test]
-fn a_fault_that_nobody_saw_work_proves_no_fallback() {
+fn a_fault_without_a_seen_effect_proves_no_fallback() {
     let verdict = judged(&SimulationPlan { fault_seen: false, ..SimulationPlan::default() });
     assert_eq!(verdict.criteria[4].ruling, Ruling::Inconclusive);
     assert_eq!(verdict.criteria[0].ruling, Ruling::Pass, "other phases stand");
@@ -212,7 +213,7 @@ fn answers_that_come_after_their_phase_are_arrivals_but_no_throughput() {
     let (result, verdict) = judge_one_rule(&plan, &lines, rule);
     assert_eq!(result.ruling, Ruling::Fail, "{}", result.evidence);
     let light = findings(&verdict, false);
-    let text = light.iter().find(|text| text.starts_with("Arrivals in 'steady'")).expect("it is told");
+    let text = light.iter().find(|text| text.starts_with("Arrivals in 'steady'")).expect("it is reported");
     assert!(text.contains("418/s achieved; answered in time: 2"), "{text}");
 }
 

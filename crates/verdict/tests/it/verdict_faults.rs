@@ -35,7 +35,7 @@ fn recovery_is_judged_by_the_worst_fault_of_the_phase() {
 }
 
 #[test]
-fn a_round_that_nobody_saw_work_is_not_proved_by_the_others() {
+fn a_round_without_a_seen_effect_is_not_proved_by_the_others() {
     let plan = SimulationPlan { several: true, ..SimulationPlan::default() };
     let mut lines = journal(&plan);
     let rounds = |lines: &[JournalEntry]| {
@@ -83,7 +83,7 @@ fn a_service_that_stays_away_fails_when_the_limit_was_watched_and_decides_nothin
 }
 
 #[test]
-fn a_fault_that_nobody_noticed_was_noticed_late_not_early() {
+fn a_fault_that_was_never_noticed_passes_a_lower_limit_only() {
     let plan = SimulationPlan { errors_down: 0.0, ..SimulationPlan::default() };
     let mut lines = journal(&plan);
     // As quick on the fallback as ever.
@@ -112,7 +112,7 @@ fn the_hit_rate_is_held_against_what_a_cold_cache_can_do() {
     assert_eq!(result.ruling, Ruling::Pass, "{}", result.evidence);
     let hit_rate = verdict.faults[0].hit_rate.as_ref().expect("there was one before");
     assert!(hit_rate.emptied && hit_rate.bound.is_some(), "{hit_rate:?}");
-    // A client that looks at Redis again only after six seconds is told from one that does so at once.
+    // A client that looks at Redis again only after six seconds is distinguished from one that does so at once.
     let away = SimulationPlan { reconnect_after: 6, ..plan };
     let lines = journal(&away);
     let at_once = judge(&away, &lines, metric("hit_rate_recovery"), 3, Op::AtMost, seconds(5));
@@ -158,12 +158,13 @@ fn a_log_flood_shows_in_the_bytes_of_each_request() {
     let flood = with_app(journal(&plan), |at, app| {
         app.log = Some(2_400 + if at > 64.5 { ((at - 64.5).min(10.0) * 420.0 * 900.0) as u64 } else { 0 });
     });
-    let judge =
-        |lines: &[JournalEntry]| judge(&plan, lines, metric("log_bytes_per_request"), 3, Op::Less, Quantity::Bytes(100));
+    let judge = |lines: &[JournalEntry]| {
+        judge(&plan, lines, metric("log_bytes_per_request"), 3, Op::Less, Quantity::Bytes(100))
+    };
     let failed = judge(&flood);
     assert_eq!(failed.ruling, Ruling::Fail, "{}", failed.evidence);
     assert!(failed.observed.is_some_and(|bytes| (350.0..550.0).contains(&bytes)), "{}", failed.evidence);
     assert_eq!(judge(&journal(&plan)).ruling, Ruling::Pass);
     let unknown = with_app(journal(&plan), |_, app| app.log = None);
-    assert!(judge(&unknown).evidence.starts_with("no samples"), "a log that nobody keeps proves nothing");
+    assert!(judge(&unknown).evidence.starts_with("no samples"), "a log that is not kept proves nothing");
 }
