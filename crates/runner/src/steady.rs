@@ -3,8 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 
 use cacheproof_core::journal::{CoarseSlice, Event, JournalEntry, Outcome};
-use cacheproof_core::measurements::{Measurements, ResponseKey, Totals};
-use cacheproof_core::scenario::{Limit, Metric, Op, Quantity, Rule, Scenario};
+use cacheproof_core::measurements::{Measurements, ResponseKey};
+use cacheproof_core::metrics::{ErrorTreatment, Scope};
+use cacheproof_core::scenario::{Limit, Quantity, Rule, Scenario};
 
 /// Share of requests that may fail where the scenario does not define the steady state.
 const MAX_ERROR_RATE: f64 = 0.01;
@@ -26,7 +27,9 @@ impl<'run> SteadyStateCheck<'run> {
     /// Adds the responses of one second, until the steady state is judged.
     pub(super) fn record(&self, slice: &CoarseSlice) {
         if self.judged.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
-            let line = JournalEntry { at: 0.0, event: Event::CoarseSlice(slice.clone()) };
+            // Without the probe reads: they are few, and not the users'.
+            let slice = CoarseSlice { freshness: Vec::new(), ..slice.clone() };
+            let line = JournalEntry { at: 0.0, event: Event::CoarseSlice(slice) };
             self.measurements.lock().unwrap_or_else(PoisonError::into_inner).apply(&line);
         }
     }
@@ -61,15 +64,26 @@ impl<'run> SteadyStateCheck<'run> {
                 Err(not_steady_message("errors < 1%", &Quantity::Share(share).to_string()))
             };
         };
+        let facts = self.scenario.metric_facts();
         for rule in rules {
-            let wanted = |key: &ResponseKey| {
-                rule.term.path.is_none_or(|path| path == key.path)
-                    && rule.term.request.is_none_or(|request| request == key.request)
+            let Limit::Value(limit) = rule.limit else { continue };
+            let scope = Scope {
+                measurements: &seen,
+                facts: &facts,
+                faults: &[],
+                phases: (0..phases.len()).filter(|of| counts(*of)).collect(),
+                path: rule.term.path,
+                request: rule.term.request,
+                percentile: rule.term.metric.percentile().unwrap_or(1.0),
+                as_share: matches!(limit, Quantity::Share(_)),
+                errors: ErrorTreatment::Ignore,
             };
-            let outcome = |one: &dyn Fn(Outcome) -> bool| total(&|key| wanted(key) && one(key.outcome));
-            match value(self.scenario, rule, &outcome, &|only| total(&|key| wanted(key) && only(key))) {
+            let measured = rule.term.metric.measure(&scope);
+            // None of no requests is still none.
+            let count = measured.events.filter(|_| !scope.as_share).map(|events| events as f64);
+            match measured.value.or(count) {
                 None => return Err(format!("nothing was measured for '{}'", rule.text)),
-                Some(value) if !is_met(value, rule) => {
+                Some(value) if !rule.op.holds(value, limit.number()) => {
                     return Err(not_steady_message(&rule.text, &format_value(value, rule)));
                 }
                 Some(_) => {}
@@ -81,61 +95,6 @@ impl<'run> SteadyStateCheck<'run> {
 
 fn not_steady_message(rule: &str, value: &str) -> String {
     format!("'{rule}' does not hold before the first fault: it is {value}")
-}
-
-/// Totals of the answers with some outcomes.
-type TotalsByOutcome<'a> = &'a dyn Fn(&dyn Fn(Outcome) -> bool) -> Totals;
-
-/// Totals of some cells.
-type TotalsByCell<'a> = &'a dyn Fn(&dyn Fn(&ResponseKey) -> bool) -> Totals;
-
-/// What a rule measures: seconds, a share of 1, or a count.
-fn value(scenario: &Scenario, rule: &Rule, outcome: TotalsByOutcome<'_>, cells: TotalsByCell<'_>) -> Option<f64> {
-    let all = outcome(&|_| true);
-    let seconds = |nanoseconds: u64| nanoseconds as f64 / 1e9;
-    let is_share = matches!(rule.limit, Limit::Value(Quantity::Share(_)));
-    let of = |some: u64, all: u64| {
-        if !is_share { Some(some as f64) } else { (all > 0).then(|| some as f64 / all as f64) }
-    };
-    let answered = || outcome(&|outcome| outcome != Outcome::Error);
-    let count = |one: Outcome| outcome(&|outcome| outcome == one).count();
-    match rule.term.metric {
-        Metric::ResponsePercentile(q) => answered().response.quantile(q).map(seconds),
-        Metric::ServicePercentile(q) => answered().service.quantile(q).map(seconds),
-        Metric::Mean => answered().mean().map(|mean| mean / 1e9),
-        Metric::Max => answered().response.max().map(seconds),
-        Metric::Errors => of(count(Outcome::Error), all.count()),
-        Metric::Fallbacks => of(count(Outcome::Fallback), all.count()),
-        Metric::WrongAnswers => Some(count(Outcome::Wrong) as f64),
-        Metric::Stale => of(all.stale, all.judged_fresh),
-        Metric::Availability => (all.count() > 0).then(|| 1.0 - count(Outcome::Error) as f64 / all.count() as f64),
-        Metric::HitRate => {
-            let cacheable =
-                |key: &ResponseKey| scenario.traffic.requests.get(key.request).is_some_and(|one| one.cacheable);
-            let count = |one: Outcome| cells(&|key| cacheable(key) && key.outcome == one).count();
-            let (hits, misses) = (count(Outcome::Hit), count(Outcome::Miss));
-            (hits + misses > 0).then(|| hits as f64 / (hits + misses) as f64)
-        }
-        // Other metrics are refused when the scenario is read.
-        _ => None,
-    }
-}
-
-fn is_met(value: f64, rule: &Rule) -> bool {
-    let limit = match rule.limit {
-        Limit::Value(Quantity::Time(time)) => time.as_secs_f64(),
-        Limit::Value(Quantity::Share(share) | Quantity::Count(share) | Quantity::Rate(share)) => share,
-        Limit::Value(Quantity::Bytes(bytes)) => bytes as f64,
-        Limit::Of { .. } => return false,
-    };
-    match rule.op {
-        Op::Less => value < limit,
-        Op::AtMost => value <= limit,
-        Op::Equal => value == limit,
-        Op::NotEqual => value != limit,
-        Op::AtLeast => value >= limit,
-        Op::More => value > limit,
-    }
 }
 
 fn format_value(value: f64, rule: &Rule) -> String {

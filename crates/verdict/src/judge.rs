@@ -3,41 +3,39 @@
 use cacheproof_core::measurements::Measurements;
 use cacheproof_core::scenario::{Criterion, Scenario};
 
+use super::measure::{JudgeContext, fault_result};
 use super::rule::judge_rule;
-use super::validity::{ValidityIssues, check_validity};
-use super::{CriterionResult, FaultOutcome, Finding, Ruling, Verdict, fault_outcomes};
+use super::validity::check_validity;
+use super::{CriterionResult, Finding, Ruling, Verdict, fault_outcomes};
 
-/// Judges what was seen by the scenario's rules. Pure: the same journal always gives the same verdict.
+/// Judges a run's measurements by the scenario's rules. Pure: the same journal always gives the same verdict.
 ///
 /// A rule without samples fails. A percentile from fewer than 10 ÷ (1 − q) samples is inconclusive, unless the
 /// exact count of samples above the limit proves the failure beyond chance; so is a share from fewer than
-/// 3 ÷ min(limit, 1 − limit), and a mean or maximum from fewer than 20. Errors count as slower than any limit. A run that is not valid (a grave
-/// [`Finding`]) never passes.
-pub fn judge(scenario: &Scenario, seen: &Measurements) -> Verdict {
-    let (validity, issues) = check_validity(scenario, seen);
-    let faults = fault_outcomes(scenario, seen);
-    let judge = |criterion| judge_criterion(scenario, seen, &faults, &issues, criterion);
-    let criteria: Vec<CriterionResult> = scenario.criteria.iter().map(judge).collect();
+/// 3 ÷ min(limit, 1 − limit), and a mean or maximum from fewer than 20. Errors count as slower than any limit. A run
+/// that is not valid (it has a blocking [`Finding`]) never passes.
+pub fn judge(scenario: &Scenario, measurements: &Measurements) -> Verdict {
+    let facts = scenario.metric_facts();
+    let (validity, issues) = check_validity(scenario, &facts, measurements);
+    let faults = fault_outcomes(scenario, measurements);
+    let results: Vec<_> = faults.iter().map(fault_result).collect();
+    let context = JudgeContext { scenario, facts: &facts, measurements, faults: &results, issues: &issues };
+    let criteria: Vec<CriterionResult> =
+        scenario.criteria.iter().map(|criterion| judge_criterion(&context, criterion)).collect();
     let worst = criteria.iter().map(|criterion| criterion.ruling).max();
     let valid = !validity.iter().any(|finding| finding.blocking);
     let ruling = match worst {
         None => Ruling::Inconclusive,
-        // What came before the end may have failed: the run was not made for that.
-        _ if seen.was_aborted() => Ruling::Inconclusive,
+        // It broke off before the faults, so that even a failed rule says little.
+        _ if measurements.was_aborted() => Ruling::Inconclusive,
         Some(Ruling::Pass) if !valid => Ruling::Inconclusive,
         Some(worst) => worst,
     };
     Verdict { ruling, summary: summary(&criteria, &validity), criteria, validity, faults }
 }
 
-fn judge_criterion(
-    scenario: &Scenario,
-    seen: &Measurements,
-    faults: &[FaultOutcome],
-    issues: &ValidityIssues,
-    criterion: &Criterion,
-) -> CriterionResult {
-    let rules: Vec<_> = criterion.rules.iter().map(|rule| judge_rule(scenario, seen, faults, issues, rule)).collect();
+fn judge_criterion(context: &JudgeContext<'_>, criterion: &Criterion) -> CriterionResult {
+    let rules: Vec<_> = criterion.rules.iter().map(|rule| judge_rule(context, rule)).collect();
     let ruling = match rules.iter().map(|rule| rule.ruling).max() {
         Some(worst) => worst,
         None if criterion.proved_by.is_some() => Ruling::Pass,
@@ -94,7 +92,7 @@ impl Ruling {
         }
     }
 
-    /// A sign for it, told apart without colour: ✔ ✘ ?
+    /// A sign for it, readable without colour: ✔ ✘ ?
     pub fn sign(self) -> &'static str {
         match self {
             Self::Pass => "✔",

@@ -5,16 +5,23 @@ use serde::Serialize;
 
 use super::FaultOutcome;
 
-/// Pass, fail, or not to be told.
+/// Pass, fail or inconclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ruling {
     /// It was proved.
     Pass,
-    /// Too few samples, a saturated generator, or a run that broke off: nothing was proved either way.
+    /// Too few samples, a saturated load generator, or a run that broke off: nothing was proved either way.
     Inconclusive,
     /// It was broken.
     Fail,
+}
+
+impl Ruling {
+    /// Of a limit that is kept or broken.
+    pub(super) fn of(is_kept: bool) -> Self {
+        if is_kept { Self::Pass } else { Self::Fail }
+    }
 }
 
 /// The judgement of a whole run.
@@ -55,11 +62,11 @@ pub struct RuleResult {
     pub ruling: Ruling,
     /// What was measured: seconds, bytes, a share of 1, a count or a rate, see `unit`.
     pub observed: Option<f64>,
-    /// What it was held against, in the same unit; for a comparison, the other term times the factor.
+    /// What it was compared with, in the same unit; for a comparison, the other term times the factor.
     pub limit: Option<f64>,
     /// Unit of both.
     pub unit: Unit,
-    /// Number of samples behind `observed`.
+    /// Number of samples that `observed` comes from.
     pub samples: u64,
     /// For a limit on time: how many samples were above it, counted exactly, errors among them.
     pub over: Option<u64>,
@@ -70,7 +77,7 @@ pub struct RuleResult {
 /// Something that makes the run valid or not.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
-    /// Whether it stands in the way of a verdict.
+    /// Whether it prevents a pass.
     #[serde(rename = "grave")]
     pub blocking: bool,
     /// A sentence with its numbers.

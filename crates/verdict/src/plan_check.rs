@@ -1,10 +1,12 @@
-//! What can be told before anything is sent: rules that the run as planned can't decide.
+//! What is known before anything is sent: rules that the run as planned cannot decide.
 
-use super::measure::{min_samples_for_percentile, phases_of};
+use cacheproof_core::metrics::MinSamples;
+use cacheproof_core::scenario::{LoadModel, Rule, Scenario};
+
+use super::measure::phases_of;
 use super::numbers;
-use cacheproof_core::scenario::{LoadModel, Metric, Rule, Scenario};
 
-/// One line for each; none where nothing is known to be in vain.
+/// One line for each rule that cannot be decided.
 pub fn undecidable_rules(scenario: &Scenario) -> Vec<String> {
     if scenario.criteria.is_empty() {
         return vec![
@@ -19,16 +21,19 @@ pub fn undecidable_rules(scenario: &Scenario) -> Vec<String> {
         .collect()
 }
 
-/// A percentile of fewer requests than it needs. In closed loop nobody knows before how many there will be.
+/// A percentile of fewer requests than it needs. In a closed loop their number is not known in advance.
 fn too_few_planned_requests(scenario: &Scenario, rule: &Rule) -> Option<String> {
-    let (Metric::ResponsePercentile(q) | Metric::ServicePercentile(q)) = rule.term.metric else { return None };
+    let metric = rule.term.metric;
+    if metric.definition().min_samples != MinSamples::TenBeyond {
+        return None;
+    }
     let LoadModel::Open { rate, .. } = scenario.traffic.load_model else { return None };
     let planned = |phase: &usize| {
         let phase = &scenario.phases[*phase];
         phase.rate.unwrap_or(rate) * phase.lasts.as_secs_f64()
     };
     let planned = phases_of(scenario, &rule.term).iter().map(planned).sum::<f64>() as u64;
-    let needs = min_samples_for_percentile(q);
+    let needs = metric.min_samples();
     (planned < needs).then(|| {
         format!(
             "'{}' will not be decided: about {} requests are planned, {} are needed",

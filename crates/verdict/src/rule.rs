@@ -2,143 +2,138 @@
 
 use std::collections::BTreeSet;
 
-use cacheproof_core::journal::{StaleKind, WrongKind};
-use cacheproof_core::measurements::Measurements;
-use cacheproof_core::scenario::{Limit, Metric, Op, Quantity, Rule, Scenario, Term};
+use cacheproof_core::metrics::{Dimension, ErrorTreatment, Measured, MeasuredOn, Metric, NotWithin, no_queries};
+use cacheproof_core::scenario::{Limit, Op, Quantity, Rule};
 
-use super::measure::{ErrorTreatment, MeasuredTerm, measure, no_queries, phases_of};
-use super::validity::ValidityIssues;
-use super::{FaultOutcome, RuleResult, Ruling, Unit, numbers};
+use super::chance::{is_significant, min_samples_for_share, percentile_by_count, share_is_broken};
+use super::evidence::{errors_of, evidence, named, no_value};
+use super::measure::{JudgeContext, measure, phases_of, wants_share};
+use super::{RuleResult, Ruling, Unit, numbers};
 
-/// Judges a rule, then weakens the ruling by what is doubtful about the phases it speaks of.
-pub(super) fn judge_rule(
-    scenario: &Scenario,
-    seen: &Measurements,
-    faults: &[FaultOutcome],
-    issues: &ValidityIssues,
-    rule: &Rule,
-) -> RuleResult {
+/// Judges a rule, then weakens the ruling by what is doubtful about its phases.
+pub(super) fn judge_rule(context: &JudgeContext<'_>, rule: &Rule) -> RuleResult {
     // Errors never help a rule, on neither side.
     let (errors, errors_of_other) = match rule.op {
         Op::More | Op::AtLeast => (ErrorTreatment::Exclude, ErrorTreatment::CountAsSlowest),
         Op::Less | Op::AtMost | Op::Equal | Op::NotEqual => (ErrorTreatment::CountAsSlowest, ErrorTreatment::Exclude),
     };
-    let observed = measure(scenario, seen, faults, rule, &rule.term, errors);
+    let measured = measure(context, rule, &rule.term, errors);
+    let mut phases: BTreeSet<usize> = phases_of(context.scenario, &rule.term).into_iter().collect();
     let mut result = match &rule.limit {
-        Limit::Value(limit) => against_value(seen, rule, &observed, *limit),
+        Limit::Value(limit) => against_value(context, rule, &measured, *limit),
         Limit::Of { factor, term } => {
-            let mut other = measure(scenario, seen, faults, rule, term, errors_of_other);
-            if is_db(term.metric) && other.value == Some(0.0) {
+            let mut other = measure(context, rule, term, errors_of_other);
+            let other_phases = phases_of(context.scenario, term);
+            if term.metric.definition().measured_on == MeasuredOn::DatabaseQueries && other.value == Some(0.0) {
                 other.value = None;
-                other.missing_reason = Some(no_queries(scenario, &phases_of(scenario, term)));
+                other.missing_reason = Some(no_queries(context.facts, &other_phases));
             }
-            against_term(rule, &observed, &other, *factor)
+            phases.extend(other_phases);
+            against_term(rule, &measured, (&other, term.metric), *factor)
         }
     };
-    let mut phases: BTreeSet<usize> = phases_of(scenario, &rule.term).into_iter().collect();
-    if let Limit::Of { term, .. } = &rule.limit {
-        phases.extend(phases_of(scenario, term));
-    }
-    apply_validity_issues(scenario, issues, rule, &phases, &mut result);
+    apply_validity_issues(context, rule, &phases, &mut result);
     result
 }
 
-fn against_value(seen: &Measurements, rule: &Rule, observed: &MeasuredTerm, limit: Quantity) -> RuleResult {
-    let (limit, limit_unit) = in_unit(limit);
-    let unit = observed.unit.unwrap_or(limit_unit);
-    let mut result = RuleResult {
+/// A result in the unit of the rule, without a ruling yet.
+fn unjudged(rule: &Rule, measured: &Measured, limit: Option<f64>, samples: u64) -> RuleResult {
+    RuleResult {
         text: rule.text.clone(),
         ruling: Ruling::Fail,
-        observed: observed.value,
-        limit: Some(limit),
-        unit,
-        samples: observed.samples,
+        observed: measured.value,
+        limit,
+        unit: rule.term.metric.definition().dimension.unit(wants_share(rule)),
+        samples,
         over: None,
         evidence: String::new(),
-    };
-    let nanoseconds = (limit * 1e9).round();
-    if unit == Unit::Seconds && nanoseconds >= 0.0 && observed.samples > 0 {
-        let limits = seen.start.as_ref().map_or(&[][..], |start| &start.limits);
-        result.over = observed.above(limits, nanoseconds as u64);
     }
-    if let Some(watched) = observed.not_within {
-        not_within(&mut result, rule, observed, watched, limit);
+}
+
+fn against_value(context: &JudgeContext<'_>, rule: &Rule, measured: &Measured, limit: Quantity) -> RuleResult {
+    let metric = rule.term.metric;
+    let limit = limit.number();
+    let mut result = unjudged(rule, measured, Some(limit), measured.samples);
+    let nanoseconds = (limit * 1e9).round();
+    if result.unit == Unit::Seconds && nanoseconds >= 0.0 && measured.samples > 0 {
+        let limits = context.measurements.start.as_ref().map_or(&[][..], |start| &start.limits);
+        result.over = measured.above(limits, nanoseconds as u64);
+    }
+    if let Some(missing) = &measured.not_within {
+        not_within(&mut result, rule, measured, missing, limit);
         return result;
     }
-    let Some(value) = observed.value else {
-        result.evidence = no_value(rule.term.metric, unit, observed);
-        if mark_undecidable(&mut result, observed) {
+    let Some(value) = measured.value else {
+        result.evidence = no_value(metric, result.unit, measured);
+        if mark_undecidable(&mut result, measured) {
             return result;
         }
-        if observed.beyond && !errors_are_significant(rule.term.metric, observed) {
-            too_few(&mut result, observed.needs);
+        if measured.beyond_any_limit && !errors_are_significant(metric, measured) {
+            too_few(&mut result, metric.min_samples());
         }
         return result;
     };
-    result.ruling = match (rule.term.metric, result.over) {
-        (Metric::ResponsePercentile(q), Some(over)) => percentile_by_count(rule.op, q, observed.samples, over),
-        (Metric::Max, Some(over)) => percentile_by_count(rule.op, 1.0, observed.samples, over),
-        _ => None,
-    }
-    .unwrap_or_else(|| compare(rule.op, value, limit));
-    result.evidence = evidence(rule, observed, value, limit, unit, &result);
+    // Only a percentile or the maximum (the percentile of 1) counts exactly what is above the limit.
+    let q = metric.percentile().unwrap_or(1.0);
+    result.ruling = result
+        .over
+        .and_then(|over| percentile_by_count(rule.op, q, measured.samples, over))
+        .unwrap_or_else(|| Ruling::of(rule.op.holds(value, limit)));
+    result.evidence = evidence(rule, measured, value, limit, &result);
 
-    let needs = observed.needs.max(min_samples_for_share(rule.term.metric, unit, limit));
-    if observed.samples < needs {
-        let n = observed.samples;
-        let proof = match (rule.term.metric, result.over) {
-            (Metric::ResponsePercentile(q), Some(over)) => n >= 20 && is_significant(over, n, q),
-            // One is enough.
-            (Metric::Max, Some(over)) => over > 0 && matches!(rule.op, Op::Less | Op::AtMost),
-            _ if unit == Unit::Share => share_is_broken(rule.op, observed.events.unwrap_or(0), n, limit),
-            _ => false,
+    let is_share = result.unit == Unit::Share;
+    let for_share = if is_share { min_samples_for_share(metric.definition().dimension, limit) } else { 0 };
+    let needs = metric.min_samples().max(for_share);
+    if measured.samples < needs {
+        let n = measured.samples;
+        let is_proved = match result.over {
+            // One is enough for a maximum.
+            Some(over) if q == 1.0 => over > 0 && matches!(rule.op, Op::Less | Op::AtMost),
+            Some(over) => n >= 20 && is_significant(over, n, q),
+            None if is_share => share_is_broken(rule.op, measured.events.unwrap_or(0), n, limit),
+            None => false,
         };
-        if result.ruling != Ruling::Fail || !proof {
+        if result.ruling != Ruling::Fail || !is_proved {
             too_few(&mut result, needs);
         }
     }
-    mark_uncertain(&mut result, observed);
+    mark_uncertain(&mut result, measured);
     result
 }
 
 /// Nothing was measured because there was too little to measure it on: that breaks no rule.
-fn mark_undecidable(result: &mut RuleResult, observed: &MeasuredTerm) -> bool {
-    let Some(why) = observed.uncertainty.as_ref().filter(|_| observed.missing_reason.is_none()) else { return false };
+fn mark_undecidable(result: &mut RuleResult, measured: &Measured) -> bool {
+    let Some(why) = measured.uncertainty.as_ref().filter(|_| measured.missing_reason.is_none()) else { return false };
     result.ruling = Ruling::Inconclusive;
     result.evidence.clone_from(why);
     true
 }
 
-/// A limit that looks kept and may not be is not held to be.
-fn mark_uncertain(result: &mut RuleResult, observed: &MeasuredTerm) {
-    if let Some(why) = observed.uncertainty.as_ref().filter(|_| result.ruling == Ruling::Pass) {
+/// A limit that looks kept and may not be is inconclusive.
+fn mark_uncertain(result: &mut RuleResult, measured: &Measured) {
+    if let Some(why) = measured.uncertainty.as_ref().filter(|_| result.ruling == Ruling::Pass) {
         result.ruling = Ruling::Inconclusive;
         result.evidence += &format!("; {why}");
     }
 }
 
 /// Something was waited for and did not come: whether the limit is broken depends on how long was waited.
-fn not_within(result: &mut RuleResult, rule: &Rule, observed: &MeasuredTerm, watched: f64, limit: f64) {
-    let over = observed.value.is_some_and(|value| value > limit);
-    let long_enough = watched >= limit || over;
+fn not_within(result: &mut RuleResult, rule: &Rule, measured: &Measured, missing: &NotWithin, limit: f64) {
+    let is_over = measured.value.is_some_and(|value| value > limit);
+    let is_long_enough = missing.watched >= limit || is_over;
     result.observed = None;
     result.ruling = match rule.op {
-        Op::Less | Op::AtMost | Op::Equal if long_enough => Ruling::Fail,
-        Op::More | Op::AtLeast | Op::NotEqual if long_enough => Ruling::Pass,
+        Op::Less | Op::AtMost | Op::Equal if is_long_enough => Ruling::Fail,
+        Op::More | Op::AtLeast | Op::NotEqual if is_long_enough => Ruling::Pass,
         _ => Ruling::Inconclusive,
     };
-    let what = match rule.term.metric {
-        Metric::Notice => "never noticed: the service stayed inside its limits".to_owned(),
-        Metric::HitRateRecovery => format!("the hit rate was not back within the {} watched", numbers::moment(watched)),
-        _ => format!("the service was not back within the {} watched", numbers::moment(watched)),
-    };
-    let which = observed.which.as_ref().map_or_else(String::new, |which| format!(" ({which})"));
+    let which = measured.which.as_ref().map_or_else(String::new, |which| format!(" ({which})"));
     let tail = match result.ruling {
         Ruling::Inconclusive => format!(": too short to tell, {} are allowed", numbers::time(limit)),
-        Ruling::Fail if watched.is_finite() => format!(", limit {}", numbers::time(limit)),
+        Ruling::Fail if missing.watched.is_finite() => format!(", limit {}", numbers::time(limit)),
         _ => String::new(),
     };
-    result.evidence = format!("{what}{tail}{which}");
+    result.evidence = format!("{}{tail}{which}", missing.what);
 }
 
 fn too_few(result: &mut RuleResult, needs: u64) {
@@ -146,50 +141,20 @@ fn too_few(result: &mut RuleResult, needs: u64) {
     result.evidence += &format!(": too few to tell, {} are needed", numbers::count(needs));
 }
 
-/// How many samples a limit on a share needs: so many that three are to be expected on its rarer side (the rule of
-/// three: with fewer, none at all seen would not yet show that the limit is kept).
-fn min_samples_for_share(metric: Metric, unit: Unit, limit: f64) -> u64 {
-    // Memory is a share of what is allotted, not of samples.
-    if unit != Unit::Share || metric == Metric::RedisMemory || limit <= 0.0 || limit >= 1.0 {
-        return 0;
-    }
-    (3.0 / limit.min(1.0 - limit) - 1e-6).ceil() as u64
-}
-
-/// Whether few samples show already, beyond chance, that a limit on a share is broken.
-fn share_is_broken(op: Op, events: u64, n: u64, limit: f64) -> bool {
-    match op {
-        Op::Less | Op::AtMost => is_significant(events, n, 1.0 - limit),
-        Op::More | Op::AtLeast => is_significant(n.saturating_sub(events), n, limit),
-        Op::Equal | Op::NotEqual => false,
-    }
-}
-
 /// Whether so many errors are more than chance allows beyond a percentile.
-fn errors_are_significant(metric: Metric, observed: &MeasuredTerm) -> bool {
-    let (errors, n) = (observed.errors, observed.samples);
-    match metric {
-        Metric::ResponsePercentile(q) | Metric::ServicePercentile(q) => {
-            n >= observed.needs || (n >= 20 && is_significant(errors, n, q))
-        }
-        _ => true,
-    }
+fn errors_are_significant(metric: Metric, measured: &Measured) -> bool {
+    let (errors, n) = (measured.errors, measured.samples);
+    metric.percentile().is_none_or(|q| n >= metric.min_samples() || (n >= 20 && is_significant(errors, n, q)))
 }
 
-fn against_term(rule: &Rule, observed: &MeasuredTerm, other: &MeasuredTerm, factor: f64) -> RuleResult {
-    let unit = observed.unit.unwrap_or(Unit::Count);
-    let mut result = RuleResult {
-        text: rule.text.clone(),
-        ruling: Ruling::Fail,
-        observed: observed.value,
-        limit: other.value.map(|other| other * factor),
-        unit,
-        samples: observed.samples.min(other.samples),
-        over: None,
-        evidence: String::new(),
-    };
-    if let (Some(watched), Some(base)) = (observed.not_within, other.value.filter(|_| other.not_within.is_none())) {
-        not_within(&mut result, rule, observed, watched, base * factor);
+fn against_term(rule: &Rule, measured: &Measured, other: (&Measured, Metric), factor: f64) -> RuleResult {
+    let metric = rule.term.metric;
+    let (other, other_metric) = other;
+    let limit = other.value.map(|other| other * factor);
+    let mut result = unjudged(rule, measured, limit, measured.samples.min(other.samples));
+    let unit = result.unit;
+    if let (Some(missing), Some(base)) = (&measured.not_within, other.value.filter(|_| other.not_within.is_none())) {
+        not_within(&mut result, rule, measured, missing, base * factor);
         return result;
     }
     if other.not_within.is_some() {
@@ -198,32 +163,29 @@ fn against_term(rule: &Rule, observed: &MeasuredTerm, other: &MeasuredTerm, fact
         result.evidence = "what it is compared with did not come back while it was watched".to_owned();
         return result;
     }
-    let (Some(value), Some(base)) = (observed.value, other.value) else {
-        let missing = if observed.value.is_none() { observed } else { other };
-        let side = if observed.value.is_none() { "measured" } else { "compared with" };
-        result.evidence = format!("{} for what is {side}", no_value(rule.term.metric, unit, missing));
+    let (Some(value), Some(base)) = (measured.value, other.value) else {
+        let (missing, of, side) = if measured.value.is_none() {
+            (measured, metric, "measured")
+        } else {
+            (other, other_metric, "compared with")
+        };
+        result.evidence = format!("{} for what is {side}", no_value(metric, unit, missing));
         if mark_undecidable(&mut result, missing) {
             return result;
         }
-        if missing.beyond && !errors_are_significant(rule.term.metric, missing) {
-            too_few(&mut result, missing.needs);
+        if missing.beyond_any_limit && !errors_are_significant(of, missing) {
+            too_few(&mut result, of.min_samples());
         }
         return result;
     };
-    let name = name(rule.term.metric, unit);
-    let both = if name.is_empty() {
-        // `4.1 queries → 0.35 queries a request`
-        let word = noun(rule.term.metric);
-        format!("{} → {} {word}", numbers::quantity(base, unit), numbers::quantity(value, unit))
-    } else {
-        format!("{name} {} → {}", numbers::quantity(base, unit), numbers::quantity(value, unit))
-    };
+    let numbers_of_both = format!("{} → {}", numbers::quantity(base, unit), numbers::quantity(value, unit));
+    let both = named(metric, &numbers_of_both, unit);
     if base == 0.0 && factor != 0.0 && rule.op != Op::Less && rule.op != Op::AtMost {
         result.ruling = Ruling::Inconclusive;
         result.evidence = format!("{both}: nothing to take a multiple of");
         return result;
     }
-    result.ruling = compare(rule.op, value, base * factor);
+    result.ruling = Ruling::of(rule.op.holds(value, base * factor));
     // A rule against 40 % is answered in per cent, one against 2.5 times in times.
     let (ratio, limit) = if factor < 1.0 {
         (numbers::share(value / base), numbers::share(factor))
@@ -231,43 +193,38 @@ fn against_term(rule: &Rule, observed: &MeasuredTerm, other: &MeasuredTerm, fact
         (format!("{} times", numbers::plain(value / base)), format!("{} times", numbers::plain(factor)))
     };
     result.evidence = if base == 0.0 { both } else { format!("{both}: {ratio} (limit {limit})") };
-    let errors = observed.errors + other.errors;
+    let errors = measured.errors + other.errors;
     if errors > 0 {
         result.evidence += &format!(", {} counted as slower than any", errors_of(errors, 0));
     }
-    let needs = observed.needs.max(other.needs);
+    let needs = metric.min_samples().max(other_metric.min_samples());
     if result.samples < needs {
         result.ruling = Ruling::Inconclusive;
         let (n, needs) = (numbers::count(result.samples), numbers::count(needs));
         result.evidence += &format!("; n = {n}: too few to tell, {needs} are needed");
     }
-    mark_uncertain(&mut result, observed);
+    mark_uncertain(&mut result, measured);
     mark_uncertain(&mut result, other);
     result
 }
 
-fn apply_validity_issues(
-    scenario: &Scenario,
-    issues: &ValidityIssues,
-    rule: &Rule,
-    phases: &BTreeSet<usize>,
-    result: &mut RuleResult,
-) {
-    let name = |phase: usize| scenario.phases.get(phase).map_or("?", |phase| phase.name.as_str());
+fn apply_validity_issues(context: &JudgeContext<'_>, rule: &Rule, phases: &BTreeSet<usize>, result: &mut RuleResult) {
+    let issues = context.issues;
+    let name = |phase: &usize| context.scenario.phases.get(*phase).map_or("?", |phase| phase.name.as_str());
     let why = if let Some(phase) = phases.intersection(&issues.incomplete).next() {
-        let seen = result.observed.is_some() || result.over.is_some_and(|over| over > 0);
-        if result.ruling == Ruling::Fail && seen && only_grows(rule) {
+        let was_seen = result.observed.is_some() || result.over.is_some_and(|over| over > 0);
+        if result.ruling == Ruling::Fail && was_seen && stays_broken(rule) {
             return;
         }
-        format!("the run broke off before '{}' was over", name(*phase))
+        format!("the run broke off before '{}' was over", name(phase))
     } else if let Some(phase) = phases.intersection(&issues.saturated).next()
-        && is_timing(rule.term.metric)
+        && rule.term.metric.definition().is_timing
     {
-        format!("the load generator was saturated in '{}'", name(*phase))
+        format!("the load generator was saturated in '{}'", name(phase))
     } else if result.ruling != Ruling::Pass {
         return;
     } else if let Some(phase) = phases.intersection(&issues.ineffective_faults).next() {
-        format!("the fault in '{}' was never seen to work", name(*phase))
+        format!("the fault in '{}' was never seen to work", name(phase))
     } else if issues.count_mismatch {
         "the run's count of requests is in doubt".to_owned()
     } else {
@@ -277,245 +234,16 @@ fn apply_validity_issues(
     result.evidence += &format!("; {why}");
 }
 
-/// Judges a limit on a percentile by the exact number of samples above it: the share above is at most 1 − q
-/// exactly where the quantile is at most the limit. `None` for `==` and `!=`.
-fn percentile_by_count(op: Op, q: f64, samples: u64, over: u64) -> Option<Ruling> {
-    let below = over as f64 <= (1.0 - q) * samples as f64 * (1.0 + 1e-9);
-    match op {
-        Op::Less | Op::AtMost => Some(ruling(below)),
-        Op::More | Op::AtLeast => Some(ruling(!below)),
-        Op::Equal | Op::NotEqual => None,
-    }
-}
-
-/// Whether `over` of `n` above the limit is more than chance allows where the true share is 1 − q: the
-/// binomial tail P(X ≥ over) is below 5 %.
-fn is_significant(over: u64, n: u64, q: f64) -> bool {
-    let p = 1.0 - q;
-    let mut term = q.powf(n as f64);
-    let mut below = 0.0;
-    for k in 0..over {
-        below += term;
-        term *= (n - k) as f64 / (k + 1) as f64 * p / q;
-    }
-    1.0 - below < 0.05
-}
-
-fn compare(op: Op, value: f64, limit: f64) -> Ruling {
-    ruling(match op {
-        Op::Less => value < limit,
-        Op::AtMost => value <= limit,
-        Op::Equal => value == limit,
-        Op::NotEqual => value != limit,
-        Op::AtLeast => value >= limit,
-        Op::More => value > limit,
-    })
-}
-
-fn ruling(holds: bool) -> Ruling {
-    if holds { Ruling::Pass } else { Ruling::Fail }
-}
-
-fn in_unit(limit: Quantity) -> (f64, Unit) {
-    match limit {
-        Quantity::Time(time) => (time.as_nanos() as f64 / 1e9, Unit::Seconds),
-        Quantity::Share(share) => (share, Unit::Share),
-        Quantity::Count(count) => (count, Unit::Count),
-        Quantity::Bytes(bytes) => (bytes as f64, Unit::Bytes),
-        Quantity::Rate(rate) => (rate, Unit::PerSecond),
-    }
-}
-
 /// Whether a broken limit stays broken, however the phase would have gone on.
-fn only_grows(rule: &Rule) -> bool {
-    let Term { metric, .. } = rule.term;
-    let counted = matches!(rule.limit, Limit::Value(Quantity::Count(_)));
-    let bounded = match (rule.op, &rule.limit) {
-        (Op::Less | Op::AtMost, _) => true,
-        (Op::Equal, Limit::Value(Quantity::Count(count))) => *count == 0.0,
+fn stays_broken(rule: &Rule) -> bool {
+    let definition = rule.term.metric.definition();
+    let Limit::Value(limit) = rule.limit else { return false };
+    // A share of the requests may shrink again.
+    let is_share_of_requests = definition.dimension == Dimension::CountOrShare && matches!(limit, Quantity::Share(_));
+    let sets_upper_limit = match rule.op {
+        Op::Less | Op::AtMost => true,
+        Op::Equal => limit == Quantity::Count(0.0),
         _ => false,
     };
-    let grows = match metric {
-        Metric::Errors | Metric::Fallbacks | Metric::Stale | Metric::StaleOf(_) | Metric::NonMonotonic => counted,
-        Metric::Requests | Metric::Hits | Metric::Misses => counted,
-        Metric::WrongAnswers | Metric::WrongOf(_) | Metric::DbQueries | Metric::Evictions => counted,
-        Metric::Max | Metric::StaleAgeMax | Metric::RedisMemory | Metric::AppMemory => {
-            matches!(rule.limit, Limit::Value(_))
-        }
-        Metric::AppFiles | Metric::RedisClients | Metric::DbConnections => matches!(rule.limit, Limit::Value(_)),
-        _ => false,
-    };
-    bounded && grows
-}
-
-/// Whether a busy generator falsifies it.
-fn is_timing(metric: Metric) -> bool {
-    matches!(
-        metric,
-        Metric::ResponsePercentile(_)
-            | Metric::ServicePercentile(_)
-            | Metric::Mean
-            | Metric::Max
-            | Metric::Throughput
-            | Metric::Recovery
-            | Metric::Notice
-    )
-}
-
-/// Whether it counts the database's work.
-fn is_db(metric: Metric) -> bool {
-    matches!(metric, Metric::DbQueries | Metric::DbQueriesPerRequest)
-}
-
-/// Why there is no value: nothing to measure, or too many errors.
-fn no_value(metric: Metric, unit: Unit, observed: &MeasuredTerm) -> String {
-    if observed.beyond {
-        let share = numbers::share(observed.errors as f64 / observed.samples as f64);
-        let errors = errors_of(observed.errors, observed.samples);
-        return format!("{} beyond any limit: {errors} = {share}", name(metric, unit));
-    }
-    observed.missing_reason.as_ref().map_or_else(|| "no samples".to_owned(), |why| format!("no samples: {why}"))
-}
-
-/// `1 error`, `3 errors of n = 1 200`.
-fn errors_of(errors: u64, of: u64) -> String {
-    let word = if errors == 1 { "error" } else { "errors" };
-    let of = if of > 0 { format!(" of n = {}", numbers::count(of)) } else { String::new() };
-    format!("{} {word}{of}", numbers::count(errors))
-}
-
-/// How a metric is called in evidence, before its number; empty where the number comes first.
-fn name(metric: Metric, unit: Unit) -> String {
-    match metric {
-        Metric::ResponsePercentile(q) => format!("P{}", numbers::plain_percentile(q)),
-        Metric::ServicePercentile(q) => format!("service time P{}", numbers::plain_percentile(q)),
-        Metric::Mean => "mean".to_owned(),
-        Metric::Max => "longest".to_owned(),
-        Metric::StaleAge(q) => format!("age of stale reads at P{} at least", numbers::plain_percentile(q)),
-        Metric::StaleAgeMax => "the oldest stale read's age at least".to_owned(),
-        Metric::Throughput => "throughput".to_owned(),
-        Metric::Availability => "availability".to_owned(),
-        Metric::HitRate => "hit rate".to_owned(),
-        Metric::RedisMemory => "Redis memory at most".to_owned(),
-        Metric::AppMemory => "the app's memory at most".to_owned(),
-        Metric::Recovery => "service back after".to_owned(),
-        Metric::Notice => "noticed after".to_owned(),
-        Metric::HitRateRecovery => "hit rate back after".to_owned(),
-        Metric::Refill => "a cold cache back after".to_owned(),
-        Metric::AppMemoryGrowth => "the app's memory grew by".to_owned(),
-        Metric::AppFilesGrowth => "the app's open files grew by".to_owned(),
-        Metric::RedisClientsGrowth => "Redis clients grew by".to_owned(),
-        Metric::DbConnectionsGrowth => "database connections grew by".to_owned(),
-        _ if unit == Unit::Share => noun(metric).to_owned(),
-        _ => String::new(),
-    }
-}
-
-/// What a count counts.
-fn noun(metric: Metric) -> &'static str {
-    match metric {
-        Metric::Errors => "errors",
-        Metric::Hits => "hits",
-        Metric::Misses => "misses",
-        Metric::Fallbacks => "fallbacks",
-        Metric::WrongAnswers => "wrong answers",
-        Metric::WrongOf(WrongKind::OtherItem) => "answers of another item",
-        Metric::WrongOf(WrongKind::OtherUser) => "answers of another user",
-        Metric::WrongOf(WrongKind::NeverWritten) => "answers that were never written",
-        Metric::WrongOf(WrongKind::Torn) => "torn answers",
-        Metric::WrongOf(WrongKind::Lost) => "lost items",
-        Metric::Stale => "stale",
-        Metric::NonMonotonic => "older than an answer before",
-        Metric::StaleOf(StaleKind::Transient) => "stale and gone again",
-        Metric::StaleOf(StaleKind::Stuck) => "stale and stuck",
-        Metric::StaleOf(StaleKind::BeyondTtl) => "stale beyond the TTL",
-        Metric::StaleOf(StaleKind::SourceRegressed) => "stale at the source",
-        Metric::StaleOf(StaleKind::Unclassified) => "stale and unsorted",
-        Metric::DbQueries => "database queries",
-        Metric::DbQueriesPerRequest => "queries a request",
-        Metric::Evictions => "evictions",
-        Metric::LogBytesPerRequest => "of log a request",
-        Metric::AppFiles => "open files of the app at most",
-        Metric::RedisClients => "Redis clients at most",
-        Metric::DbConnections => "database connections at most",
-        _ => "requests",
-    }
-}
-
-fn evidence(rule: &Rule, observed: &MeasuredTerm, value: f64, limit: f64, unit: Unit, result: &RuleResult) -> String {
-    let metric = rule.term.metric;
-    let name = name(metric, unit);
-    let shown = numbers::quantity(value, unit);
-    let mut text = if name.is_empty() { format!("{shown} {}", noun(metric)) } else { format!("{name} {shown}") };
-    if result.ruling == Ruling::Fail && !(unit == Unit::Count && limit == 0.0) {
-        text += &format!(", limit {}", numbers::quantity(limit, unit));
-    }
-    let n = numbers::count(observed.samples);
-    match metric {
-        _ if result.over.is_some() => {
-            let over = result.over.unwrap_or(0);
-            let share = if over > 0 {
-                format!(" = {}", numbers::share(over as f64 / observed.samples as f64))
-            } else {
-                String::new()
-            };
-            let errors = if observed.errors > 0 {
-                format!(", {} of them errors", numbers::count(observed.errors))
-            } else {
-                String::new()
-            };
-            text += &format!(" (n = {n}, {} above {}{share}{errors})", numbers::count(over), numbers::time(limit));
-        }
-        Metric::Requests => {}
-        Metric::DbQueries | Metric::DbQueriesPerRequest => {
-            let queries = observed.events.unwrap_or(0);
-            text += &match metric {
-                Metric::DbQueries => format!(" ({n} requests)"),
-                _ => format!(" ({} queries, {n} requests)", numbers::count(queries)),
-            };
-        }
-        Metric::RedisMemory | Metric::AppMemory | Metric::Evictions => text += &format!(" ({n} readings)"),
-        Metric::StaleAge(_) | Metric::StaleAgeMax => {
-            text += &match observed.events {
-                Some(0) | None => format!(" (none stale of n = {n})"),
-                Some(stale) => format!(" ({} stale)", numbers::count(stale)),
-            };
-        }
-        Metric::Stale if observed.events.is_some_and(|events| events > 0) => {
-            let events = observed.events.unwrap_or(0);
-            let bound = numbers::share(super::freshness::clopper_pearson_upper_bound(events, observed.samples));
-            let of = if unit == Unit::Share {
-                format!(" ({} of {n}", numbers::count(events))
-            } else {
-                format!(" of n = {n} (")
-            };
-            let comma = if unit == Unit::Share { ", " } else { "" };
-            text += &format!("{of}{comma}true share below {bound} with 95 % confidence)");
-        }
-        Metric::AppFiles | Metric::RedisClients | Metric::DbConnections => text += &format!(" ({n} readings)"),
-        _ if metric.is_fault_metric() => {
-            let which = observed.which.as_deref().unwrap_or("?");
-            text += &format!(" ({which})");
-        }
-        Metric::LogBytesPerRequest => {
-            let bytes = numbers::bytes(observed.events.unwrap_or(0) as f64);
-            let failed = observed.which.as_ref().map_or_else(String::new, |which| format!(", {which}"));
-            text += &format!(" ({bytes}, {n} requests{failed})");
-        }
-        _ if metric.is_resource_metric() => {
-            let place = observed.which.as_ref().map_or_else(String::new, |which| format!("{which}, "));
-            text += &format!(" from its first third to its last ({place}{n} readings)");
-        }
-        _ if unit == Unit::Count && observed.events == Some(0) && limit == 0.0 => {
-            // Rule of three: with none seen in n, the true share is below 3/n with 95 % confidence.
-            let bound = numbers::share((3.0 / observed.samples as f64).min(1.0));
-            text += &format!(" of n = {n} (true share below {bound} with 95 % confidence)");
-        }
-        _ if unit == Unit::Count => text += &format!(" of n = {n}"),
-        _ => match observed.events {
-            Some(events) => text += &format!(" ({} of {n})", numbers::count(events)),
-            None => text += &format!(" (n = {n})"),
-        },
-    }
-    text
+    sets_upper_limit && definition.only_grows && !is_share_of_requests
 }

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cacheproof_core::journal::{AtQuiescence, FaultStage, Outcome, RunStatus, Sample, SendLag};
 use cacheproof_core::measurements::Measurements;
+use cacheproof_core::metrics::{ScenarioFacts, phases_without_db_queries};
 use cacheproof_core::scenario::{LoadModel, Scenario};
 
-use super::measure::phases_without_db_queries;
 use super::{Finding, numbers};
 
 /// The generator's lateness that counts as too late, in nanoseconds.
@@ -32,25 +32,29 @@ pub(super) struct ValidityIssues {
 }
 
 /// Looks at what was seen for whatever makes it doubtful.
-pub(super) fn check_validity(scenario: &Scenario, seen: &Measurements) -> (Vec<Finding>, ValidityIssues) {
+pub(super) fn check_validity(
+    scenario: &Scenario,
+    facts: &ScenarioFacts,
+    measurements: &Measurements,
+) -> (Vec<Finding>, ValidityIssues) {
     let mut findings = Findings(Vec::new());
     let mut issues = ValidityIssues::default();
-    check_completion(scenario, seen, &mut findings, &mut issues);
-    generator(scenario, seen, &mut findings, &mut issues);
-    rates(scenario, seen, &mut findings);
-    counts(seen, &mut findings, &mut issues);
+    check_completion(scenario, measurements, &mut findings, &mut issues);
+    generator(scenario, measurements, &mut findings, &mut issues);
+    rates(scenario, measurements, &mut findings);
+    counts(measurements, &mut findings, &mut issues);
     for phase in judged(scenario) {
-        let ran = seen.phases.contains_key(&phase) && !issues.incomplete.contains(&phase);
-        if ran && seen.count(|key| key.phase == phase) == 0 {
+        let ran = measurements.phases.contains_key(&phase) && !issues.incomplete.contains(&phase);
+        if ran && measurements.count(|key| key.phase == phase) == 0 {
             findings.blocking(format!("Not one request was answered or failed in '{}'.", name(scenario, phase)));
         }
     }
-    faults(scenario, seen, &mut findings, &mut issues);
-    statistics(scenario, seen, &mut findings);
-    check_db_silence(scenario, seen, &mut findings);
-    freshness(scenario, seen, &mut findings);
-    proxy(seen, &mut findings);
-    for note in &seen.notes {
+    faults(scenario, measurements, &mut findings, &mut issues);
+    statistics(scenario, measurements, &mut findings);
+    check_db_silence(scenario, facts, measurements, &mut findings);
+    freshness(scenario, measurements, &mut findings);
+    proxy(measurements, &mut findings);
+    for note in &measurements.notes {
         findings.informational(note.clone());
     }
     (findings.0, issues)
@@ -76,20 +80,25 @@ fn name(scenario: &Scenario, phase: usize) -> &str {
     scenario.phases.get(phase).map_or("?", |phase| &phase.name)
 }
 
-fn check_completion(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, issues: &mut ValidityIssues) {
-    if seen.complete() {
+fn check_completion(
+    scenario: &Scenario,
+    measurements: &Measurements,
+    findings: &mut Findings,
+    issues: &mut ValidityIssues,
+) {
+    if measurements.complete() {
         return;
     }
-    let why = match &seen.end {
+    let why = match &measurements.end {
         None => "cacheproof itself died, the journal has no end".to_owned(),
         Some(end) => end.why.clone().unwrap_or_else(|| match end.how {
             RunStatus::Interrupted => "the user stopped it".to_owned(),
             _ => "the environment failed".to_owned(),
         }),
     };
-    let last = seen.phases.keys().next_back().copied();
+    let last = measurements.phases.keys().next_back().copied();
     for phase in judged(scenario) {
-        let whole = seen.phases.get(&phase).is_some_and(|span| {
+        let whole = measurements.phases.get(&phase).is_some_and(|span| {
             // The last phase that began may have been ended by force: then it is shorter than planned.
             let planned = scenario.phases[phase].lasts.as_secs_f64();
             span.to.is_some_and(|to| Some(phase) != last || to - span.from >= planned * 0.99)
@@ -98,7 +107,7 @@ fn check_completion(scenario: &Scenario, seen: &Measurements, findings: &mut Fin
             issues.incomplete.insert(phase);
         }
     }
-    let at = numbers::moment(seen.last_at);
+    let at = numbers::moment(measurements.last_at);
     let missing: Vec<String> = issues.incomplete.iter().map(|phase| format!("'{}'", name(scenario, *phase))).collect();
     let missing = match missing.as_slice() {
         [] => "Every judged phase was over by then.".to_owned(),
@@ -108,12 +117,12 @@ fn check_completion(scenario: &Scenario, seen: &Measurements, findings: &mut Fin
     findings.blocking(format!("The run is incomplete, it ended after {at}: {why}. {missing}"));
 }
 
-fn generator(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, issues: &mut ValidityIssues) {
-    let cores = seen.start.as_ref().map_or(0, |start| start.host.cores);
+fn generator(scenario: &Scenario, measurements: &Measurements, findings: &mut Findings, issues: &mut ValidityIssues) {
+    let cores = measurements.start.as_ref().map_or(0, |start| start.host.cores);
     for phase in judged(scenario) {
-        let Some(span) = seen.phases.get(&phase) else { continue };
-        let to = span.to.unwrap_or(seen.last_at);
-        let cpu: Vec<(f64, f64)> = seen
+        let Some(span) = measurements.phases.get(&phase) else { continue };
+        let to = span.to.unwrap_or(measurements.last_at);
+        let cpu: Vec<(f64, f64)> = measurements
             .samples
             .iter()
             .filter(|(at, _)| *at >= span.from && *at <= to)
@@ -134,7 +143,7 @@ fn generator(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, 
                 ));
             }
         }
-        let lags: Vec<SendLag> = seen
+        let lags: Vec<SendLag> = measurements
             .coarse_slices
             .iter()
             .filter(|slice| slice.to > span.from && slice.to <= to)
@@ -166,27 +175,27 @@ fn generator(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, 
     }
 }
 
-fn rates(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) {
+fn rates(scenario: &Scenario, measurements: &Measurements, findings: &mut Findings) {
     let LoadModel::Open { rate, .. } = scenario.traffic.load_model else { return };
     let planned = |phase: usize| scenario.phases[phase].rate.unwrap_or(rate);
-    let sent = |phase: usize| seen.count(|key| key.phase == phase);
+    let sent = |phase: usize| measurements.count(|key| key.phase == phase);
     // Nobody says which phases the unsent were meant for; they are the last in the queue.
-    let mut left = seen.end.as_ref().map_or(0, |end| end.unsent);
+    let mut left = measurements.end.as_ref().map_or(0, |end| end.unsent);
     let mut arrivals: BTreeMap<usize, u64> = BTreeMap::new();
-    for phase in seen.phases.keys().rev().filter(|phase| **phase < scenario.phases.len()) {
-        let expected = planned(*phase) * seen.phase_seconds(*phase);
+    for phase in measurements.phases.keys().rev().filter(|phase| **phase < scenario.phases.len()) {
+        let expected = planned(*phase) * measurements.phase_seconds(*phase);
         let unsent = left.min((expected.ceil() as u64).saturating_sub(sent(*phase)));
         left -= unsent;
         arrivals.insert(*phase, sent(*phase) + unsent);
     }
     for phase in judged(scenario) {
-        let seconds = seen.phase_seconds(phase);
+        let seconds = measurements.phase_seconds(phase);
         if seconds < 1.0 {
             continue;
         }
         let planned = planned(phase);
         let count = arrivals.get(&phase).copied().unwrap_or(0) as f64;
-        let answered = seen.throughput(&[phase], |_| true).filter(|answered| *answered < count / seconds * 0.9);
+        let answered = measurements.throughput(&[phase], |_| true).filter(|answered| *answered < count / seconds * 0.9);
         let answered =
             answered.map_or_else(String::new, |answered| format!("; answered in time: {}", numbers::rate(answered)));
         let text = format!(
@@ -205,9 +214,9 @@ fn rates(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) {
     }
 }
 
-fn counts(seen: &Measurements, findings: &mut Findings, issues: &mut ValidityIssues) {
-    let Some(end) = &seen.end else { return };
-    let ours = seen.count(|_| true);
+fn counts(measurements: &Measurements, findings: &mut Findings, issues: &mut ValidityIssues) {
+    let Some(end) = &measurements.end else { return };
+    let ours = measurements.count(|_| true);
     if end.unsent > 0 {
         let share = end.unsent as f64 / (ours + end.unsent) as f64;
         let text = format!(
@@ -236,12 +245,13 @@ fn counts(seen: &Measurements, findings: &mut Findings, issues: &mut ValidityIss
     }
 }
 
-fn faults(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, issues: &mut ValidityIssues) {
+fn faults(scenario: &Scenario, measurements: &Measurements, findings: &mut Findings, issues: &mut ValidityIssues) {
     for (index, phase) in scenario.phases.iter().enumerate() {
         for (number, fault) in phase.faults.iter().enumerate() {
             let what = fault.describe();
             let rounds = |stage| -> BTreeSet<u32> {
-                seen.faults
+                measurements
+                    .faults
                     .iter()
                     .filter(|(_, event)| event.phase == index && event.fault == number && event.stage == stage)
                     .map(|(_, event)| event.round)
@@ -257,7 +267,7 @@ fn faults(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, iss
                 };
                 (missing > 0).then_some(which)
             };
-            let over = seen.phases.contains_key(&index) && !issues.incomplete.contains(&index);
+            let over = measurements.phases.contains_key(&index) && !issues.incomplete.contains(&index);
             if injected.is_empty() {
                 if over {
                     issues.ineffective_faults.insert(index);
@@ -280,9 +290,11 @@ fn faults(scenario: &Scenario, seen: &Measurements, findings: &mut Findings, iss
 }
 
 /// How far what is said about freshness reaches.
-fn freshness(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) {
-    if !seen.at_quiescence.is_empty() {
-        let sum = |of: fn(&AtQuiescence) -> u64| -> String { numbers::count(seen.at_quiescence.iter().map(of).sum()) };
+fn freshness(scenario: &Scenario, measurements: &Measurements, findings: &mut Findings) {
+    if !measurements.at_quiescence.is_empty() {
+        let sum = |of: fn(&AtQuiescence) -> u64| -> String {
+            numbers::count(measurements.at_quiescence.iter().map(of).sum())
+        };
         findings.informational(format!(
             "Answers carry no version, so {} written items were compared on both paths at rest: {} differed, {} change \
              with every answer and say nothing. What was stale only while the load ran is not seen this way: let \
@@ -292,7 +304,7 @@ fn freshness(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) 
             sum(|at_quiescence| at_quiescence.incomparable),
         ));
     }
-    let indeterminate = seen.freshness(|key| scenario.is_judged(key.phase));
+    let indeterminate = measurements.freshness(|key| scenario.is_judged(key.phase));
     if indeterminate.indeterminate > 0 {
         findings.informational(format!(
             "{} reads brought what a write of unknown outcome may have stored late: they count neither as fresh nor as \
@@ -303,8 +315,8 @@ fn freshness(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) 
 }
 
 /// What the measuring itself costs the app.
-fn proxy(seen: &Measurements, findings: &mut Findings) {
-    let Some(cost) = seen.proxy else { return };
+fn proxy(measurements: &Measurements, findings: &mut Findings) {
+    let Some(cost) = measurements.proxy else { return };
     let time = |nanoseconds: u64| numbers::time(nanoseconds as f64 / 1e9);
     findings.informational(format!(
         "The proxy before Redis adds {} to a round trip at the median ({} without it; {} PINGs each way, before the load). \
@@ -316,12 +328,12 @@ fn proxy(seen: &Measurements, findings: &mut Findings) {
 }
 
 /// A database that counts nothing while the app answers past its cache is not the app's, or does not count.
-fn check_db_silence(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) {
+fn check_db_silence(scenario: &Scenario, facts: &ScenarioFacts, measurements: &Measurements, findings: &mut Findings) {
     if scenario.stack.postgres.is_none() {
         return;
     }
-    for phase in phases_without_db_queries(scenario, seen) {
-        let answered = seen.count(|key| key.phase == phase && key.outcome != Outcome::Error);
+    for phase in phases_without_db_queries(facts, measurements) {
+        let answered = measurements.count(|key| key.phase == phase && key.outcome != Outcome::Error);
         findings.blocking(format!(
             "Postgres counted 0 queries in '{}', though {} requests were answered there past the cache: is this the \
              app's database? Let [stack.postgres] name it, and look whether the requests go past the cache.",
@@ -331,8 +343,8 @@ fn check_db_silence(scenario: &Scenario, seen: &Measurements, findings: &mut Fin
     }
 }
 
-fn statistics(scenario: &Scenario, seen: &Measurements, findings: &mut Findings) {
-    let any = |has: fn(&Sample) -> bool| seen.samples.iter().any(|(_, sample)| has(sample));
+fn statistics(scenario: &Scenario, measurements: &Measurements, findings: &mut Findings) {
+    let any = |has: fn(&Sample) -> bool| measurements.samples.iter().any(|(_, sample)| has(sample));
     if scenario.stack.redis.is_some() && !any(|sample| sample.redis.is_some()) {
         findings.informational("Redis gave no statistics: its memory, keys and evictions are not known.".to_owned());
     }

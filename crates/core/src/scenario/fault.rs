@@ -1,4 +1,4 @@
-//! Something broken on purpose, as the rest of the house sees it.
+//! Something broken on purpose, as the other crates see it.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl FaultSpec {
         super::fault_text::describe(self)
     }
 
-    /// As it stands in a scenario: `{ kill = "redis", after = "2s", lasts = "5s" }`. Read again it is the same.
+    /// As a scenario writes it: `{ kill = "redis", after = "2s", lasts = "5s" }`. Read again it is the same.
     pub fn to_toml(&self) -> String {
         super::fault_text::to_toml(self)
     }
@@ -132,7 +132,7 @@ pub enum LinkFaultKind {
         /// Time between two pieces.
         gap: Duration,
     },
-    /// The server's side is closed; the client's is left open and is never told.
+    /// The server's side is closed; the client's is left open and gets no notice.
     HalfOpen,
 }
 

@@ -1,9 +1,9 @@
-//! Faults in words: for people, and as they stand in a scenario.
+//! Faults in words: for people, and as a scenario writes them.
 
 use std::time::Duration;
 
-use super::quantity::as_percent;
 use super::{ConnectionScope, Direction, FaultAction, FaultSpec, LinkFault, LinkFaultKind, Quantity};
+use crate::metrics::as_percent;
 
 /// A command is shown up to so many characters.
 const MAX_COMMAND_CHARS: usize = 60;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Request, Scenario, TargetSpec};
 use crate::journal::{CachePath, WrongKind};
 
-/// How stale answers are looked into.
+/// How stale answers are investigated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FreshnessSpec {
     /// How long an app may take until a write shows everywhere: what is stale no longer than this is transient.
@@ -23,7 +23,7 @@ impl Default for FreshnessSpec {
     }
 }
 
-/// How a list's items are held against the writes of these items.
+/// How a list's items are compared with the writes of these items.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListSpec {
     /// Path template of its items, as in the requests that write them: `/posts/{post}`.
@@ -42,7 +42,7 @@ impl Request {
         self.body.as_ref().is_some_and(|body| body.contains("{version}"))
     }
 
-    /// Whether it changes an item whose later reads can be held against it.
+    /// Whether it changes an item whose later reads can be compared with it.
     pub fn changes_item(&self) -> bool {
         !self.method.is_read() && self.item_key().is_some()
     }
@@ -83,14 +83,14 @@ impl Scenario {
         self.traffic.requests.iter().filter(|request| request.changes_item()).map(Request::template).collect()
     }
 
-    /// Whether an answer to this request can be told to be wrong in this way; `None`: in any.
+    /// Whether an answer to this request can be seen to be wrong in this way; `None`: in any.
     pub fn can_be_wrong(&self, request: &Request, kind: Option<WrongKind>) -> bool {
         let can = |kind| can_be_wrong(&self.target, &self.traffic.requests, request, kind);
         kind.map_or_else(|| WrongKind::ALL.into_iter().any(can), can)
     }
 }
 
-/// Whether answers to `request` can be told to be wrong in this way.
+/// Whether answers to `request` can be seen to be wrong in this way.
 pub(super) fn can_be_wrong(target: &TargetSpec, requests: &[Request], request: &Request, kind: WrongKind) -> bool {
     let tokens = !target.tokens.is_empty() && request.has_identity();
     let is_written = |write: &Request| write.changes_item() && write.template() == request.template();

@@ -7,16 +7,16 @@
 //! clause = "on" ("cached" | "uncached") | "for" NAME | "in" NAME
 //! factor = 40% (with "of") | 2.5x
 //! ```
-//! Clauses behind a value belong to the metric in front.
+//! Clauses after a value belong to the metric on the left.
 
 use std::ops::Range;
 
-use super::display::METRICS;
+use super::Op;
 use super::problem::{known_names, nearest};
-use super::{Metric, Op, Quantity};
 use crate::journal::CachePath;
+use crate::metrics::{Metric, MetricDefinition, MetricNameError, Quantity, QuantityError, definitions};
 
-/// Why a text is no rule, and which part of it.
+/// Why a text is not a rule, and which part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GrammarError {
     pub(super) span: Range<usize>,
@@ -110,7 +110,7 @@ fn tokens(text: &str) -> Result<Vec<Token>, GrammarError> {
                         "<>" | "!" => "write != for not equal",
                         _ => OPS_HELP,
                     };
-                    return error(at..at + length, format!("\"{wrong}\" is no comparison"), meant);
+                    return error(at..at + length, format!("\"{wrong}\" is not a comparison"), meant);
                 }
             };
             (length, TokenKind::Op(op))
@@ -150,7 +150,7 @@ impl Parser {
         let before = self.tokens.iter().rev().find(|token| token.span.end <= at);
         match before.map(|token| &token.kind) {
             Some(TokenKind::Word(name)) if metric(name).is_err() && !matches!(name.as_str(), "on" | "for" | "in") => {
-                format!("a name of several words stands in quotes: '{name} {word}'")
+                format!("a name of several words is written in quotes: '{name} {word}'")
             }
             _ => "write on, for or in, and then the comparison".to_owned(),
         }
@@ -182,12 +182,12 @@ impl Parser {
     fn term(&mut self) -> Result<TermTree, GrammarError> {
         let (word, span) = match self.take() {
             Some(Token { kind: TokenKind::Word(word), span }) => (word, span),
-            Some(token) => return error(token.span, "a metric should stand here", RULE_SYNTAX),
+            Some(token) => return error(token.span, "a metric is expected here", RULE_SYNTAX),
             None => return error(self.end(), "a metric is missing", RULE_SYNTAX),
         };
         let metric = match metric(&word) {
             Ok(metric) => metric,
-            Err(help) => return error(span, format!("\"{word}\" is no metric"), help),
+            Err(help) => return error(span, format!("\"{word}\" is not a metric"), help),
         };
         let mut term = TermTree { metric, span, path: None, request: None, phase: None };
         self.clauses(&mut term)?;
@@ -203,8 +203,8 @@ impl Parser {
                 _ => break,
             };
             if taken {
-                let help = format!("write \"{word}\" once; a rule speaks of one at a time");
-                return error(span, format!("\"{word}\" stands here twice"), help);
+                let help = format!("write \"{word}\" once in a term");
+                return error(span, format!("\"{word}\" is here twice"), help);
             }
             self.next += 1;
             let (name, span) = match self.take() {
@@ -218,7 +218,7 @@ impl Parser {
                     "uncached" => term.path = Some((CachePath::Uncached, span)),
                     _ => {
                         let help = known_names(&name, "paths", ["cached", "uncached"]);
-                        return error(span, format!("\"{name}\" is no path"), help);
+                        return error(span, format!("\"{name}\" is not a path"), help);
                     }
                 },
                 "for" => term.request = Some((name, span)),
@@ -231,7 +231,7 @@ impl Parser {
     fn limit(&mut self, left: &mut TermTree) -> Result<LimitTree, GrammarError> {
         let (word, span) = match self.peek().cloned() {
             Some(Token { kind: TokenKind::Word(word), span }) => (word, span),
-            Some(token) => return error(token.span, "a value or a metric should stand here", RULE_SYNTAX),
+            Some(token) => return error(token.span, "a value or a metric is expected here", RULE_SYNTAX),
             None => return error(self.end(), "the value is missing", RULE_SYNTAX),
         };
         if !word.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.')) {
@@ -242,11 +242,11 @@ impl Parser {
         let value = match word.strip_suffix('x') {
             Some(number) => match number.parse() {
                 Ok(Quantity::Count(factor)) => Quantity::Share(factor),
-                _ => return error(span, format!("\"{word}\" is no factor"), "write a factor as 2.5x or 40% of"),
+                _ => return error(span, format!("\"{word}\" is not a factor"), "write a factor as 2.5x or 40% of"),
             },
             None => match word.parse() {
                 Ok(value) => value,
-                Err(super::QuantityError { message, help }) => return error(span, message, help),
+                Err(QuantityError { message, help }) => return error(span, message, help),
             },
         };
         match value {
@@ -260,7 +260,7 @@ impl Parser {
                 }
                 Ok(LimitTree::Of(factor, self.term()?))
             }
-            _ if of => error(span, format!("\"{word}\" is no factor"), "write a factor as 2.5x or 40% of"),
+            _ if of => error(span, format!("\"{word}\" is not a factor"), "write a factor as 2.5x or 40% of"),
             value => {
                 self.after_value(&word)?;
                 self.clauses(left)?;
@@ -281,7 +281,7 @@ impl Parser {
         } else if joined.parse::<Quantity>().is_ok() {
             format!("write {joined}")
         } else {
-            "behind a value stand only on, for and in".to_owned()
+            "only on, for and in can follow a value".to_owned()
         };
         error(span.clone(), format!("\"{word}\" is not understood"), help)
     }
@@ -289,41 +289,31 @@ impl Parser {
 
 /// A metric by its name; otherwise what to write instead.
 fn metric(word: &str) -> Result<Metric, String> {
-    if let Some((_, metric)) = METRICS.iter().find(|(name, _)| *name == word) {
-        return Ok(*metric);
+    match Metric::find(word) {
+        Ok(metric) => return Ok(metric),
+        Err(MetricNameError::Maximum) => return Err("write max for the longest time".to_owned()),
+        Err(MetricNameError::NotAPercentile) => {
+            return Err("percentiles lie between 0 and 100: p50, p95, p99.9".to_owned());
+        }
+        Err(MetricNameError::Unknown) => {}
     }
-    let (of_share, percentile): (fn(f64) -> Metric, &str) = if let Some(rest) = word.strip_prefix("service.") {
-        (Metric::ServicePercentile, rest)
-    } else if let Some(rest) = word.strip_prefix("stale_age.") {
-        (Metric::StaleAge, rest)
-    } else {
-        (Metric::ResponsePercentile, word)
-    };
-    if let Some(digits) = percentile.strip_prefix('p').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {
-        return match format!("{digits}%").parse() {
-            Ok(Quantity::Share(share)) if share > 0.0 && share < 1.0 => Ok(of_share(share)),
-            Ok(Quantity::Share(1.0)) => Err("write max for the longest time".to_owned()),
-            _ => Err("percentiles lie between 0 and 100: p50, p95, p99.9".to_owned()),
-        };
+    let all = definitions().map(MetricDefinition::listed_name).collect::<Vec<_>>().join(", ");
+    Err(match meant(word) {
+        Some(meant) => format!("did you mean {meant}? metrics: {all}"),
+        None => format!("metrics: {all}"),
+    })
+}
+
+/// The metrics that a word may stand for: those that it is a synonym of, or else the one with the nearest name.
+fn meant(word: &str) -> Option<String> {
+    let synonyms = definitions().flat_map(|definition| definition.synonyms);
+    let meant: Vec<&str> = synonyms.filter(|(synonym, _)| *synonym == word).map(|(_, name)| *name).collect();
+    match meant.as_slice() {
+        [] => {
+            let names = definitions().filter(|definition| !definition.is_percentile()).map(|one| one.name);
+            nearest(word, names).map(str::to_owned)
+        }
+        [one] => Some((*one).to_owned()),
+        [first @ .., last] => Some(format!("{} or {last}", first.join(", "))),
     }
-    let meant = match word {
-        "latency" | "response_time" | "time" => Some("p95, p50 or mean"),
-        "median" => Some("p50"),
-        "avg" | "average" => Some("mean"),
-        "rps" | "qps" => Some("throughput"),
-        "error_rate" | "failures" => Some("errors"),
-        "hitrate" | "hit_ratio" | "hits_rate" => Some("hit_rate"),
-        "wrong" => Some("wrong_answers"),
-        "stale_age" | "staleness" => Some("stale_age.p99 or stale_age.max"),
-        "queries" | "db_load" => Some("db_queries or db_queries_per_request"),
-        "memory" => Some("redis_memory or app_memory"),
-        "recovery_time" | "mttr" | "time_to_recover" => Some("recovery"),
-        "log_bytes" | "log_size" => Some("log_bytes_per_request"),
-        "leak" | "memory_growth" => Some("app_memory_growth"),
-        "connections" => Some("redis_clients, db_connections or app_files"),
-        _ => nearest(word, METRICS.iter().map(|(name, _)| *name)),
-    };
-    let all = METRICS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-    let all = format!("metrics: p50 … p99.99, service.p50 …, stale_age.p50 …, {all}");
-    Err(meant.map_or_else(|| all.clone(), |meant| format!("did you mean {meant}? {all}")))
 }

@@ -1,10 +1,11 @@
 //! What the user writes: the scenario file, its types, its parser and its diagnostics.
 //!
-//! This room does no other I/O than reading the file it is given (and, for [`check_proofs`], the tests that it
-//! names). [`parse`] turns text into a [`Scenario`] in which everything is already checked: names resolve,
-//! units are right, every rule speaks of something the scenario does. docs/scenario.md is the reference.
+//! The only I/O here is reading the scenario file and, for [`check_proofs`], the files of the tests that it names.
+//! [`parse`] turns text into a [`Scenario`] in which everything is checked: names resolve, units are right, and every
+//! rule is about something that the scenario does. docs/scenario.md is the reference.
 
 mod display;
+mod facts;
 mod fault;
 mod fault_text;
 mod freshness;
@@ -22,8 +23,8 @@ mod parse_timeline;
 mod parse_traffic;
 mod problem;
 mod proofs;
-mod quantity;
 mod reader;
+mod requirements;
 mod resolve;
 mod rule;
 mod safety;
@@ -32,6 +33,7 @@ mod secrets;
 #[cfg(test)]
 mod tests;
 
+pub use crate::metrics::{Metric, Quantity, QuantityError};
 pub use fault::*;
 pub use freshness::*;
 pub use load::{LoadedScenario, load};
@@ -40,7 +42,6 @@ pub use parse::parse;
 pub use parse_traffic::placeholders;
 pub use problem::{Problem, ScenarioErrors};
 pub use proofs::check_proofs;
-pub use quantity::*;
 pub use rule::*;
 pub use safety::*;
 pub use secrets::{MissingVariables, mask_passwords, resolve_env};

@@ -1,6 +1,7 @@
-//! The scenario as the rest of the house sees it: parsed, checked, with every default filled in.
+//! The scenario as the other crates see it: parsed, checked, with every default filled in.
 
 use crate::journal::CachePath;
+use crate::metrics::MeasuredOn;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ pub struct Scenario {
     pub data: BTreeMap<String, u64>,
     /// What is sent.
     pub traffic: Traffic,
-    /// How stale answers are looked into.
+    /// How stale answers are investigated.
     pub freshness: FreshnessSpec,
     /// The timeline, in order.
     pub phases: Vec<Phase>,
@@ -282,7 +283,7 @@ pub enum CacheKind {
     Redis,
     /// In the app's own memory.
     Memory,
-    /// In the app's own memory and in Redis behind it.
+    /// In the app's own memory and in Redis as the second tier.
     TwoTier,
     /// Not at all.
     None,
@@ -315,7 +316,7 @@ pub enum BypassSpec {
     Query(String),
 }
 
-/// Where the version of an item stands in a response.
+/// Where a response carries the version of an item.
 #[derive(Clone, Debug, PartialEq)]
 pub enum VersionSpec {
     /// A JSON field (dots for depth) holding a whole number.
@@ -414,13 +415,13 @@ impl Request {
         (self.method != Method::Post && key != "random").then_some(key)
     }
 
-    /// Whether its answers can be told from another item's, where the target has an identity: it names an item
+    /// Whether its answers can be distinguished from another item's, where the target has an identity: it names an item
     /// and is answered with it.
     pub fn has_identity(&self) -> bool {
         self.method != Method::Delete && self.item_key().is_some()
     }
 
-    /// The placeholder of the user in [`Self::headers`] that an answer's owner is held against.
+    /// The placeholder of the user in [`Self::headers`] that an answer's owner is compared with.
     pub fn owner_key(&self) -> Option<&str> {
         self.headers.iter().find_map(|(_, value)| {
             let places = super::placeholders(value);
@@ -456,7 +457,7 @@ impl Method {
         matches!(self, Self::Get)
     }
 
-    /// As it stands on the wire.
+    /// As it is sent.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -503,7 +504,7 @@ impl Scenario {
             .criteria
             .iter()
             .flat_map(|criterion| &criterion.rules)
-            .filter(|rule| !rule.term.metric.is_fault_metric())
+            .filter(|rule| rule.term.metric.definition().measured_on != MeasuredOn::Faults)
             .filter_map(|rule| match rule.limit {
                 super::Limit::Value(Quantity::Time(limit)) => u64::try_from(limit.as_nanos()).ok(),
                 _ => None,

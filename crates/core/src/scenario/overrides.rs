@@ -8,7 +8,7 @@ use super::problem::{known_names, nearest};
 use super::schema::{Key, KeyKind, ROOT};
 use super::{Problem, ScenarioErrors};
 
-/// The text with every override written into it. A text that is no TOML comes back as it is: the parser says why.
+/// The text with every override written into it. A text that is not TOML is returned as it is: the parser says why.
 pub(super) fn apply(name: &str, text: &str, sets: &[String]) -> Result<String, ScenarioErrors> {
     let Ok(mut document) = text.parse::<DocumentMut>() else {
         super::parse(name, text)?;
@@ -25,7 +25,7 @@ struct Override<'a> {
     set: &'a str,
 }
 
-/// A table of the document. No `[table]` can stand inside one in braces, so the two are told apart.
+/// A table of the document. A table in braces cannot hold a `[table]`, so there are two kinds.
 enum TableRef<'t> {
     Table(&'t mut Table),
     Inline(&'t mut InlineTable),
@@ -118,7 +118,7 @@ impl Override<'_> {
                 }
             };
             if name.is_empty() {
-                return Err(Problem::new("this is no override").at(whole()).help(shape));
+                return Err(Problem::new("this is not an override").at(whole()).help(shape));
             }
             segments.push(Segment { name: name.to_owned(), span: at..at + length });
             at += length;
@@ -161,7 +161,7 @@ impl Override<'_> {
     }
 
     fn no_table(&self, key: &str, segment: &Segment) -> Problem {
-        Problem::new(format!("\"{key}\" is no table in this file"))
+        Problem::new(format!("\"{key}\" is not a table in this file"))
             .at(segment.span.clone())
             .help(format!("set it as a whole: --set {}='{{ … }}'", self.up_to(segment)))
     }

@@ -37,7 +37,7 @@ fn syntax_problem(text: &str, error: &toml::de::Error) -> Problem {
     let help = if message.contains("duplicate key") && line.trim_start().starts_with('[') {
         "where there are several of a table, each begins with [[name]], none with [name]".to_owned()
     } else if message.contains("duplicate key") {
-        "a key stands once in a table: remove one of the two".to_owned()
+        "a table has each key once: remove one of the two".to_owned()
     } else if message.contains("string values must be quoted") {
         "write texts and values with units in quotes: lasts = \"15s\"".to_owned()
     } else if line.trim_start().starts_with('[') {
@@ -108,13 +108,13 @@ fn data(root: &Section<'_>) -> BTreeMap<String, u64> {
 /// Ids of a key space are kept in memory, shuffled, at 4 bytes each.
 const MAX_KEY_SPACE: u64 = 50_000_000;
 
-/// Whether a text can stand in `{…}`.
+/// Whether a text can be written in `{…}`.
 pub(super) fn is_identifier(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// A name that rules can speak of; complains where it cannot be one.
+/// A name that rules can use; reports a problem where it cannot be one.
 pub(super) fn name(section: &Section<'_>, example: &str, taken: &mut Vec<String>) -> String {
     let Some(name) = section.string("name") else {
         if !section.has("name") {
@@ -129,7 +129,7 @@ pub(super) fn name(section: &Section<'_>, example: &str, taken: &mut Vec<String>
         let help = format!("write a name as people say it: \"{example}\"");
         refuse("a name is text without spaces or line breaks around it".to_owned(), "no name", &help);
     } else if name.value.contains('\'') && name.value.contains('"') {
-        refuse("a name with both kinds of quotes cannot stand in a rule".to_owned(), "both kinds", "use one kind");
+        refuse("a name with both kinds of quotes cannot be written in a rule".to_owned(), "both kinds", "use one kind");
     } else if taken.iter().any(|other| other == name.value) {
         let message = format!("two of {} are called \"{}\"", section.place, name.value);
         refuse(message, "this name is taken", "give each its own name: rules tell them apart by it");
@@ -146,7 +146,7 @@ fn criteria(root: &Section<'_>, text: &str, context: &RuleContext<'_>) -> Vec<Cr
         match &says {
             None if !section.has("says") => section.missing("says", example),
             Some(says) if says.value.trim().is_empty() => {
-                let problem = Problem::new("a criterion says nothing").at(says.span.clone());
+                let problem = Problem::new("a criterion has no text").at(says.span.clone());
                 section.problems.add(problem.help(format!("write {example}")));
             }
             Some(says) if criteria.iter().any(|other: &Criterion| other.says == says.value) => {

@@ -164,7 +164,7 @@ impl FaultParser<'_> {
                 ),
                 _ => format!("write {word} = \"redis\", \"redis replica\" or \"postgres\""),
             };
-            self.refuse(victim.span.clone(), format!("{word} can't be done to {}", victim.value), help);
+            self.refuse(victim.span.clone(), format!("{word} cannot be done to {}", victim.value), help);
             return;
         }
         if word == "partition" && victim.value == Victim::App(None) && self.context.target.instances > 1 {
@@ -287,7 +287,7 @@ impl FaultParser<'_> {
         if command.value.trim().is_empty() {
             self.refuse(
                 command.span,
-                format!("\"{key}\" is no command"),
+                format!("\"{key}\" is not a command"),
                 format!("write {key} = \"systemctl stop x\""),
             );
             return None;
@@ -295,11 +295,11 @@ impl FaultParser<'_> {
         Some(command.value.to_owned())
     }
 
-    /// Whether a restarted victim finds its data again. Unless told, as it is set up.
+    /// Whether a restarted victim keeps its data. By default as it is configured.
     fn keep_data(&self) -> Option<bool> {
         let redis = self.section.string("restart").is_some_and(|victim| victim.value.starts_with("redis"));
         let on_disk = self.context.stack.redis.as_ref().is_none_or(|redis| {
-            // How an external server is set up, nobody here knows.
+            // How an external server is configured is not known here.
             redis.appendonly || redis.provider == Provider::External
         });
         let kept = !redis || on_disk;

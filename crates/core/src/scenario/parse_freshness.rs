@@ -24,7 +24,7 @@ pub(super) fn freshness(root: &Section<'_>) -> FreshnessSpec {
             Ok(super::Quantity::Share(share)) if (0.0..=MAX_PROBE_SHARE).contains(&share) => spec.probes = share,
             _ => {
                 let help = "write a share of the requests, at most 2%: probes = \"1%\" (or \"0%\" for none)";
-                section.problems.add(Problem::new("\"probes\" is no such share").at(probes.span).help(help));
+                section.problems.add(Problem::new("\"probes\" is not such a share").at(probes.span).help(help));
             }
         }
     }
@@ -42,7 +42,7 @@ pub(super) fn headers(section: &Section<'_>, data: &BTreeMap<String, u64>, text:
     let mut headers = Vec::new();
     for (name, value) in Section::with_user_keys(section, table, value.span(), "headers").entries() {
         if !is_header_name(name.value) {
-            section.problems.add(Problem::new("this is no name of a header").at(name.span.clone()).help(help));
+            section.problems.add(Problem::new("this is not the name of a header").at(name.span.clone()).help(help));
         }
         let Some(value) = value.string() else { continue };
         if value.value.contains(char::is_control) {
@@ -65,12 +65,12 @@ pub(super) fn owner(section: &Section<'_>) -> Option<String> {
     if !names_a_key {
         let span = section.key_span("owner").unwrap_or_default();
         let help = "say who asks: headers = { \"X-User\" = \"{user}\" }, with users = 100 in [data]";
-        section.problems.add(Problem::new("\"owner\" has no user to be held against").at(span).help(help));
+        section.problems.add(Problem::new("\"owner\" has no user to compare with").at(span).help(help));
     }
     Some(owner)
 }
 
-/// What a list's items are held against.
+/// What a list's items are compared with.
 pub(super) fn list(section: &Section<'_>, method: Method) -> Option<ListSpec> {
     let table = section.section("list", "list", schema::LIST)?;
     if !method.is_read() {
@@ -80,7 +80,7 @@ pub(super) fn list(section: &Section<'_>, method: Method) -> Option<ListSpec> {
     let of = table.string("of").map(|of| {
         if !of.value.starts_with('/') || of.value.contains('?') {
             let help = "write the path that its items are written by: of = \"/posts/{post}\"";
-            table.problems.add(Problem::new("\"of\" is no path of an item").at(of.span.clone()).help(help));
+            table.problems.add(Problem::new("\"of\" is not the path of an item").at(of.span.clone()).help(help));
         }
         of.value.to_owned()
     });
@@ -91,7 +91,7 @@ pub(super) fn list(section: &Section<'_>, method: Method) -> Option<ListSpec> {
         let given = table.string(key)?;
         if !is_field(given.value) {
             let help = format!("write the field's name: {key} = \"{key}\"");
-            table.problems.add(Problem::new(format!("\"{key}\" is no JSON field")).at(given.span).help(help));
+            table.problems.add(Problem::new(format!("\"{key}\" is not a JSON field")).at(given.span).help(help));
         }
         Some(given.value.to_owned())
     };
@@ -108,7 +108,7 @@ pub(super) fn check_list(section: &Section<'_>, request: &Request, requests: &[R
     if !requests.iter().any(|write| write.changes_item() && write.template() == list.of) {
         let span = section.key_span("list").unwrap_or_default();
         let help = format!("add a [[traffic.request]] with put = \"{0}\" (or patch, or delete)", list.of);
-        let message = format!("nothing writes \"{}\", so the list's items can be held against nothing", list.of);
+        let message = format!("nothing writes \"{}\", so there is nothing to compare the list's items with", list.of);
         section.problems.add(Problem::new(message).at(span).help(help));
     }
 }

@@ -1,12 +1,13 @@
-//! `[safety]`: what keeps faults in bounds.
+//! `[safety]`: what limits faults.
 
 use super::parse::read_rule;
 use super::problem::Problem;
 use super::reader::Section;
 use super::resolve::RuleContext;
-use super::{AbortCondition, DEFAULT_MAX_FAULT_DURATION, Limit, Metric, Phase, Rule, SafetySpec, Victim, schema};
+use super::{AbortCondition, DEFAULT_MAX_FAULT_DURATION, Limit, Phase, Rule, SafetySpec, Victim, schema};
+use crate::metrics::{MetricDefinition, definitions};
 
-/// Everything but the steady state, whose rules speak of the phases.
+/// Everything but the steady state, whose rules need the phases.
 pub(super) fn safety(root: &Section<'_>) -> SafetySpec {
     let Some(section) = root.section("safety", "[safety]", schema::SAFETY) else { return SafetySpec::default() };
     let mut abort = Vec::new();
@@ -22,8 +23,8 @@ pub(super) fn safety(root: &Section<'_>) -> SafetySpec {
             "redis" => allow.push(Victim::Redis),
             "postgres" => allow.push(Victim::Postgres),
             other => {
-                let message = format!("\"{other}\" is no external server");
-                let help = "write \"redis\" or \"postgres\": what cacheproof started itself needs no word";
+                let message = format!("\"{other}\" is not an external server");
+                let help = "write \"redis\" or \"postgres\": what cacheproof started itself need not be listed";
                 section.problems.add(Problem::new(message).at(name.span).help(help));
             }
         }
@@ -50,10 +51,13 @@ pub(super) fn steady(root: &Section<'_>, text: &str, context: &RuleContext<'_>, 
     let mut rules = Vec::new();
     for rule in texts {
         let Some(read) = read_rule(&section, text, &rule, context) else { continue };
-        let help = "errors, availability, hit_rate, fallbacks, stale, wrong_answers, mean, max and percentiles can be \
-                    held against a value; \"on\" and \"for\" may narrow them";
-        if !can_be_steady(read.term.metric) || !matches!(read.limit, Limit::Value(_)) {
-            refuse(rule.span, "this can't be told before the first fault".to_owned(), help);
+        if !read.term.metric.definition().can_be_steady || !matches!(read.limit, Limit::Value(_)) {
+            let names = definitions().filter(|one| one.can_be_steady).map(MetricDefinition::listed_name);
+            let help = format!(
+                "these can be compared with a value: {}; \"on\" and \"for\" may narrow them",
+                names.collect::<Vec<_>>().join(", ")
+            );
+            refuse(rule.span, "this cannot be measured before the first fault".to_owned(), &help);
         } else if read.term.phase.is_some() {
             refuse(rule.span, "the steady state is that before the first fault".to_owned(), "leave \"in …\" out");
         } else {
@@ -61,21 +65,4 @@ pub(super) fn steady(root: &Section<'_>, text: &str, context: &RuleContext<'_>, 
         }
     }
     Some(rules)
-}
-
-/// What the windows of a run so far can tell.
-fn can_be_steady(metric: Metric) -> bool {
-    matches!(
-        metric,
-        Metric::ResponsePercentile(_)
-            | Metric::ServicePercentile(_)
-            | Metric::Mean
-            | Metric::Max
-            | Metric::Errors
-            | Metric::Availability
-            | Metric::HitRate
-            | Metric::Fallbacks
-            | Metric::WrongAnswers
-            | Metric::Stale
-    )
 }

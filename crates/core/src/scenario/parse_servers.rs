@@ -77,7 +77,7 @@ fn redis(section: &Section<'_>) -> RedisSpec {
     spec
 }
 
-/// Replicas of each master, as many as the topology is worth having with.
+/// Replicas of each master: by default as many as the topology usually has.
 fn replicas(section: &Section<'_>, topology: Topology) -> u32 {
     let least = u64::from(topology == Topology::Sentinel);
     let example = format!("replicas = {}", topology.replicas().max(1));
@@ -97,7 +97,7 @@ fn permission(section: &Section<'_>, provider: Provider) -> Option<FaultPermissi
         let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         if name.value.is_empty() || !name.value.chars().all(plain) {
             let help = "write it as `docker ps` shows it: container = \"shop-redis-1\"";
-            section.problems.add(Problem::new("this is no name of a container").at(name.span).help(help));
+            section.problems.add(Problem::new("this is not the name of a container").at(name.span).help(help));
         }
         FaultPermission::Container(name.value.to_owned())
     });
@@ -136,7 +136,7 @@ fn image(section: &Section<'_>, default: &str) -> String {
     let Some(image) = section.string("image") else { return default.to_owned() };
     if image.value.is_empty() || image.value.contains(char::is_whitespace) {
         let help = format!("write an image with its tag: image = \"{default}\"");
-        section.problems.add(Problem::new("\"image\" is no image name").at(image.span).help(help));
+        section.problems.add(Problem::new("\"image\" is not the name of an image").at(image.span).help(help));
     }
     image.value.to_owned()
 }
@@ -182,7 +182,7 @@ pub(super) fn url(section: &Section<'_>, schemes: &[&str], example: &str) -> Opt
         Ok(names) => {
             if let Some(name) = names.iter().find(|name| !super::parse::is_identifier(name)) {
                 let help = "names of environment variables have letters, digits and _";
-                refuse(&format!("\"{name}\" is no name of an environment variable"), help.to_owned());
+                refuse(&format!("\"{name}\" is not the name of an environment variable"), help.to_owned());
             }
         }
     }
@@ -191,7 +191,10 @@ pub(super) fn url(section: &Section<'_>, schemes: &[&str], example: &str) -> Opt
     if url.value.contains(|c: char| c.is_whitespace() || c.is_control()) {
         refuse("this url has a space in it", "write spaces as %20".to_owned());
     } else if !url.value.starts_with("${") && !has_host {
-        refuse(&format!("this is no url of the kind {}", schemes.join(" or ")), format!("write url = \"{example}\""));
+        refuse(
+            &format!("this is not a url of the kind {}", schemes.join(" or ")),
+            format!("write url = \"{example}\""),
+        );
     }
     Some(url.value.to_owned())
 }

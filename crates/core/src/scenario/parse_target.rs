@@ -63,7 +63,7 @@ pub(super) fn target(root: &Section<'_>) -> TargetSpec {
         section.strings("args").unwrap_or_default().into_iter().map(|part| part.value.to_owned()).collect();
     if kind == TargetKind::Http || !start.is_empty() || url.is_some() {
         let help = "write the whole command as start = [\"program\", \"argument\"]";
-        refuse("args", "\"args\" are for the reference app that cacheproof starts by itself", help);
+        refuse("args", "\"args\" are for the reference app that cacheproof starts", help);
     }
     let caches = [
         ("redis", CacheKind::Redis),
@@ -75,7 +75,7 @@ pub(super) fn target(root: &Section<'_>) -> TargetSpec {
     let ready = section.string("ready").map_or(defaults.ready, |ready| {
         if !ready.value.starts_with('/') || ready.value.contains(char::is_whitespace) {
             let help = "write a path: ready = \"/health\"";
-            section.problems.add(Problem::new("\"ready\" is no path").at(ready.span).help(help));
+            section.problems.add(Problem::new("\"ready\" is not a path").at(ready.span).help(help));
         }
         ready.value.to_owned()
     });
@@ -110,7 +110,7 @@ fn instances(section: &Section<'_>, url: Option<&str>, start: &[String], kind: T
     if instances.value > 1 && !started {
         refuse("only an app that cacheproof starts has several instances", "add start = [\"program\", \"argument\"]");
     } else if instances.value > 1 && url.is_some_and(|url| !url.contains("{port}")) {
-        refuse("several instances can't share one port", "write url = \"http://127.0.0.1:{port}\", or leave url out");
+        refuse("several instances cannot share one port", "write url = \"http://127.0.0.1:{port}\", or leave url out");
     }
     usize::try_from(instances.value).unwrap_or(1)
 }
@@ -137,7 +137,7 @@ fn tokens(section: &Section<'_>) -> Vec<String> {
     let fields = section.strings("tokens").unwrap_or_default();
     for field in fields.iter().filter(|field| !is_field(field.value)) {
         let help = "write the fields' names, dots for depth: tokens = [\"title\", \"data.body\"]";
-        let message = "\"tokens\" holds what is no JSON field";
+        let message = "\"tokens\" holds something that is not a JSON field";
         section.problems.add(Problem::new(message).at(field.span.clone()).help(help));
     }
     fields.into_iter().map(|field| field.value.to_owned()).collect()
@@ -153,7 +153,7 @@ pub(super) fn field(section: &Section<'_>, key: &str) -> Option<String> {
     let field = section.string(key)?;
     if !is_field(field.value) {
         let help = format!("write the field's name, dots for depth: {key} = \"data.{key}\"");
-        section.problems.add(Problem::new(format!("\"{key}\" is no JSON field")).at(field.span).help(help));
+        section.problems.add(Problem::new(format!("\"{key}\" is not a JSON field")).at(field.span).help(help));
     }
     Some(field.value.to_owned())
 }
@@ -167,7 +167,7 @@ fn header(section: &Section<'_>, example: &str) -> Option<String> {
     let header = section.string("header")?;
     if !is_header_name(header.value) {
         let help = format!("write its name alone: header = \"{example}\"");
-        section.problems.add(Problem::new("this is no name of a header").at(header.span).help(help));
+        section.problems.add(Problem::new("this is not the name of a header").at(header.span).help(help));
     }
     Some(header.value.to_owned())
 }
@@ -230,7 +230,7 @@ fn bypass(section: &Section<'_>) -> Option<BypassSpec> {
             }
             _ => {
                 let help = "write name and value: header = \"Cache-Control: no-store\"";
-                refuse("header", "this is no header with its value", help);
+                refuse("header", "this is not a header with its value", help);
                 Some(BypassSpec::Query(String::new()))
             }
         },
@@ -239,7 +239,7 @@ fn bypass(section: &Section<'_>) -> Option<BypassSpec> {
                 && !query.value.starts_with(['?', '&'])
                 && !query.value.contains(|c: char| c.is_whitespace() || c == '#');
             if !right {
-                refuse("query", "this is no part of a query", "write it without ? or &: query = \"nocache=1\"");
+                refuse("query", "this is not a part of a query", "write it without ? or &: query = \"nocache=1\"");
             }
             Some(BypassSpec::Query(query.value.to_owned()))
         }

@@ -23,7 +23,7 @@ fn key_space<'a>(data: &'a BTreeMap<String, u64>, placeholder: &str) -> Option<(
     Some((name, *size))
 }
 
-/// Where `{placeholders}` stand in a text, braces included. Only `{` + letters, digits, `_` + `}` is one, so
+/// Where a text has `{placeholders}`, braces included. Only `{` + letters, digits, `_` + `}` is one, so
 /// that the braces of a JSON body are none.
 pub fn placeholders(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
@@ -112,7 +112,7 @@ fn popularity(section: &Section<'_>) -> Popularity {
         if value.inner.get_ref().as_str() == Some("uniform") {
             return Popularity::Uniform;
         }
-        value.refuse("this is no popularity".to_owned(), "unknown", help);
+        value.refuse("this is not a popularity".to_owned(), "unknown", help);
         return default;
     }
     let Some(table) = value.section("popularity", schema::POPULARITY) else { return default };
@@ -220,11 +220,11 @@ fn check_path(section: &Section<'_>, path: &Located<&str>, data: &BTreeMap<Strin
         section.problems.add(Problem::new(message).at(span_in_file(text, path, part)).help(help));
     };
     if !path.value.starts_with('/') {
-        let help = "begin it with /; the app's address stands in [target]";
-        refuse(0..path.value.len(), "this is no path", help);
+        let help = "begin it with /; the app's address is in [target]";
+        refuse(0..path.value.len(), "this is not a path", help);
     }
     if let Some(at) = path.value.find(|c: char| c.is_whitespace() || c.is_control() || c == '#') {
-        refuse(at..at + 1, "this character cannot stand in a path", "write it percent-encoded, a space as %20");
+        refuse(at..at + 1, "a path cannot have this character", "write it percent-encoded, a space as %20");
     }
     check_placeholders(section, path, data, text, &[]);
     let known = placeholders(path.value);
@@ -249,7 +249,7 @@ pub(super) fn check_placeholders(
         }
         if RESERVED_PLACEHOLDERS.contains(&placeholder) {
             let message = format!("{{{placeholder}}} has no meaning here");
-            let help = format!("{{{placeholder}}} stands in the body of a put, a patch or a post");
+            let help = format!("{{{placeholder}}} belongs in the body of a put, a patch or a post");
             section.problems.add(Problem::new(message).at(span_in_file(text, within, part)).help(help));
             continue;
         }

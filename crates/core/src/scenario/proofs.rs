@@ -66,7 +66,7 @@ fn whole_word_matches<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = 
         .filter(move |at| !text[..*at].ends_with(in_word) && !text[at + name.len()..].starts_with(in_word))
 }
 
-/// Whether `fn NAME` stands in a Rust text below an attribute that makes it a test, and below none that has it
+/// Whether a Rust text has `fn NAME` below an attribute that makes it a test, and not below one that has it
 /// ignored.
 fn is_rust_test(text: &str, name: &str) -> bool {
     whole_word_matches(text, name).any(|at| {
@@ -75,7 +75,7 @@ fn is_rust_test(text: &str, name: &str) -> bool {
         if before.starts_with("//") || before.split_whitespace().next_back() != Some("fn") {
             return false;
         }
-        // The attributes stand on the lines above, up to the end of what comes before, and on the function's own.
+        // The attributes are on the lines above, up to the end of what comes before, and on the function's own.
         let mut above: Vec<&str> = text[..line_start]
             .lines()
             .rev()

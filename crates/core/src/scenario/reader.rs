@@ -212,7 +212,7 @@ impl<'a> Section<'a> {
         let found = words.iter().find(|(word, _)| *word == text.value);
         if found.is_none() {
             self.problems.add(
-                Problem::new(format!("\"{}\" is no value of \"{key}\"", text.value))
+                Problem::new(format!("\"{}\" is not a value of \"{key}\"", text.value))
                     .at(text.span.clone())
                     .label("unknown")
                     .help(known_names(text.value, "it is one of", words.iter().map(|(word, _)| *word))),

@@ -1,4 +1,4 @@
-//! What keeps faults in bounds, as the rest of the house sees it.
+//! What limits faults, as the other crates see it.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ impl std::fmt::Display for AbortCondition {
     }
 }
 
-/// Why a text is no [`AbortCondition`], with what to write.
+/// Why a text is not an [`AbortCondition`], with what to write.
 pub(super) type AbortConditionError = (String, String);
 
 impl AbortCondition {
@@ -73,10 +73,10 @@ impl AbortCondition {
         match words.as_slice() {
             ["errors", ">", share, "for", over] => {
                 let (Quantity::Share(above), Quantity::Time(over)) = (value(share)?, value(over)?) else {
-                    return no("errors are held against a share, over a time".to_owned());
+                    return no("errors are compared with a share, over a time".to_owned());
                 };
                 if above >= 1.0 {
-                    return no("more than all requests can't fail".to_owned());
+                    return no("more than all requests cannot fail".to_owned());
                 }
                 if over < Duration::from_secs(1) || over.subsec_nanos() != 0 || over > Duration::from_secs(600) {
                     return no("errors are looked at over 1 s to 600 s, in whole seconds".to_owned());
@@ -86,13 +86,13 @@ impl AbortCondition {
             ["errors", ">", _] => no("this does not say over how long".to_owned()),
             ["app_memory", ">", size] => match value(size)? {
                 Quantity::Bytes(above) if above > 0 => Ok(Self::AppMemory { above }),
-                _ => no("memory is held against a size".to_owned()),
+                _ => no("memory is compared with a size".to_owned()),
             },
             ["disk", "<", size] => match value(size)? {
                 Quantity::Bytes(below) if below > 0 => Ok(Self::Disk { below }),
-                _ => no("free space is held against a size".to_owned()),
+                _ => no("free space is compared with a size".to_owned()),
             },
-            _ => no("this is no reason to give a run up".to_owned()),
+            _ => no("this is not a condition to abort a run on".to_owned()),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Every key of the file, once: the parser, the error messages and `--set` all read it here.
 
-/// What may stand behind a key.
+/// What kind of value a key has.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum KeyKind {
     /// One value.
     Value,
     /// A table of these keys (`version` and `popularity` may be a value instead).
     Table(&'static [Key]),
-    /// A list of tables of these keys, told apart by the value of the one named first.
+    /// A list of tables of these keys, distinguished by the value of the one named first.
     Tables(&'static str, &'static [Key]),
     /// A table whose keys the user chooses.
     UserKeys,

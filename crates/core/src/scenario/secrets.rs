@@ -59,7 +59,7 @@ pub(super) fn mask_in_place(text: &str) -> String {
     mask(text, &|password| "*".repeat(password.len()))
 }
 
-/// What stands instead of a password.
+/// What is shown instead of a password.
 type MaskFn<'a> = &'a dyn Fn(&str) -> String;
 
 fn mask(text: &str, mask_with: MaskFn<'_>) -> String {
@@ -77,7 +77,7 @@ fn mask(text: &str, mask_with: MaskFn<'_>) -> String {
     masked
 }
 
-/// What stands behind `://`.
+/// What follows `://`.
 fn mask_url(url: &str, mask_with: MaskFn<'_>) -> String {
     // Passwords that were not percent-encoded may hold "/" or "?", so the last "@" before a space ends them,
     // unless a path or query that comes first has nothing to do with a password.

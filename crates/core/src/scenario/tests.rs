@@ -1,4 +1,4 @@
-//! The room's tests that need more than one of its files.
+//! Tests of the scenario module that need more than one of its files.
 
 use std::fmt::Write as _;
 use std::path::Path as FilePath;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use miette::{GraphicalReportHandler, GraphicalTheme};
 
 use super::*;
+use crate::metrics::definitions;
 
 fn story() -> Scenario {
     let file = root().join("scenarios/story-3.1.toml");
@@ -203,7 +204,7 @@ fn the_reference_app_comes_with_its_defaults() {
 }
 
 #[test]
-fn a_deployment_has_as_many_replicas_as_it_is_worth_having_with() {
+fn a_topology_without_replicas_given_gets_its_usual_number() {
     let text = "title = 't'\n[target]\nkind = 'reference'\n[traffic]\nusers = 2\n\
         [[traffic.request]]\nname = 'r'\nget = '/'\n[[phase]]\nname = 'p'\nlasts = '1s'\n[stack.redis]\n";
     let redis = |more: &str| parse("t", &format!("{text}{more}")).unwrap().stack.redis.unwrap();
@@ -227,11 +228,12 @@ fn the_reference_page_is_complete_and_its_rules_are_right() {
     let page = std::fs::read_to_string(root().join("docs/scenario.md")).unwrap();
     let mut keys = Vec::new();
     collect_keys(schema::ROOT, &mut keys);
-    for name in keys.into_iter().chain(display::METRICS.iter().map(|(name, _)| *name)) {
+    let metrics = definitions().map(|metric| metric.name.replace("{}", "50"));
+    for name in keys.into_iter().map(str::to_owned).chain(metrics) {
         let named = ["`", "[", ".", "{ "]
             .iter()
             .any(|before| ["`", "]", ".", " ="].iter().any(|after| page.contains(&format!("{before}{name}{after}"))));
-        assert!(named, "docs/scenario.md says nothing of {name}");
+        assert!(named, "docs/scenario.md does not name {name}");
     }
     let (_, rules) = page.split_once("```rules\n").unwrap();
     let (rules, _) = rules.split_once("```").unwrap();

@@ -93,7 +93,7 @@ pub(super) fn stale_summary(input: ReportInput<'_>) -> Option<StaleSummary<'_>> 
     let ReportInput { scenario, measurements, .. } = input;
     let judged = |phase: usize| scenario.is_judged(phase);
     let phases: Vec<usize> = (0..scenario.phases.len()).filter(|phase| judged(*phase)).collect();
-    let (stale, reads) = stale_reads(scenario, measurements, &phases, |key| judged(key.phase));
+    let (stale, reads) = stale_reads(measurements, scenario.has_versions(), &phases, |key| judged(key.phase));
     if reads == 0 && measurements.stale_reads.is_empty() {
         return None;
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use cacheproof_core::journal::{CachePath, SliceCounts};
 use cacheproof_core::measurements::{Measurements, TimeSlice, join_to_length};
-use cacheproof_core::scenario::{Limit, LoadModel, Metric, Op, Phase, Quantity, Scenario};
+use cacheproof_core::scenario::{Limit, LoadModel, Op, Phase, Quantity, Scenario};
 
 /// How many times the 99th percentile of the P95 of the steady slices the P95 of a slice may be.
 const P95_TOLERANCE_FACTOR: f64 = 2.0;
@@ -133,7 +133,7 @@ pub(super) fn steady(
     let other = within(measurements, &baseline_phases(scenario, measurements, CachePath::Uncached), uncached);
     let without_cache = if path == CachePath::Cached { join_to_length(&other, slice_seconds) } else { Vec::new() };
     let p95 = p95_limit(&slices).max(p95_limit(&without_cache)).max(NOISE_FLOOR_NANOS) as f64 / 1e9;
-    let configured_limit = |metric: Metric| configured_limit(scenario, path, metric);
+    let configured_limit = |metric: &str| configured_limit(scenario, path, metric);
     // A closed loop sends less where answers take longer.
     let least = match scenario.traffic.load_model {
         LoadModel::Closed { .. } if !without_cache.is_empty() => {
@@ -148,9 +148,9 @@ pub(super) fn steady(
         phases: phases.iter().filter_map(|phase| Some(scenario.phases.get(*phase)?.name.clone())).collect(),
         slice_seconds,
         in_a_row: ((MIN_STEADY_SECONDS / slice_seconds - 1e-9).ceil() as usize).max(3),
-        errors: configured_limit(Metric::Errors).unwrap_or_else(|| share(|counts| counts.errors)),
+        errors: configured_limit("errors").unwrap_or_else(|| share(|counts| counts.errors)),
         incorrect: share(|counts| counts.wrong + counts.stale),
-        p95: configured_limit(Metric::ResponsePercentile(0.95)).unwrap_or(p95),
+        p95: configured_limit("p95").unwrap_or(p95),
         requests: if least * slice_seconds >= MIN_EXPECTED_REQUESTS { least * MIN_RESPONSE_SHARE } else { 0.0 },
         usual,
         expected: least,
@@ -160,10 +160,10 @@ pub(super) fn steady(
 }
 
 /// The limit for a metric on a path in the scenario's own steady state.
-fn configured_limit(scenario: &Scenario, path: CachePath, metric: Metric) -> Option<f64> {
+fn configured_limit(scenario: &Scenario, path: CachePath, metric: &str) -> Option<f64> {
     let rules = scenario.safety.steady.iter().flatten();
     rules
-        .filter(|rule| rule.term.metric == metric && rule.term.request.is_none())
+        .filter(|rule| rule.term.metric.to_string() == metric && rule.term.request.is_none())
         .filter(|rule| matches!(rule.op, Op::Less | Op::AtMost) && rule.term.path.is_none_or(|only| only == path))
         .filter_map(|rule| match rule.limit {
             Limit::Value(Quantity::Time(time)) => Some(time.as_secs_f64()),

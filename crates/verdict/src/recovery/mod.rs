@@ -17,10 +17,9 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-use serde::Serialize;
-
 use cacheproof_core::journal::CachePath;
 use cacheproof_core::measurements::{FaultWindow, Measurements, TimeSlice};
+use cacheproof_core::metrics::Recovery;
 use cacheproof_core::scenario::Scenario;
 
 pub use hit_rate::HitRateRecovery;
@@ -67,34 +66,6 @@ pub struct FaultOutcome {
     pub impact: TimeSlice,
     /// Possible causes that the numbers suggest, in sentences.
     pub hints: Vec<String>,
-}
-
-/// How the service or the hit rate recovered.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Recovery {
-    /// It was never outside its limits.
-    Kept,
-    /// It recovered so many seconds after the fault was undone (or injected, if it heals itself).
-    After(f64),
-    /// It did not recover within the seconds that were watched.
-    NotWithin(f64),
-    /// It cannot be measured, for this reason.
-    Unknown(String),
-    /// Too few requests were sent to measure it, in words. This decides nothing: a higher rate would.
-    #[serde(rename = "unknown")]
-    InsufficientLoad(String),
-}
-
-impl Recovery {
-    /// Seconds to recovery; `None` where it did not recover, or that is not known.
-    pub fn seconds(&self) -> Option<f64> {
-        match self {
-            Self::Kept => Some(0.0),
-            Self::After(seconds) => Some(*seconds),
-            Self::NotWithin(_) | Self::Unknown(_) | Self::InsufficientLoad(_) => None,
-        }
-    }
 }
 
 impl FaultOutcome {

@@ -14,6 +14,11 @@ fn judged(plan: &SimulationPlan) -> Verdict {
     judge(&scenario(plan), &Measurements::of(&journal(plan)))
 }
 
+/// The metric that a rule writes so.
+pub fn metric(name: &str) -> Metric {
+    Metric::find(name).unwrap_or_else(|why| panic!("{name}: {why:?}"))
+}
+
 /// One rule judged on a journal.
 pub fn judge_one_rule(plan: &SimulationPlan, lines: &[JournalEntry], rule: Rule) -> (RuleResult, Verdict) {
     let criteria = vec![Criterion { says: "it".to_owned(), rules: vec![rule], proved_by: None }];
@@ -116,8 +121,9 @@ fn a_late_generator_is_seen_though_its_cpu_is_idle() {
 fn a_machine_that_was_not_quiet_is_told_but_decides_nothing() {
     let verdict = lagging(|lag| lag.p99 = 80_000_000);
     assert!(findings(&verdict, true).is_empty(), "{:?}", verdict.validity);
-    let told = findings(&verdict, false).iter().any(|text| text.contains("not quiet") && text.contains("in 6 of 30"));
-    assert!(told, "{:?}", verdict.validity);
+    let is_reported =
+        findings(&verdict, false).iter().any(|text| text.contains("not quiet") && text.contains("in 6 of 30"));
+    assert!(is_reported, "{:?}", verdict.validity);
     assert_eq!(verdict.criteria[1].ruling, Ruling::Pass);
 }
 
@@ -149,15 +155,15 @@ fn one_late_second_does_not_undo_a_short_phase() {
         }
     }
     let mut scenario = scenario(&plan);
-    let mut seen = Measurements::of(&lines);
+    let mut measurements = Measurements::of(&lines);
     // The last phase, cut to its first five seconds.
-    seen.coarse_slices.retain(|slice| slice.to < 87.0);
+    measurements.coarse_slices.retain(|slice| slice.to < 87.0);
     scenario.criteria.truncate(1);
-    assert_eq!(judge(&scenario, &seen).ruling, Ruling::Pass);
+    assert_eq!(judge(&scenario, &measurements).ruling, Ruling::Pass);
 }
 
 #[test]
-fn a_fault_that_nobody_saw_work_proves_no_fallback() {
+fn a_fault_without_a_seen_effect_proves_no_fallback() {
     let verdict = judged(&SimulationPlan { fault_seen: false, ..SimulationPlan::default() });
     assert_eq!(verdict.criteria[4].ruling, Ruling::Inconclusive);
     assert_eq!(verdict.criteria[0].ruling, Ruling::Pass, "other phases stand");
@@ -203,11 +209,11 @@ fn answers_that_come_after_their_phase_are_arrivals_but_no_throughput() {
     lines.iter_mut().for_each(moved);
     lines.sort_by(|a, b| a.at.total_cmp(&b.at));
     let limit = Quantity::Rate(300.0);
-    let rule = rule_against("it", Metric::Throughput, None, Some(2), Op::AtLeast, limit);
+    let rule = rule_against("it", metric("throughput"), None, Some(2), Op::AtLeast, limit);
     let (result, verdict) = judge_one_rule(&plan, &lines, rule);
     assert_eq!(result.ruling, Ruling::Fail, "{}", result.evidence);
     let light = findings(&verdict, false);
-    let text = light.iter().find(|text| text.starts_with("Arrivals in 'steady'")).expect("it is told");
+    let text = light.iter().find(|text| text.starts_with("Arrivals in 'steady'")).expect("it is reported");
     assert!(text.contains("418/s achieved; answered in time: 2"), "{text}");
 }
 
@@ -215,7 +221,7 @@ fn answers_that_come_after_their_phase_are_arrivals_but_no_throughput() {
 fn a_rule_without_samples_fails() {
     let plan = SimulationPlan::default();
     let lines = journal(&plan);
-    for metric in [Metric::HitRate, Metric::ResponsePercentile(0.95), Metric::Throughput, Metric::Errors] {
+    for metric in [metric("hit_rate"), metric("p95"), metric("throughput"), metric("errors")] {
         // The uncached phase has no cached requests.
         let rule = rule_against("it", metric, Some(CachePath::Cached), Some(0), Op::AtLeast, Quantity::Share(0.0));
         let (result, _) = judge_one_rule(&plan, &lines, rule);
@@ -231,7 +237,7 @@ fn a_percentile_of_too_few_samples_is_not_decided_unless_the_count_proves_it() {
         let limit = Quantity::Time(Duration::from_millis(ms));
         rule_against("it", metric, None, Some(0), Op::AtMost, limit)
     };
-    let (result, _) = judge_one_rule(&plan, &lines, at_most(Metric::ResponsePercentile(0.95), 150));
+    let (result, _) = judge_one_rule(&plan, &lines, at_most(metric("p95"), 150));
     assert_eq!(result.ruling, Ruling::Inconclusive);
     assert!(result.evidence.ends_with("too few to tell, 200 are needed"), "{}", result.evidence);
 
@@ -247,7 +253,7 @@ fn a_percentile_of_too_few_samples_is_not_decided_unless_the_count_proves_it() {
         }
     }
     assert!(matches!(&slow[0].event, Event::RunStarted(start) if start.limits[0] == limit));
-    let (result, _) = judge_one_rule(&plan, &slow, at_most(Metric::ResponsePercentile(0.95), 150));
+    let (result, _) = judge_one_rule(&plan, &slow, at_most(metric("p95"), 150));
     assert_eq!(result.ruling, Ruling::Fail, "{}", result.evidence);
 }
 
@@ -269,7 +275,7 @@ fn a_limit_is_judged_by_the_exact_count_not_by_the_rounded_histogram() {
         }
     };
     let limit = Quantity::Time(Duration::from_millis(150));
-    let rule = rule_against("it", Metric::ResponsePercentile(0.95), None, Some(2), Op::AtMost, limit);
+    let rule = rule_against("it", metric("p95"), None, Some(2), Op::AtMost, limit);
     share(&mut lines, 49);
     assert_eq!(judge_one_rule(&plan, &lines, rule.clone()).0.ruling, Ruling::Pass);
     share(&mut lines, 51);
@@ -282,7 +288,7 @@ fn a_limit_is_judged_by_the_exact_count_not_by_the_rounded_histogram() {
 fn a_limit_relative_to_the_uncached_path_needs_the_uncached_path() {
     let plan = SimulationPlan::default();
     let lines = journal(&plan);
-    let term = |path, phase| Term { metric: Metric::Throughput, path: Some(path), request: None, phase };
+    let term = |path, phase| Term { metric: metric("throughput"), path: Some(path), request: None, phase };
     let rule = |phase| Rule {
         text: "it".to_owned(),
         term: term(CachePath::Cached, Some(2)),
@@ -301,7 +307,7 @@ fn a_limit_relative_to_the_uncached_path_needs_the_uncached_path() {
 fn warm_up_is_not_judged() {
     let plan = SimulationPlan::default();
     let lines = journal(&plan);
-    let rule = rule_against("it", Metric::Requests, Some(CachePath::Cached), None, Op::More, Quantity::Count(0.0));
+    let rule = rule_against("it", metric("requests"), Some(CachePath::Cached), None, Op::More, Quantity::Count(0.0));
     let all = Measurements::of(&lines);
     let warm_up = all.count(|key| key.phase == 1);
     let cached = all.count(|key| key.path == CachePath::Cached);
@@ -321,8 +327,8 @@ fn an_error_is_unavailable_and_a_wrong_answer_is_wrong() {
         }
     }
     let rule = |metric, op, limit| rule_against("it", metric, None, Some(4), op, limit);
-    let (wrong, _) = judge_one_rule(&plan, &lines, rule(Metric::WrongAnswers, Op::Equal, Quantity::Count(0.0)));
+    let (wrong, _) = judge_one_rule(&plan, &lines, rule(metric("wrong_answers"), Op::Equal, Quantity::Count(0.0)));
     assert_eq!(wrong.ruling, Ruling::Fail, "{}", wrong.evidence);
-    let (available, _) = judge_one_rule(&plan, &lines, rule(Metric::Availability, Op::AtLeast, Quantity::Share(1.0)));
+    let (available, _) = judge_one_rule(&plan, &lines, rule(metric("availability"), Op::AtLeast, Quantity::Share(1.0)));
     assert_eq!(available.ruling, Ruling::Pass, "{}", available.evidence);
 }

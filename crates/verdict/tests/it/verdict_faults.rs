@@ -7,7 +7,7 @@ use cacheproof_core::measurements::Measurements;
 use cacheproof_core::scenario::{Limit, Metric, Op, Quantity, Rule, Term};
 use cacheproof_verdict::{RuleResult, Ruling};
 
-use crate::verdict::{findings, judge_one_rule, rule_against};
+use crate::verdict::{findings, judge_one_rule, metric, rule_against};
 use cacheproof_simulated::{SimulationPlan, journal, scenario};
 
 fn judge(
@@ -29,13 +29,13 @@ const fn seconds(seconds: u64) -> Quantity {
 fn recovery_is_judged_by_the_worst_fault_of_the_phase() {
     let plan = SimulationPlan { several: true, ..SimulationPlan::default() };
     let lines = journal(&plan);
-    let (quick, _) = (judge(&plan, &lines, Metric::Recovery, 3, Op::AtMost, seconds(5)), ());
+    let (quick, _) = (judge(&plan, &lines, metric("recovery"), 3, Op::AtMost, seconds(5)), ());
     assert_eq!(quick.ruling, Ruling::Pass, "{}", quick.evidence);
     assert!(quick.evidence.contains("worst of 3 faults"), "{}", quick.evidence);
 }
 
 #[test]
-fn a_round_that_nobody_saw_work_is_not_proved_by_the_others() {
+fn a_round_without_a_seen_effect_is_not_proved_by_the_others() {
     let plan = SimulationPlan { several: true, ..SimulationPlan::default() };
     let mut lines = journal(&plan);
     let rounds = |lines: &[JournalEntry]| {
@@ -46,7 +46,7 @@ fn a_round_that_nobody_saw_work_is_not_proved_by_the_others() {
         lines.iter().filter_map(fault).collect::<Vec<_>>()
     };
     let again = rounds(&lines).into_iter().find(|(_, _, round)| *round > 0).expect("a fault is repeated");
-    let rule = || rule_against("it", Metric::Errors, None, Some(again.0), Op::AtMost, Quantity::Share(0.99));
+    let rule = || rule_against("it", metric("errors"), None, Some(again.0), Op::AtMost, Quantity::Share(0.99));
     let (all_seen, _) = judge_one_rule(&plan, &lines, rule());
     assert_eq!(all_seen.ruling, Ruling::Pass, "{}", all_seen.evidence);
 
@@ -75,7 +75,7 @@ fn a_service_that_stays_away_fails_when_the_limit_was_watched_and_decides_nothin
             }
         }
     }
-    let within = |limit| judge(&plan, &lines, Metric::Recovery, 3, Op::AtMost, seconds(limit));
+    let within = |limit| judge(&plan, &lines, metric("recovery"), 3, Op::AtMost, seconds(limit));
     let failed = within(5);
     assert_eq!((failed.ruling, failed.observed), (Ruling::Fail, None), "{}", failed.evidence);
     assert!(failed.evidence.starts_with("the service was not back within the 17 s watched"), "{}", failed.evidence);
@@ -84,7 +84,7 @@ fn a_service_that_stays_away_fails_when_the_limit_was_watched_and_decides_nothin
 }
 
 #[test]
-fn a_fault_that_nobody_noticed_was_noticed_late_not_early() {
+fn a_fault_that_was_never_noticed_passes_a_lower_limit_only() {
     let plan = SimulationPlan { errors_down: 0.0, ..SimulationPlan::default() };
     let mut lines = journal(&plan);
     // As quick on the fallback as ever.
@@ -93,11 +93,11 @@ fn a_fault_that_nobody_noticed_was_noticed_late_not_early() {
             slice.cells.iter_mut().for_each(|cell| cell.counts.p95 = 9_000_000);
         }
     }
-    let early = judge(&plan, &lines, Metric::Notice, 3, Op::AtMost, seconds(1));
+    let early = judge(&plan, &lines, metric("notice"), 3, Op::AtMost, seconds(1));
     assert_eq!(early.ruling, Ruling::Fail, "{}", early.evidence);
-    let late = judge(&plan, &lines, Metric::Notice, 3, Op::AtLeast, seconds(1));
+    let late = judge(&plan, &lines, metric("notice"), 3, Op::AtLeast, seconds(1));
     assert_eq!(late.ruling, Ruling::Pass, "{}", late.evidence);
-    let recovery = judge(&plan, &lines, Metric::Recovery, 3, Op::AtMost, seconds(1));
+    let recovery = judge(&plan, &lines, metric("recovery"), 3, Op::AtMost, seconds(1));
     assert_eq!(recovery.ruling, Ruling::Pass, "{}", recovery.evidence);
     assert!(recovery.evidence.contains("never left its limits"), "{}", recovery.evidence);
 }
@@ -107,16 +107,16 @@ fn the_hit_rate_is_held_against_what_a_cold_cache_can_do() {
     let plan = SimulationPlan::default();
     let lines = journal(&plan);
     let term = |metric| Term { metric, path: None, request: None, phase: Some(3) };
-    let limit = Limit::Of { factor: 2.0, term: term(Metric::Refill) };
-    let rule = Rule { text: "it".to_owned(), term: term(Metric::HitRateRecovery), op: Op::AtMost, limit };
+    let limit = Limit::Of { factor: 2.0, term: term(metric("refill")) };
+    let rule = Rule { text: "it".to_owned(), term: term(metric("hit_rate_recovery")), op: Op::AtMost, limit };
     let (result, verdict) = judge_one_rule(&plan, &lines, rule);
     assert_eq!(result.ruling, Ruling::Pass, "{}", result.evidence);
     let hit_rate = verdict.faults[0].hit_rate.as_ref().expect("there was one before");
     assert!(hit_rate.emptied && hit_rate.bound.is_some(), "{hit_rate:?}");
-    // A client that looks at Redis again only after six seconds is told from one that does so at once.
+    // A client that looks at Redis again only after six seconds is distinguished from one that does so at once.
     let away = SimulationPlan { reconnect_after: 6, ..plan };
     let lines = journal(&away);
-    let at_once = judge(&away, &lines, Metric::HitRateRecovery, 3, Op::AtMost, seconds(5));
+    let at_once = judge(&away, &lines, metric("hit_rate_recovery"), 3, Op::AtMost, seconds(5));
     assert_eq!(at_once.ruling, Ruling::Fail, "{}", at_once.evidence);
     let faults = cacheproof_verdict::fault_outcomes(&scenario(&away), &Measurements::of(&lines));
     let hints = faults[0].hints.join(" ");
@@ -140,7 +140,7 @@ fn with_app(
 fn a_leak_fails_and_a_full_cache_does_not() {
     let plan = SimulationPlan::default();
     let leaky = with_app(journal(&plan), |at, app| app.memory = 30_000_000 + (at * 500_000.0) as u64);
-    let growth = |lines: &[JournalEntry], limit| judge(&plan, lines, Metric::AppMemoryGrowth, 2, Op::Less, limit);
+    let growth = |lines: &[JournalEntry], limit| judge(&plan, lines, metric("app_memory_growth"), 2, Op::Less, limit);
     let failed = growth(&leaky, Quantity::Share(0.1));
     assert_eq!(failed.ruling, Ruling::Fail, "{}", failed.evidence);
     assert!(failed.evidence.contains("from its first third to its last"), "{}", failed.evidence);
@@ -149,7 +149,7 @@ fn a_leak_fails_and_a_full_cache_does_not() {
     // Connections and files grow or do not; they are counted, not measured in bytes.
     let files = with_app(journal(&plan), |at, app| app.files = 80 + (at * 3.0) as u64);
     let rule =
-        |lines: &[JournalEntry]| judge(&plan, lines, Metric::AppFilesGrowth, 2, Op::AtMost, Quantity::Count(5.0));
+        |lines: &[JournalEntry]| judge(&plan, lines, metric("app_files_growth"), 2, Op::AtMost, Quantity::Count(5.0));
     assert_eq!((rule(&files).ruling, rule(&journal(&plan)).ruling), (Ruling::Fail, Ruling::Pass));
 }
 
@@ -159,12 +159,13 @@ fn a_log_flood_shows_in_the_bytes_of_each_request() {
     let flood = with_app(journal(&plan), |at, app| {
         app.log = Some(2_400 + if at > 64.5 { ((at - 64.5).min(10.0) * 420.0 * 900.0) as u64 } else { 0 });
     });
-    let judge =
-        |lines: &[JournalEntry]| judge(&plan, lines, Metric::LogBytesPerRequest, 3, Op::Less, Quantity::Bytes(100));
+    let judge = |lines: &[JournalEntry]| {
+        judge(&plan, lines, metric("log_bytes_per_request"), 3, Op::Less, Quantity::Bytes(100))
+    };
     let failed = judge(&flood);
     assert_eq!(failed.ruling, Ruling::Fail, "{}", failed.evidence);
     assert!(failed.observed.is_some_and(|bytes| (350.0..550.0).contains(&bytes)), "{}", failed.evidence);
     assert_eq!(judge(&journal(&plan)).ruling, Ruling::Pass);
     let unknown = with_app(journal(&plan), |_, app| app.log = None);
-    assert!(judge(&unknown).evidence.starts_with("no samples"), "a log that nobody keeps proves nothing");
+    assert!(judge(&unknown).evidence.starts_with("no samples"), "a log that is not kept proves nothing");
 }

@@ -4,14 +4,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::journal::CachePath;
+use crate::metrics::definitions;
 
 fn metric() -> impl Strategy<Value = Metric> {
     let percentile = (1_u32..99_999).prop_map(|thousandths| format!("{thousandths}e-5").parse::<f64>().unwrap());
-    prop_oneof![
-        percentile.clone().prop_map(Metric::ResponsePercentile),
-        percentile.prop_map(Metric::ServicePercentile),
-        proptest::sample::select(display::METRICS.iter().map(|(_, metric)| *metric).collect::<Vec<_>>()),
-    ]
+    (proptest::sample::select(definitions().collect::<Vec<_>>()), percentile)
+        .prop_map(|(definition, percentile)| Metric::of(definition, percentile))
 }
 
 fn term(names: usize) -> impl Strategy<Value = Term> {

@@ -8,7 +8,7 @@ const APP: &str = include_str!("app.toml");
 fn refused(changes: &[(&str, &str)]) -> String {
     let mut text = APP.to_owned();
     for (from, to) in changes {
-        assert_eq!(text.matches(from).count(), 1, "{from:?} must stand once in the sample");
+        assert_eq!(text.matches(from).count(), 1, "{from:?} must be in the sample once");
         text = text.replace(from, to);
     }
     match parse("app.toml", &text) {
@@ -377,7 +377,7 @@ fn rules_on_what_the_scenario_never_does() {
     snapshot!(all(cases));
 }
 
-/// Faults that never happen, or of which nobody can say what was normal before.
+/// Faults that never happen, or have no baseline before them.
 #[test]
 fn rules_on_faults_that_never_happen() {
     let fault = ("fault = ", "# fault = ");

@@ -1,4 +1,4 @@
-//! Values with units, as they stand in scenario files and rules.
+//! Values with units, as scenario files and rules write them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,7 +19,7 @@ pub enum Quantity {
     Rate(f64),
 }
 
-/// Why a text is no value. Its message says what is wrong, its help what to write.
+/// Why a text is not a value. Its message says what is wrong, its help what to write.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct QuantityError {
@@ -56,6 +56,17 @@ impl Quantity {
     }
 }
 
+impl Quantity {
+    /// Its number in seconds, as a share of 1, a count, bytes or events a second.
+    pub fn number(self) -> f64 {
+        match self {
+            Self::Time(time) => time.as_nanos() as f64 / 1e9,
+            Self::Bytes(bytes) => bytes as f64,
+            Self::Share(number) | Self::Count(number) | Self::Rate(number) => number,
+        }
+    }
+}
+
 impl FromStr for Quantity {
     type Err = QuantityError;
 
@@ -66,7 +77,7 @@ impl FromStr for Quantity {
             "" => Ok(Self::Count(number.float(0))),
             "%" => Ok(Self::Share(number.float(-2))),
             "/s" => Ok(Self::Rate(number.float(0))),
-            // Not told to write what would be refused next.
+            // Never advise to write what would be refused next.
             _ if unit.starts_with(char::is_whitespace) => compact.parse().and_then(|_: Self| {
                 Err(QuantityError {
                     message: format!("\"{text}\" has a space before its unit"),
@@ -100,7 +111,7 @@ impl Number {
         let fraction_is_right = !fraction.is_empty() && fraction.bytes().all(|byte| byte.is_ascii_digit());
         if !whole_is_right || !fraction_is_right {
             return error(
-                format!("\"{text}\" is no value"),
+                format!("\"{text}\" is not a value"),
                 "write a number and its unit: 150ms, 1.5s, 60%, 64mb, 400/s, 10_000",
             );
         }
@@ -148,7 +159,7 @@ impl Number {
                 "kib" | "k" => format!("write {number}kb (1 kb is 1024 bytes)"),
                 "rps" | "req/s" | "hz" | "/sec" | "/second" => format!("write {number}/s"),
                 "/min" | "/m" | "/h" | "/ms" => "rates are for each second: 400/s".to_owned(),
-                other if other.starts_with(',') => "decimals stand behind a point: 60.5%".to_owned(),
+                other if other.starts_with(',') => "decimals follow a point: 60.5%".to_owned(),
                 _ => {
                     "units are ns us ms s min h for times, % for shares, b kb mb gb for sizes, /s for rates".to_owned()
                 }
@@ -185,7 +196,7 @@ fn units(f: &mut fmt::Formatter<'_>, value: u128, units: &[(&str, u128)]) -> fmt
 }
 
 /// A number times 100, exactly: the point is moved in its shortest decimal form.
-pub(super) fn as_percent(share: f64) -> String {
+pub(crate) fn as_percent(share: f64) -> String {
     let text = format!("{share}");
     let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
     let padded = format!("{fraction:0<2}");
@@ -207,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_to_write_what_would_be_refused_next() {
+    fn help_never_advises_what_would_be_refused_next() {
         let help = |text: &str| text.parse::<Quantity>().unwrap_err().help;
         assert_eq!(help("15 s"), "write 15s");
         assert_eq!(help("15 seconds"), "write 15s");
@@ -231,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_value_is_refused_with_the_value_that_was_meant() {
+    fn what_is_not_a_value_is_refused_with_the_value_that_was_meant() {
         for (wrong, help) in [
             ("15sec", "write 15s"),
             ("15 ms", "write 15ms"),

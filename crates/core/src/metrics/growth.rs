@@ -1,4 +1,4 @@
-//! What grows while nothing should: memory, connections, files, log. How a leak is told from a wave.
+//! What grows while nothing should: memory, connections, files, log. How a leak is distinguished from a wave.
 
 /// Fewer readings than three a third say nothing about a trend.
 pub(super) const MIN_READINGS: usize = 9;
@@ -7,8 +7,8 @@ pub(super) const MIN_READINGS: usize = 9;
 /// it shrank, and the first third's median. `None` without readings.
 ///
 /// Medians, so that one reading in the middle of a garbage collection is no leak; thirds, so that a wave that comes
-/// and goes within the phase is none either. A warm-up belongs into a phase of its own: what fills up once and stays
-/// looks like growth here.
+/// and goes within the phase is none either. A warm-up needs a phase of its own: a cache that fills once looks like
+/// growth here.
 pub(super) fn growth(values: &[f64]) -> Option<(f64, f64)> {
     let third = values.len().div_ceil(3);
     let first = median(values.get(..third)?)?;

@@ -1,0 +1,185 @@
+//! Metrics of stale answers.
+
+use super::evidence::counted_with_bound;
+use super::{Comparison, Dimension, Evidence, Measured, MetricDefinition, Requirement, Scope, Wording};
+use crate::journal::{FreshnessKey, Outcome, StaleKind};
+use crate::measurements::{Measurements, ResponseKey};
+use crate::numbers;
+
+/// What the counts have in common.
+const STALE: MetricDefinition = MetricDefinition {
+    dimension: Dimension::CountOrShare,
+    requires: &[Requirement::Version, Requirement::WrittenItem],
+    only_grows: true,
+    comparison: Comparison::ShareOfRequests,
+    ..MetricDefinition::COMMON
+};
+
+/// What the ages have in common.
+const AGE: MetricDefinition = MetricDefinition {
+    dimension: Dimension::Time,
+    requires: &[Requirement::Version, Requirement::WrittenItem],
+    measure: age,
+    details: |evidence: &Evidence<'_>| match evidence.events() {
+        0 => format!(" (none stale of n = {})", evidence.samples()),
+        stale => format!(" ({} stale)", numbers::count(stale)),
+    },
+    ..MetricDefinition::COMMON
+};
+
+pub(super) static ROWS: &[MetricDefinition] = &[
+    // Answers older than the last write that was acknowledged before the read was sent.
+    MetricDefinition {
+        name: "stale",
+        requires: &[Requirement::VersionOrBypass, Requirement::WrittenItem],
+        measure: |scope| {
+            let (stale, judged) = stale(scope);
+            let uncertainty = not_compared(scope);
+            let missing_reason = if uncertainty.is_none() { none_judged(scope, judged) } else { None };
+            Measured { missing_reason, uncertainty, ..scope.events(stale, judged) }
+        },
+        wording: Wording::Noun("stale"),
+        details: counted_with_bound,
+        can_be_steady: true,
+        ..STALE
+    },
+    // Answers older than an earlier one, though not older than an acknowledged write.
+    MetricDefinition {
+        name: "non_monotonic",
+        measure: |scope| {
+            let (_, judged) = stale(scope);
+            let older = scope.measurements.freshness(|key| scope.selects_freshness(key)).non_monotonic;
+            Measured { missing_reason: none_judged(scope, judged), ..scope.events(older, judged) }
+        },
+        wording: Wording::Noun("older than an answer before"),
+        ..STALE
+    },
+    MetricDefinition {
+        name: "stale.transient",
+        measure: |scope| of_kind(scope, StaleKind::Transient),
+        wording: Wording::Noun("stale and gone again"),
+        ..STALE
+    },
+    MetricDefinition {
+        name: "stale.stuck",
+        measure: |scope| of_kind(scope, StaleKind::Stuck),
+        wording: Wording::Noun("stale and stuck"),
+        ..STALE
+    },
+    MetricDefinition {
+        name: "stale.beyond_ttl",
+        requires: &[Requirement::Version, Requirement::Ttl, Requirement::WrittenItem],
+        measure: |scope| of_kind(scope, StaleKind::BeyondTtl),
+        wording: Wording::Noun("stale beyond the TTL"),
+        ..STALE
+    },
+    MetricDefinition {
+        name: "stale.source",
+        requires: &[Requirement::Version, Requirement::Bypass, Requirement::WrittenItem],
+        measure: |scope| of_kind(scope, StaleKind::SourceRegressed),
+        wording: Wording::Noun("stale at the source"),
+        ..STALE
+    },
+    MetricDefinition {
+        name: "stale_age.p{}",
+        synonyms: &[("stale_age", "stale_age.p99"), ("staleness", "stale_age.p99")],
+        wording: Wording::Label("age of stale reads at P{} at least"),
+        ..AGE
+    },
+    MetricDefinition {
+        name: "stale_age.max",
+        synonyms: &[("stale_age", "stale_age.max"), ("staleness", "stale_age.max")],
+        wording: Wording::Label("the oldest stale read's age at least"),
+        only_grows: true,
+        ..AGE
+    },
+];
+
+/// Stale reads, and those that could be compared with a write, probe reads among both; for an app without versions,
+/// items whose cached answer differed after the load, and those that were compared.
+pub fn stale_reads(
+    measurements: &Measurements,
+    has_versions: bool,
+    phases: &[usize],
+    selected: impl Fn(&ResponseKey) -> bool,
+) -> (u64, u64) {
+    if !has_versions {
+        let compared = || measurements.at_quiescence.iter().filter(|one| phases.contains(&one.phase));
+        return (compared().map(|one| one.differ).sum(), compared().map(|one| one.compared).sum());
+    }
+    let as_response = |key: &FreshnessKey| ResponseKey {
+        phase: key.phase,
+        path: key.path,
+        request: key.request,
+        outcome: Outcome::Plain,
+    };
+    let all = measurements.total(&selected);
+    let counts = measurements.freshness(|key| selected(&as_response(key)));
+    (all.stale + counts.probes_stale, all.judged_fresh + counts.probes - counts.probes_wrong.min(counts.probes))
+}
+
+fn stale(scope: &Scope<'_>) -> (u64, u64) {
+    stale_reads(scope.measurements, scope.facts.has_versions, &scope.phases, |key| scope.selects(key))
+}
+
+/// Why no read could be judged.
+fn none_judged(scope: &Scope<'_>, judged: u64) -> Option<String> {
+    let why = if scope.facts.has_versions {
+        "no answer carried a version of an item that was written before"
+    } else {
+        "nothing that was written could be compared at rest"
+    };
+    scope.if_none_judged(judged, why)
+}
+
+/// Why there may be more stale items in an app without versions than were seen: a phase after which nothing could be
+/// compared.
+fn not_compared(scope: &Scope<'_>) -> Option<String> {
+    let measurements = scope.measurements;
+    let is_over = |phase: usize| measurements.phases.get(&phase).is_some_and(|span| span.to.is_some());
+    let was_compared = |phase: usize| measurements.at_quiescence.iter().any(|one| one.phase == phase);
+    let phases = scope.phases.iter().filter_map(|phase| Some((*phase, scope.facts.phases.get(*phase)?)));
+    let (_, missing) = phases
+        .filter(|(index, phase)| phase.is_compared && is_over(*index))
+        .find(|(index, _)| !was_compared(*index))?;
+    Some(format!("after '{}' the app did not come to rest, so nothing was compared", missing.name))
+}
+
+/// Stale reads of one kind.
+fn of_kind(scope: &Scope<'_>, kind: StaleKind) -> Measured {
+    let (stale, judged) = stale(scope);
+    let of = |kind| scope.measurements.stale_of_kind(kind, |key| scope.selects_freshness(key));
+    let sorted: u64 = StaleKind::ALL.into_iter().filter(|kind| *kind != StaleKind::Unclassified).map(of).sum();
+    let uncertainty = uncertainty_of_kind(scope, kind, stale.saturating_sub(sorted));
+    Measured { missing_reason: none_judged(scope, judged), uncertainty, ..scope.events(of(kind), judged) }
+}
+
+/// Why there may be more stale reads of a kind than were counted.
+fn uncertainty_of_kind(scope: &Scope<'_>, kind: StaleKind, unsorted: u64) -> Option<String> {
+    if unsorted > 0 {
+        return Some(format!("{unsorted} stale reads were not sorted: the run ended, or there were too many"));
+    }
+    let open = scope.measurements.stale_that_may_be(kind, |key| scope.selects_freshness(key));
+    let recheck = match kind {
+        StaleKind::BeyondTtl => "a second after the TTL",
+        _ => "past the cache",
+    };
+    (open > 0)
+        .then(|| format!("{open} stale reads were not looked at again {recheck}: the run or the item ended before"))
+}
+
+/// How old stale answers were at least, at the percentile.
+fn age(scope: &Scope<'_>) -> Measured {
+    let (_, judged) = stale(scope);
+    let ages = scope.measurements.freshness(|key| scope.selects_freshness(key)).age_at_least.unwrap_or_default();
+    let stale = ages.count();
+    let missing_reason = none_judged(scope, judged);
+    let measured = if stale > 0 {
+        let age = if scope.percentile < 1.0 { ages.quantile(scope.percentile) } else { ages.max() };
+        Measured::of(age.map(|nanoseconds| nanoseconds as f64 / 1e9), stale)
+    } else {
+        // Nothing stale is as young as can be.
+        Measured::of((judged > 0).then_some(0.0), judged)
+    };
+    Measured { missing_reason, events: Some(stale), ..measured }
+}

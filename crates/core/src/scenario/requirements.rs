@@ -1,0 +1,260 @@
+//! Whether the scenario does what a metric counts. Each [`Requirement`] of a metric's row is checked here, first on the
+//! scenario as a whole, then on the request that the rule names.
+
+use std::time::Duration;
+
+use super::freshness::can_be_wrong;
+use super::resolve::RuleContext;
+use super::{CacheKind, Phase, Request, TargetKind, Term};
+use crate::journal::{CachePath, WrongKind};
+use crate::metrics::{MeasuredOn, Requirement};
+
+/// How long after the TTL of a stale answer it is looked at again.
+const RECHECK_DELAY: Duration = Duration::from_secs(1);
+
+/// What is missing, and what to do about it.
+pub(super) type Refusal = (String, String);
+
+fn refusal(message: impl Into<String>, help: impl Into<String>) -> Refusal {
+    (message.into(), help.into())
+}
+
+impl RuleContext<'_> {
+    /// What the scenario as a whole lacks for a metric to mean something. More than one problem only with faults.
+    pub(super) fn check_requirements(&self, term: &Term) -> Vec<Refusal> {
+        let requires = term.metric.definition().requires;
+        let mut refusals = Vec::new();
+        if requires.contains(&Requirement::FaultAfterBaseline) {
+            refusals = self.check_faults(term);
+        }
+        refusals.extend(requires.iter().find_map(|one| self.check_requirement(*one, term)));
+        refusals
+    }
+
+    /// What the named request lacks.
+    pub(super) fn check_request(&self, term: &Term, request: &Request) -> Option<Refusal> {
+        let metric = term.metric;
+        if metric.definition().measured_on != MeasuredOn::Responses {
+            return Some(refusal(format!("{metric} cannot be told apart by request"), "leave \"for\" out"));
+        }
+        metric.definition().requires.iter().find_map(|requirement| match requirement {
+            Requirement::CacheableRequest => self.check_cacheable(term, request),
+            Requirement::CheckedAnswers(kind) => self.check_checked(request, *kind),
+            Requirement::WrittenItem => self.check_written(request),
+            _ => None,
+        })
+    }
+
+    fn check_requirement(&self, requirement: Requirement, term: &Term) -> Option<Refusal> {
+        let target = self.target;
+        match requirement {
+            Requirement::Redis => {
+                self.stack.redis.is_none().then(|| refusal("there is no Redis to ask", "add [stack.redis]"))
+            }
+            Requirement::Postgres => {
+                self.stack.postgres.is_none().then(|| refusal("there is no database to ask", "add [stack.postgres]"))
+            }
+            Requirement::StartedApp => (!target.is_started()).then(|| {
+                refusal("the app is not started by cacheproof", "add start = [\"…\"] to [target] or leave the rule out")
+            }),
+            Requirement::Cache => (target.cache == CacheKind::None && target.kind != TargetKind::Http)
+                .then(|| refusal("the target has no cache to fall back from", "set cache = \"redis\" in [target]")),
+            Requirement::CachedPath => self
+                .is_uncached(term)
+                .then(|| refusal("requests past the cache are neither hits nor misses", "measure it on cached")),
+            Requirement::CacheableRequest => (!self.requests.iter().any(|request| request.cacheable))
+                .then(|| refusal("no request is cacheable", "add a [[traffic.request]] with get")),
+            // Checked with everything that is wrong about the faults.
+            Requirement::FaultAfterBaseline => None,
+            Requirement::VersionOrBypass => (target.version.is_none() && target.bypass.is_none())
+                .then(|| refusal("answers carry no version", "say where it is: version = \"version\" in [target]")),
+            Requirement::Version => target.version.is_none().then(|| {
+                refusal(
+                    "answers carry no version, so stale ones can be counted (\"stale\") but not told apart",
+                    "say where it is: version = \"version\" in [target]",
+                )
+            }),
+            Requirement::Bypass => target.bypass.is_none().then(|| {
+                refusal(
+                    "there is no way to look past the cache",
+                    "say how in [target]: bypass = { header = \"Cache-Control: no-store\" }",
+                )
+            }),
+            Requirement::Ttl => self.check_ttl(),
+            Requirement::WrittenItem => self.check_items_are_written(),
+            Requirement::CheckedAnswers(Some(kind)) => self.check_kind_can_be_wrong(kind),
+            Requirement::CheckedAnswers(None) => self.check_any_can_be_wrong(),
+        }
+    }
+
+    /// Whether all requests of the term go past the cache.
+    fn is_uncached(&self, term: &Term) -> bool {
+        let phase = term.phase.and_then(|index| self.phases.get(index));
+        term.path == Some(CachePath::Uncached) || phase.is_some_and(|phase| phase.path == CachePath::Uncached)
+    }
+
+    fn check_ttl(&self) -> Option<Refusal> {
+        let Some(ttl) = self.freshness.ttl else {
+            return Some(refusal(
+                "how long the app keeps an answer is not known",
+                "say so: ttl = \"60s\" in [freshness]",
+            ));
+        };
+        let whole: Duration = self.phases.iter().map(|phase| phase.lasts).sum();
+        (!self.phases.is_empty() && whole < ttl + RECHECK_DELAY).then(|| {
+            let (whole, ttl) = (whole.as_secs_f64(), ttl.as_secs_f64());
+            refusal(
+                format!(
+                    "the timeline is {whole} s long, and whether an answer outlives its TTL of {ttl} s shows a second \
+                     later: this could never fail"
+                ),
+                "let the phases together last longer than that, or run the app with a shorter TTL",
+            )
+        })
+    }
+
+    /// Whether any item that is read is also written.
+    fn check_items_are_written(&self) -> Option<Refusal> {
+        if self.requests.is_empty() || self.requests.iter().any(|one| self.is_written(one)) {
+            return None;
+        }
+        if self.requests.iter().all(|request| request.method.is_read()) {
+            return Some(refusal(
+                "nothing is ever written, so nothing can be stale",
+                "add a [[traffic.request]] with put or patch",
+            ));
+        }
+        let read = self.requests.iter().find(|one| one.method.is_read() && one.item_key().is_some());
+        let path = read.map_or("/posts/{post}", Request::template);
+        Some(refusal(
+            "no item that is read is also written, so no answer can be seen to be stale",
+            format!("write and read by the same path: get = \"{path}\" and put = \"{path}\" (or patch)"),
+        ))
+    }
+
+    fn check_kind_can_be_wrong(&self, kind: WrongKind) -> Option<Refusal> {
+        if self.requests.is_empty() || self.requests.iter().any(|request| self.can_be_wrong(request, kind)) {
+            return None;
+        }
+        let help = match kind {
+            WrongKind::OtherItem => "say where an item's key is: identity = \"id\" in [target]",
+            WrongKind::OtherUser => {
+                "say who asks and whose the answer is: headers = { \"X-User\" = \"{user}\" } and owner = \"user\""
+            }
+            WrongKind::NeverWritten | WrongKind::Torn => {
+                "write {token} into two fields of a body, and name them: tokens = [\"title\", \"body\"] in [target]"
+            }
+            WrongKind::Lost => "write and read an item by the same path, with put (or patch) and get",
+        };
+        Some(refusal("no answer can be seen to be wrong in this way", help))
+    }
+
+    fn check_any_can_be_wrong(&self) -> Option<Refusal> {
+        if self.requests.iter().any(|request| self.can_be_wrong(request, WrongKind::OtherUser)) {
+            return None;
+        }
+        if self.target.identity.is_none() {
+            return Some(refusal(
+                "answers cannot be told apart",
+                "say where an item's key is: identity = \"id\" in [target]",
+            ));
+        }
+        (!self.requests.is_empty() && !self.requests.iter().any(Request::has_identity)).then(|| {
+            refusal(
+                "no request names an item, so no answer can be another's",
+                "add a [[traffic.request]] whose path ends in a key, e.g. get = \"/posts/{post}\"",
+            )
+        })
+    }
+
+    fn check_cacheable(&self, term: &Term, request: &Request) -> Option<Refusal> {
+        (!request.cacheable).then(|| {
+            let cacheable = self.requests.iter().filter(|one| one.cacheable).map(|one| one.name.as_str());
+            refusal(
+                format!("{} does not count \"{}\", which is not cacheable", term.metric, request.name),
+                format!("cacheable requests: {}", cacheable.collect::<Vec<_>>().join(", ")),
+            )
+        })
+    }
+
+    fn check_checked(&self, request: &Request, kind: Option<WrongKind>) -> Option<Refusal> {
+        let name = &request.name;
+        match kind {
+            Some(kind) => (!self.can_be_wrong(request, kind)).then(|| {
+                refusal(format!("no answer to \"{name}\" can be seen to be wrong in this way"), "leave \"for\" out")
+            }),
+            None => (!WrongKind::ALL.into_iter().any(|kind| self.can_be_wrong(request, kind))).then(|| {
+                refusal(
+                    format!("\"{name}\" names no item, so its answers cannot be another's"),
+                    "name a request with get, put or patch whose path ends in a key",
+                )
+            }),
+        }
+    }
+
+    fn check_written(&self, request: &Request) -> Option<Refusal> {
+        let name = &request.name;
+        if !request.method.is_read() {
+            return Some(refusal(
+                format!("\"{name}\" is not a read, so it cannot be stale"),
+                "name a request with get",
+            ));
+        }
+        // Where nothing at all is written, that has been said.
+        let elsewhere = self.requests.iter().any(|one| self.is_written(one));
+        (!self.is_written(request) && elsewhere).then(|| {
+            refusal(
+                format!("what \"{name}\" reads is never written by the same path, so it cannot be seen to be stale"),
+                match request.item_key() {
+                    Some(_) => format!("add a [[traffic.request]] with put = \"{}\" (or patch)", request.template()),
+                    None => "name a request with get whose path ends in a key".to_owned(),
+                },
+            )
+        })
+    }
+
+    /// Whether an item that the request reads is also written, so that its answers can be stale.
+    fn is_written(&self, read: &Request) -> bool {
+        let reads =
+            |template: &str| read.template() == template || read.list.as_ref().is_some_and(|list| list.of == template);
+        read.method.is_read() && self.requests.iter().any(|write| write.changes_item() && reads(write.template()))
+    }
+
+    fn can_be_wrong(&self, request: &Request, kind: WrongKind) -> bool {
+        can_be_wrong(self.target, self.requests, request, kind)
+    }
+
+    /// Whether there is a fault to measure on, and before it a phase without one that says what is normal.
+    fn check_faults(&self, term: &Term) -> Vec<Refusal> {
+        let has_fault = |phase: &&Phase| !phase.faults.is_empty() && !phase.warm_up;
+        let names: Vec<&str> = self.phases.iter().filter(has_fault).map(|phase| phase.name.as_str()).collect();
+        let named = term.phase.and_then(|index| self.phases.get(index));
+        let mut refusals = Vec::new();
+        match named {
+            _ if names.is_empty() => refusals.push(refusal(
+                "nothing is ever broken",
+                "add fault = { kill = \"redis\", after = \"2s\" } to a [[phase]], or leave the rule out",
+            )),
+            Some(phase) if phase.faults.is_empty() => refusals.push(refusal(
+                format!("nothing is broken in \"{}\"", phase.name),
+                format!("phases with a fault: {}", names.join(", ")),
+            )),
+            _ => {}
+        }
+        let first_fault = self.phases.iter().position(|phase| !phase.faults.is_empty()).unwrap_or(0);
+        let is_measured = |phase: &Phase| has_fault(&phase) && named.is_none_or(|one| one.name == phase.name);
+        for path in [CachePath::Cached, CachePath::Uncached] {
+            let is_wanted = self.phases.iter().any(|phase| is_measured(phase) && phase.path == path);
+            let is_baseline = |phase: &Phase| phase.path == path && !phase.warm_up;
+            let has_baseline = self.phases.iter().take(first_fault).any(is_baseline);
+            if is_wanted && !has_baseline && term.path.is_none_or(|only| only == path) {
+                let path = path.as_str();
+                refusals.push(refusal(
+                    "what is normal is measured before the first fault, and nothing is measured there",
+                    format!("add a judged [[phase]] with path = \"{path}\" and without a fault before the first fault"),
+                ));
+            }
+        }
+        refusals
+    }
+}
