@@ -66,3 +66,7 @@ defects *ARGS:
 serve *ARGS:
     cargo build
     cargo run --quiet -- serve {{ARGS}}
+
+# How long the first build, `just bench` in a fresh clone and a one-line change take on this machine, as a table
+build-times *ARGS:
+    sh scripts/build-times.sh {{ARGS}}

@@ -1,6 +1,6 @@
 //! Chooses the provider of a server.
 
-use testcontainers::bollard::Docker;
+use bollard::Docker;
 
 use crate::StackError;
 use crate::container;

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 
-use testcontainers::bollard::Docker;
+use bollard::Docker;
 
 use crate::container::{ask_registry, has_image};
 use crate::probe::ServerKind;

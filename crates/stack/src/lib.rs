@@ -1,6 +1,6 @@
 //! Starts and stops the Redis and Postgres servers of a run, and injects process faults into them.
 //!
-//! A server comes from one of three providers: a container (testcontainers), a private local process, or a server that already
+//! A server comes from one of three providers: a container, a private local process, or a server that already
 //! runs (external). `auto` takes a container where Docker and the image are available, else a local process, and says why.
 //! Everything that a run starts is registered with its [`Guard`], which cleans up when cacheproof crashes.
 //!

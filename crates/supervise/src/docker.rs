@@ -1,13 +1,12 @@
-//! The client for Docker, shared by the servers in containers and by the clean-up after a run. It is bollard, which
-//! testcontainers brings.
+//! The client for Docker, shared by the servers in containers and by the clean-up after a run.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use testcontainers::bollard::Docker;
-use testcontainers::bollard::errors::Error as BollardError;
-use testcontainers::bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
-use testcontainers::core::client::docker_client_instance;
+use bollard::Docker;
+use bollard::errors::Error as BollardError;
+use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
 
 use crate::markers::RUN_LABEL;
 
@@ -67,12 +66,32 @@ fn is_remote_host(docker_host: &str) -> bool {
     !host.is_empty() && !host.starts_with("unix://")
 }
 
+/// Where Docker listens: DOCKER_HOST, else the first socket there is of the system's, a rootless one, and Docker
+/// Desktop's.
+fn host() -> String {
+    if let Ok(host) = std::env::var("DOCKER_HOST")
+        && !host.trim().is_empty()
+    {
+        return host.trim().to_owned();
+    }
+    let inside = |variable: &str, path: &str| Some(Path::new(&std::env::var_os(variable)?).join(path));
+    let system = PathBuf::from("/var/run/docker.sock");
+    let elsewhere = [
+        inside("XDG_RUNTIME_DIR", "docker.sock"),
+        inside("XDG_RUNTIME_DIR", ".docker/run/docker.sock"),
+        inside("HOME", ".docker/run/docker.sock"),
+        inside("HOME", ".docker/desktop/docker.sock"),
+    ];
+    let found = std::iter::once(system.clone()).chain(elsewhere.into_iter().flatten()).find(|socket| socket.exists());
+    format!("unix://{}", found.unwrap_or(system).display())
+}
+
 /// A client of a Docker that answers.
 ///
 /// # Errors
 /// [`DockerError::NoAnswer`].
 pub async fn connect() -> Result<Docker, DockerError> {
-    let docker = docker_client_instance().await.map_err(|error| DockerError::NoAnswer(error.to_string()))?;
+    let docker = Docker::connect_with_host(&host()).map_err(|error| DockerError::NoAnswer(error_text(&error)))?;
     match tokio::time::timeout(REQUEST_TIMEOUT, docker.ping()).await {
         Ok(Ok(_)) => Ok(docker),
         Ok(Err(error)) => Err(DockerError::NoAnswer(error_text(&error))),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use testcontainers::GenericImage;
-use testcontainers::bollard::Docker;
-use testcontainers::runners::AsyncRunner as _;
+use bollard::Docker;
+use bollard::query_parameters::CreateImageOptionsBuilder;
+use futures_util::TryStreamExt as _;
 use tokio::time::Instant;
 
 use crate::StackError;
@@ -73,11 +73,12 @@ pub(crate) async fn fetch_image(
     notify(&format!("pulling image {image}"));
     let begun = Instant::now();
     let (name, tag) = name_and_tag(image);
-    let mut pull = std::pin::pin!(GenericImage::new(name, tag).pull_image());
+    let options = CreateImageOptionsBuilder::new().from_image(&name).tag(&tag).build();
+    let mut pull = std::pin::pin!(docker.create_image(Some(options), None, None).try_for_each(|_| async { Ok(()) }));
     loop {
         match tokio::time::timeout(PULL_PROGRESS_INTERVAL, pull.as_mut()).await {
-            Ok(Ok(_)) => return Ok(()),
-            Ok(Err(error)) => return Err(no_image(error.to_string())),
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => return Err(no_image(error_text(&error))),
             Err(_) => notify(&format!("still pulling image {image} ({} s)", begun.elapsed().as_secs())),
         }
     }

@@ -1,5 +1,4 @@
-//! Servers in containers, started by testcontainers. Kill, pause and restart go through its Docker client (bollard), because
-//! testcontainers itself can only stop a container.
+//! Servers in containers.
 
 mod image;
 mod start;
@@ -8,21 +7,19 @@ mod user_container;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use testcontainers::bollard::Docker;
-use testcontainers::bollard::errors::Error as BollardError;
-use testcontainers::bollard::models::{ContainerCreateBody, HostConfig};
-use testcontainers::bollard::query_parameters::{
+use bollard::Docker;
+use bollard::errors::Error as BollardError;
+use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::query_parameters::{
     CreateContainerOptions, KillContainerOptionsBuilder, LogsOptionsBuilder, StopContainerOptionsBuilder,
 };
-use testcontainers::core::client::ClientError;
-use testcontainers::{ContainerAsync, GenericImage, TestcontainersError};
 use tokio::time::Instant;
 
 use crate::log::last_lines;
 use crate::probe::ServerKind;
 use crate::{StackError, StartFailure};
-use cacheproof_supervise::docker::{self, error_chain, error_text, with_request_timeout};
-use cacheproof_supervise::{DockerError, RUN_LABEL};
+use cacheproof_supervise::RUN_LABEL;
+use cacheproof_supervise::docker::{self, error_text, with_request_timeout};
 
 pub(super) use image::{ask_registry, fetch_image, has_image};
 pub(super) use start::{ContainerSpec, Network, start, start_postgres};
@@ -44,8 +41,8 @@ pub(super) const DATA_DIRECTORY: &str = "/data";
 pub(super) struct ContainerServer {
     id: String,
     docker: Docker,
-    /// `None` for a container of the user.
-    managed: Option<ContainerAsync<GenericImage>>,
+    /// False for a container of the user.
+    is_managed: bool,
     token: String,
 }
 
@@ -255,15 +252,10 @@ impl ContainerServer {
     /// Removes it with its volumes, if cacheproof started it.
     pub(super) async fn remove(self) -> Result<(), StackError> {
         let what = format!("remove {}", self.short());
-        let Some(managed) = self.managed else { return Ok(()) };
-        let _ = self.docker.unpause_container(&self.id).await;
-        match managed.rm().await {
-            // 404: it does not exist any more; 409: it is being removed already.
-            Ok(())
-            | Err(TestcontainersError::Client(ClientError::RemoveContainer(
-                BollardError::DockerResponseServerError { status_code: 404 | 409, .. },
-            ))) => Ok(()),
-            Err(error) => Err(StackError::docker(what, error_chain(&error))),
+        if !self.is_managed {
+            return Ok(());
         }
+        let _ = self.docker.unpause_container(&self.id).await;
+        docker::remove(&self.docker, &self.id).await.map_err(|error| StackError::docker(what, error_text(&error)))
     }
 }

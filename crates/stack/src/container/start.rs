@@ -1,16 +1,15 @@
 //! Starts a container for a server.
 
-use testcontainers::bollard::Docker;
-use testcontainers::core::IntoContainerPort as _;
-use testcontainers::runners::AsyncRunner as _;
-use testcontainers::{ContainerRequest, CopyTargetOptions, GenericImage, ImageExt as _};
+use bollard::Docker;
+use bollard::errors::Error as BollardError;
+use bollard::models::{ContainerCreateBody, HostConfig, PortBinding};
+use bollard::query_parameters::{CreateContainerOptions, UploadToContainerOptionsBuilder};
 
-use super::image::name_and_tag;
 use super::{ContainerServer, PORT_ATTEMPTS, STARTUP_TIMEOUT, port_is_taken};
 use crate::password::random_password;
 use crate::probe::ServerKind;
 use crate::{StackError, StartFailure, free_port};
-use cacheproof_supervise::docker::error_chain;
+use cacheproof_supervise::docker::{self, error_text};
 use cacheproof_supervise::{Guard, RUN_LABEL};
 
 /// The user and the database of Postgres.
@@ -37,35 +36,63 @@ pub(crate) enum Network {
 }
 
 impl ContainerSpec<'_> {
-    fn request(&self, token: &str) -> ContainerRequest<GenericImage> {
-        let (name, tag) = name_and_tag(self.image);
-        let mut request = GenericImage::new(name, tag)
-            .with_cmd(&self.command)
-            .with_label(RUN_LABEL, token)
-            .with_startup_timeout(STARTUP_TIMEOUT)
-            .with_host_config_modifier(|host| {
-                for bindings in host.port_bindings.iter_mut().flat_map(|all| all.values_mut()).flatten() {
-                    for binding in bindings {
-                        binding.host_ip = Some("127.0.0.1".into());
-                    }
-                }
-            });
-        request = match &self.network {
-            // Chosen by cacheproof: a port that Docker chooses changes when the container is started again.
-            Network::Published(ports) => ports
-                .iter()
-                .fold(request, |request, (outside, inside)| request.with_mapped_port(*outside, inside.tcp())),
-            Network::Host => request.with_network("host"),
+    fn body(&self, token: &str) -> ContainerCreateBody {
+        let published = match &self.network {
+            Network::Published(ports) => ports.as_slice(),
+            Network::Host => &[],
         };
+        let inside = |port: u16| format!("{port}/tcp");
+        // Named by us: a port that Docker chooses changes when the container is started again.
+        let binding = |port: u16| PortBinding { host_ip: Some("127.0.0.1".into()), host_port: Some(port.to_string()) };
+        let host_config = HostConfig {
+            network_mode: matches!(self.network, Network::Host).then(|| "host".into()),
+            port_bindings: Some(published.iter().map(|&(out, port)| (inside(port), Some(vec![binding(out)]))).collect()),
+            ..HostConfig::default()
+        };
+        ContainerCreateBody {
+            image: Some(self.image.into()),
+            cmd: Some(self.command.clone()),
+            env: Some(self.environment.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+            labels: Some([(RUN_LABEL.to_owned(), token.to_owned())].into()),
+            exposed_ports: Some(published.iter().map(|&(_, port)| inside(port)).collect()),
+            host_config: Some(host_config),
+            ..ContainerCreateBody::default()
+        }
+    }
+
+    /// Its files, as Docker takes them.
+    fn archive(&self) -> std::io::Result<Vec<u8>> {
+        let mut archive = tar::Builder::new(Vec::new());
         for (path, text) in &self.files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
             // The server may run as any user, and a Sentinel writes to its configuration. No other program runs in there.
-            let path = CopyTargetOptions::new(path).with_mode(0o666);
-            request = request.with_copy_to(path, text.clone().into_bytes());
+            header.set_mode(0o666);
+            archive.append_data(&mut header, path.trim_start_matches('/'), text.as_bytes())?;
         }
-        for (name, value) in &self.environment {
-            request = request.with_env_var(*name, value);
+        archive.into_inner()
+    }
+
+    /// Makes and starts the container; gives its id. One that does not start is removed.
+    async fn launch(&self, docker: &Docker, token: &str) -> Result<String, BollardError> {
+        let id = docker.create_container(None::<CreateContainerOptions>, self.body(token)).await?.id;
+        let started = async {
+            if !self.files.is_empty() {
+                let options = UploadToContainerOptionsBuilder::new().path("/").build();
+                let archive = bollard::body_full(self.archive()?.into());
+                docker.upload_to_container(&id, Some(options), archive).await?;
+            }
+            tokio::time::timeout(STARTUP_TIMEOUT, docker.start_container(&id, None))
+                .await
+                .unwrap_or(Err(BollardError::RequestTimeoutError))
+        };
+        match started.await {
+            Ok(()) => Ok(id),
+            Err(error) => {
+                let _ = docker::remove(docker, &id).await;
+                Err(error)
+            }
         }
-        request
     }
 }
 
@@ -78,18 +105,13 @@ pub(crate) async fn start(
 ) -> Result<ContainerServer, StartFailure> {
     let guard_handle = guard.guard_handle();
     guard_handle.expect_containers();
-    let container = spec.request(guard_handle.token()).start().await.map_err(|error| match error_chain(&error) {
+    let id = spec.launch(docker, guard_handle.token()).await.map_err(|error| match error_text(&error) {
         why if port_is_taken(&why) => StartFailure::PortTaken,
         why => StartFailure::Other(StackError::docker(format!("start {}", spec.kind.name()), why)),
     })?;
-    guard_handle.register_container(container.id());
-    let id = container.id().to_owned();
-    let server = ContainerServer {
-        id,
-        docker: docker.clone(),
-        managed: Some(container),
-        token: guard_handle.token().to_owned(),
-    };
+    guard_handle.register_container(&id);
+    let server =
+        ContainerServer { id, docker: docker.clone(), is_managed: true, token: guard_handle.token().to_owned() };
     match server.ready(spec.kind, url).await {
         Ok(()) => Ok(server),
         Err(error) => {

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use testcontainers::bollard::Docker;
-use testcontainers::bollard::query_parameters::ListContainersOptionsBuilder;
+use bollard::Docker;
+use bollard::query_parameters::ListContainersOptionsBuilder;
 
 use super::ContainerServer;
 use crate::StackError;
@@ -44,5 +44,5 @@ pub(crate) async fn find(docker: Docker, permission: &FaultPermission) -> Result
             }
         }
     };
-    Ok(ContainerServer { id, docker, managed: None, token: String::new() })
+    Ok(ContainerServer { id, docker, is_managed: false, token: String::new() })
 }

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use testcontainers::bollard::Docker;
+use bollard::Docker;
 
 use super::ports::Ports;
 use super::secrets::{Certificates, Secrets};
