@@ -181,16 +181,16 @@ fn limits(input: ReportInput<'_>) -> Vec<String> {
             continue;
         }
         let few = if limits.requests > 0.0 {
-            format!(", or less than {} requests a second", numbers::plain(limits.requests))
+            format!(", at least {} requests a second", numbers::plain(limits.requests))
         } else {
             String::new()
         };
         let text = format!(
-            "Out of the ordinary on the {} path, by {}: in {} more than {} of the requests failed, more than {} of the \
-             answers wrong or stale, a P95 above {}{few}. Back: {} such steps in a row without.",
+            "Steady limits of the {} path in each {}, taken from {}: at most {} of the requests failed, at most {} of the \
+             answers wrong or stale, P95 at most {}{few}. The service is back once {} such steps in a row are within them.",
             outcome.path.as_str(),
-            limits.phases.join(", "),
             numbers::time(limits.step),
+            limits.phases.join(", "),
             numbers::share(limits.errors),
             numbers::share(limits.incorrect),
             numbers::time(limits.p95),
