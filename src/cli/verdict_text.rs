@@ -4,9 +4,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::Path;
 
-use crate::report::{
-    HTML_FILE, JudgedRun, fault_lines, one_line, path_comparison, stale_lines, with_nonbreaking_spaces,
-};
+use crate::report::{HTML_FILE, JudgedRun, one_line, path_comparison, with_nonbreaking_spaces};
 use crate::verdict::Ruling;
 
 const WIDTH: usize = 100;
@@ -61,7 +59,7 @@ fn block(judged: &JudgedRun, directory: &Path, colour: bool) -> String {
         push_line(&mut text, &format!("  {}", paint.dim(&format!("({of})"))));
     }
 
-    let stale = stale_lines(judged);
+    let stale = judged.stale_lines();
     if !stale.is_empty() {
         text.push('\n');
     }
@@ -69,7 +67,7 @@ fn block(judged: &JudgedRun, directory: &Path, colour: bool) -> String {
         push_wrapped(&mut text, "  ", "    ", line);
     }
 
-    let faults = fault_lines(judged);
+    let faults = judged.fault_lines();
     if !faults.is_empty() {
         text.push('\n');
     }

@@ -15,8 +15,5 @@ fn users_of_a_closed_loop_send_one_request_after_another() {
     let busy = all.mean().expect("there are samples") * all.count() as f64 / 1e9 / phases;
     assert!(busy > 1.0 && busy <= 4.05, "{busy:.2} requests in flight on average, for 4 users");
     assert_eq!(all.response, all.service, "without a schedule both times are equal");
-    assert!(
-        measurements.coarse_slices.iter().all(|slice| slice.counts.backlog == 0),
-        "nothing waits in a closed loop"
-    );
+    assert!(measurements.coarse_slices.iter().all(|slice| slice.counts.backlog == 0), "nothing waits in a closed loop");
 }

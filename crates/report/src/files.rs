@@ -1,4 +1,4 @@
-//! Files on disk, each whole or not there at all.
+//! Writes files, each completely or not at all.
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::ReportError;
 
-/// Writes files below a directory. Each is written beside its place and then moved there, so that a reader, or
-/// a crash, never sees half a file.
+/// Writes files below a directory. Each is written to a temporary file first and then renamed, so that no reader
+/// sees half a file, not even after a crash.
 pub fn write(directory: &Path, files: &[(String, Vec<u8>)]) -> Result<(), ReportError> {
     for (name, bytes) in files {
         let path = directory.join(name);
@@ -22,7 +22,7 @@ pub fn write(directory: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Report
     Ok(())
 }
 
-/// Temporary files are for their owner only; reports are for everybody, as far as the umask lets them.
+/// Temporary files are readable by their owner only; reports are readable by everybody.
 #[cfg(unix)]
 fn make_world_readable(file: &fs::File) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
@@ -38,7 +38,7 @@ fn make_world_readable(_: &fs::File) -> std::io::Result<()> {
 pub(super) fn advice(source: &std::io::Error) -> &'static str {
     match source.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "the disk is full: make room, then render again with `cacheproof report`"
+            "the disk is full: free some space, then render again with `cacheproof report`"
         }
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
             "the directory can't be written to: change its permissions, or choose another"

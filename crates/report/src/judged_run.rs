@@ -7,7 +7,7 @@ use cacheproof_core::measurements::Measurements;
 use cacheproof_core::scenario::{self, Scenario};
 use cacheproof_verdict::{Verdict, judge};
 
-use super::view::ReportInput;
+use super::view::{self, ReportInput};
 use super::{ReportError, render, write};
 
 /// A run, judged by its journal alone.
@@ -22,6 +22,16 @@ pub struct JudgedRun {
 }
 
 impl JudgedRun {
+    /// Each fault in a line for the terminal, with its hints.
+    pub fn fault_lines(&self) -> Vec<(String, Vec<String>)> {
+        view::fault_lines(self.input())
+    }
+
+    /// Stale reads in two lines for the terminal: how many of which kind, and the first example.
+    pub fn stale_lines(&self) -> Vec<String> {
+        view::stale_lines(self.input())
+    }
+
     pub(super) fn input(&self) -> ReportInput<'_> {
         ReportInput { scenario: &self.scenario, measurements: &self.measurements, verdict: &self.verdict }
     }

@@ -26,7 +26,7 @@ pub use files::write;
 pub use html::combined_page;
 pub use judged_run::{JudgedRun, judge_run, render_run};
 pub use text::{one_line, with_nonbreaking_spaces};
-pub use view::{ComparisonRow, PathComparison, RequestStats, fault_lines, path_comparison, stale_lines};
+pub use view::{ComparisonRow, PathComparison, RequestStats, path_comparison};
 
 /// Version of summary.json's schema; see docs/summary-schema.md.
 pub const SUMMARY_VERSION: u32 = 1;

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_between_backticks_is_code() {
+    fn text_between_backticks_is_code() {
         let show = |span: &Span<'_>| match span {
             Span::Text(text) => text.to_uppercase(),
             Span::Code(code) => format!("<{code}>"),

@@ -68,7 +68,7 @@ impl<'run> SteadyStateCheck<'run> {
         for rule in rules {
             let Limit::Value(limit) = rule.limit else { continue };
             let scope = Scope {
-                measurements: &seen,
+                measurements: &measurements,
                 facts: &facts,
                 faults: &[],
                 phases: (0..phases.len()).filter(|of| counts(*of)).collect(),

@@ -58,6 +58,11 @@ pub enum MetricNameError {
 }
 
 impl Metric {
+    /// Whether it is measured on faults, so that it needs a phase with one.
+    pub fn is_fault_metric(self) -> bool {
+        self.definition.measured_on == MeasuredOn::Faults
+    }
+
     /// The metric of a row; `percentile` is a share of 1 and is ignored where the row takes none.
     pub fn of(definition: &'static MetricDefinition, percentile: f64) -> Self {
         Self { definition, percentile: definition.is_percentile().then_some(percentile) }

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boxes_are_told_from_what_looks_like_them() {
+    fn only_items_of_task_lists_are_boxes() {
         for line in ["- [ ] a", "* [x] a", "+ [X] a", "1. [ ] a", "12) [x] a", "\t  -   [ ]  a"] {
             let found = parse_checkbox(line).unwrap_or_else(|| panic!("{line:?}"));
             assert_eq!(found.text.trim(), "a");

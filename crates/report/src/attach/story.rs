@@ -1,4 +1,4 @@
-//! A story's text with a verdict in it. Pure: text in, text out, and every byte outside the block and the
+//! Puts a verdict into the text of a story. Pure: text in, text out; every byte outside the block and the
 //! boxes stays.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use super::checkboxes::{Checkbox, item_text, normalized, parse_checkbox};
 const BEGIN: &str = "<!-- cacheproof:begin -->";
 const END: &str = "<!-- cacheproof:end -->";
 
-/// What became of a story.
+/// The changes to a story.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AttachResult {
     /// Its new text.
@@ -58,16 +58,16 @@ impl StoryError {
 }
 
 /// Puts a block into a story, in place of an earlier one or at its end, and sets its boxes by the verdict: ticked
-/// where the criterion passed in a run without a grave finding (a run that broke off has one), not ticked otherwise,
-/// also where a test alone proves it: the run that would show the deployment right is not there. A box is a criterion's where their texts are equal but
-/// for emphasis, spaces and a full stop.
+/// where the criterion passed in a run without a blocking finding (a run that broke off has one), not ticked otherwise, even where
+/// a test alone proves it: no run has shown that the deployment is right. A box belongs to a criterion if their texts differ only
+/// in emphasis, spaces and a full stop.
 pub fn attach_to(story: &str, verdict: &Verdict, block: &str) -> Result<AttachResult, StoryError> {
     let outline = Outline::of(story)?;
     let mut attached = AttachResult::default();
     let mut edits: Vec<(Range<usize>, String)> = Vec::new();
 
     let sound = !verdict.validity.iter().any(|finding| finding.blocking);
-    // Criteria of the same words stand or fall together.
+    // Of criteria with the same words all must pass.
     let mut wanted: BTreeMap<String, bool> = BTreeMap::new();
     for criterion in &verdict.criteria {
         let proved = sound && criterion.ruling == Ruling::Pass;
@@ -135,11 +135,11 @@ struct Outline {
 struct Task {
     mark_at: usize,
     ticked: bool,
-    /// What it may say: its line alone, and with the lines that continue it.
+    /// Its possible texts: its line alone, and with the lines that continue it.
     texts: Vec<String>,
 }
 
-/// What a line stands in.
+/// What a line is part of.
 enum ParseState {
     Story,
     Fence { letter: u8, length: usize, line: usize },

@@ -1,4 +1,4 @@
-//! Axes: where they run and where their labels stand.
+//! Axes: their ranges and their labels.
 //!
 //! Logarithms are taken before plotters sees a value, and the labels are placed here, because plotters' own log
 //! axis loses all its labels when the range lies inside one decade.
@@ -56,12 +56,12 @@ impl Axis {
         let sparse = ticks.len() > 8;
         let powers: Vec<f64> =
             ticks.iter().map(|tick| tick.log10()).filter(|at| (at - at.round()).abs() < 1e-9).collect();
-        // An end keeps its label where there is room for it beside the next power.
-        let has_room = |at: f64| powers.iter().all(|power| (power - at).abs() < 1e-9 || (power - at).abs() > 0.45);
+        // An end keeps its label where it does not overlap that of the next power.
+        let fits = |at: f64| powers.iter().all(|power| (power - at).abs() < 1e-9 || (power - at).abs() > 0.45);
         let labelled = |index: usize| {
             let at = ticks[index].log10();
             let is_end = index == 0 || index == ticks.len() - 1;
-            !sparse || powers.contains(&at) || (is_end && has_room(at))
+            !sparse || powers.contains(&at) || (is_end && fits(at))
         };
         Self {
             from: ticks[0].log10(),

@@ -1,7 +1,7 @@
-//! A bitmap of twice the pixels, with letters set where they belong.
+//! A bitmap of twice the pixels, with text set by the font's own metrics.
 //!
 //! plotters' own bitmap text drops each glyph's left bearing and rounds every position to a whole pixel, which
-//! tears words apart at the sizes that charts use; this sets text with the font's own metrics instead.
+//! makes uneven gaps within words at the sizes that charts use.
 
 use ab_glyph::{Font, FontRef, PxScale, ScaleFont as _, point};
 use plotters::backend::BitMapBackend;
@@ -140,7 +140,7 @@ impl DrawingBackend for Bitmap<'_> {
                 HPos::Center => x / 2.0,
                 HPos::Right => x,
             };
-        // The offsets that plotters writes into SVG, so that both stand alike.
+        // The offsets that plotters writes into SVG, so that both look alike.
         let baseline = top as f32
             + em * match style.anchor().v_pos {
                 VPos::Top => 0.76,

@@ -1,4 +1,4 @@
-//! P(fresh) against the time since the write was acknowledged: PBS' t-visibility, as it was seen.
+//! P(fresh) by the time since the write was acknowledged: t-visibility of probabilistically bounded staleness, as measured.
 
 use cacheproof_core::journal::FreshnessPoint;
 use cacheproof_core::measurements::Measurements;
@@ -14,7 +14,7 @@ use super::plot::{Layer, Plot, Shape};
 const LINEAR_BELOW_SHARE: f64 = 0.9;
 /// The buckets at both ends have no edge of their own: they are drawn as wide as the others, in decades.
 const WIDTH: f64 = 0.25;
-/// Room below the lowest line for the counts, as a share of the axis.
+/// Space below the lowest line for the counts, as a share of the axis.
 const BOTTOM_MARGIN: f64 = 0.12;
 
 pub(super) fn plot(scenario: &Scenario, measurements: &Measurements) -> Option<Plot> {
@@ -41,7 +41,7 @@ pub(super) fn plot(scenario: &Scenario, measurements: &Measurements) -> Option<P
     let worst = worst.map_or_else(String::new, |step| {
         let edge = |at: f64| numbers::time(10f64.powf(at));
         format!(
-            ", the fewest between {} and {} after the acknowledgement: {}",
+            ", the lowest share between {} and {} after the acknowledgement: {}",
             edge(step.from),
             edge(step.to),
             numbers::share(step.share)
@@ -82,7 +82,7 @@ struct CurveStep {
     to: f64,
     count: u64,
     share: f64,
-    /// The lowest true share that what was seen speaks for.
+    /// Lower bound of the true share, with 95 % confidence.
     bound: f64,
 }
 
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_few_stale_reads_among_very_many_are_told_from_none() {
+    fn a_few_stale_reads_among_very_many_are_drawn_apart_from_none() {
         let point = |fresh, stale| FreshnessPoint { from: 0.001, to: 0.001_78, fresh, stale };
         let steps = [point(100_000, 0), point(99_995, 5), point(40, 0)].map(|point| CurveStep::of(&point));
         let scale = Scale::of(&steps);

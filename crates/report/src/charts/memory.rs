@@ -1,4 +1,4 @@
-//! Memory that Redis used, beside what it may use.
+//! Memory that Redis used, beside its limit.
 
 use cacheproof_core::measurements::Measurements;
 use cacheproof_core::numbers;
@@ -10,21 +10,21 @@ use super::timeline::Timeline;
 
 pub(super) fn plot(measurements: &Measurements, timeline: &Timeline) -> Option<Plot> {
     let mut runs: Vec<Vec<(f64, f64)>> = Vec::new();
-    let (mut high, mut limit, mut joined) = (0.0f64, 0, false);
+    let (mut high, mut limit, mut is_open) = (0.0f64, 0, false);
     let every = (measurements.samples.len() / 300).max(1);
     for (index, (at, sample)) in measurements.samples.iter().enumerate() {
         let Some(redis) = &sample.redis else {
-            joined = false;
+            is_open = false;
             continue;
         };
         limit = limit.max(redis.max_memory);
         high = high.max(redis.memory as f64);
-        if *at < timeline.from || *at > timeline.to || (joined && index % every != 0) {
+        if *at < timeline.from || *at > timeline.to || (is_open && index % every != 0) {
             continue;
         }
-        if !joined {
+        if !is_open {
             runs.push(Vec::new());
-            joined = true;
+            is_open = true;
         }
         if let Some(run) = runs.last_mut() {
             run.push((*at, redis.memory as f64));
@@ -38,7 +38,7 @@ pub(super) fn plot(measurements: &Measurements, timeline: &Timeline) -> Option<P
     let mut about = format!("Memory that Redis used, at most {}", numbers::bytes(high));
     if limit > 0 {
         about += &format!(" of {}", numbers::bytes(limit as f64));
-        // A limit far above what is used would press the line to the floor.
+        // A limit far above what is used would flatten the line.
         if limit as f64 <= high * 4.0 {
             high = high.max(limit as f64);
             let ends = vec![(timeline.from, limit as f64), (timeline.to, limit as f64)];

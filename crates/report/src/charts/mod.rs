@@ -49,7 +49,7 @@ pub(super) fn all(scenario: &Scenario, measurements: &Measurements, faults: &[Fa
     .collect()
 }
 
-/// Colour and dash of a path: told apart also without colour.
+/// Colour and dash of a path: the dash tells them apart without colour.
 fn line_style(path: CachePath) -> (ColorRole, (i32, i32)) {
     match path {
         CachePath::Cached => (ColorRole::Cached, (1, 0)),

@@ -1,4 +1,4 @@
-//! What became of the requests, second by second, stacked.
+//! Outcomes of the requests in each second, stacked.
 
 use cacheproof_core::journal::Outcome;
 use cacheproof_core::numbers;
@@ -8,7 +8,7 @@ use super::plot::{Layer, Plot, Shape};
 use super::role_of;
 use super::timeline::{Bin, Timeline};
 
-/// From the bottom of the stack: trouble lies on the floor, where it starts from zero and cannot hide.
+/// From the bottom of the stack: bad outcomes first, because only the lowest layers start from zero.
 const ORDER: [Outcome; 8] = [
     Outcome::Wrong,
     Outcome::Error,

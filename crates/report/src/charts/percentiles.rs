@@ -1,4 +1,4 @@
-//! Latency percentiles, cached beside uncached, on an axis that gives the tail its room: 1 ÷ (1 − q).
+//! Latency percentiles, cached beside uncached, on an axis that stretches the tail: 1 ÷ (1 − q).
 
 use cacheproof_core::journal::{CachePath, Outcome};
 use cacheproof_core::measurements::{Measurements, ResponseKey, Totals};

@@ -49,7 +49,7 @@ pub(crate) enum Shape {
 }
 
 impl Plot {
-    /// Height as SVG: lanes beyond the first take nothing from the plot itself.
+    /// Height as SVG: lanes beyond the first add to it, so that the plot keeps its size.
     pub fn height(&self) -> u32 {
         let lanes = self.timeline.as_ref().map_or(0, Timeline::lanes) as u32;
         SIZE.1 + lanes.saturating_sub(1) * LANE_HEIGHT as u32
@@ -181,17 +181,17 @@ pub(crate) fn draw<DB: DrawingBackend>(area: &Area<DB>, plot: &Plot, palette: Pa
         }
     }
     if lanes > 0 {
-        // The marks are explained where there is room: left of what the axis means.
-        let means = text_style(palette, 11.0, ColorRole::Muted, false, (HPos::Right, VPos::Top));
-        area.draw_text(plot.x_label, &means, (frame.right, height - 18))?;
+        // The legend of the marks is left of the axis' title, where there is space.
+        let axis_title = text_style(palette, 11.0, ColorRole::Muted, false, (HPos::Right, VPos::Top));
+        area.draw_text(plot.x_label, &axis_title, (frame.right, height - 18))?;
         draw_marker_legend(area, palette, (frame.left, height - 12))
     } else {
-        let means = text_style(palette, 11.0, ColorRole::Muted, false, (HPos::Center, VPos::Top));
-        area.draw_text(plot.x_label, &means, (i32::midpoint(frame.left, frame.right), height - 18))
+        let axis_title = text_style(palette, 11.0, ColorRole::Muted, false, (HPos::Center, VPos::Top));
+        area.draw_text(plot.x_label, &axis_title, (i32::midpoint(frame.left, frame.right), height - 18))
     }
 }
 
-/// Where the plot lies, in pixels, and what its width stands for.
+/// The plot's edges in pixels, and the range of its horizontal axis.
 pub(super) struct Frame {
     pub left: i32,
     pub right: i32,

@@ -1,4 +1,4 @@
-//! Queries that the database executed a second.
+//! Queries per second that the database executed.
 
 use cacheproof_core::measurements::Measurements;
 use cacheproof_core::numbers;
@@ -11,7 +11,7 @@ use super::timeline::{Bin, Timeline, runs};
 pub(super) fn plot(measurements: &Measurements, timeline: &Timeline) -> Option<Plot> {
     let exact =
         measurements.samples.iter().filter_map(|(_, sample)| sample.postgres.as_ref()).any(|sample| sample.exact);
-    // Transactions are no queries: where both were counted, only the queries are drawn.
+    // Transactions are not queries: where both were counted, only the queries are drawn.
     let readings: Vec<(f64, u64)> = measurements
         .samples
         .iter()
@@ -20,7 +20,7 @@ pub(super) fn plot(measurements: &Measurements, timeline: &Timeline) -> Option<P
         .map(|(at, postgres)| (at, postgres.queries))
         .collect();
     let mut rates: Vec<(Bin, f64)> = Vec::new();
-    // Readings stand closer than a second at phase boundaries; those are put together, or rates would jump.
+    // Readings at phase boundaries are less than a second apart; they are merged, or rates would jump.
     let mut last: Option<(f64, u64)> = None;
     let each = (readings.len() / 300).max(1) as f64 * 0.5;
     for (at, queries) in readings {
@@ -31,7 +31,7 @@ pub(super) fn plot(measurements: &Measurements, timeline: &Timeline) -> Option<P
         if queries >= count && at - before < each {
             continue;
         }
-        // A server that was started anew counts from 0: that second is not known.
+        // A restarted server counts from 0: the rate of that second is unknown.
         if queries >= count && at - before < 30.0 * each && before >= timeline.from - each && at <= timeline.to + each {
             let bin = Bin { from: before, to: at, ..Bin::default() };
             rates.push((bin, (queries - count) as f64 / (at - before)));

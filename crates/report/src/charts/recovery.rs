@@ -11,7 +11,7 @@ use super::axis::Axis;
 use super::palette::ColorRole;
 use super::plot::{Layer, Plot, Shape};
 
-/// More lines than these can't be told apart.
+/// More lines than these can't be distinguished.
 const MAX_CURVES: usize = 5;
 /// A point is of so many reads, or of two seconds.
 const READS_PER_POINT: u64 = 200;
@@ -19,7 +19,7 @@ const MAX_POINT_SECONDS: f64 = 2.0;
 /// A share of fewer reads is no point.
 const MIN_READS: u64 = 20;
 
-/// Colour and dash of each line: told apart also without colour.
+/// Colour and dash of each line: the dash tells them apart without colour.
 const LINE_STYLES: [(ColorRole, (i32, i32)); MAX_CURVES] = [
     (ColorRole::Cached, (1, 0)),
     (ColorRole::Hit, (9, 3)),

@@ -80,10 +80,10 @@ fn paint(
         let sign = style(17.0, self::role(criterion.ruling), true);
         area.draw_text(criterion.ruling.sign(), &sign, (MARGIN, y))?;
         let left = MARGIN + 28;
-        let room = column - left - 20;
-        area.draw_text(&truncate_to_width(area, &one_line(criterion.says, 160), &says, room), &says, (left, y))?;
+        let width = column - left - 20;
+        area.draw_text(&truncate_to_width(area, &one_line(criterion.says, 160), &says, width), &says, (left, y))?;
         let shown = one_line(&criterion.evidence_line(), 200);
-        area.draw_text(&truncate_to_width(area, &shown, &evidence, room), &evidence, (left, y + 18))?;
+        area.draw_text(&truncate_to_width(area, &shown, &evidence, width), &evidence, (left, y + 18))?;
         y += LINE_HEIGHT;
     }
     if view.criteria.len() > MAX_CRITERIA {

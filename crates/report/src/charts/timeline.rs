@@ -1,4 +1,4 @@
-//! What stands above every figure over time, and the second-by-second numbers that they draw.
+//! The phases and faults above every figure over time, and the numbers of each second that the figures draw.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub(crate) struct PhaseBand {
     pub to: f64,
 }
 
-/// A fault on the timeline: its marks, and the lane above the plot that it stands in.
+/// A fault on the timeline: its marks, and its lane above the plot.
 #[derive(Clone, Debug)]
 pub(crate) struct FaultSpan {
     /// Its number in the table of faults, from 1.
@@ -53,25 +53,25 @@ impl FaultSpan {
 
 /// More faults at once than these share lanes.
 const MAX_LANES: usize = 6;
-/// Share of the timeline that two faults in one lane must be apart, so that their marks are told apart.
+/// Share of the timeline that two faults in one lane must be apart, so that their marks do not overlap.
 const MIN_LANE_GAP: f64 = 0.012;
-/// What a letter and the marks beside a label take of it, roughly.
+/// The share that a letter, and the marks beside a label, take of it, roughly.
 const LETTER_WIDTH: f64 = 0.0125;
 const MARKERS_WIDTH: f64 = 0.033;
-/// Longer names get no more room than this, in letters.
+/// Longer names get no more space than this, in letters.
 const MAX_LABEL_CHARS: usize = 16;
-/// With more faults than these, their names would be cut to nothing: numbers alone stand in the lanes.
+/// With more faults than these there is no space for names: the lanes show numbers alone.
 const MAX_NAMED_FAULTS: usize = 8;
 
-/// Gives each fault the first lane that is free when it begins and leaves the label of the one before its room; or
-/// else one that leaves room for the marks, or the one that is free soonest.
+/// Gives each fault the first lane that is free when it begins and has space for the label of the fault before; if there is
+/// none, one with space for the marks; if there is none either, the one that is free soonest.
 fn assign_lanes(faults: &mut [FaultSpan], length: f64) {
     let mut ends = [(f64::NEG_INFINITY, 0.0); MAX_LANES];
     let numbered = faults.len() > MAX_NAMED_FAULTS;
     for fault in faults {
-        let free = |gap: fn(f64) -> f64| ends.iter().position(|(end, room)| *end + length * gap(*room) <= fault.from);
+        let free = |gap: fn(f64) -> f64| ends.iter().position(|(end, label)| *end + length * gap(*label) <= fault.from);
         let soonest = || (0..MAX_LANES).min_by(|a, b| ends[*a].0.total_cmp(&ends[*b].0));
-        fault.lane = free(|room| room).or_else(|| free(|_| MIN_LANE_GAP)).or_else(soonest).unwrap_or(0);
+        fault.lane = free(|label| label).or_else(|| free(|_| MIN_LANE_GAP)).or_else(soonest).unwrap_or(0);
         let number = fault.number.to_string().len();
         let letters = if numbered { number } else { (number + 1 + fault.what.chars().count()).min(MAX_LABEL_CHARS) };
         let end = &mut ends[fault.lane];
@@ -100,7 +100,7 @@ impl Timeline {
                 let window = &outcome.window;
                 let until = match window.undone {
                     Some(undone) => undone,
-                    // Over as soon as it was done: it lasts until it was seen.
+                    // Over as soon as it was injected: it lasts until it was seen.
                     None if outcome.over.is_some() => window.seen.unwrap_or(window.from),
                     None => measurements.last_at,
                 };
@@ -120,7 +120,7 @@ impl Timeline {
         Some(Self { from, to, phases, faults })
     }
 
-    /// Whether there are too many faults for their names to stand in the lanes.
+    /// Whether there are too many faults to show their names in the lanes.
     pub fn numbered(&self) -> bool {
         self.faults.len() > MAX_NAMED_FAULTS
     }
@@ -137,10 +137,10 @@ impl Timeline {
     }
 }
 
-/// More points than pixels help nobody: a long run's seconds are put together to at most this many.
+/// More points than pixels can't be seen: the seconds of a long run are merged into at most this many bins.
 const MAX_BINS: usize = 300;
 
-/// What came in during a stretch of time.
+/// The answers of a stretch of time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bin {
     pub from: f64,
@@ -155,7 +155,7 @@ pub(crate) struct Bin {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PathBin {
-    /// P95 of its slowest second, nanoseconds: percentiles can't be put together, and this one hides nothing.
+    /// P95 of its slowest second, nanoseconds: percentiles can't be averaged, and this one hides nothing.
     pub p95: Option<u64>,
     pub answered: u64,
     pub hits: u64,
@@ -229,8 +229,8 @@ pub(crate) fn runs(bins: &[Bin], value: impl Fn(&Bin) -> Option<f64>) -> Vec<Vec
     for bin in bins {
         match value(bin) {
             Some(value) => {
-                let joined = end.is_some_and(|end: f64| bin.from - end < bin.seconds() * 0.5);
-                if !joined || runs.is_empty() {
+                let is_adjacent = end.is_some_and(|end: f64| bin.from - end < bin.seconds() * 0.5);
+                if !is_adjacent || runs.is_empty() {
                     runs.push(Vec::new());
                 }
                 if let Some(run) = runs.last_mut() {
@@ -249,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_at_once_stand_in_lanes_of_their_own_and_later_ones_in_the_first_again() {
+    fn simultaneous_faults_get_lanes_of_their_own_and_later_ones_the_first_again() {
         let fault = |from: f64, to: f64| FaultSpan {
             number: 1,
             what: String::new(),

@@ -1,4 +1,4 @@
-//! What lies behind and above every figure over time: phases as a strip, each fault as a shade with its marks in a
+//! What is behind and above every figure over time: phases as a strip, each fault as a shade with its marks in a
 //! lane of its own.
 
 use plotters::element::DashedPathElement;
@@ -36,7 +36,7 @@ impl FaultMarker {
         }
     }
 
-    /// Told apart by shape; the last also by colour.
+    /// Each has its own shape; the last also its own colour.
     fn draw<DB: DrawingBackend>(self, area: &Area<DB>, palette: Palette, (x, y): (i32, i32)) -> DrawResult<DB> {
         let fault = palette.colour(ColorRole::Fault).filled();
         let points = match self {
@@ -135,8 +135,8 @@ fn draw_fault_background<DB: DrawingBackend>(
     Ok(())
 }
 
-/// Number and name behind the marks, or before them where there is no room behind; the number alone where there is
-/// none for the name.
+/// Number and name behind the marks, or before them where there is no space behind; the number alone where the name does
+/// not fit.
 fn label<DB: DrawingBackend>(
     area: &Area<DB>,
     timeline: &Timeline,
@@ -152,14 +152,14 @@ fn label<DB: DrawingBackend>(
     let next = neighbours().map(|(_, other)| frame.x(other.from) - 7).filter(|at| *at >= end - 7).min();
     let right = next.unwrap_or(frame.right + 20) - end;
     let before = neighbours().map(|(_, other)| frame.x(other.end()) + 7).filter(|at| *at <= from + 7).max();
-    // The label of the neighbour before stands there, unless there is none.
+    // The label of the neighbour before is there, unless there is none.
     let left = if before.is_some() { 0 } else { from - frame.left };
     let style = |anchor| text_style(palette, 10.5, ColorRole::Fault, true, (anchor, VPos::Center));
     let number = fault.number.to_string();
     let alone = timeline.faults.len() == 1;
     let whole = match fault.what.as_str() {
         what if alone => what.to_owned(),
-        // Names of a few among many would be a matter of chance.
+        // With many faults it would be chance which names fit.
         _ if timeline.numbered() => number.clone(),
         what => format!("{number} {what}"),
     };
@@ -173,7 +173,7 @@ fn label<DB: DrawingBackend>(
         let text = if right >= 48 && !alone { truncate_to_width(area, &whole, &behind, right) } else { number };
         area.draw_text(&text, &behind, (end, y))
     } else {
-        // No room at all: the table of faults has it.
+        // No space at all: the table of faults has it.
         Ok(())
     }
 }

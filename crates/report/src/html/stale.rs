@@ -52,7 +52,7 @@ fn example(example: &StaleExample<'_>) -> Markup {
             "\n"
             @if let Some(history) = table(&columns, &history) { (history) }
             "\n"
-            p { "Looked at again:" }
+            p { "Rechecks:" }
             "\n"
             ul { "\n" @for recheck in last(&example.describe_rechecks()) { li { (sentence(recheck)) } "\n" } }
             "\n"

@@ -8,7 +8,7 @@ use cacheproof_verdict::Ruling;
 use super::text::{Span, code, fence, lines, markdown, one_line, spans};
 use super::view::{ComparisonRow, Criterion, FaultRow, Figures, View, topology};
 
-/// Room for a comment's 65 536 characters with something around it.
+/// A comment may have 65 536 characters; the rest is for text around the page.
 pub(super) const MAX_BYTES: usize = 60_000;
 
 /// More faults than these are counted, not listed: a page that is cut loses the whole table.

@@ -36,7 +36,7 @@ fn example(example: &StaleExample<'_>) -> String {
     let rechecks = example.describe_rechecks();
     let rechecks = &rechecks[rechecks.len().saturating_sub(MAX_RECHECKS)..];
     format!(
-        "- {} in '{}'{}: {} — {}; {}\n  - Around it: {}\n  - Looked at again: {}\n",
+        "- {} in '{}'{}: {} — {}; {}\n  - History: {}\n  - Rechecks: {}\n",
         code(read.call, 120),
         markdown(example.phase, 60),
         if read.probe { " (probe)" } else { "" },

@@ -5,7 +5,6 @@ use cacheproof_core::numbers;
 use cacheproof_core::scenario::Term;
 use cacheproof_verdict::{FaultOutcome, Recovery, RuleResult, Ruling};
 
-use super::super::JudgedRun;
 use super::{ReportInput, or_dash, plural};
 
 /// The faults of a run.
@@ -84,14 +83,15 @@ fn row<'a>(input: ReportInput<'a>, number: usize, outcome: &'a FaultOutcome) -> 
         (None, None) => "never undone".to_owned(),
     };
     let impact = &outcome.impact;
-    let bad: Vec<String> = [("error", impact.counts.errors), ("wrong", impact.counts.wrong), ("stale", impact.counts.stale)]
-        .into_iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(what, count)| match what {
-            "error" => plural(count, what),
-            what => format!("{} {what}", numbers::count(count)),
-        })
-        .collect();
+    let bad: Vec<String> =
+        [("error", impact.counts.errors), ("wrong", impact.counts.wrong), ("stale", impact.counts.stale)]
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(what, count)| match what {
+                "error" => plural(count, what),
+                what => format!("{} {what}", numbers::count(count)),
+            })
+            .collect();
     FaultRow {
         outcome,
         number,
@@ -160,7 +160,7 @@ fn applied_rules(input: ReportInput<'_>, phase: usize) -> Vec<(Ruling, &str)> {
 }
 
 /// Each fault in a line for the terminal, with its hints.
-pub fn fault_lines(judged: &JudgedRun) -> Vec<(String, Vec<String>)> {
+pub fn fault_lines(input: ReportInput<'_>) -> Vec<(String, Vec<String>)> {
     let line = |fault: FaultRow<'_>| {
         let FaultRow { what, phase, at, lasted, noticed, availability, bad, recovered, hit_rate, .. } = fault;
         let text = format!(
@@ -169,7 +169,7 @@ pub fn fault_lines(judged: &JudgedRun) -> Vec<(String, Vec<String>)> {
         );
         (text, fault.outcome.hints.clone())
     };
-    rows(judged.input()).into_iter().map(line).collect()
+    rows(input).into_iter().map(line).collect()
 }
 
 /// The steady limits of each path in a sentence.
@@ -181,16 +181,16 @@ fn limits(input: ReportInput<'_>) -> Vec<String> {
             continue;
         }
         let few = if limits.requests > 0.0 {
-            format!(", or less than {} requests a second", numbers::plain(limits.requests))
+            format!(", at least {} requests a second", numbers::plain(limits.requests))
         } else {
             String::new()
         };
         let text = format!(
-            "Out of the ordinary on the {} path, by {}: in {} more than {} of the requests failed, more than {} of the \
-             answers wrong or stale, a P95 above {}{few}. Back: {} such steps in a row without.",
+            "Steady limits of the {} path in each {}, taken from {}: at most {} of the requests failed, at most {} of the \
+             answers wrong or stale, P95 at most {}{few}. The service is back once {} such steps in a row are within them.",
             outcome.path.as_str(),
-            limits.phases.join(", "),
             numbers::time(limits.slice_seconds),
+            limits.phases.join(", "),
             numbers::share(limits.errors),
             numbers::share(limits.incorrect),
             numbers::time(limits.p95),

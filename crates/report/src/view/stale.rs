@@ -10,7 +10,6 @@ use cacheproof_core::journal::{
 use cacheproof_core::numbers;
 use cacheproof_verdict::{clopper_pearson_upper_bound, stale_reads};
 
-use super::super::JudgedRun;
 use super::ReportInput;
 
 /// How many examples are shown.
@@ -133,8 +132,8 @@ pub(super) fn stale_summary(input: ReportInput<'_>) -> Option<StaleSummary<'_>> 
 }
 
 /// Stale reads in two lines for the terminal: how many of which kind, and the first example.
-pub fn stale_lines(judged: &JudgedRun) -> Vec<String> {
-    let Some(summary) = stale_summary(judged.input()).filter(|summary| summary.stale > 0) else {
+pub fn stale_lines(input: ReportInput<'_>) -> Vec<String> {
+    let Some(summary) = stale_summary(input).filter(|summary| summary.stale > 0) else {
         return Vec::new();
     };
     let mut lines = vec![summary.sentences().join(" ")];
@@ -206,24 +205,30 @@ impl StaleSummary<'_> {
         }
         let ages = |ages: &AgePercentiles| {
             let [p50, p99, max] = [ages.p50, ages.p99, ages.max].map(numbers::time);
-            format!("P50 {p50}, P99 {p99}, at the most {max}")
+            format!("P50 {p50}, P99 {p99}, max {max}")
         };
         if let Some(least) = &self.age_at_least {
             let most = self.age_at_most.as_ref().map_or_else(String::new, |most| {
-                format!("; by the upper bound of each (since when the write may have taken effect): {}", ages(most))
+                format!(
+                    "; for at most (since the earliest moment at which the write can have taken effect): {}",
+                    ages(most)
+                )
             });
             all.push(format!("Superseded for at least: {}{most}.", ages(least)));
         }
         if self.non_monotonic > 0 {
             let (count, one) = (numbers::count(self.non_monotonic), self.non_monotonic == 1);
             all.push(format!(
-                "{count} {} older than what an earlier read had brought, though not than an acknowledged write.",
+                "{count} {} older than an earlier read, though not older than an acknowledged write.",
                 if one { "read was" } else { "reads were" }
             ));
         }
         if self.indeterminate > 0 {
-            let count = numbers::count(self.indeterminate);
-            all.push(format!("{count} not judged: what was brought may be from a write of unknown outcome."));
+            let (count, one) = (numbers::count(self.indeterminate), self.indeterminate == 1);
+            all.push(format!(
+                "{count} {} not judged: the version may come from a write of unknown outcome.",
+                if one { "read was" } else { "reads were" }
+            ));
         }
         all
     }
@@ -246,15 +251,11 @@ impl StaleExample<'_> {
                     format!("{version}{}", if stale { "still stale" } else { "no longer stale" })
                 }
                 (Some(version), None) => format!("version {version}"),
-                (None, None) => "no answer that tells".to_owned(),
+                (None, None) => "no usable answer".to_owned(),
             };
             format!("{} later, {way}: {found}", numbers::time(look.after))
         };
-        if self.looks.is_empty() {
-            vec!["not looked at again".to_owned()]
-        } else {
-            self.looks.iter().map(recheck).collect()
-        }
+        if self.looks.is_empty() { vec!["not rechecked".to_owned()] } else { self.looks.iter().map(recheck).collect() }
     }
 
     /// Whether a line of the history is the stale read itself.

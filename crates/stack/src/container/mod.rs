@@ -6,20 +6,20 @@ mod user_container;
 
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use bollard::Docker;
 use bollard::errors::Error as BollardError;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{
     CreateContainerOptions, KillContainerOptionsBuilder, LogsOptionsBuilder, StopContainerOptionsBuilder,
 };
+use futures_util::StreamExt as _;
 use tokio::time::Instant;
 
 use crate::log::last_lines;
 use crate::probe::ServerKind;
 use crate::{StackError, StartFailure};
-use cacheproof_supervise::RUN_LABEL;
 use cacheproof_supervise::docker::{self, error_text, with_request_timeout};
+use cacheproof_supervise::{DockerError, RUN_LABEL};
 
 pub(super) use image::{ask_registry, fetch_image, has_image};
 pub(super) use start::{ContainerSpec, Network, start, start_postgres};

@@ -46,7 +46,9 @@ impl ContainerSpec<'_> {
         let binding = |port: u16| PortBinding { host_ip: Some("127.0.0.1".into()), host_port: Some(port.to_string()) };
         let host_config = HostConfig {
             network_mode: matches!(self.network, Network::Host).then(|| "host".into()),
-            port_bindings: Some(published.iter().map(|&(out, port)| (inside(port), Some(vec![binding(out)]))).collect()),
+            port_bindings: Some(
+                published.iter().map(|&(out, port)| (inside(port), Some(vec![binding(out)]))).collect(),
+            ),
             ..HostConfig::default()
         };
         ContainerCreateBody {

@@ -1,0 +1,4 @@
+//! The report of simulated runs, and what attaching it does to a story.
+
+mod attach;
+mod report;
