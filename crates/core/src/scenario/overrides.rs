@@ -44,7 +44,7 @@ impl<'t> TableRef<'t> {
         value.as_inline_table_mut().map(Self::Inline)
     }
 
-    fn as_table_like(self) -> &'t mut dyn TableLike {
+    fn into_table_like(self) -> &'t mut dyn TableLike {
         match self {
             Self::Table(table) => table,
             Self::Inline(table) => table,
@@ -71,7 +71,7 @@ impl Override<'_> {
             };
             match key.kind {
                 KeyKind::Value | KeyKind::Table(_) if after.is_empty() => {
-                    write(table.as_table_like(), key.name, value);
+                    write(table.into_table_like(), key.name, value);
                     return Ok(());
                 }
                 KeyKind::Value => {
@@ -81,7 +81,7 @@ impl Override<'_> {
                 KeyKind::UserKeys => {
                     let [name] = after else { return Err(self.too_short()) };
                     // Names are the user's own: none of them excludes another.
-                    replace(self.descend(table, key.name, segment)?.as_table_like(), &name.name, value);
+                    replace(self.descend(table, key.name, segment)?.into_table_like(), &name.name, value);
                     return Ok(());
                 }
                 KeyKind::Table(inner) => {
@@ -215,7 +215,7 @@ fn replace(table: &mut dyn TableLike, key: &str, mut value: Value) {
 /// One of a list of tables, by its name or its number from 0.
 fn item<'t>(table: TableRef<'t>, key: &str, label: &str, which: &Segment) -> Result<TableRef<'t>, Problem> {
     let label = |table: &dyn TableLike| table.get(label).and_then(Item::as_str).unwrap_or_default().to_owned();
-    let (names, mut tables): (Vec<String>, Vec<TableRef<'t>>) = match table.as_table_like().get_mut(key) {
+    let (names, mut tables): (Vec<String>, Vec<TableRef<'t>>) = match table.into_table_like().get_mut(key) {
         Some(Item::ArrayOfTables(array)) => {
             array.iter_mut().map(|table| (label(table), TableRef::Table(table))).unzip()
         }
