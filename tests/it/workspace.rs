@@ -112,17 +112,19 @@ fn every_licence_is_allowed_by_deny_toml() {
 }
 
 #[test]
-fn every_dependency_comes_from_crates_io() {
-    let registry = "registry+https://github.com/rust-lang/crates.io-index";
+fn every_dependency_comes_from_a_registry() {
     let elsewhere: Vec<String> =
-        packages().iter().filter(|package| text(package, "source") != registry).map(named).collect();
+        packages().iter().filter(|package| !text(package, "source").starts_with("registry+")).map(named).collect();
     assert!(elsewhere.is_empty(), "{elsewhere:#?}");
 }
 
 /// The versions that dependencies declare. CI's job `msrv` compiles our own code with the oldest toolchain.
 #[test]
 fn no_dependency_needs_a_newer_toolchain_than_our_rust_version() {
-    let numbers = |version: &str| version.split('.').map(|part| part.parse().unwrap_or(0)).collect::<Vec<u32>>();
+    let numbers = |version: &str| {
+        let parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+        parts.chain(std::iter::repeat(0)).take(3).collect::<Vec<u32>>()
+    };
     let promised = numbers(env!("CARGO_PKG_RUST_VERSION"));
     let newer: Vec<String> = packages()
         .iter()
