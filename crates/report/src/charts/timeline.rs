@@ -182,9 +182,11 @@ pub(crate) fn bins(scenario: &Scenario, measurements: &Measurements, timeline: &
     let each = measurements.coarse_slices.len().div_ceil(MAX_BINS).max(1);
     let mut bins: Vec<Bin> = Vec::new();
     for chunk in measurements.coarse_slices.chunks(each) {
-        let mut bin = Bin::default();
-        bin.from = chunk.iter().map(|slice| slice.from).fold(f64::INFINITY, f64::min).max(0.0);
-        bin.to = chunk.iter().map(|slice| slice.to).fold(0.0, f64::max);
+        let mut bin = Bin {
+            from: chunk.iter().map(|slice| slice.from).fold(f64::INFINITY, f64::min).max(0.0),
+            to: chunk.iter().map(|slice| slice.to).fold(0.0, f64::max),
+            ..Bin::default()
+        };
         // Slices and clock may be a millisecond apart; bins must not overlap.
         if let Some(before) = bins.last()
             && (bin.from - before.to).abs() < 0.05
