@@ -1,5 +1,5 @@
 //! A verdict attached_files into a Markdown story: a block between two markers, its pictures beside the story, and
-//! ticks on exactly the task-list boxes whose text is a criterion's. [`story`] does the text and nothing else.
+//! ticks on exactly the task-list boxes whose text is a criterion's. `story` does the text and nothing else.
 
 mod block;
 mod checkboxes;

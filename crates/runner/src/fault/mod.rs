@@ -6,7 +6,7 @@
 //! cacheproof is killed, the guard process undoes them; if both are killed, `cacheproof recover` does.
 //!
 //! [`FaultEngine::run_fault`] runs these steps for one fault of a phase, in every round of it. `prepare` finds the victim.
-//! Each kind of fault is an [`injector::FaultInjector`] in a file of its own.
+//! Each kind of fault is an `injector::FaultInjector` in a file of its own.
 
 mod active_faults;
 mod admin_client;
