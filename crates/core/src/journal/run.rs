@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// What was run, and where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunStarted {
-    /// [`JOURNAL_VERSION`].
+    /// [`JOURNAL_VERSION`](super::JOURNAL_VERSION).
     pub journal: u32,
     /// cacheproof's own version.
     pub cacheproof: String,

@@ -242,7 +242,7 @@ pub struct TargetSpec {
     pub kind: TargetKind,
     /// Base URL of an app that is running already.
     pub url: Option<String>,
-    /// Command that starts the app; see [`crate::target`] for the placeholders. Empty: cacheproof's own
+    /// Command that starts the app; docs/scenario.md lists the placeholders. Empty: cacheproof's own
     /// `serve` for the reference app, nothing for an HTTP app.
     pub start: Vec<String>,
     /// Further arguments for the reference app's `serve`.

@@ -1,7 +1,7 @@
 //! The keys of the stories, by resource: each a function that makes the key, and a class that says how long it lives.
 //!
 //! All follow `resource:type:id`, so that a key says what it is and a pattern (`users:tasks:*`) takes one kind of it. Whatever is
-//! not written down here comes from outside and is [`sanitised`](super::sanitised): two different inputs never make one key.
+//! not written down here comes from outside and is [`sanitised`]: two different inputs never make one key.
 //!
 //! | keys | TTL |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Lists of posts that are kept as long as posts are. [`POSTS`](super::super::POSTS) has the items and the pages.
+//! Lists of posts that are kept as long as posts are. [`POSTS`] has the items and the pages.
 
 use super::of;
 use crate::key::{Key, KeyClass, POSTS, ttl};

@@ -15,7 +15,7 @@
 //! outcome is unknown is written again: the sink must bear that, as an upsert does.
 //!
 //! So it is for counters, last-seen times, drafts and positions: not for money. Its keys are its own (`behind:…`): an invalidation meant for
-//! values that are read from the database must not meet them, and [`Coherence::Outbox`](crate::Coherence::Outbox), whose promise is that the
+//! values that are read from the database must not meet them, and [`Coherence::Outbox`], whose promise is that the
 //! cache is never ahead of the database, is refused.
 
 mod queue;
