@@ -59,3 +59,23 @@ fn the_links_of_the_pages_exist() {
         }
     }
 }
+
+/// A newcomer finds the code by these paths. A bare name is in the folder of the path before it.
+#[test]
+fn the_paths_named_in_the_guides_for_developers_exist() {
+    for page in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = std::fs::read_to_string(root().join(page)).expect(page);
+        let mut folders = vec![root().to_owned()];
+        let (mut checked, quoted) = (0, text.split('`').skip(1).step_by(2));
+        for path in quoted.filter(|path| path.ends_with(".rs") || path.ends_with('/')).filter(|path| !path.contains('*')) {
+            let found = folders.iter().map(|folder| folder.join(path)).find(|file| file.exists());
+            let found = found.unwrap_or_else(|| panic!("{page} names {path}, which does not exist"));
+            // The folder itself, and those around it: a list of files may go on in a neighbour.
+            let folder = if found.is_dir() { found.as_path() } else { found.parent().expect("a folder") };
+            folders = folder.ancestors().take_while(|folder| folder.starts_with(root())).map(PathBuf::from).collect();
+            checked += 1;
+        }
+        assert!(checked > 10, "{page} names only {checked} paths");
+        assert!(!text.contains('@'), "{page} has a placeholder");
+    }
+}

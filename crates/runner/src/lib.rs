@@ -20,21 +20,10 @@
 //!
 //! `fault` uses `app`; `app` and `probe` use neither of the others. Only the files of this directory use all three.
 //!
-//! # Adding a fault
-//!
-//! 1. The scenario: a variant of `FaultAction` in `crates/core/src/scenario/fault.rs`, with its name in `as_str` and, if it
-//!    ends as soon as it is done, in `is_instantaneous`; its keys and its victims in `parse_fault.rs`; its text in
-//!    `fault_text.rs`. A fault on connections is a variant of `LinkFaultKind` instead, and is done by the proxy
-//!    (`crates/proxy/src/faults.rs`); of the next two steps it needs only `observe_effect` in `fault/link.rs`.
-//! 2. The injector: a file in `crates/runner/src/fault/` with a type that implements `FaultInjector`
-//!    (`fault/injector.rs`): how to inject it, how a probe sees its effect, how to undo it, how a probe sees the recovery.
-//!    `undo_record` says what undoes it when cacheproof is killed; a new way to undo is a variant of `Undo` in
-//!    `crates/supervise/src/undo_record.rs`, done in `undo.rs`. `fault/flush.rs` is the shortest example.
-//! 3. The choice: an arm in `fault/prepare.rs`, which finds the victim and checks that the scenario allows breaking it. The
-//!    engine (`fault/engine.rs`) does the rest: schedule, ledger, probes, undo.
-//! 4. Tests and documents: a test on real servers in `tests/it/faults.rs`, a phase in `scenarios/fault-tour.toml`, a
-//!    section in `docs/scenario.md`. If its recovery is special, hints for the report are in
-//!    `crates/verdict/src/recovery/hints.rs`.
+//! CONTRIBUTING.md lists the steps to add a fault. Its injector is a file in `fault/` whose type implements `FaultInjector`
+//! (`fault/injector.rs`): how to inject it, how a probe sees its effect, how to undo it, how a probe sees the recovery.
+//! `fault/flush.rs` is the shortest example. `fault/prepare.rs` finds the victim and checks that the scenario allows the
+//! fault; `fault/engine.rs` does the rest: schedule, ledger, probes, undo.
 
 mod abort;
 pub mod app;
