@@ -1,5 +1,7 @@
 //! Fails if the README says something that the program does not do.
 
+use std::path::PathBuf;
+
 use cacheproof::cli::Exit;
 
 use crate::support::{command, completed_run, root};
@@ -67,7 +69,9 @@ fn the_paths_named_in_the_guides_for_developers_exist() {
         let text = std::fs::read_to_string(root().join(page)).expect(page);
         let mut folders = vec![root().to_owned()];
         let (mut checked, quoted) = (0, text.split('`').skip(1).step_by(2));
-        for path in quoted.filter(|path| path.ends_with(".rs") || path.ends_with('/')).filter(|path| !path.contains('*')) {
+        for path in
+            quoted.filter(|path| path.ends_with(".rs") || path.ends_with('/')).filter(|path| !path.contains('*'))
+        {
             let found = folders.iter().map(|folder| folder.join(path)).find(|file| file.exists());
             let found = found.unwrap_or_else(|| panic!("{page} names {path}, which does not exist"));
             // The folder itself, and those around it: a list of files may go on in a neighbour.
