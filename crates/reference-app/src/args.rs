@@ -50,7 +50,7 @@ pub struct AppArgs {
     #[arg(long, env = "CACHE")]
     pub cache: Option<Strategy>,
 
-    /// How the cache is kept right after a write: delete, lease or outbox; by default lease
+    /// What keeps the cache correct when data changes: delete, lease or outbox; by default lease
     #[arg(long, env = "CACHE_COHERENCE", value_parser = coherence)]
     pub coherence: Option<Coherence>,
 
@@ -84,7 +84,7 @@ pub struct AppArgs {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub db_connections: u32,
 
-    /// Bearer token for the management of the cache under /cache; without one there is none
+    /// Bearer token for the management of the cache under /cache; without a token there is no management
     #[arg(long, env = "ADMIN_TOKEN", hide_env_values = true)]
     pub admin_token: Option<String>,
 
