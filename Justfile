@@ -33,7 +33,7 @@ chaos *ARGS:
 coverage *ARGS:
     sh scripts/coverage.sh {{ARGS}}
 
-# Format, clippy, documentation, dependencies, packaging
+# Format, clippy, imports, documentation, licences and sources of dependencies, packaging
 lint:
     python3 scripts/check-imports.py --self-test
     python3 scripts/check-imports.py

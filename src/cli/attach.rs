@@ -12,8 +12,8 @@ pub struct AttachArgs {
     /// The story: a Markdown file
     #[arg(value_name = "STORY.md")]
     story: PathBuf,
-    /// The run's directory; by default the latest run, which must then be complete
-    #[arg(value_name = "RUN")]
+    /// The run's directory; without it the latest run, which must then be complete
+    #[arg(value_name = "DIR")]
     run: Option<PathBuf>,
 }
 

@@ -1,4 +1,4 @@
-//! `cacheproof check FILE`: validates a scenario. Nothing is started.
+//! `cacheproof check SCENARIO`: validates a scenario. Nothing is started.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,9 +11,10 @@ use crate::verdict::undecidable_rules;
 #[derive(Clone, Debug, clap::Args)]
 pub struct CheckArgs {
     /// The scenario file
+    #[arg(value_name = "SCENARIO")]
     pub file: PathBuf,
-    /// Override one value, e.g. --set traffic.rate=800/s; can be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    /// Replace or add one value, e.g. --set traffic.rate=800/s; can be repeated
+    #[arg(long = "set", value_name = "PATH=VALUE")]
     pub set: Vec<String>,
 }
 

@@ -28,7 +28,7 @@ impl Exit {
     /// What the exit code of `cacheproof run` means.
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::Pass => "pass: every criterion was proved",
+            Self::Pass => "pass: every rule held, and every test named in `proved_by` exists (it is not run)",
             Self::RulesFailed => "a rule failed",
             Self::Usage => "bad arguments or scenario; nothing was started",
             Self::Environment => {

@@ -10,9 +10,9 @@ use crate::scenario;
 /// Writes a commented scenario for an HTTP app
 #[derive(Clone, Debug, clap::Args)]
 pub struct InitArgs {
-    /// A page that the app may cache, e.g. http://localhost:8080/items/1
+    /// URL of a page that the app may cache, e.g. http://localhost:8080/items/1
     pub url: String,
-    /// The file to write; an existing file is never overwritten
+    /// The file to write; a file that exists is never overwritten
     #[arg(long, value_name = "FILE", default_value = "scenario.toml")]
     pub out: PathBuf,
 }

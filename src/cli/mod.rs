@@ -40,17 +40,17 @@ struct Arguments {
 enum Command {
     /// Run a scenario: start servers and app, send load, inject faults, judge the rules, write a report
     Run(run::RunArgs),
-    /// Validate a scenario; nothing is started
+    /// Find mistakes in a scenario; nothing is started
     Check(check::CheckArgs),
-    /// Write a commented scenario for a running HTTP app
+    /// Write a scenario with comments for an HTTP app that is running
     Init(init::InitArgs),
     /// List what this machine has and what is missing
     Doctor,
-    /// Render a run's report again from its journal, even after a crash
+    /// Make a run's report again from its journal (events.jsonl), even after a crash
     Report(report::ReportArgs),
     /// Undo the faults that a run left behind when cacheproof and its guard process were both killed
     Recover(recover::RecoverArgs),
-    /// Write a run's result into a Markdown story and tick the checkboxes of proved criteria
+    /// Write a run's result into a story (a Markdown file) and tick the checkboxes of proved criteria
     Attach(attach::AttachArgs),
     /// Start the reference app that scenarios test by default
     #[cfg(feature = "reference-app")]

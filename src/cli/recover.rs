@@ -15,7 +15,7 @@ const GUARD_TIMEOUT: Duration = Duration::from_secs(150);
 #[derive(Debug, clap::Args)]
 pub struct RecoverArgs {
     /// The reports directory, or the directory of one run
-    #[arg(default_value = "reports")]
+    #[arg(value_name = "DIR", default_value = "reports")]
     directory: PathBuf,
 }
 

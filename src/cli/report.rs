@@ -8,10 +8,10 @@ use crate::report::{self, HTML_FILE, JudgedRun, ReportError};
 /// Arguments of `report`.
 #[derive(Debug, clap::Args)]
 pub struct ReportArgs {
-    /// The runs' directories
+    /// The directories of the runs
     #[arg(value_name = "DIR", default_value = "reports/latest")]
     directories: Vec<PathBuf>,
-    /// Also write one HTML page with all these runs: their verdicts, and each fault with its rules and what happened
+    /// Also write one HTML page with all these runs: their verdicts, and for each fault its rules and what happened
     #[arg(long = "together", value_name = "FILE")]
     combined_page: Option<PathBuf>,
 }

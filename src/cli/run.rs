@@ -18,8 +18,8 @@ use crate::verdict::Ruling;
 pub struct RunArgs {
     /// The scenario file
     scenario: PathBuf,
-    /// Override one value, e.g. --set traffic.rate=800/s; can be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    /// Replace or add one value, e.g. --set traffic.rate=800/s; can be repeated
+    #[arg(long = "set", value_name = "PATH=VALUE")]
     sets: Vec<String>,
     /// The directory for reports; the run gets a directory of its own in it
     #[arg(long, value_name = "DIR", default_value = "reports")]

@@ -42,7 +42,7 @@ pub struct AppArgs {
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<String>,
 
-    /// Certificate authorities to trust for TLS to Redis, a PEM file; by default those of the system
+    /// PEM file of the certificate authorities to trust for TLS to Redis; by default those of the system
     #[arg(long, env = "REDIS_CA_FILE")]
     pub redis_ca: Option<std::path::PathBuf>,
 
@@ -50,12 +50,12 @@ pub struct AppArgs {
     #[arg(long, env = "CACHE")]
     pub cache: Option<Strategy>,
 
-    /// What invalidations guarantee: delete, lease or outbox; by default lease
+    /// What keeps the cache correct when data changes: delete, lease or outbox; by default lease
     #[arg(long, env = "CACHE_COHERENCE", value_parser = coherence)]
     pub coherence: Option<Coherence>,
 
-    /// Acknowledge a write only when no instance and no replica of Redis has the old value. That is 2 s after the commit if Redis cannot
-    /// be reached or a replica lags, and always with --cache two-tier. For --coherence outbox; reads never wait
+    /// With --coherence outbox: acknowledge a write only when no instance and no replica of Redis has the old value. This takes 2 s from
+    /// the commit if Redis cannot be reached or a replica lags, and always with --cache two-tier. Reads never wait
     #[arg(long, env = "WRITES_WAIT", value_parser = clap::builder::FalseyValueParser::new())]
     pub writes_wait: bool,
 
@@ -63,7 +63,7 @@ pub struct AppArgs {
     #[arg(long, env = "CACHE_NAMESPACE")]
     pub namespace: Option<String>,
 
-    /// Timeout in milliseconds for one answer of Redis, by default 50; a request waits at most twice as long
+    /// Milliseconds to wait for one answer of Redis, by default 50; a request waits at most twice as long
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub cache_timeout_ms: Option<u64>,
 
@@ -72,27 +72,27 @@ pub struct AppArgs {
     #[arg(skip = configured())]
     pub environment: Option<Environment>,
 
-    /// Concurrent loads from Postgres, so that a dead Redis does not overload it; 0: no limit
+    /// The most loads from Postgres at a time, so that a dead Redis does not overload Postgres; 0: no limit
     #[arg(long, env = "LOADS_AT_MOST", default_value_t = 64)]
     pub loads_at_most: usize,
 
-    /// Rows to fill empty tables with, or `none`; small tables that are not named get a few hundred. `warm` adds none
+    /// Rows to add to empty tables, or `none`; small tables that are not named get a few hundred. `warm` adds none
     #[arg(long, env = "LOAD", default_value = "posts=10000,profiles=1000,products=1000,courses=500")]
     pub load: SeedData,
 
-    /// Connections to Postgres
+    /// The most connections to Postgres
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub db_connections: u32,
 
-    /// Bearer token for the cache management under /cache, which needs one
+    /// Bearer token for the management of the cache under /cache; without a token there is no management
     #[arg(long, env = "ADMIN_TOKEN", hide_env_values = true)]
     pub admin_token: Option<String>,
 
-    /// Keys for encrypting sessions, name:base64 of 32 bytes, separated by commas; without any there are no sessions
+    /// Keys that encrypt sessions: name:KEY, where KEY is 32 bytes in base64, separated by commas; without any there are no sessions
     #[arg(long, env = "SESSION_KEYS", hide_env_values = true)]
     pub session_keys: Option<String>,
 
-    /// Redis for sessions, if not the cache's: another database number, or a server without eviction
+    /// Redis for sessions, by default that of the cache; better another database number, or a server without eviction
     #[arg(long, env = "SESSION_REDIS_URL", hide_env_values = true)]
     pub session_redis_url: Option<String>,
 

@@ -28,7 +28,7 @@ const ATTACHED_FILES: [&str; 6] = [
 pub enum AttachError {
     /// It could not be read.
     #[error("can't read {}: {source}", path.display())]
-    #[diagnostic(help("name a Markdown file that exists: cacheproof attach STORY.md [RUN]"))]
+    #[diagnostic(help("name a Markdown file that exists: cacheproof attach STORY.md [DIR]"))]
     Read {
         /// The story.
         path: PathBuf,
