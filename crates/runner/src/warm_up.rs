@@ -20,8 +20,7 @@ impl WarmUp {
     /// Adds one slice. Returns the reason to end the phase when the hit rate of the last three slices is within a
     /// percentage point of that of the three before.
     pub fn add_slice(&mut self, scenario: &Scenario, phase: usize, slice: &CoarseSlice) -> Option<String> {
-        let cacheable =
-            |request: usize| scenario.traffic.requests.get(request).is_some_and(|request| request.cacheable);
+        let cacheable = |request: usize| scenario.is_cacheable(request);
         let counts = slice.counts(|cell| cell.phase == phase, cacheable);
         if counts.reads() == 0 {
             return None;

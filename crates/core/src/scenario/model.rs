@@ -498,6 +498,11 @@ pub struct Criterion {
 }
 
 impl Scenario {
+    /// Whether the hit rate counts this request, by its index; an unknown one is not counted.
+    pub fn is_cacheable(&self, request: usize) -> bool {
+        self.traffic.requests.get(request).is_some_and(|request| request.cacheable)
+    }
+
     /// Every latency limit in the rules, in nanoseconds, sorted: the recorder counts samples above each exactly.
     pub fn latency_limits(&self) -> Vec<u64> {
         let mut limits: Vec<u64> = self

@@ -29,7 +29,7 @@ const LINE_STYLES: [(ColorRole, (i32, i32)); MAX_CURVES] = [
 ];
 
 pub(super) fn plot(scenario: &Scenario, measurements: &Measurements, faults: &[FaultOutcome]) -> Option<Plot> {
-    let cacheable = |request: usize| scenario.traffic.requests.get(request).is_some_and(|request| request.cacheable);
+    let cacheable = |request: usize| scenario.is_cacheable(request);
     let slices = measurements.slices(CachePath::Cached, cacheable);
     let mut layers = Vec::new();
     let mut curves: Vec<&RefillCurve> = Vec::new();

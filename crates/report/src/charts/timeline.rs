@@ -211,7 +211,7 @@ pub(crate) fn bins(scenario: &Scenario, measurements: &Measurements, timeline: &
             *bin.outcomes.entry(key.outcome).or_default() += count;
             let path = bin.paths.entry(key.path).or_default();
             path.answered += if key.outcome == Outcome::Error { 0 } else { *count };
-            if scenario.traffic.requests.get(key.request).is_some_and(|request| request.cacheable) {
+            if scenario.is_cacheable(key.request) {
                 path.hits += if key.outcome == Outcome::Hit { *count } else { 0 };
                 path.misses += if key.outcome == Outcome::Miss { *count } else { 0 };
             }

@@ -64,11 +64,7 @@ pub(crate) fn request_stats(
     let requests = totals.count();
     let outcome = |outcome| measurements.count(|key| selected(key) && key.outcome == outcome);
     let cacheable = |wanted: Outcome| {
-        measurements.count(|key| {
-            selected(key)
-                && key.outcome == wanted
-                && scenario.traffic.requests.get(key.request).is_some_and(|request| request.cacheable)
-        })
+        measurements.count(|key| selected(key) && key.outcome == wanted && scenario.is_cacheable(key.request))
     };
     // Errors are left out: a quick refusal would make the app look fast.
     let answered = measurements.total(|key| selected(key) && key.outcome != Outcome::Error);

@@ -92,7 +92,7 @@ pub fn fault_outcomes(scenario: &Scenario, measurements: &Measurements) -> Vec<F
     if windows.is_empty() {
         return Vec::new();
     }
-    let cacheable = |request: usize| scenario.traffic.requests.get(request).is_some_and(|request| request.cacheable);
+    let cacheable = |request: usize| scenario.is_cacheable(request);
     let slices = |path| measurements.slices(path, cacheable);
     let (cached, uncached) = (slices(CachePath::Cached), slices(CachePath::Uncached));
     let limits_of = |path| limits::steady(scenario, measurements, path, &cached, &uncached);
