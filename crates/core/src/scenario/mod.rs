@@ -30,8 +30,11 @@ mod rule;
 mod safety;
 mod schema;
 mod secrets;
+mod servers;
+mod target;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 pub use crate::metrics::{Metric, Quantity, QuantityError};
 pub use fault::*;
@@ -45,3 +48,6 @@ pub use proofs::check_proofs;
 pub use rule::*;
 pub use safety::*;
 pub use secrets::{MissingVariables, mask_passwords, resolve_env};
+pub use servers::*;
+pub use target::*;
+pub use traffic::*;
