@@ -36,7 +36,7 @@ macro_rules! caught {
             }
         )*
 
-        const $all: &[&str] = &[$(stringify!($test)),*];
+        pub(super) const $all: &[&str] = &[$(stringify!($test)),*];
     };
 }
 
@@ -52,7 +52,7 @@ macro_rules! healthy {
             }
         )*
 
-        const $all: &[&str] = &[$(stringify!($test)),*];
+        pub(super) const $all: &[&str] = &[$(stringify!($test)),*];
     };
 }
 
@@ -70,6 +70,18 @@ caught! { ONE_OF_EACH_THEME:
 
 healthy! { ONE_SCENARIO:
     the_healthy_app_passes_defects
+}
+
+#[test]
+fn each_defect_of_the_table_and_each_scenario_has_its_test() {
+    let names = |lists: [&[&str]; 2], prefix: &str| {
+        let name = |test: &&str| test.trim_start_matches(prefix).replace('_', "-");
+        lists.concat().iter().map(name).collect::<BTreeSet<_>>()
+    };
+    let table = defects().map(|defect| defect.name.to_owned()).collect();
+    assert_eq!(names([ONE_OF_EACH_THEME, slow::OTHERS], "by_its_rule_"), table);
+    let scenarios = SCENARIOS.map(str::to_owned).into();
+    assert_eq!(names([ONE_SCENARIO, slow::OTHER_SCENARIOS], "the_healthy_app_passes_"), scenarios);
 }
 
 /// The rest of the table: each is a run of a quarter of a minute.
@@ -122,17 +134,5 @@ mod slow {
         the_healthy_app_passes_defects_frozen
         the_healthy_app_passes_defects_database
         the_healthy_app_passes_defects_soak
-    }
-
-    #[test]
-    fn each_defect_of_the_table_and_each_scenario_has_its_test() {
-        let names = |lists: [&[&str]; 2], prefix: &str| {
-            let name = |test: &&str| test.trim_start_matches(prefix).replace('_', "-");
-            lists.concat().iter().map(name).collect::<BTreeSet<_>>()
-        };
-        let table = defects().map(|defect| defect.name.to_owned()).collect();
-        assert_eq!(names([ONE_OF_EACH_THEME, OTHERS], "by_its_rule_"), table);
-        let scenarios = SCENARIOS.map(str::to_owned).into();
-        assert_eq!(names([ONE_SCENARIO, OTHER_SCENARIOS], "the_healthy_app_passes_"), scenarios);
     }
 }

@@ -73,6 +73,47 @@ impl FaultAction {
         matches!(self, Self::Restart { .. } | Self::Flush | Self::Failover { .. } | Self::Command { undo: None, .. })
     }
 
+    /// Whether the victim still answers, only slower.
+    pub fn only_slows(&self) -> bool {
+        match self {
+            Self::Link(link) => match link.kind {
+                LinkFaultKind::Latency { .. } | LinkFaultKind::Bandwidth { .. } | LinkFaultKind::Slice { .. } => true,
+                LinkFaultKind::Refuse | LinkFaultKind::Reset | LinkFaultKind::BlackHole | LinkFaultKind::HalfOpen => {
+                    false
+                }
+            },
+            Self::Kill
+            | Self::Stop
+            | Self::Pause
+            | Self::Restart { .. }
+            | Self::Flush
+            | Self::FillMemory
+            | Self::FillClients
+            | Self::Partition
+            | Self::Failover { .. }
+            | Self::Command { .. } => false,
+        }
+    }
+
+    /// Whether connections survive it: clients need not reconnect when it is over.
+    pub fn keeps_connections(&self) -> bool {
+        *self == Self::Pause || self.only_slows()
+    }
+
+    /// Whether it may take the keys out of a cache server.
+    pub fn can_empty(&self) -> bool {
+        match self {
+            Self::Link(_) | Self::Pause | Self::FillClients | Self::Partition => false,
+            Self::Kill
+            | Self::Stop
+            | Self::Restart { .. }
+            | Self::Flush
+            | Self::FillMemory
+            | Self::Failover { .. }
+            | Self::Command { .. } => true,
+        }
+    }
+
     /// The scenario's word for it: `kill`, `pause`, `latency`…
     pub fn as_str(&self) -> &'static str {
         match self {

@@ -362,7 +362,8 @@ impl FaultParser<'_> {
             "refuse" => LinkFaultKind::Refuse,
             "reset" => LinkFaultKind::Reset,
             "black_hole" => LinkFaultKind::BlackHole,
-            _ => LinkFaultKind::HalfOpen,
+            "half_open" => LinkFaultKind::HalfOpen,
+            _ => unreachable!("{word} is in FAULT_KEYWORDS and read nowhere"),
         };
         let directions =
             [("both", Direction::Both), ("to_server", Direction::ToServer), ("to_client", Direction::ToClient)];

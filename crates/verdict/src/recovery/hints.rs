@@ -2,7 +2,7 @@
 
 use cacheproof_core::journal::SliceCounts;
 use cacheproof_core::measurements::{Measurements, TimeSlice};
-use cacheproof_core::scenario::{FaultAction, FaultSpec, LinkFaultKind, Scenario, Victim};
+use cacheproof_core::scenario::{FaultAction, FaultSpec, Scenario, Victim};
 
 use super::super::numbers::{count, moment, plain, share, time};
 use super::{FaultOutcome, HitRateRecovery, LimitViolation, Recovery};
@@ -50,7 +50,7 @@ pub(super) fn hints(
 fn timeout_or_queue_hint(spec: Option<&FaultSpec>, slices: &[TimeSlice], outcome: &FaultOutcome) -> Option<String> {
     let limits = outcome.limits.as_ref()?;
     let until = outcome.window.undone.or(outcome.over)?;
-    if spec.is_none_or(|spec| only_slows(&spec.action)) {
+    if spec.is_none_or(|spec| spec.action.only_slows()) {
         return None;
     }
     let during: Vec<&TimeSlice> = slices
@@ -72,32 +72,25 @@ fn timeout_or_queue_hint(spec: Option<&FaultSpec>, slices: &[TimeSlice], outcome
     let took = format!("Half of the answers took {} or more for as long as it lasted", time(median));
     Some(if late > early * MAX_P95_TO_MEDIAN {
         format!(
-            "{took}, and ever longer, from {} to {}: looks like a queue, for a fallback that can't carry the load.",
+            "{took}, rising from {} to {}: looks like a queue, because the fallback can't carry the load.",
             time(early),
             time(late)
         )
     } else if p95 <= median * MAX_P95_TO_MEDIAN {
         format!(
-            "{took}, and hardly one much more: looks like every request waits for a timeout of about that; a breaker would pay it once."
+            "{took}, and few took much more: looks like every request waits for a timeout of about that; with a circuit breaker only a few would."
         )
     } else {
         format!(
-            "{took}, some of them {} and more: looks like a queue, for a fallback that can't carry the load.",
+            "{took}, some of them {} and more: looks like a queue, because the fallback can't carry the load.",
             time(p95)
         )
     })
 }
 
-/// Whether the victim still answers, only slower.
-fn only_slows(action: &FaultAction) -> bool {
-    let FaultAction::Link(link) = action else { return false };
-    use LinkFaultKind::{Bandwidth, Latency, Slice};
-    matches!(link.kind, Latency { .. } | Bandwidth { .. } | Slice { .. })
-}
-
-/// Whether connections survive it: clients need not reconnect when it is over.
+/// Whether clients keep their connections to the victim.
 fn keeps_connections(spec: Option<&FaultSpec>) -> bool {
-    spec.is_some_and(|spec| spec.action == FaultAction::Pause || only_slows(&spec.action))
+    spec.is_some_and(|spec| spec.action.keeps_connections())
 }
 
 fn absorbed(outcome: &FaultOutcome) -> Option<String> {
@@ -151,7 +144,7 @@ fn late_cache_use_hint(slices: &[TimeSlice], outcome: &FaultOutcome) -> Option<S
     let first = slices.iter().find(is_hit);
     match first {
         None if watched >= PERMANENT_AFTER_SECONDS => Some(format!(
-            "Not one response came from the cache in the {} after its server was up again: looks like connections \
+            "No response came from the cache in the {} after its server was up again: looks like connections \
              that are never reopened, or a breaker that never closes.",
             moment(watched)
         )),
@@ -254,8 +247,8 @@ fn database(measurements: &Measurements, outcome: &FaultOutcome) -> Option<Strin
     let before = rates(0.0, outcome.window.from).into_iter().reduce(f64::max)?;
     (busiest > before * 3.0 && busiest > arrivals * 3.0 && requests > 0).then(|| {
         format!(
-            "The database executed up to {} queries a second, {} times the most before it: looks like retries or a \
-             stampede, at {} requests a second.",
+            "The database executed up to {} queries per second, {} times the highest rate before it: looks like retries or a \
+             stampede, at {} requests per second.",
             count(busiest.round() as u64),
             plain(busiest / before.max(1.0)),
             count(arrivals.round() as u64)

@@ -168,19 +168,9 @@ fn rate_at(scenario: &Scenario, outcome: &FaultOutcome) -> f64 {
     }
 }
 
-/// Whether a fault of this kind can empty the cache. What other faults at the same time do does not count.
+/// Whether this fault can empty the cache. What other faults at the same time do does not count.
 fn can_empty(spec: &FaultSpec) -> bool {
-    let does = match spec.action {
-        FaultAction::Link(_) | FaultAction::Pause | FaultAction::FillClients | FaultAction::Partition => false,
-        FaultAction::Kill
-        | FaultAction::Stop
-        | FaultAction::Restart { .. }
-        | FaultAction::Flush
-        | FaultAction::FillMemory
-        | FaultAction::Failover { .. }
-        | FaultAction::Command { .. } => true,
-    };
-    does && matches!(spec.victim, Victim::Redis | Victim::Custom)
+    spec.action.can_empty() && matches!(spec.victim, Victim::Redis | Victim::Custom)
 }
 
 /// Whether the cache had lost most of its keys: by the number of keys in Redis before and after, or else by the kind of

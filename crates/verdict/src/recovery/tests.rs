@@ -139,7 +139,7 @@ fn responses_that_take_ever_longer_look_like_a_queue() {
         SliceCounts { p50: 50 * MS + waited, p95: 60 * MS + waited, max: 70 * MS + waited, ..healthy(at) }
     };
     let outcome = of(|at| Some(if (INJECTED..UNDONE).contains(&at) { queue(at) } else { healthy(at) }));
-    let words = "ever longer, from ";
+    let words = "rising from ";
     assert!(outcome.hints[0].contains(words) && outcome.hints[0].contains("a queue"), "{:?}", outcome.hints);
 }
 
