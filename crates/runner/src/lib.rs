@@ -23,7 +23,7 @@
 //! CONTRIBUTING.md lists the steps to add a fault. Its injector is a file in `fault/` whose type implements `FaultInjector`
 //! (`fault/injector.rs`): how to inject it, how a probe sees its effect, how to undo it, how a probe sees the recovery.
 //! `fault/flush.rs` is the shortest example. `fault/prepare.rs` finds the victim and checks that the scenario allows the
-//! fault; `fault/engine.rs` does the rest: schedule, ledger, probes, undo.
+//! fault; `fault/engine.rs` and `fault/schedule.rs` do the rest: ledger, schedule, probes, undo.
 
 mod abort;
 pub mod app;

@@ -53,7 +53,7 @@ impl<'run> SteadyStateCheck<'run> {
         let measurements = self.measurements.lock().unwrap_or_else(PoisonError::into_inner);
         let total = |wanted: &dyn Fn(&ResponseKey) -> bool| measurements.total(|key| counts(key.phase) && wanted(key));
         if total(&|_| true).count() == 0 {
-            return Err("not one request was answered before the first fault".into());
+            return Err("no request was answered before the first fault".into());
         }
         let Some(rules) = rules else {
             let (failed, all) = (total(&|key| key.outcome == Outcome::Error).count(), total(&|_| true).count());

@@ -3,19 +3,20 @@
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::monitors;
 use super::steady::SteadyStateCheck;
 use crate::app::App;
-use crate::fault::{FaultEngine, FaultTransition, PhaseWindow};
+use crate::fault::{FaultEngine, FaultError, FaultTransition, InjectionGate, PhaseWindow};
 use crate::probe::Prober;
-use cacheproof_core::journal::{Event, EventSink, FaultEvent, RunStatus};
-use cacheproof_core::scenario::Scenario;
-use cacheproof_load::Recorder;
-use cacheproof_load::{Driver, NotQuiescent};
+use cacheproof_core::journal::{AtQuiescence, Event, EventSink, FaultEvent, RunStatus};
+use cacheproof_core::scenario::{FaultSpec, Scenario};
+use cacheproof_load::{Driver, NotQuiescent, Recorder};
 use cacheproof_stack::Stack;
 
 /// What a run uses.
@@ -33,6 +34,64 @@ pub(super) struct RunContext<'run> {
     pub recorder: &'run Recorder,
 }
 
+/// The load of the phases: [`Driver`] in a run, one without requests in the tests of the timeline.
+#[async_trait]
+pub(super) trait PhaseLoad: Sync {
+    /// See [`Driver::phase`].
+    async fn phase(&self, phase: usize, lasts: Duration, may_end: watch::Receiver<bool>, end: watch::Receiver<bool>);
+
+    /// See [`Driver::compare_when_quiescent`].
+    async fn compare_when_quiescent(&self, phase: usize) -> Result<Option<AtQuiescence>, NotQuiescent>;
+}
+
+#[async_trait]
+impl PhaseLoad for Driver {
+    async fn phase(&self, phase: usize, lasts: Duration, may_end: watch::Receiver<bool>, end: watch::Receiver<bool>) {
+        self.phase(phase, lasts, may_end, end).await;
+    }
+
+    async fn compare_when_quiescent(&self, phase: usize) -> Result<Option<AtQuiescence>, NotQuiescent> {
+        self.compare_when_quiescent(phase).await
+    }
+}
+
+/// The faults of the phases: [`FaultEngine`] in a run, one without servers in the tests of the timeline.
+#[async_trait]
+pub(super) trait PhaseFaults: Sync {
+    /// See [`FaultEngine::run_fault`].
+    async fn run_fault(
+        &self,
+        spec: &FaultSpec,
+        window: PhaseWindow,
+        end: watch::Receiver<bool>,
+        gate: InjectionGate<'_>,
+        notify: &(dyn Fn(FaultTransition) + Send + Sync),
+    ) -> Result<(), FaultError>;
+}
+
+#[async_trait]
+impl PhaseFaults for FaultEngine<'_> {
+    async fn run_fault(
+        &self,
+        spec: &FaultSpec,
+        window: PhaseWindow,
+        end: watch::Receiver<bool>,
+        gate: InjectionGate<'_>,
+        notify: &(dyn Fn(FaultTransition) + Send + Sync),
+    ) -> Result<(), FaultError> {
+        self.run_fault(spec, window, end, gate, notify).await
+    }
+}
+
+/// What the phases need of a run.
+#[derive(Clone, Copy)]
+struct PhaseContext<'run> {
+    scenario: &'run Scenario,
+    event_sink: &'run EventSink,
+    load: &'run dyn PhaseLoad,
+    faults: Option<&'run dyn PhaseFaults>,
+}
+
 /// State shared by the timeline and its monitors.
 pub(super) struct RunControl<'run> {
     /// The current phase, and how to end it.
@@ -45,7 +104,17 @@ pub(super) struct RunControl<'run> {
     pub steady: SteadyStateCheck<'run>,
 }
 
-impl RunControl<'_> {
+impl<'run> RunControl<'run> {
+    fn new(scenario: &'run Scenario) -> Self {
+        Self {
+            phase: Mutex::new(None),
+            reason: Mutex::new(None),
+            ending: Mutex::new(None),
+            sample: Notify::new(),
+            steady: SteadyStateCheck::new(scenario),
+        }
+    }
+
     /// The current phase.
     pub fn current(&self) -> Option<usize> {
         lock(&self.phase).as_ref().map(|(phase, _)| *phase)
@@ -91,21 +160,16 @@ pub(super) async fn run_timeline(
     prober: Prober,
     stop: watch::Receiver<bool>,
 ) -> TimelineOutcome {
-    let control = RunControl {
-        phase: Mutex::new(None),
-        reason: Mutex::new(None),
-        ending: Mutex::new(None),
-        sample: Notify::new(),
-        steady: SteadyStateCheck::new(context.scenario),
-    };
+    let control = RunControl::new(context.scenario);
     let (over, is_over) = watch::channel(false);
     let phases = async {
-        for index in 0..context.scenario.phases.len() {
-            if control.ended() {
-                break;
-            }
-            run_phase(context, &control, index).await;
-        }
+        let context = PhaseContext {
+            scenario: context.scenario,
+            event_sink: context.event_sink,
+            load: context.driver,
+            faults: context.engine.map(|engine| engine as &dyn PhaseFaults),
+        };
+        run_phases(&context, &control).await;
         over.send_replace(true);
     };
     let ((), coarse_end, fine_end, (), ()) = tokio::join!(
@@ -122,7 +186,17 @@ pub(super) async fn run_timeline(
     }
 }
 
-async fn run_phase(context: &RunContext<'_>, control: &RunControl<'_>, index: usize) {
+/// Runs the phases, until the last is over or the run is ended.
+async fn run_phases(context: &PhaseContext<'_>, control: &RunControl<'_>) {
+    for index in 0..context.scenario.phases.len() {
+        if control.ended() {
+            break;
+        }
+        run_phase(context, control, index).await;
+    }
+}
+
+async fn run_phase(context: &PhaseContext<'_>, control: &RunControl<'_>, index: usize) {
     let phase = &context.scenario.phases[index];
     let (end, ended) = watch::channel(false);
     *lock(&control.phase) = Some((index, end));
@@ -139,7 +213,7 @@ async fn run_phase(context: &RunContext<'_>, control: &RunControl<'_>, index: us
     let faults = phase.faults.iter().enumerate().map(|(number, spec)| {
         let ended = ended.clone();
         async move {
-            let Some(engine) = context.engine else { return };
+            let Some(engine) = context.faults else { return };
             let what = spec.describe();
             let emit = |FaultTransition { round, stage, detail, connections }| {
                 let what = what.clone();
@@ -160,7 +234,7 @@ async fn run_phase(context: &RunContext<'_>, control: &RunControl<'_>, index: us
             }
         }
     });
-    tokio::join!(context.driver.phase(index, phase.lasts, may_end, ended.clone()), async {
+    tokio::join!(context.load.phase(index, phase.lasts, may_end, ended.clone()), async {
         futures_util::future::join_all(faults).await;
         faults_over.send_replace(true);
     });
@@ -171,14 +245,17 @@ async fn run_phase(context: &RunContext<'_>, control: &RunControl<'_>, index: us
     if control.ended() {
         return;
     }
-    match context.driver.compare_when_quiescent(index).await {
+    match context.load.compare_when_quiescent(index).await {
         Ok(Some(at_quiescence)) => context.event_sink.emit(Event::AtQuiescence(at_quiescence)),
         Ok(None) => {}
         Err(NotQuiescent { waiting, drain_timeout }) => context.event_sink.note(format!(
-            "After '{}' nothing was compared at rest: {waiting} requests still waited to be sent or answered after {} s. \
+            "No items were compared after '{}': {waiting} requests still waited to be sent or answered after {} s. \
              Lower traffic.rate until the app keeps up.",
             phase.name,
             drain_timeout.as_secs_f64()
         )),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,8 @@
 //! undone and its ledger entry closed; a probe confirms the recovery. A phase undoes its faults however it ends. If
 //! cacheproof is killed, the guard process undoes them; if both are killed, `cacheproof recover` does.
 //!
-//! [`FaultEngine::run_fault`] runs these steps for one fault of a phase, in every round of it. `prepare` finds the victim.
+//! [`FaultEngine::run_fault`] runs these steps for one fault of a phase, in every round of it, when `schedule` says that they are due.
+//! `prepare` finds the victim.
 //! Each kind of fault is an `injector::FaultInjector` in a file of its own.
 
 mod active_faults;
@@ -25,6 +26,10 @@ mod prepare;
 mod probe_connection;
 mod process;
 mod restart;
+mod schedule;
+#[cfg(test)]
+pub(crate) mod scripted;
 
-pub use engine::{FaultContext, FaultEngine, FaultTransition, InjectionGate, PhaseWindow};
+pub use engine::{FaultContext, FaultEngine};
 pub use error::FaultError;
+pub use schedule::{FaultTransition, InjectionGate, PhaseWindow};
