@@ -21,7 +21,7 @@ llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
 
 # Prints the directory of the tools: rustup's component llvm-tools, or a package of the system.
 tools() {
-    for place in "$(rustc --print sysroot)/lib/rustlib/$host/bin" "/usr/lib/llvm-$llvm/bin" "/opt/homebrew/opt/llvm@$llvm/bin"; do
+    for place in "$(rustc --print sysroot)/lib/rustlib/$host/bin" "/usr/lib/llvm-$llvm/bin"; do
         if [ -x "$place/llvm-cov" ] && [ -x "$place/llvm-profdata" ]; then
             printf '%s\n' "$place"
             return

@@ -5,7 +5,7 @@
 #
 # A C compiler and mold (link the program), redis-server and Postgres with its contrib modules (the servers under
 # test), nginx (the foreign app in the tests), promtool (tests the alerts), just and cargo-nextest (run the commands).
-# System packages come from apt, dnf, apk or brew. No service is left running or enabled that was not before. Where
+# System packages come from apt, dnf or apk. No service is left running or enabled that was not before. Where
 # Docker answers but can't have the official images, stand-in images are built from the installed servers.
 set -eu
 cd "$(dirname "$0")/.."
@@ -19,6 +19,10 @@ lacks() {
   - $*"
 }
 
+if [ "$(uname -s)" != Linux ]; then
+    say "cacheproof runs on Linux only: it reads /proc"
+    exit 1
+fi
 if ! has cargo; then
     say "cargo is missing: install Rust from https://rustup.rs, then run this again"
     exit 1
@@ -27,8 +31,7 @@ fi
 # ---- system packages ----------------------------------------------------------------------------------------------
 
 has_postgres() {
-    for place in /usr/lib/postgresql/*/bin /usr/local/pgsql/bin /usr/bin /usr/local/bin /opt/homebrew/opt/postgresql*/bin \
-        /usr/local/opt/postgresql*/bin /usr/libexec/postgresql*; do
+    for place in /usr/lib/postgresql/*/bin /usr/local/pgsql/bin /usr/bin /usr/local/bin /usr/libexec/postgresql*; do
         if [ -x "$place/postgres" ] && [ -x "$place/initdb" ]; then return 0; fi
     done
     return 1
@@ -43,11 +46,10 @@ has_redis() {
 if has apt-get; then manager=apt
 elif has dnf; then manager=dnf
 elif has apk; then manager=apk
-elif has brew; then manager=brew
 else manager=; fi
 
 sudo=
-if [ "$(id -u)" != 0 ] && [ "$manager" != brew ] && has sudo; then sudo=sudo; fi
+if [ "$(id -u)" != 0 ] && has sudo; then sudo=sudo; fi
 
 # package WHAT: its name with this package manager; nothing where there is none.
 package() {
@@ -57,13 +59,12 @@ package() {
     apk:cc) echo build-base ;;
     apt:redis) echo redis-server ;;
     dnf:redis) if dnf -q info redis >/dev/null 2>&1; then echo redis; else echo valkey valkey-compat-redis; fi ;;
-    apk:redis | brew:redis) echo redis ;;
+    apk:redis) echo redis ;;
     apt:postgres) echo postgresql ;;
     dnf:postgres) echo postgresql-server postgresql-contrib ;;
     apk:postgres) echo postgresql postgresql-contrib ;;
-    brew:postgres) echo postgresql@17 ;;
     *:nginx) echo nginx ;;
-    apt:promtool | apk:promtool | brew:promtool) echo prometheus ;;
+    apt:promtool | apk:promtool) echo prometheus ;;
     apt:mold | dnf:mold | apk:mold) echo mold ;;
     esac
 }
@@ -84,15 +85,13 @@ want() { # want WHAT SERVICE…
     done
 }
 
-if ! has cc; then
-    if [ "$(uname -s)" = Darwin ]; then lacks "a C compiler: xcode-select --install"; else want cc; fi
-fi
+has cc || want cc
 has_redis || want redis redis-server redis valkey
 has_postgres || want postgres postgresql
 has nginx || [ -x /usr/sbin/nginx ] || want nginx nginx
 # Where no package has it, the test of the alerts passes by.
 has promtool || [ -z "$(package promtool)" ] || want promtool prometheus
-if [ "$(uname -s)" = Linux ]; then has mold || want mold; fi
+has mold || want mold
 
 # Debian starts the services of what it installs. A policy that says no stops it from doing so; ours, for a moment.
 policy=/usr/sbin/policy-rc.d
@@ -116,14 +115,13 @@ install() {
     apt) DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y --no-install-recommends "$@" ;;
     dnf) $sudo dnf install -y "$@" ;;
     apk) $sudo apk add "$@" ;;
-    brew) brew install "$@" ;;
     esac
 }
 
 if [ -n "$wanted" ]; then
     if [ -z "$manager" ]; then
-        lacks "$wanted: no package manager that this script knows (apt, dnf, apk, brew)"
-    elif [ "$(id -u)" != 0 ] && [ -z "$sudo" ] && [ "$manager" != brew ]; then
+        lacks "$wanted: no package manager that this script knows (apt, dnf, apk)"
+    elif [ "$(id -u)" != 0 ] && [ -z "$sudo" ]; then
         lacks "$wanted: needs root and there is no sudo; as root, run this script, or install them by hand"
     else
         say "installing$wanted ($manager)"
@@ -163,10 +161,6 @@ runs() { "$@" --version >/dev/null 2>&1; }
 install_just() {
     if [ "$manager" = apt ] && { [ "$(id -u)" = 0 ] || [ -n "$sudo" ]; } && apt-cache show just >/dev/null 2>&1; then
         say "installing just (apt)"
-        if install just && runs just; then return; fi
-    fi
-    if [ "$manager" = brew ]; then
-        say "installing just (brew)"
         if install just && runs just; then return; fi
     fi
     for pip in pip3 pip; do

@@ -65,25 +65,23 @@ fn search_paths(kind: ServerKind) -> Vec<PathBuf> {
     let mut search_paths: Vec<PathBuf> =
         std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
     if kind == ServerKind::Postgres {
-        for parent in ["/usr/lib/postgresql", "/usr/libexec/postgresql", "/opt/homebrew/opt", "/usr/local/opt"] {
+        for parent in ["/usr/lib/postgresql", "/usr/libexec/postgresql"] {
             search_paths.extend(newest_first(Path::new(parent)).into_iter().map(|version| version.join("bin")));
         }
         search_paths.extend(["/usr/local/pgsql/bin", "/usr/pgsql/bin"].map(PathBuf::from));
     }
-    search_paths
-        .extend(["/usr/local/bin", "/usr/bin", "/usr/local/sbin", "/usr/sbin", "/opt/homebrew/bin"].map(PathBuf::from));
+    search_paths.extend(["/usr/local/bin", "/usr/bin", "/usr/local/sbin", "/usr/sbin"].map(PathBuf::from));
     search_paths
 }
 
-/// `15`, `postgresql@15`, `postgresql15` inside a directory, the highest version first.
+/// `15` or `postgresql15` inside a directory, the highest version first.
 fn newest_first(parent: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(parent) else { return Vec::new() };
     let mut found: Vec<(u32, PathBuf)> = entries
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
-            let number = name.trim_start_matches("postgresql").trim_start_matches('@');
-            Some((number.parse().ok()?, entry.path()))
+            Some((name.trim_start_matches("postgresql").parse().ok()?, entry.path()))
         })
         .collect();
     found.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
