@@ -35,8 +35,8 @@ impl Exit {
                 "the environment failed: servers or app did not start, or died unexpectedly, or the report could not be written"
             }
             Self::Inconclusive => {
-                "inconclusive: too few samples, a saturated load generator, a system that was not steady before the first \
-                 fault, a run aborted by `[safety]`"
+                "inconclusive, for example: too few samples, a saturated load generator, a fault without an observed effect, a \
+                 system that was not steady before the first fault, a run aborted by `[safety]`"
             }
             Self::Interrupted => "interrupted, after undo and clean-up",
         }

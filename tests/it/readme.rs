@@ -68,7 +68,7 @@ fn the_paths_named_in_the_guides_for_developers_exist() {
     for page in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
         let text = std::fs::read_to_string(root().join(page)).expect(page);
         let mut folders = vec![root().to_owned()];
-        let (mut checked, quoted) = (0, text.split('`').skip(1).step_by(2));
+        let (mut checked, mut named, quoted) = (0, 0, text.split('`').skip(1).step_by(2));
         for path in
             quoted.filter(|path| path.ends_with(".rs") || path.ends_with('/')).filter(|path| !path.contains('*'))
         {
@@ -79,6 +79,14 @@ fn the_paths_named_in_the_guides_for_developers_exist() {
             folders = folder.ancestors().take_while(|folder| folder.starts_with(root())).map(PathBuf::from).collect();
             checked += 1;
         }
+        // "`name` in `file.rs`", with the path in full.
+        let parts: Vec<&str> = text.split('`').collect();
+        for name_in_file in parts.windows(3).filter(|parts| parts[1].trim() == "in" && parts[2].ends_with(".rs")) {
+            let Ok(code) = std::fs::read_to_string(root().join(name_in_file[2])) else { continue };
+            assert!(code.contains(name_in_file[0]), "{page} says that {} is in {}", name_in_file[0], name_in_file[2]);
+            named += 1;
+        }
+        assert!(named > 3, "{page} says of only {named} names where they are");
         assert!(checked > 10, "{page} names only {checked} paths");
         assert!(!text.contains('@'), "{page} has a placeholder");
     }

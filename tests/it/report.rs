@@ -64,7 +64,7 @@ fn a_journal_cut_off_in_the_middle_of_a_line_is_reported_as_incomplete() {
     let output = cacheproof(&["report", "."], directory.path());
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(said.contains("? INCONCLUSIVE") && said.contains("cacheproof itself died"), "{said}");
+    assert!(said.contains("? INCONCLUSIVE") && said.contains("cacheproof itself was killed or crashed"), "{said}");
 }
 
 #[test]

@@ -2,9 +2,8 @@
 
 use std::hint::black_box;
 
-use cacheproof::journal::CachePath;
-use cacheproof::journal::Outcome;
-use cacheproof::load::{Recorder, ResponseRecord};
+use cacheproof_core::journal::{CachePath, Outcome};
+use cacheproof_load::{Recorder, ResponseRecord};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 /// Responses in one coarse slice: what goose drives at most on two cores.

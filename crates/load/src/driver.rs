@@ -1,6 +1,8 @@
 //! Drives goose: users take arrivals from a queue (open loop) or send one request after another (closed loop), for as
 //! long as the timeline lasts.
 //!
+//! In an open loop a response time starts at the intended start of the request, not at its send: no coordinated omission.
+//!
 //! One attack lasts the whole run. A phase changes what is sent and how it is labelled; connections and clocks continue
 //! through a fault.
 

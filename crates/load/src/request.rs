@@ -70,7 +70,7 @@ pub(super) async fn read_response(mut response: Response) -> Result<(StatusCode,
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok((status, headers, body.freeze())),
             Err(error) => {
-                let why = format!("the body broke off: {}", RequestFailure::of(&error).why);
+                let why = format!("the body ended early: {}", RequestFailure::of(&error).why);
                 return Err(RequestFailure { why, unreachable: false });
             }
         }

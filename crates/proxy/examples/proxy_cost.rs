@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cacheproof::proxy::Proxy;
-use cacheproof::scenario::{ConnectionScope, Direction, LinkFault, LinkFaultKind};
+use cacheproof_core::scenario::{ConnectionScope, Direction, LinkFault, LinkFaultKind};
+use cacheproof_proxy::Proxy;
 use tokio::runtime::Runtime;
 
 const ROUNDS: usize = 60;

@@ -11,7 +11,7 @@ pub struct ServeArgs {
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
-    /// Warm the cache at the start, while the first requests are served
+    /// Warm the cache in the background at the start; requests are served meanwhile
     #[arg(long, env = "WARM", value_parser = clap::builder::FalseyValueParser::new())]
     pub warm: bool,
 
@@ -63,7 +63,7 @@ pub struct AppArgs {
     #[arg(long, env = "CACHE_NAMESPACE")]
     pub namespace: Option<String>,
 
-    /// Milliseconds to wait for one answer of Redis, by default 50; a request waits at most twice as long
+    /// Milliseconds to wait for one answer of Redis, by default 50; one request to the app waits for Redis at most twice as long
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub cache_timeout_ms: Option<u64>,
 
@@ -72,15 +72,16 @@ pub struct AppArgs {
     #[arg(skip = configured())]
     pub environment: Option<Environment>,
 
-    /// The most loads from Postgres at a time, so that a dead Redis does not overload Postgres; 0: no limit
+    /// Maximum number of concurrent loads from Postgres, so that an outage of Redis does not overload Postgres; 0: no limit
     #[arg(long, env = "LOADS_AT_MOST", default_value_t = 64)]
     pub loads_at_most: usize,
 
-    /// Rows to add to empty tables, or `none`; small tables that are not named get a few hundred. `warm` adds none
+    /// Rows that each table has at least: missing rows are added at the start; `none` adds none. A table that is not named gets its default
+    /// number of rows, 0 to 900. `warm` adds none
     #[arg(long, env = "LOAD", default_value = "posts=10000,profiles=1000,products=1000,courses=500")]
     pub load: SeedData,
 
-    /// The most connections to Postgres
+    /// Maximum number of connections to Postgres
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub db_connections: u32,
 
@@ -88,7 +89,7 @@ pub struct AppArgs {
     #[arg(long, env = "ADMIN_TOKEN", hide_env_values = true)]
     pub admin_token: Option<String>,
 
-    /// Keys that encrypt sessions: name:KEY, where KEY is 32 bytes in base64, separated by commas; without any there are no sessions
+    /// Keys that encrypt sessions: a comma-separated list of name:KEY, where KEY is 32 bytes in base64; without keys there are no sessions
     #[arg(long, env = "SESSION_KEYS", hide_env_values = true)]
     pub session_keys: Option<String>,
 

@@ -194,9 +194,9 @@ impl Guard {
         let left = match self.child.try_wait() {
             Ok(Some(status)) if status.success() && !self.directory.exists() => return Ok(()),
             Ok(Some(_)) if self.directory.exists() => format!("{} could not be removed", self.directory.display()),
-            Ok(Some(status)) => format!("the guard could not remove or undo all of it ({status})"),
-            Ok(None) => format!("the guard is still at work after {} s", GUARD_TIMEOUT.as_secs()),
-            Err(error) => format!("the guard could not be waited for: {error}"),
+            Ok(Some(status)) => format!("the guard could not remove or undo everything ({status})"),
+            Ok(None) => format!("the guard is still working after {} s", GUARD_TIMEOUT.as_secs()),
+            Err(error) => format!("waiting for the guard failed: {error}"),
         };
         Err(GuardError::CleanupIncomplete(left))
     }

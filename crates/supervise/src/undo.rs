@@ -55,7 +55,7 @@ impl Undo {
     pub(crate) fn perform(&self, addresses: &Addresses) -> Result<String, String> {
         match self {
             Self::Nothing => Ok("there is nothing to undo".into()),
-            Self::WithRun => Ok("what it hit ended with the run".into()),
+            Self::WithRun => Ok("its victim ended with the run".into()),
             Self::WithCacheproof => Ok("it ended with cacheproof".into()),
             Self::Expires(_) => Ok("what was written expires on its own".into()),
             Self::Container(id) => resume_container(id),

@@ -52,7 +52,7 @@ fn summary(criteria: &[CriterionResult], validity: &[Finding]) -> String {
         criteria.iter().filter(|criterion| criterion.rules.is_empty() && criterion.proved_by.is_some()).count();
     let mut text = match (failed, open) {
         _ if all == 0 => "The scenario has no criteria: measured, not judged".to_owned(),
-        (0, 0) if all == 1 => "The one criterion was proved".to_owned(),
+        (0, 0) if all == 1 => "The only criterion was proved".to_owned(),
         (0, 0) => format!("All {all} criteria were proved"),
         (0, open) => format!("{open} of {all} criteria could not be decided"),
         (failed, 0) => format!("{failed} of {all} criteria failed"),

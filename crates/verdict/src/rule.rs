@@ -160,7 +160,7 @@ fn against_term(rule: &Rule, measured: &Measured, other: (&Measured, Metric), fa
     if other.not_within.is_some() {
         result.ruling = Ruling::Inconclusive;
         result.limit = None;
-        result.evidence = "what it is compared with did not come back while it was watched".to_owned();
+        result.evidence = "the service that it is compared with did not recover during the watch".to_owned();
         return result;
     }
     let (Some(value), Some(base)) = (measured.value, other.value) else {
@@ -182,7 +182,7 @@ fn against_term(rule: &Rule, measured: &Measured, other: (&Measured, Metric), fa
     let both = named(metric, &numbers_of_both, unit);
     if base == 0.0 && factor != 0.0 && rule.op != Op::Less && rule.op != Op::AtMost {
         result.ruling = Ruling::Inconclusive;
-        result.evidence = format!("{both}: nothing to take a multiple of");
+        result.evidence = format!("{both}: there is no value to multiply");
         return result;
     }
     result.ruling = Ruling::of(rule.op.holds(value, base * factor));
@@ -216,7 +216,7 @@ fn apply_validity_issues(context: &JudgeContext<'_>, rule: &Rule, phases: &BTree
         if result.ruling == Ruling::Fail && was_seen && stays_broken(rule) {
             return;
         }
-        format!("the run broke off before '{}' was over", name(phase))
+        format!("the run ended before '{}' was over", name(phase))
     } else if let Some(phase) = phases.intersection(&issues.saturated).next()
         && rule.term.metric.definition().is_timing
     {
@@ -224,9 +224,9 @@ fn apply_validity_issues(context: &JudgeContext<'_>, rule: &Rule, phases: &BTree
     } else if result.ruling != Ruling::Pass {
         return;
     } else if let Some(phase) = phases.intersection(&issues.ineffective_faults).next() {
-        format!("the fault in '{}' was never seen to work", name(phase))
+        format!("the fault in '{}' had no observed effect", name(phase))
     } else if issues.count_mismatch {
-        "the run's count of requests is in doubt".to_owned()
+        "the count of requests is in doubt".to_owned()
     } else {
         return;
     };

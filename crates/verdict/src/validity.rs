@@ -46,7 +46,7 @@ pub(super) fn check_validity(
     for phase in judged(scenario) {
         let ran = measurements.phases.contains_key(&phase) && !issues.incomplete.contains(&phase);
         if ran && measurements.count(|key| key.phase == phase) == 0 {
-            findings.blocking(format!("Not one request was answered or failed in '{}'.", name(scenario, phase)));
+            findings.blocking(format!("No request was completed in '{}'.", name(scenario, phase)));
         }
     }
     faults(scenario, measurements, &mut findings, &mut issues);
@@ -90,7 +90,7 @@ fn check_completion(
         return;
     }
     let why = match &measurements.end {
-        None => "cacheproof itself died, the journal has no end".to_owned(),
+        None => "cacheproof itself was killed or crashed".to_owned(),
         Some(end) => end.why.clone().unwrap_or_else(|| match end.how {
             RunStatus::Interrupted => "the user stopped it".to_owned(),
             _ => "the environment failed".to_owned(),
@@ -110,11 +110,11 @@ fn check_completion(
     let at = numbers::moment(measurements.last_at);
     let missing: Vec<String> = issues.incomplete.iter().map(|phase| format!("'{}'", name(scenario, *phase))).collect();
     let missing = match missing.as_slice() {
-        [] => "Every judged phase was over by then.".to_owned(),
-        names => format!("Not judged to the end: {}.", names.join(", ")),
+        [] => "All judged phases were complete by then.".to_owned(),
+        names => format!("These phases were not complete: {}.", names.join(", ")),
     };
     let why = why.trim_end().trim_end_matches('.');
-    findings.blocking(format!("The run is incomplete, it ended after {at}: {why}. {missing}"));
+    findings.blocking(format!("The run is incomplete. It ended after {at}: {why}. {missing}"));
 }
 
 fn generator(scenario: &Scenario, measurements: &Measurements, findings: &mut Findings, issues: &mut ValidityIssues) {
@@ -137,7 +137,7 @@ fn generator(scenario: &Scenario, measurements: &Measurements, findings: &mut Fi
                 issues.saturated.insert(phase);
                 findings.blocking(format!(
                     "The load generator was saturated in '{}': it used {} of the {cores} cores. Times and throughput \
-                     are its own, not the app's: lower traffic.rate, or use a larger machine.",
+                     are those of the load generator, not of the app. Lower traffic.rate, or use a larger machine.",
                     name(scenario, phase),
                     numbers::share(share)
                 ));
@@ -158,16 +158,16 @@ fn generator(scenario: &Scenario, measurements: &Measurements, findings: &mut Fi
         if too_many(behind) {
             issues.saturated.insert(phase);
             findings.blocking(format!(
-                "The load generator was behind in '{}': in {behind} of {} seconds half of its requests left over 50 ms \
-                 after their time though a connection was free. Lower traffic.rate, or keep the machine free of other \
-                 work.",
+                "The load generator was behind in '{}': in {behind} of {} seconds half of its requests were sent more \
+                 than 50 ms late, although a connection was free. Lower traffic.rate, or keep the machine free of \
+                 other work.",
                 name(scenario, phase),
                 lags.len()
             ));
         } else if too_many(paused) {
             findings.informational(format!(
-                "The machine was not quiet in '{}': in {paused} of {} seconds a request in a hundred or more left over \
-                 50 ms after its time. The app was held up as well, so its times may be better than they look here.",
+                "The machine was not quiet in '{}': in {paused} of {} seconds at least 1 % of the requests were sent more \
+                 than 50 ms late. The app was slowed down as well, so its real times may be better than these.",
                 name(scenario, phase),
                 lags.len()
             ));
@@ -276,12 +276,12 @@ fn faults(scenario: &Scenario, measurements: &Measurements, findings: &mut Findi
             } else if let Some(which) = without(FaultStage::Seen) {
                 issues.ineffective_faults.insert(index);
                 findings.blocking(format!(
-                    "The fault '{what}' in '{}' was injected but never seen to work{which}: nothing was proved about it.",
+                    "The fault '{what}' in '{}' was injected, but no effect was observed{which}. So this phase proves nothing about it.",
                     phase.name
                 ));
             } else if let Some(which) = without(FaultStage::SeenUndone).filter(|_| over) {
                 findings.informational(format!(
-                    "After '{what}' in '{}' the victim was not seen to work again{which}.",
+                    "After '{what}' in '{}', it was not observed that the victim worked again{which}.",
                     phase.name
                 ));
             }
@@ -296,9 +296,9 @@ fn freshness(scenario: &Scenario, measurements: &Measurements, findings: &mut Fi
             numbers::count(measurements.at_quiescence.iter().map(of).sum())
         };
         findings.informational(format!(
-            "Answers carry no version, so {} written items were compared on both paths at rest: {} differed, {} change \
-             with every answer and say nothing. What was stale only while the load ran is not seen this way: let \
-             answers carry a version (target.version).",
+            "Answers carry no version, so {} written items were compared on both paths after the load: {} differed, {} change \
+             with every answer and show nothing. This does not find answers that were stale only during the load. For \
+             that, answers must carry a version (target.version).",
             sum(|at_quiescence| at_quiescence.compared),
             sum(|at_quiescence| at_quiescence.differ),
             sum(|at_quiescence| at_quiescence.incomparable),
@@ -307,8 +307,8 @@ fn freshness(scenario: &Scenario, measurements: &Measurements, findings: &mut Fi
     let indeterminate = measurements.freshness(|key| scenario.is_judged(key.phase));
     if indeterminate.indeterminate > 0 {
         findings.informational(format!(
-            "{} reads brought what a write of unknown outcome may have stored late: they count neither as fresh nor as \
-             stale.",
+            "{} reads returned the value of a write with unknown outcome, which may have been stored late. They count \
+             neither as fresh nor as stale.",
             numbers::count(indeterminate.indeterminate)
         ));
     }
@@ -319,7 +319,7 @@ fn proxy(measurements: &Measurements, findings: &mut Findings) {
     let Some(cost) = measurements.proxy else { return };
     let time = |nanoseconds: u64| numbers::time(nanoseconds as f64 / 1e9);
     findings.informational(format!(
-        "The proxy before Redis adds {} to a round trip at the median ({} without it; {} PINGs each way, before the load). \
+        "The proxy before Redis adds {} to the median round trip ({} without it; {} PINGs each way, before the load). \
          Both paths reach the servers through proxies.",
         time(cost.added),
         time(cost.direct),
@@ -335,8 +335,8 @@ fn check_db_silence(scenario: &Scenario, facts: &ScenarioFacts, measurements: &M
     for phase in phases_without_db_queries(facts, measurements) {
         let answered = measurements.count(|key| key.phase == phase && key.outcome != Outcome::Error);
         findings.blocking(format!(
-            "Postgres counted 0 queries in '{}', though {} requests were answered there past the cache: is this the \
-             app's database? Let [stack.postgres] name it, and look whether the requests go past the cache.",
+            "Postgres counted 0 queries in '{}', although {} requests bypassed the cache there. Is this the \
+             app's database? [stack.postgres] must name it. Check also that the requests really bypass the cache.",
             name(scenario, phase),
             numbers::count(answered)
         ));

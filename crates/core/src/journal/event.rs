@@ -69,6 +69,6 @@ pub enum Event {
         /// A whole sentence, with what to do where something can be done.
         text: String,
     },
-    /// The last line of a journal that was closed. Where it is missing, cacheproof itself died.
+    /// The last line of a journal that was closed. If it is missing, cacheproof itself was killed or crashed.
     RunEnded(RunEnded),
 }

@@ -51,13 +51,13 @@ pub(super) static ROWS: &[MetricDefinition] = &[
             let older = scope.measurements.freshness(|key| scope.selects_freshness(key)).non_monotonic;
             Measured { missing_reason: none_judged(scope, judged), ..scope.events(older, judged) }
         },
-        wording: Wording::Noun("older than an answer before"),
+        wording: Wording::Noun("older than an earlier answer"),
         ..STALE
     },
     MetricDefinition {
         name: "stale.transient",
         measure: |scope| of_kind(scope, StaleKind::Transient),
-        wording: Wording::Noun("stale and gone again"),
+        wording: Wording::Noun("stale for a while"),
         ..STALE
     },
     MetricDefinition {
@@ -127,7 +127,7 @@ fn none_judged(scope: &Scope<'_>, judged: u64) -> Option<String> {
     let why = if scope.facts.has_versions {
         "no answer carried a version of an item that was written before"
     } else {
-        "nothing that was written could be compared at rest"
+        "no written item could be compared after the load"
     };
     scope.if_none_judged(judged, why)
 }
@@ -142,7 +142,7 @@ fn not_compared(scope: &Scope<'_>) -> Option<String> {
     let (_, missing) = phases
         .filter(|(index, phase)| phase.is_compared && is_over(*index))
         .find(|(index, _)| !was_compared(*index))?;
-    Some(format!("after '{}' the app did not come to rest, so nothing was compared", missing.name))
+    Some(format!("requests were still in flight after '{}', so no item was compared", missing.name))
 }
 
 /// Stale reads of one kind.
@@ -157,15 +157,16 @@ fn of_kind(scope: &Scope<'_>, kind: StaleKind) -> Measured {
 /// Why there may be more stale reads of a kind than were counted.
 fn uncertainty_of_kind(scope: &Scope<'_>, kind: StaleKind, unsorted: u64) -> Option<String> {
     if unsorted > 0 {
-        return Some(format!("{unsorted} stale reads were not sorted: the run ended, or there were too many"));
+        return Some(format!(
+            "{unsorted} stale reads were not sorted into kinds: the run ended, or there were too many"
+        ));
     }
     let open = scope.measurements.stale_that_may_be(kind, |key| scope.selects_freshness(key));
     let recheck = match kind {
         StaleKind::BeyondTtl => "a second after the TTL",
-        _ => "past the cache",
+        _ => "with the cache bypassed",
     };
-    (open > 0)
-        .then(|| format!("{open} stale reads were not looked at again {recheck}: the run or the item ended before"))
+    (open > 0).then(|| format!("{open} stale reads were not rechecked {recheck}: the run or the item ended before"))
 }
 
 /// How old stale answers were at least, at the percentile.

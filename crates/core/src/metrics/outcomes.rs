@@ -167,6 +167,6 @@ fn wrong(scope: &Scope<'_>, kind: Option<WrongKind>) -> Measured {
         None => scope.outcomes(Outcome::Wrong) + probes.probes_wrong,
     };
     let checked = answers + probes.probes;
-    let why = "no request whose answers can be seen to be wrong was answered";
+    let why = "no answer could be checked for wrong content";
     Measured { missing_reason: scope.if_none_judged(checked, why), ..scope.events(wrong, checked) }
 }

@@ -66,7 +66,7 @@ pub(super) static ROWS: &[MetricDefinition] = &[
             let answered = scope.measurements.count(|key| answered(key.phase, key.outcome));
             queries(scope, answered as f64, answered)
         },
-        wording: Wording::Noun("queries a request"),
+        wording: Wording::Noun("queries per request"),
         details: |evidence| {
             format!(" ({} queries, {} requests)", numbers::count(evidence.events()), evidence.samples())
         },
@@ -165,7 +165,7 @@ pub(super) static ROWS: &[MetricDefinition] = &[
         measured_on: MeasuredOn::Resources,
         requires: &[Requirement::StartedApp],
         measure: log_bytes_per_request,
-        wording: Wording::Noun("of log a request"),
+        wording: Wording::Noun("of log per request"),
         details: |evidence| {
             let bytes = numbers::bytes(evidence.events() as f64);
             let failed = evidence.measured.which.as_ref().map_or_else(String::new, |which| format!(", {which}"));
@@ -259,8 +259,9 @@ fn log_bytes_per_request(scope: &Scope<'_>) -> Measured {
     let failed = measurements.count(|key| scope.phases.contains(&key.phase) && key.outcome == Outcome::Error);
     let bytes: Option<u64> = scope.phases.iter().map(|phase| measurements.log_bytes(*phase)).sum();
     let value = bytes.filter(|_| requests > 0).map(|bytes| bytes as f64 / requests as f64);
-    let missing_reason =
-        bytes.is_none().then(|| "the size of the app's log is not known at the phase's edges".to_owned());
+    let missing_reason = bytes
+        .is_none()
+        .then(|| "the size of the app's log is not known at the start and the end of the phase".to_owned());
     let which = (failed > 0).then(|| format!("{failed} of them failed"));
     Measured { events: bytes, missing_reason, which, ..Measured::of(value, requests) }
 }
@@ -273,7 +274,7 @@ fn queries(scope: &Scope<'_>, per: f64, requests: u64) -> Measured {
         .filter(|phase| scope.phases.contains(phase))
         .collect();
     let missing_reason = match executed {
-        None => Some("the database did not answer the probe at the phase's edges".to_owned()),
+        None => Some("the database gave no statistics at the start and the end of the phase".to_owned()),
         Some(_) if !silent.is_empty() => Some(no_queries(scope.facts, &silent)),
         Some(_) => None,
     };

@@ -90,7 +90,7 @@ fn mean(scope: &Scope<'_>) -> Measured {
         ErrorTreatment::Exclude | ErrorTreatment::Ignore => None,
     };
     let value = answered.mean().map(|mean| mean.max(with_errors.unwrap_or(mean)) / 1e9);
-    let missing_reason = scope.if_none_judged(answered.count(), "not one request was answered");
+    let missing_reason = scope.if_none_judged(answered.count(), "no request was answered");
     Measured { missing_reason, ..Measured::of(value, answered.count()) }
 }
 

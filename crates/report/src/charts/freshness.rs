@@ -62,7 +62,7 @@ pub(super) fn plot(scenario: &Scenario, measurements: &Measurements) -> Option<P
         timeline: None,
         layers: vec![
             Layer {
-                name: "true share, 95 % sure".to_owned(),
+                name: "true share, 95 % confidence".to_owned(),
                 role: ColorRole::Grid,
                 shape: Shape::Steps { runs: bounds.collect() },
             },

@@ -41,8 +41,8 @@ pub(super) fn plot(timeline: &Timeline, bins: &[Bin]) -> Option<Plot> {
         present().map(|outcome| format!("{} {}", numbers::count(total(outcome)), outcome.as_str())).collect();
     Some(Plot {
         file: "outcomes",
-        title: "Outcomes: answers a second, stacked".to_owned(),
-        about: format!("What became of the requests over the run, from the bottom: {}.", words.join(", ")),
+        title: "Outcomes: answers per second, stacked".to_owned(),
+        about: format!("Outcomes of the requests over the run, from the bottom: {}.", words.join(", ")),
         x_label: "seconds since the run began",
         x: Axis::seconds(timeline.from, timeline.to),
         y: Axis::linear(high, numbers::rate),

@@ -44,7 +44,7 @@ pub(super) fn plot(measurements: &Measurements, timeline: &Timeline) -> Option<P
     let what = if exact { "queries" } else { "transactions" };
     Some(Plot {
         file: "database-queries",
-        title: format!("Database: {what} a second"),
+        title: format!("Database: {what} per second"),
         about: format!("{what} that Postgres executed for the app, at most {}.", numbers::rate(high)),
         x_label: "seconds since the run began",
         x: Axis::seconds(timeline.from, timeline.to),

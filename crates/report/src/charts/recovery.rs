@@ -79,7 +79,7 @@ pub(super) fn plot(scenario: &Scenario, measurements: &Measurements, faults: &[F
         about: format!(
             "Hit rate by the time since the fault was undone{words}. Dashed: 1 − e^(−λτ), summed over the keys."
         ),
-        x_label: "seconds since the fault was undone (or injected, where it undoes itself)",
+        x_label: "seconds since the fault was undone (or injected, if it needs no undo)",
         x: Axis::seconds(0.0, longest),
         y: Axis::shares(),
         timeline: None,

@@ -27,8 +27,8 @@ pub(super) fn plot(timeline: &Timeline, bins: &[Bin]) -> Option<Plot> {
         .collect();
     Some(Plot {
         file: "throughput",
-        title: "Throughput: requests answered a second".to_owned(),
-        about: format!("Answered requests a second over the run, at most {}.", numbers::rate(high)),
+        title: "Throughput: answered requests per second".to_owned(),
+        about: format!("Answered requests per second over the run, at most {}.", numbers::rate(high)),
         x_label: "seconds since the run began",
         x: Axis::seconds(timeline.from, timeline.to),
         y: Axis::linear(high, numbers::rate),

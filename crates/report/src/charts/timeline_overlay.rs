@@ -30,7 +30,7 @@ impl FaultMarker {
     fn word(self) -> &'static str {
         match self {
             Self::Injected => "injected",
-            Self::Seen => "seen",
+            Self::Seen => "confirmed",
             Self::Undone => "undone",
             Self::Back => "service back",
         }

@@ -33,7 +33,7 @@ fn overview(views: &[(&str, View<'_>)]) -> Markup {
     html! {
         (scrolling_table(&head, &body))
         "\n"
-        p.muted { "Warm-up is left out; judged, stale and wrong: probe reads among them." }
+        p.muted { "Without the warm-up. The columns judged, stale and wrong include probe reads." }
     }
 }
 

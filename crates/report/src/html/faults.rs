@@ -28,7 +28,7 @@ pub(super) fn faults(faults: &FaultsView<'_>) -> Option<Markup> {
         "\n"
         @for text in &faults.limits { p.muted { (sentence(text)) } "\n" }
         @if faults.hints(usize::MAX).next().is_some() {
-            h3 { "What it looks like" }
+            h3 { "Possible cause" }
             "\n"
             ul {
                 "\n"
@@ -61,7 +61,7 @@ fn row(fault: &FaultRow<'_>) -> Markup {
             td {
                 strong { (name(fault.what)) }
                 br;
-                span.muted { (sentence(&fault.done)) br; "Seen: " (sentence(&fault.seen)) }
+                span.muted { (sentence(&fault.done)) br; "Effect: " (sentence(&fault.seen)) }
             }
             td {
                 (isolated(fault.phase)) br;

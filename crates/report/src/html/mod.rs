@@ -32,8 +32,8 @@ pub(super) fn page(view: &View<'_>, charts: &[Svg]) -> String {
             (section("Acceptance criteria", criteria(&view.criteria)))
             div {
                 "\n"
-                (section("Cached beside uncached", comparison(view)))
-                (section("What makes this run valid or not", validity(view)))
+                (section("Cached and uncached", comparison(view)))
+                (section("Validity of this run", validity(view)))
             }
         }
         "\n"
@@ -42,14 +42,14 @@ pub(super) fn page(view: &View<'_>, charts: &[Svg]) -> String {
         (section("Phases", tables::phases(view)))
         (section("Outcomes", tables::outcomes(view)))
         (section("Stale reads", stale::stale(view)))
-        (section("Examples of trouble", tables::examples(view)))
+        (section("Examples of problems", tables::examples(view)))
         (section("Servers and machine", tables::environment(&view.environment)))
         (details("Each kind of request", tables::requests(view)))
         (details("How to reproduce", reproduce(view)))
         footer {
             "cacheproof " (name(view.start.map_or("", |start| &start.cacheproof)))
-            ". Response time runs from the moment a request was due to the last byte of its body. Percentiles are of all answers, errors \
-             among them. Warm-up is not judged."
+            ". Response time is measured from the time when a request should have been sent until the last byte of its body. Percentiles \
+             include errors. The warm-up is not judged."
         }
         "\n"
     };
@@ -255,7 +255,7 @@ fn validity(view: &View<'_>) -> Option<Markup> {
 fn figures(charts: &[Svg]) -> Option<Markup> {
     Some(html! {
         @if charts.is_empty() {
-            p.muted { "The run broke off before its first phase: there is nothing to draw." }
+            p.muted { "The run ended before its first phase: there is nothing to draw." }
         } @else {
             div.charts {
                 "\n"

@@ -79,7 +79,7 @@ pub(super) fn phases(view: &View<'_>) -> Option<Markup> {
         Number("Max"),
         Number("Hit rate"),
         Number("Errors"),
-        Number("Queries\na request"),
+        Number("Queries\nper request"),
     ];
     let rows = view.phases.iter().map(|phase| {
         let mut row = vec![html! {

@@ -118,7 +118,7 @@ fn comparison(view: &View<'_>) -> String {
         if names.is_empty() { path.to_owned() } else { format!("{path} ({})", names.join(", ")) }
     };
     let [uncached, cached] = view.comparison.columns().map(heading);
-    let mut text = format!("### Cached beside uncached\n\n| | {uncached} | {cached} | |\n|---|---:|---:|---|\n");
+    let mut text = format!("### Cached and uncached\n\n| | {uncached} | {cached} | |\n|---|---:|---:|---|\n");
     for ComparisonRow { name, uncached, cached, change } in rows {
         text += &format!("| {name} | {uncached} | {cached} | {change} |\n");
     }
@@ -126,7 +126,7 @@ fn comparison(view: &View<'_>) -> String {
 }
 
 fn validity(view: &View<'_>) -> String {
-    let mut text = "### What makes this run valid or not\n\n".to_owned();
+    let mut text = "### Validity of this run\n\n".to_owned();
     for finding in view.findings {
         let mark = if finding.blocking { "⚠️ " } else { "" };
         text += &format!("- {mark}{}\n", markdown(&finding.text, 600));
@@ -136,7 +136,7 @@ fn validity(view: &View<'_>) -> String {
 
 fn phases(view: &View<'_>) -> String {
     let mut text = "<details><summary>Phases</summary>\n\n| Phase | Path | Requests | P50 | P95 | P99 | Hit rate | \
-                    Queries a request | Errors |\n|---|---|---:|---:|---:|---:|---:|---:|---:|\n"
+                    Queries per request | Errors |\n|---|---|---:|---:|---:|---:|---:|---:|---:|\n"
         .to_owned();
     for phase in &view.phases {
         let Figures { requests, p50, p95, p99, hit_rate, queries_per_request, errors, .. } = &phase.figures;
@@ -190,7 +190,7 @@ fn examples(view: &View<'_>) -> String {
     if view.examples.is_empty() {
         return String::new();
     }
-    let mut text = "<details><summary>Examples of trouble</summary>\n\n".to_owned();
+    let mut text = "<details><summary>Examples of problems</summary>\n\n".to_owned();
     for example in view.examples.iter().take(20) {
         text += &format!(
             "- {} in '{}': {} — {}\n",

@@ -46,7 +46,7 @@ pub struct ComparisonRow {
     pub change: String,
 }
 
-/// Cached beside uncached: the phases and figures of both paths.
+/// Cached and uncached: the phases and figures of both paths.
 #[derive(Clone, Debug, Serialize)]
 pub struct PathComparison {
     /// Names of the phases that took the uncached path.
@@ -125,7 +125,11 @@ impl PathComparison {
             row("mean", &|request_stats| time(request_stats.mean), faster(&|request_stats| request_stats.mean)),
             row("throughput", &|request_stats| request_stats.throughput.map(numbers::rate), times),
             row("hit rate", &|request_stats| request_stats.hit_rate.map(numbers::share), String::new()),
-            row("queries a request", &|request_stats| request_stats.db_queries_per_request.map(numbers::plain), fewer),
+            row(
+                "queries per request",
+                &|request_stats| request_stats.db_queries_per_request.map(numbers::plain),
+                fewer,
+            ),
             row("errors", &|request_stats| Some(errors_in_words(request_stats)), String::new()),
             row("requests (n)", &|request_stats| Some(numbers::count(request_stats.requests)), String::new()),
         ];

@@ -75,7 +75,7 @@ fn row<'a>(input: ReportInput<'a>, number: usize, outcome: &'a FaultOutcome) -> 
     let seen = match (window.seen, &window.observation) {
         (Some(at), Some(observation)) => format!("{observation}, after {}", numbers::time(at - window.from)),
         (Some(at), None) => format!("after {}", numbers::time(at - window.from)),
-        (None, _) => "never seen to work".to_owned(),
+        (None, _) => "none observed".to_owned(),
     };
     let lasted = match (window.undone, outcome.over) {
         (Some(undone), _) => numbers::moment(undone - window.from),
@@ -181,7 +181,7 @@ fn limits(input: ReportInput<'_>) -> Vec<String> {
             continue;
         }
         let few = if limits.requests > 0.0 {
-            format!(", at least {} requests a second", numbers::plain(limits.requests))
+            format!(", at least {} requests per second", numbers::plain(limits.requests))
         } else {
             String::new()
         };

@@ -18,13 +18,13 @@ const MAX_EXAMPLES: usize = 10;
 /// The reads judged for freshness, warm-up left out. Also `freshness` of summary.json: times in seconds.
 #[derive(Serialize)]
 pub(crate) struct StaleSummary<'a> {
-    /// Reads that could be judged, probe reads among them; without versions, items compared at rest.
+    /// Reads that could be judged, probe reads among them; without versions, items compared after the load.
     pub judged: u64,
     /// How many of them were stale.
     pub stale: u64,
     /// The true share lies below this with 95 % confidence.
     pub bound: f64,
-    /// Whether answers carried versions; otherwise only what was compared at rest is known.
+    /// Whether answers carried versions; otherwise only what was compared after the load is known.
     pub versions: bool,
     /// Reads older than an earlier read, though not older than an acknowledged write.
     pub non_monotonic: u64,
@@ -178,7 +178,7 @@ fn example<'a>(input: ReportInput<'a>, at: f64, read: &'a StaleRead) -> StaleExa
 impl StaleSummary<'_> {
     /// The numbers in sentences.
     pub fn sentences(&self) -> Vec<String> {
-        let of = if self.versions { "judged reads" } else { "items compared at rest" };
+        let of = if self.versions { "judged reads" } else { "items compared after the load" };
         let (judged, bound) = (numbers::count(self.judged), numbers::share(self.bound));
         let were = |count: u64| if count == 1 { "was" } else { "were" };
         let sure = format!("the true share is below {bound} with 95 % confidence");
@@ -189,8 +189,7 @@ impl StaleSummary<'_> {
         }];
         if !self.versions {
             all.push(
-                "Answers carry no version, so only cached and uncached answers at rest were held against each other: \
-                 what was stale for a while is not measurements."
+                "Answers carry no version. So cached and uncached answers were compared only after the load. Answers that were stale for a while are not found."
                     .to_owned(),
             );
         }
@@ -209,12 +208,9 @@ impl StaleSummary<'_> {
         };
         if let Some(least) = &self.age_at_least {
             let most = self.age_at_most.as_ref().map_or_else(String::new, |most| {
-                format!(
-                    "; for at most (since the earliest moment at which the write can have taken effect): {}",
-                    ages(most)
-                )
+                format!("; for at most (since the earliest possible time of the write): {}", ages(most))
             });
-            all.push(format!("Superseded for at least: {}{most}.", ages(least)));
+            all.push(format!("Out of date for at least: {}{most}.", ages(least)));
         }
         if self.non_monotonic > 0 {
             let (count, one) = (numbers::count(self.non_monotonic), self.non_monotonic == 1);
@@ -238,13 +234,13 @@ impl StaleExample<'_> {
     /// How long it had been superseded, in words.
     pub fn age(&self) -> String {
         let (least, most) = (numbers::time(self.read.age_at_least), numbers::time(self.read.age_at_most));
-        if least == most { format!("superseded for {least}") } else { format!("superseded for {least} to {most}") }
+        if least == most { format!("out of date for {least}") } else { format!("out of date for {least} to {most}") }
     }
 
     /// What the rechecks saw, in words.
     pub fn describe_rechecks(&self) -> Vec<String> {
         let recheck = |look: &Recheck| {
-            let way = if look.past_cache { "past the cache" } else { "the same way" };
+            let way = if look.past_cache { "with the cache bypassed" } else { "the same way" };
             let found = match (look.version, look.stale) {
                 (version, Some(stale)) => {
                     let version = version.map_or_else(String::new, |version| format!("version {version}, "));

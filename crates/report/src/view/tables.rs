@@ -46,7 +46,7 @@ pub(crate) struct PhaseRow<'a> {
     pub name: &'a str,
     pub path: CachePath,
     pub warm_up: bool,
-    /// `15 s`, `broke off`.
+    /// `15 s`, `incomplete`.
     pub length: String,
     pub stats: RequestStats,
     pub figures: Figures,
@@ -83,7 +83,7 @@ pub(super) fn phases(input: ReportInput<'_>) -> Vec<PhaseRow<'_>> {
             name: &phase.name,
             path: phase.path,
             warm_up: phase.warm_up,
-            length: span.to.map_or_else(|| "broke off".to_owned(), |to| numbers::moment(to - span.from)),
+            length: span.to.map_or_else(|| "incomplete".to_owned(), |to| numbers::moment(to - span.from)),
             figures: Figures::of(&stats),
             stats,
         })
@@ -143,8 +143,8 @@ pub(super) fn redis_lookups(input: ReportInput<'_>) -> Vec<(&str, String)> {
             let (hits, misses) = measurements.redis_lookups(index)?;
             let said = |wanted| numbers::count(measurements.count(|key| key.phase == index && key.outcome == wanted));
             let text = format!(
-                "answers said {} hits, {} misses; Redis found {} keys and missed {} (keyspace_hits, keyspace_misses: of every \
-                 look-up, those for tags and for the cache's own upkeep among them).",
+                "answers reported {} hits and {} misses; Redis counted {} keyspace_hits and {} keyspace_misses (all look-ups, also \
+                 those for tags and for other keys of the cache).",
                 said(Outcome::Hit),
                 said(Outcome::Miss),
                 numbers::count(hits),

@@ -117,7 +117,10 @@ fn each_stale_read_is_shown_with_its_history_and_the_rest_is_counted() {
         text[start..][..text[start..].find(to).expect("it ends")].to_owned()
     };
     insta::assert_snapshot!("stale.html", section(&page, "<h2>Stale reads", "</section>"));
-    insta::assert_snapshot!("stale.md", section(&markdown, "### Stale reads", "<details><summary>Examples of trouble"));
+    insta::assert_snapshot!(
+        "stale.md",
+        section(&markdown, "### Stale reads", "<details><summary>Examples of problems")
+    );
     let summary: serde_json::Value = serde_json::from_str(&text(&first, "summary.json")).expect("JSON");
     let freshness = &summary["freshness"];
     assert_eq!(freshness["examples"].as_array().map(Vec::len), Some(10));
@@ -239,7 +242,7 @@ fn markdown_that_is_too_long_loses_whole_sections_but_never_the_verdict() {
     assert!(page.starts_with("### ✅ pass"), "{}", &page[..100]);
     assert!(page.trim_end().ends_with("_Shortened: the rest is in report.html._"), "it says so");
     assert!(page.contains("| ✅ pass | Hit rate") && page.contains(" more.\n"), "the first criteria are there");
-    assert!(page.contains("### Cached beside uncached") && !page.contains("### What makes"), "{page}");
+    assert!(page.contains("### Cached and uncached") && !page.contains("### What makes"), "{page}");
     assert_eq!(page.matches("<details>").count(), page.matches("</details>").count(), "no section is cut in two");
 }
 

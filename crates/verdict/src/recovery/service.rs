@@ -140,7 +140,7 @@ fn lacks_expected_load(slices: &[JudgedSlice]) -> bool {
 
 fn insufficient_load_reason(slices: &[JudgedSlice]) -> String {
     format!(
-        "nothing came in, but no more than {} requests were expected: the load is too low to tell",
+        "there was no answer, but at most {} requests were expected: the load is too low to tell",
         numbers::plain(expected_requests(slices).ceil())
     )
 }

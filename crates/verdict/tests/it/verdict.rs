@@ -75,7 +75,7 @@ fn one_stale_answer_breaks_a_rule_of_none_even_in_a_run_that_broke_off() {
     assert_eq!(verdict.criteria[0].ruling, Ruling::Pass, "'steady' was over: it is judged");
     assert_eq!(verdict.criteria[4].ruling, Ruling::Inconclusive, "'redis down' was not over");
     assert_eq!(verdict.ruling, Ruling::Fail);
-    assert!(findings(&verdict, true)[0].contains("cacheproof itself died"), "{:?}", verdict.validity);
+    assert!(findings(&verdict, true)[0].contains("cacheproof itself was killed or crashed"), "{:?}", verdict.validity);
 }
 
 #[test]

@@ -87,12 +87,12 @@ fn a_kind_of_stale_answer_is_not_ruled_out_without_its_recheck() {
 
     let early = judged(beyond, &[first, past]);
     assert_eq!(early.ruling, Ruling::Inconclusive, "{}", early.evidence);
-    assert!(early.evidence.contains("not looked at again a second after the TTL"), "{}", early.evidence);
+    assert!(early.evidence.contains("not rechecked a second after the TTL"), "{}", early.evidence);
     assert_eq!(judged(beyond, &[first, past, look(5.0, false, false)]).ruling, Ruling::Pass, "it was gone by then");
 
     let unasked = judged(source, &[first]);
     assert_eq!(unasked.ruling, Ruling::Inconclusive, "{}", unasked.evidence);
-    assert!(unasked.evidence.contains("not looked at again past the cache"), "{}", unasked.evidence);
+    assert!(unasked.evidence.contains("not rechecked with the cache bypassed"), "{}", unasked.evidence);
     assert_eq!(judged(source, &[first, past]).ruling, Ruling::Pass, "the source was right");
     assert_eq!(judged("stale.transient", &[first]).ruling, Ruling::Pass);
 }
@@ -133,7 +133,7 @@ fn a_database_that_counts_nothing_proves_nothing() {
         assert_eq!(result.ruling, Ruling::Fail, "0 of 0 is not a reduction: {}", result.evidence);
         assert!(result.evidence.contains("counted no queries at all in 'uncached'"), "{}", result.evidence);
         let blocking = findings(&verdict, true);
-        assert!(blocking.len() == 1 && blocking[0].contains("is this the app's database?"), "{blocking:?}");
+        assert!(blocking.len() == 1 && blocking[0].contains("Is this the app's database?"), "{blocking:?}");
         let plain = judge_in(&lines, metric, 0, Op::Less, Quantity::Count(1e9));
         assert_eq!(plain.ruling, Ruling::Fail, "{}", plain.evidence);
         // Of two cached phases the first has nothing to be compared with either.
