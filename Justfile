@@ -44,18 +44,15 @@ lint:
     if cargo deny --version >/dev/null 2>&1; then cargo deny --log-level error --locked check licenses bans sources; else echo "lint: cargo-deny is not installed; the tests workspace:: check licences and sources"; fi
     cargo publish --workspace --dry-run --no-verify --allow-dirty --quiet
 
-# Measurements need optimised crates of our own; with these settings no dependency is built again.
-measured := "CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_OPT_LEVEL=3"
-
-# Micro-benchmarks: the recorder, and the cache layer (release build) compared with bare clients; ends with a table of ratios and limits
+# Micro-benchmarks (release builds): the recorder, and the cache layer compared with bare clients; ends with a table of ratios and limits
 micro *ARGS:
-    {{measured}} cargo bench --profile dev --bench recorder -- {{ARGS}}
+    cargo bench --package cacheproof-load --bench recorder -- {{ARGS}}
     cargo bench --package cache-layer --benches -- {{ARGS}}
     cargo run --quiet --release --package cache-layer --example overhead
 
-# What the proxy adds to a round trip, and how exact its delay is
+# What the proxy adds to a round trip, and how exact its delay is (release build)
 proxy-cost:
-    {{measured}} cargo run --quiet --example proxy_cost
+    cargo run --quiet --release --package cacheproof-proxy --example proxy_cost
 
 # The table of planted defects: each must be caught by its rule, and the healthy app must pass 20 of 20 runs; or only the named defects
 defects *ARGS:
