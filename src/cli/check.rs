@@ -111,7 +111,7 @@ fn details(scenario: &Scenario, phase: &Phase) -> String {
         (LoadModel::Closed { users }, _) => parts.push(count(users, "user")),
     }
     if phase.warm_up {
-        parts.push("not judged, ends when the hit rate is level".to_owned());
+        parts.push("not judged, ends when the hit rate is stable".to_owned());
     }
     parts.extend(phase.faults.iter().map(|fault| fault.to_toml()));
     parts.join(", ")
@@ -133,7 +133,7 @@ mod tests {
         insta::assert_snapshot!(summary(&loaded), @r#"
         app.toml is valid: 4 phases, at most 41 s, 2 kinds of request, 1 criterion with 1 rule
           uncached    uncached   5s  50/s
-          warm-up     cached     6s  50/s, not judged, ends when the hit rate is level
+          warm-up     cached     6s  50/s, not judged, ends when the hit rate is stable
           steady      cached    20s  800/s
           redis down  cached    10s  50/s, { kill = "redis", after = "2s", lasts = "5s" }
         "#);

@@ -253,7 +253,7 @@ fn timeline(text: &mut String, traits: &DetectedTraits) {
     line(text, "");
     line(text, "[[phase]]");
     line(text, "name = \"warm-up\"");
-    line(text, "warm_up = true # not judged; ends when the hit rate is level");
+    line(text, "warm_up = true # not judged; ends when the hit rate is stable");
     line(text, "lasts = \"10s\"");
     line(text, "");
     line(text, "[[phase]]");

@@ -148,5 +148,5 @@ fn a_guard_that_could_not_undo_something_says_so_at_the_end() {
     guard.watch_fault(1, &Undo::Command { run: "exit 7".into(), directory: "/".into() });
     let error = guard.release().expect_err("it could not be undone");
     assert!(matches!(error, GuardError::CleanupIncomplete(_)), "{error}");
-    assert!(error.to_string().contains("could not remove or undo all of it"), "{error}");
+    assert!(error.to_string().contains("could not remove or undo everything"), "{error}");
 }

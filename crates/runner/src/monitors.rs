@@ -16,7 +16,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Length of a fine slice.
 const FINE_SLICE: Duration = Duration::from_millis(100);
 
-/// Emits a coarse slice every second. Ends a warm-up when the hit rate is level, and the run when a condition to abort
+/// Emits a coarse slice every second. Ends a warm-up when the hit rate is stable, and the run when a condition to abort
 /// is met or a process died that no fault killed. Returns when the last slice ended.
 pub(super) async fn coarse_slices(
     context: &RunContext<'_>,

@@ -38,19 +38,31 @@ pub(super) struct RunContext<'run> {
 #[async_trait]
 pub(super) trait PhaseLoad: Sync {
     /// See [`Driver::phase`].
-    async fn phase(&self, phase: usize, lasts: Duration, may_end: watch::Receiver<bool>, end: watch::Receiver<bool>);
+    async fn drive_phase(
+        &self,
+        phase: usize,
+        lasts: Duration,
+        may_end: watch::Receiver<bool>,
+        end: watch::Receiver<bool>,
+    );
 
     /// See [`Driver::compare_when_quiescent`].
-    async fn compare_when_quiescent(&self, phase: usize) -> Result<Option<AtQuiescence>, NotQuiescent>;
+    async fn compare_after(&self, phase: usize) -> Result<Option<AtQuiescence>, NotQuiescent>;
 }
 
 #[async_trait]
 impl PhaseLoad for Driver {
-    async fn phase(&self, phase: usize, lasts: Duration, may_end: watch::Receiver<bool>, end: watch::Receiver<bool>) {
+    async fn drive_phase(
+        &self,
+        phase: usize,
+        lasts: Duration,
+        may_end: watch::Receiver<bool>,
+        end: watch::Receiver<bool>,
+    ) {
         self.phase(phase, lasts, may_end, end).await;
     }
 
-    async fn compare_when_quiescent(&self, phase: usize) -> Result<Option<AtQuiescence>, NotQuiescent> {
+    async fn compare_after(&self, phase: usize) -> Result<Option<AtQuiescence>, NotQuiescent> {
         self.compare_when_quiescent(phase).await
     }
 }
@@ -59,7 +71,7 @@ impl PhaseLoad for Driver {
 #[async_trait]
 pub(super) trait PhaseFaults: Sync {
     /// See [`FaultEngine::run_fault`].
-    async fn run_fault(
+    async fn run(
         &self,
         spec: &FaultSpec,
         window: PhaseWindow,
@@ -71,7 +83,7 @@ pub(super) trait PhaseFaults: Sync {
 
 #[async_trait]
 impl PhaseFaults for FaultEngine<'_> {
-    async fn run_fault(
+    async fn run(
         &self,
         spec: &FaultSpec,
         window: PhaseWindow,
@@ -229,12 +241,12 @@ async fn run_phase(context: &PhaseContext<'_>, control: &RunControl<'_>, index: 
                 steady.is_ok()
             };
             let window = PhaseWindow { from, lasts: phase.lasts };
-            if let Err(error) = engine.run_fault(spec, window, ended, &gate, &emit).await {
+            if let Err(error) = engine.run(spec, window, ended, &gate, &emit).await {
                 control.end_run(RunStatus::EnvironmentFailed, format!("the fault '{what}' failed: {error}"));
             }
         }
     });
-    tokio::join!(context.load.phase(index, phase.lasts, may_end, ended.clone()), async {
+    tokio::join!(context.load.drive_phase(index, phase.lasts, may_end, ended.clone()), async {
         futures_util::future::join_all(faults).await;
         faults_over.send_replace(true);
     });
@@ -245,7 +257,7 @@ async fn run_phase(context: &PhaseContext<'_>, control: &RunControl<'_>, index: 
     if control.ended() {
         return;
     }
-    match context.load.compare_when_quiescent(index).await {
+    match context.load.compare_after(index).await {
         Ok(Some(at_quiescence)) => context.event_sink.emit(Event::AtQuiescence(at_quiescence)),
         Ok(None) => {}
         Err(NotQuiescent { waiting, drain_timeout }) => context.event_sink.note(format!(

@@ -1,4 +1,4 @@
-//! The end of a warm-up: when the hit rate is level.
+//! The end of a warm-up: when the hit rate is stable.
 
 use cacheproof_core::journal::{CoarseSlice, SliceCounts};
 use cacheproof_core::scenario::Scenario;
@@ -30,7 +30,7 @@ impl WarmUp {
         let before = hit_rate(&before[before.len().checked_sub(SLICES_PER_SIDE)?..]);
         let after = hit_rate(after);
         ((after - before).abs() < MAX_HIT_RATE_CHANGE)
-            .then(|| format!("the hit rate was level at {:.1} %", after * 100.0))
+            .then(|| format!("the hit rate was stable at {:.1} %", after * 100.0))
     }
 }
 

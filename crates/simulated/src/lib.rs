@@ -224,7 +224,7 @@ impl Simulator {
         for fault in faults.iter().filter(|fault| fault.to == Some(seconds)) {
             self.fault(index, from + seconds as f64 + 0.02, fault, FaultStage::Undone, fault.undone);
         }
-        let reason = if self.phases[index].warm_up { "the hit rate is level" } else { "its time was up" };
+        let reason = if self.phases[index].warm_up { "the hit rate is stable" } else { "its time was up" };
         self.push(from + seconds as f64, Event::PhaseEnded { phase: index, reason: reason.to_owned() });
         from + seconds as f64
     }

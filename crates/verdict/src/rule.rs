@@ -160,7 +160,7 @@ fn against_term(rule: &Rule, measured: &Measured, other: (&Measured, Metric), fa
     if other.not_within.is_some() {
         result.ruling = Ruling::Inconclusive;
         result.limit = None;
-        result.evidence = "the service that it is compared with did not recover during the watch".to_owned();
+        result.evidence = "the recovery that it is compared with was not complete when the watch ended".to_owned();
         return result;
     }
     let (Some(value), Some(base)) = (measured.value, other.value) else {

@@ -46,7 +46,7 @@ pub(super) fn check_validity(
     for phase in judged(scenario) {
         let ran = measurements.phases.contains_key(&phase) && !issues.incomplete.contains(&phase);
         if ran && measurements.count(|key| key.phase == phase) == 0 {
-            findings.blocking(format!("No request was completed in '{}'.", name(scenario, phase)));
+            findings.blocking(format!("No request was answered or failed in '{}'.", name(scenario, phase)));
         }
     }
     faults(scenario, measurements, &mut findings, &mut issues);
@@ -276,7 +276,8 @@ fn faults(scenario: &Scenario, measurements: &Measurements, findings: &mut Findi
             } else if let Some(which) = without(FaultStage::Seen) {
                 issues.ineffective_faults.insert(index);
                 findings.blocking(format!(
-                    "The fault '{what}' in '{}' was injected, but no effect was observed{which}. So this phase proves nothing about it.",
+                    "The fault '{what}' in '{}' was injected, but no effect was observed{which}. So this phase \
+                     proves nothing about it.",
                     phase.name
                 ));
             } else if let Some(which) = without(FaultStage::SeenUndone).filter(|_| over) {
@@ -296,9 +297,9 @@ fn freshness(scenario: &Scenario, measurements: &Measurements, findings: &mut Fi
             numbers::count(measurements.at_quiescence.iter().map(of).sum())
         };
         findings.informational(format!(
-            "Answers carry no version, so {} written items were compared on both paths after the load: {} differed, {} change \
-             with every answer and show nothing. This does not find answers that were stale only during the load. For \
-             that, answers must carry a version (target.version).",
+            "Answers carry no version, so {} written items were compared on both paths while no request was in flight, at the \
+             end of each cached phase: {} differed, {} change with every answer and show nothing. This does not find \
+             answers that were stale only for a while. For that, answers must carry a version (target.version).",
             sum(|at_quiescence| at_quiescence.compared),
             sum(|at_quiescence| at_quiescence.differ),
             sum(|at_quiescence| at_quiescence.incomparable),
@@ -335,8 +336,8 @@ fn check_db_silence(scenario: &Scenario, facts: &ScenarioFacts, measurements: &M
     for phase in phases_without_db_queries(facts, measurements) {
         let answered = measurements.count(|key| key.phase == phase && key.outcome != Outcome::Error);
         findings.blocking(format!(
-            "Postgres counted 0 queries in '{}', although {} requests bypassed the cache there. Is this the \
-             app's database? [stack.postgres] must name it. Check also that the requests really bypass the cache.",
+            "Postgres counted 0 queries in '{}', although {} requests that should bypass the cache were answered \
+             there. Is this the app's database? [stack.postgres] must name it. Check also that the bypass works.",
             name(scenario, phase),
             numbers::count(answered)
         ));

@@ -57,7 +57,7 @@ pub(super) static ROWS: &[MetricDefinition] = &[
     MetricDefinition {
         name: "stale.transient",
         measure: |scope| of_kind(scope, StaleKind::Transient),
-        wording: Wording::Noun("stale for a while"),
+        wording: Wording::Noun("transiently stale"),
         ..STALE
     },
     MetricDefinition {
@@ -127,7 +127,7 @@ fn none_judged(scope: &Scope<'_>, judged: u64) -> Option<String> {
     let why = if scope.facts.has_versions {
         "no answer carried a version of an item that was written before"
     } else {
-        "no written item could be compared after the load"
+        "no written item could be compared while no request was in flight"
     };
     scope.if_none_judged(judged, why)
 }

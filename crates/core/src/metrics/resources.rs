@@ -259,9 +259,7 @@ fn log_bytes_per_request(scope: &Scope<'_>) -> Measured {
     let failed = measurements.count(|key| scope.phases.contains(&key.phase) && key.outcome == Outcome::Error);
     let bytes: Option<u64> = scope.phases.iter().map(|phase| measurements.log_bytes(*phase)).sum();
     let value = bytes.filter(|_| requests > 0).map(|bytes| bytes as f64 / requests as f64);
-    let missing_reason = bytes
-        .is_none()
-        .then(|| "the size of the app's log is not known at the start and the end of the phase".to_owned());
+    let missing_reason = bytes.is_none().then(|| "the growth of the app's log in the phase is not known".to_owned());
     let which = (failed > 0).then(|| format!("{failed} of them failed"));
     Measured { events: bytes, missing_reason, which, ..Measured::of(value, requests) }
 }
@@ -274,7 +272,7 @@ fn queries(scope: &Scope<'_>, per: f64, requests: u64) -> Measured {
         .filter(|phase| scope.phases.contains(phase))
         .collect();
     let missing_reason = match executed {
-        None => Some("the database gave no statistics at the start and the end of the phase".to_owned()),
+        None => Some("the database gave no statistics at the start or at the end of the phase".to_owned()),
         Some(_) if !silent.is_empty() => Some(no_queries(scope.facts, &silent)),
         Some(_) => None,
     };

@@ -97,7 +97,19 @@ impl FaultAction {
 
     /// Whether connections survive it: clients need not reconnect when it is over.
     pub fn keeps_connections(&self) -> bool {
-        *self == Self::Pause || self.only_slows()
+        match self {
+            Self::Link(_) => self.only_slows(),
+            Self::Pause => true,
+            Self::Kill
+            | Self::Stop
+            | Self::Restart { .. }
+            | Self::Flush
+            | Self::FillMemory
+            | Self::FillClients
+            | Self::Partition
+            | Self::Failover { .. }
+            | Self::Command { .. } => false,
+        }
     }
 
     /// Whether it may take the keys out of a cache server.

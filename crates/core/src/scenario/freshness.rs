@@ -54,7 +54,7 @@ impl Scenario {
         self.phases.get(phase).is_some_and(|phase| !phase.warm_up)
     }
 
-    /// Whether freshness is judged by versions; without, only by comparing answers after the load.
+    /// Whether freshness is judged by versions; without, only by comparing answers while no request is in flight.
     pub fn has_versions(&self) -> bool {
         self.target.version.is_some()
     }

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// The words that say what is done, each with the keys that say how.
-const FAULT_KEYWORDS: [(&str, &[&str]); 17] = [
+pub(super) const FAULT_KEYWORDS: [(&str, &[&str]); 17] = [
     ("kill", &[]),
     ("stop", &[]),
     ("pause", &[]),
@@ -363,7 +363,7 @@ impl FaultParser<'_> {
             "reset" => LinkFaultKind::Reset,
             "black_hole" => LinkFaultKind::BlackHole,
             "half_open" => LinkFaultKind::HalfOpen,
-            _ => unreachable!("{word} is in FAULT_KEYWORDS and read nowhere"),
+            _ => unreachable!("{word} is in FAULT_KEYWORDS, but neither action() nor link() handles it"),
         };
         let directions =
             [("both", Direction::Both), ("to_server", Direction::ToServer), ("to_client", Direction::ToClient)];

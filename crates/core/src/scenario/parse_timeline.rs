@@ -53,7 +53,7 @@ fn phase(section: &Section<'_>, context: FaultCheckContext<'_>, traffic: &Traffi
     }
     if let Some(fault) = faults.first().filter(|_| warm_up) {
         let help = "put the fault in a phase behind the warm-up";
-        let message = "a warm-up ends when the hit rate is level, so nothing can be broken in it";
+        let message = "a warm-up ends when the hit rate is stable, so nothing can be broken in it";
         section.problems.add(Problem::new(message).at(fault.span.clone()).help(help));
     }
     let context = FaultCheckContext { phase: lasts, ..context };

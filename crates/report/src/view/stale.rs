@@ -18,13 +18,13 @@ const MAX_EXAMPLES: usize = 10;
 /// The reads judged for freshness, warm-up left out. Also `freshness` of summary.json: times in seconds.
 #[derive(Serialize)]
 pub(crate) struct StaleSummary<'a> {
-    /// Reads that could be judged, probe reads among them; without versions, items compared after the load.
+    /// Reads that could be judged, probe reads among them; without versions, items compared while no request was in flight.
     pub judged: u64,
     /// How many of them were stale.
     pub stale: u64,
     /// The true share lies below this with 95 % confidence.
     pub bound: f64,
-    /// Whether answers carried versions; otherwise only what was compared after the load is known.
+    /// Whether answers carried versions; otherwise only what was compared while no request was in flight is known.
     pub versions: bool,
     /// Reads older than an earlier read, though not older than an acknowledged write.
     pub non_monotonic: u64,
@@ -178,7 +178,7 @@ fn example<'a>(input: ReportInput<'a>, at: f64, read: &'a StaleRead) -> StaleExa
 impl StaleSummary<'_> {
     /// The numbers in sentences.
     pub fn sentences(&self) -> Vec<String> {
-        let of = if self.versions { "judged reads" } else { "items compared after the load" };
+        let of = if self.versions { "judged reads" } else { "items compared while no request was in flight" };
         let (judged, bound) = (numbers::count(self.judged), numbers::share(self.bound));
         let were = |count: u64| if count == 1 { "was" } else { "were" };
         let sure = format!("the true share is below {bound} with 95 % confidence");
@@ -189,7 +189,8 @@ impl StaleSummary<'_> {
         }];
         if !self.versions {
             all.push(
-                "Answers carry no version. So cached and uncached answers were compared only after the load. Answers that were stale for a while are not found."
+                "Answers carry no version. So cached and uncached answers were compared only while no request was in flight. \
+                 Answers that were stale for a while are not found."
                     .to_owned(),
             );
         }

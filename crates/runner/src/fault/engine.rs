@@ -1,5 +1,5 @@
-//! Runs the faults of a run: finds the victim, keeps the undo ledger and the guard process informed. `schedule.rs` decides
-//! when each step is due.
+//! The faults of a run: finds the victim, keeps the undo ledger and informs the guard process. `schedule.rs` runs the steps, each when
+//! it is due.
 
 use std::time::Duration;
 

@@ -5,8 +5,8 @@
 //! undone and its ledger entry closed; a probe confirms the recovery. A phase undoes its faults however it ends. If
 //! cacheproof is killed, the guard process undoes them; if both are killed, `cacheproof recover` does.
 //!
-//! [`FaultEngine::run_fault`] runs these steps for one fault of a phase, in every round of it, when `schedule` says that they are due.
-//! `prepare` finds the victim.
+//! `schedule` runs these steps for one fault of a phase, in every round of it. [`FaultEngine`] gives it the victim (found by `prepare`),
+//! the ledger and the guard process.
 //! Each kind of fault is an `injector::FaultInjector` in a file of its own.
 
 mod active_faults;

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::FaultError;
 use super::injector::{ActionReport, FaultInjector, Observation};
 use super::schedule::{self, FaultEnvironment, FaultTransition, InjectionGate, PhaseWindow};
-use cacheproof_core::scenario::FaultSpec;
+use cacheproof_core::scenario::{FaultSpec, Victim};
 use cacheproof_supervise::Undo;
 
 /// How the steps of every fault go.
@@ -18,7 +18,8 @@ use cacheproof_supervise::Undo;
 pub(crate) struct Script {
     pub(crate) max_fault: Duration,
     pub(crate) inject_takes: Duration,
-    pub(crate) inject_fails: bool,
+    /// Whose injection fails.
+    pub(crate) inject_fails_for: Option<Victim>,
     pub(crate) undo_takes: Duration,
     pub(crate) undo_fails: bool,
     /// How long after the injection a probe observes the effect. `None`: never.
@@ -34,7 +35,7 @@ impl Default for Script {
         Self {
             max_fault: Duration::from_secs(60),
             inject_takes: Duration::ZERO,
-            inject_fails: false,
+            inject_fails_for: None,
             undo_takes: Duration::ZERO,
             undo_fails: false,
             effect_after: Some(Duration::ZERO),
@@ -80,8 +81,8 @@ impl FaultEnvironment for ScriptedEnvironment {
         self.script.max_fault
     }
 
-    async fn prepare(&self, _spec: &FaultSpec) -> Result<Box<dyn FaultInjector + '_>, FaultError> {
-        Ok(Box::new(ScriptedFault { environment: self, injected: None, undone: None }))
+    async fn prepare(&self, spec: &FaultSpec) -> Result<Box<dyn FaultInjector + '_>, FaultError> {
+        Ok(Box::new(ScriptedFault { environment: self, victim: spec.victim, injected: None, undone: None }))
     }
 
     fn record_undo(&self, spec: &FaultSpec, _undo: &Undo) -> Result<u64, FaultError> {
@@ -91,6 +92,7 @@ impl FaultEnvironment for ScriptedEnvironment {
 
     fn record_injected(&self, id: u64) {
         assert_eq!(id, 7);
+        self.note("ledger: injected");
     }
 
     fn record_undone(&self, id: u64, how: &str) {
@@ -113,6 +115,7 @@ pub(crate) async fn run_scripted(
 
 struct ScriptedFault<'run> {
     environment: &'run ScriptedEnvironment,
+    victim: Victim,
     injected: Option<Instant>,
     undone: Option<Instant>,
 }
@@ -137,7 +140,7 @@ impl FaultInjector for ScriptedFault<'_> {
     async fn inject(&mut self) -> Result<ActionReport, FaultError> {
         self.environment.note("inject");
         sleep(self.environment.script.inject_takes).await;
-        if self.environment.script.inject_fails {
+        if self.environment.script.inject_fails_for == Some(self.victim) {
             return Err(Self::failure("injection"));
         }
         self.injected = Some(Instant::now());

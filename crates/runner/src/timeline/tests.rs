@@ -4,7 +4,7 @@
 use super::*;
 use crate::fault::scripted::{Script, ScriptedEnvironment, run_scripted};
 use cacheproof_core::journal::JournalWriter;
-use cacheproof_core::scenario::parse;
+use cacheproof_core::scenario::{Victim, parse};
 use std::sync::Arc;
 use tokio::time::sleep;
 
@@ -16,7 +16,7 @@ struct NoLoad {
 
 #[async_trait]
 impl PhaseLoad for NoLoad {
-    async fn phase(
+    async fn drive_phase(
         &self,
         _phase: usize,
         lasts: Duration,
@@ -33,7 +33,7 @@ impl PhaseLoad for NoLoad {
         }
     }
 
-    async fn compare_when_quiescent(&self, _phase: usize) -> Result<Option<AtQuiescence>, NotQuiescent> {
+    async fn compare_after(&self, _phase: usize) -> Result<Option<AtQuiescence>, NotQuiescent> {
         sleep(self.comparing_takes).await;
         if self.quiescent { Ok(None) } else { Err(NotQuiescent { waiting: 3, drain_timeout: Duration::from_secs(6) }) }
     }
@@ -41,7 +41,7 @@ impl PhaseLoad for NoLoad {
 
 #[async_trait]
 impl PhaseFaults for ScriptedEnvironment {
-    async fn run_fault(
+    async fn run(
         &self,
         spec: &FaultSpec,
         window: PhaseWindow,
@@ -142,7 +142,7 @@ async fn phases_follow_each_other_and_each_fault_of_a_phase_has_its_own_schedule
 }
 
 #[tokio::test(start_paused = true)]
-async fn traffic_goes_on_until_every_fault_is_undone() {
+async fn a_phase_ends_only_when_every_fault_is_undone() {
     let script = Script { undo_takes: Duration::from_secs(30), ..Script::default() };
     let ran = run(&[CALM, BROKEN, AFTER].concat(), script).await;
     assert_eq!(ran.lines(": Undone"), ["40000 kill redis: Undone", "41000 kill postgres: Undone"]);
@@ -152,14 +152,24 @@ async fn traffic_goes_on_until_every_fault_is_undone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_fault_that_fails_ends_the_run_and_undoes_the_others() {
-    let script = Script { inject_takes: Duration::from_secs(1), inject_fails: true, ..Script::default() };
+    let fails = Some(Victim::Postgres);
+    let script = Script { inject_takes: Duration::from_millis(500), inject_fails_for: fails, ..Script::default() };
     let ran = run(&[CALM, BROKEN, AFTER].concat(), script).await;
     let (how, why) = ran.ending.clone().expect("the run ended early");
     assert_eq!(how, RunStatus::EnvironmentFailed);
-    assert_eq!(why, "the fault 'kill redis' failed: there is nothing to break: injection");
-    assert_eq!(ran.lines("Begun"), ["7000 kill redis: Begun"], "the second fault is not injected any more");
-    assert_eq!(ran.lines("phase 1 ends"), [format!("8000 phase 1 ends: {why}")]);
+    assert_eq!(why, "the fault 'kill postgres' failed: there is nothing to break: injection");
+    assert_eq!(ran.lines(": Undone"), ["9500 kill redis: Undone"], "it would have been held until 10 s");
+    assert_eq!(ran.lines("phase 1 ends"), [format!("9500 phase 1 ends: {why}")]);
     assert_eq!(ran.lines("phase 2"), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_fault_that_fails_no_other_is_injected() {
+    let script = Script { inject_fails_for: Some(Victim::Redis), ..Script::default() };
+    let ran = run(&[CALM, BROKEN, AFTER].concat(), script).await;
+    assert_eq!(ran.lines("Begun"), ["7000 kill redis: Begun"]);
+    assert_eq!(ran.lines("phase 1 ends").len(), 1);
+    assert!(ran.lines("phase 1 ends")[0].starts_with("7000 "), "{:?}", ran.events);
 }
 
 #[tokio::test(start_paused = true)]
@@ -193,7 +203,7 @@ async fn a_phase_that_is_ended_early_leads_to_the_next() {
     let level = |control: Arc<RunControl<'static>>| async move {
         sleep(Duration::from_secs(3)).await;
         assert_eq!(control.current(), Some(0));
-        control.end_phase("the hit rate is level".into());
+        control.end_phase("the hit rate is stable".into());
     };
     let ran = run_with(&[CALM, AFTER].concat(), Script::default(), &QUIESCENT, level).await;
     assert_eq!(ran.ending, None);
@@ -201,7 +211,7 @@ async fn a_phase_that_is_ended_early_leads_to_the_next() {
         ran.phases(),
         [
             "0 phase 0 begins",
-            "3000 phase 0 ends: the hit rate is level",
+            "3000 phase 0 ends: the hit rate is stable",
             "3000 phase 1 begins",
             "8000 phase 1 ends: its time was up"
         ]

@@ -74,14 +74,14 @@ fn search_paths(kind: ServerKind) -> Vec<PathBuf> {
     search_paths
 }
 
-/// `15` or `postgresql15` inside a directory, the highest version first.
+/// The directories named by a version, such as `15`, the highest first.
 fn newest_first(parent: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(parent) else { return Vec::new() };
     let mut found: Vec<(u32, PathBuf)> = entries
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
-            Some((name.trim_start_matches("postgresql").parse().ok()?, entry.path()))
+            Some((name.parse().ok()?, entry.path()))
         })
         .collect();
     found.sort_by_key(|(version, _)| std::cmp::Reverse(*version));

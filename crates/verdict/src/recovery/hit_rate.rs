@@ -202,6 +202,14 @@ fn was_emptied(
     match spec.action {
         FaultAction::Flush | FaultAction::Restart { keep_data: false } => true,
         FaultAction::Kill => loses_data,
-        _ => false,
+        FaultAction::Stop
+        | FaultAction::Pause
+        | FaultAction::Restart { keep_data: true }
+        | FaultAction::FillMemory
+        | FaultAction::FillClients
+        | FaultAction::Link(_)
+        | FaultAction::Partition
+        | FaultAction::Failover { .. }
+        | FaultAction::Command { .. } => false,
     }
 }

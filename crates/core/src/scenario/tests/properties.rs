@@ -104,6 +104,26 @@ fn fault() -> impl Strategy<Value = FaultSpec> {
     })
 }
 
+#[test]
+fn every_keyword_of_a_fault_is_read_and_none_as_another() {
+    let sample = "fault = { kill = \"redis\", after = \"2s\", lasts = \"5s\" }";
+    for (word, _) in parse_fault::FAULT_KEYWORDS {
+        let victim = if word == "partition" { "app 1" } else { "redis" };
+        let keys = match word {
+            "latency" => ", delay = '50ms'",
+            "bandwidth" => ", rate = '64kb'",
+            "slice" => ", size = '10b', gap = '5ms'",
+            _ => "",
+        };
+        let text = APP.replace(sample, &format!("fault = {{ {word} = '{victim}'{keys} }}"));
+        match parse("app", &text) {
+            Ok(scenario) => assert_eq!(scenario.phases[3].faults[0].action.as_str(), word),
+            // The sample has no sentinels and no limit on memory.
+            Err(errors) => assert!(["failover", "fill_memory"].contains(&word), "{}", shown(&errors)),
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn a_fault_survives_being_written_and_read(faults in proptest::collection::vec(fault(), 1..4)) {
