@@ -12,7 +12,7 @@ pub struct AttachArgs {
     /// The story: a Markdown file
     #[arg(value_name = "STORY.md")]
     story: PathBuf,
-    /// The run's directory; without it the latest run, which must then be complete
+    /// The run's directory; by default that of the latest run, if that run is complete
     #[arg(value_name = "DIR")]
     run: Option<PathBuf>,
 }

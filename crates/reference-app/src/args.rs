@@ -34,7 +34,7 @@ pub struct WarmArgs {
 /// The app's servers and how it caches.
 #[derive(Clone, clap::Args)]
 pub struct AppArgs {
-    /// Postgres to read from, postgres://user:password@host:port/database
+    /// The app's Postgres, postgres://user:password@host:port/database
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
 
@@ -77,7 +77,7 @@ pub struct AppArgs {
     pub loads_at_most: usize,
 
     /// Rows that each table has at least: missing rows are added at the start; `none` adds none. A table that is not named gets its default
-    /// number of rows, 0 to 900. `warm` adds none
+    /// number of rows, 0 to 900. The command `warm` adds none
     #[arg(long, env = "LOAD", default_value = "posts=10000,profiles=1000,products=1000,courses=500")]
     pub load: SeedData,
 
