@@ -1,8 +1,9 @@
 #!/bin/sh
-# How long things take to build, measured on this machine in a fresh clone of the last commit:
+# How long things take to build, measured on this machine in a fresh clone:
 #
 #     sh scripts/build-times.sh           a table in Markdown: the first build, `just bench`, a one-line change
 #     sh scripts/build-times.sh --no-run  without the run (it needs Redis and Postgres)
+#     sh scripts/build-times.sh COMMIT    of this commit, to compare two; default: the last one
 #
 # Takes as long as a newcomer waits, and a few minutes more. Worth something on idle cores only: wall time is what
 # somebody waits, CPU time is what changes least with what else runs.
@@ -10,7 +11,15 @@ set -eu
 cd "$(dirname "$0")/.."
 
 run=yes
-[ "${1:-}" != --no-run ] || run=
+commit=HEAD
+for argument in "$@"; do
+    case $argument in
+        --no-run) run= ;;
+        -*) printf 'build-times: unknown option %s; see the head of the script\n' "$argument" >&2 && exit 2 ;;
+        *) commit=$argument ;;
+    esac
+done
+commit=$(git rev-parse --verify --short "$commit^{commit}")
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/cacheproof-build-times.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -24,6 +33,7 @@ if [ -e .cargo/config.toml ]; then
     cp .cargo/config.toml "$work/clone/.cargo/config.toml"
 fi
 cd "$work/clone"
+git checkout --quiet --detach "$commit"
 cargo fetch --locked --quiet # downloading is the network's time, not ours
 
 # CPU seconds of all children that ended, into $used_so_far. Not in a subshell: that has children of its own.
@@ -64,19 +74,27 @@ if [ -n "$run" ]; then
     row '`just bench` in a fresh clone, in all' $((first + wall)) $((first_used + used))
 fi
 
-tests='cargo test --locked --quiet --package cacheproof-verdict'
-if cargo nextest --version >/dev/null 2>&1; then tests='cargo nextest run --locked --package cacheproof-verdict'; fi
-# shellcheck disable=SC2086 # the command is words
-measure 'first `nextest run -p cacheproof-verdict`' $tests
+# Where the verdict is in this commit: a crate of its own, or a folder of the program as in the first commits.
+changed=crates/verdict/src/lib.rs
+[ -e "$changed" ] || changed=src/verdict/mod.rs
+tests=
+if [ "$changed" = crates/verdict/src/lib.rs ]; then
+    tests='cargo test --locked --quiet --package cacheproof-verdict'
+    if cargo nextest --version >/dev/null 2>&1; then tests='cargo nextest run --locked --package cacheproof-verdict'; fi
+    # shellcheck disable=SC2086 # the command is words
+    measure 'first `nextest run -p cacheproof-verdict`' $tests
+fi
 change() {
-    printf '\n/// Here to be measured.\npub fn build_times_%s() -> u32 {\n    %s\n}\n' "$1" "$1" >>crates/verdict/src/lib.rs
+    printf '\n/// Here to be measured.\npub fn build_times_%s() -> u32 {\n    %s\n}\n' "$1" "$1" >>"$changed"
 }
 change 1
-# shellcheck disable=SC2086
-measure 'a changed line in `crates/verdict`: built and unit-tested' $tests
-change 2
-measure 'a changed line in `crates/verdict`: the program' cargo build --locked
+measure 'a changed line of the verdict: the program' cargo build --locked
+if [ -n "$tests" ]; then
+    change 2
+    # shellcheck disable=SC2086
+    measure 'a changed line of the verdict: built and unit-tested' $tests
+fi
 
-printf '\n%s, %s cores, %s, %s units\n\n| what | wall | CPU seconds |\n| --- | --: | --: |%s\n' \
-    "$(rustc --version)" "$(getconf _NPROCESSORS_ONLN)" \
+printf '\ncommit %s, %s, %s cores, %s, %s units\n\n| what | wall | CPU seconds |\n| --- | --: | --: |%s\n' \
+    "$commit" "$(rustc --version)" "$(getconf _NPROCESSORS_ONLN)" \
     "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -n 1)" "$units" "$rows"
