@@ -6,6 +6,7 @@
 //! One attack lasts the whole run. A phase changes what is sent and how it is labelled; connections and clocks continue
 //! through a fault.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -137,7 +138,20 @@ impl Driver {
 
     /// Drives one phase: from now until `lasts` is over and `may_end` is true (for example, a fault is undone), or
     /// until `end` is true.
-    pub async fn phase(
+    ///
+    /// Boxed, so that the arrival clock is compiled in this crate, which the dev profile optimises, and not where it is
+    /// awaited.
+    pub fn phase(
+        &self,
+        phase: usize,
+        lasts: Duration,
+        may_end: watch::Receiver<bool>,
+        end: watch::Receiver<bool>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.drive_phase(phase, lasts, may_end, end))
+    }
+
+    async fn drive_phase(
         &self,
         phase: usize,
         lasts: Duration,

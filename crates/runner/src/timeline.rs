@@ -12,10 +12,10 @@ use tokio::time::Instant;
 use super::monitors;
 use super::steady::SteadyStateCheck;
 use crate::app::App;
-use crate::fault::{FaultEngine, FaultError, FaultTransition, InjectionGate, PhaseWindow};
+use crate::fault::{FaultEngine, FaultEnvironment, FaultTransition, PhaseWindow, run_fault};
 use crate::probe::Prober;
 use cacheproof_core::journal::{AtQuiescence, Event, EventSink, FaultEvent, RunStatus};
-use cacheproof_core::scenario::{FaultSpec, Scenario};
+use cacheproof_core::scenario::Scenario;
 use cacheproof_load::{Driver, NotQuiescent, Recorder};
 use cacheproof_stack::Stack;
 
@@ -67,41 +67,14 @@ impl PhaseLoad for Driver {
     }
 }
 
-/// The faults of the phases: [`FaultEngine`] in a run, one without servers in the tests of the timeline.
-#[async_trait]
-pub(super) trait PhaseFaults: Sync {
-    /// See [`FaultEngine::run_fault`].
-    async fn run(
-        &self,
-        spec: &FaultSpec,
-        window: PhaseWindow,
-        end: watch::Receiver<bool>,
-        gate: InjectionGate<'_>,
-        notify: &(dyn Fn(FaultTransition) + Send + Sync),
-    ) -> Result<(), FaultError>;
-}
-
-#[async_trait]
-impl PhaseFaults for FaultEngine<'_> {
-    async fn run(
-        &self,
-        spec: &FaultSpec,
-        window: PhaseWindow,
-        end: watch::Receiver<bool>,
-        gate: InjectionGate<'_>,
-        notify: &(dyn Fn(FaultTransition) + Send + Sync),
-    ) -> Result<(), FaultError> {
-        self.run_fault(spec, window, end, gate, notify).await
-    }
-}
-
 /// What the phases need of a run.
 #[derive(Clone, Copy)]
 struct PhaseContext<'run> {
     scenario: &'run Scenario,
     event_sink: &'run EventSink,
     load: &'run dyn PhaseLoad,
-    faults: Option<&'run dyn PhaseFaults>,
+    /// Injects the faults: [`FaultEngine`] in a run, one without servers in the tests of the timeline.
+    faults: Option<&'run dyn FaultEnvironment>,
 }
 
 /// State shared by the timeline and its monitors.
@@ -179,7 +152,7 @@ pub(super) async fn run_timeline(
             scenario: context.scenario,
             event_sink: context.event_sink,
             load: context.driver,
-            faults: context.engine.map(|engine| engine as &dyn PhaseFaults),
+            faults: context.engine.map(|engine| engine as &dyn FaultEnvironment),
         };
         run_phases(&context, &control).await;
         over.send_replace(true);
@@ -225,7 +198,7 @@ async fn run_phase(context: &PhaseContext<'_>, control: &RunControl<'_>, index: 
     let faults = phase.faults.iter().enumerate().map(|(number, spec)| {
         let ended = ended.clone();
         async move {
-            let Some(engine) = context.faults else { return };
+            let Some(environment) = context.faults else { return };
             let what = spec.describe();
             let emit = |FaultTransition { round, stage, detail, connections }| {
                 let what = what.clone();
@@ -241,7 +214,7 @@ async fn run_phase(context: &PhaseContext<'_>, control: &RunControl<'_>, index: 
                 steady.is_ok()
             };
             let window = PhaseWindow { from, lasts: phase.lasts };
-            if let Err(error) = engine.run(spec, window, ended, &gate, &emit).await {
+            if let Err(error) = run_fault(environment, spec, window, ended, &gate, &emit).await {
                 control.end_run(RunStatus::EnvironmentFailed, format!("the fault '{what}' failed: {error}"));
             }
         }

@@ -7,9 +7,9 @@ use cacheproof_supervise::Undo;
 
 /// What was done, as text, and how many open connections it affected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct ActionReport {
-    pub(super) detail: String,
-    pub(super) connections: Option<u64>,
+pub(crate) struct ActionReport {
+    pub(crate) detail: String,
+    pub(crate) connections: Option<u64>,
 }
 
 impl From<String> for ActionReport {
@@ -19,11 +19,11 @@ impl From<String> for ActionReport {
 }
 
 /// What a probe observed, as text.
-pub(super) type Observation = String;
+pub(crate) type Observation = String;
 
 /// One fault on its victim: injected once, undone once.
 #[async_trait]
-pub(super) trait FaultInjector: Send {
+pub(crate) trait FaultInjector: Send {
     /// How another process can undo it, for the ledger and the guard.
     fn undo_record(&self) -> Undo;
 

@@ -32,4 +32,5 @@ pub(crate) mod scripted;
 
 pub use engine::{FaultContext, FaultEngine};
 pub use error::FaultError;
+pub(crate) use schedule::{FaultEnvironment, run_fault};
 pub use schedule::{FaultTransition, InjectionGate, PhaseWindow};

@@ -52,7 +52,7 @@ pub struct FaultTransition {
 
 /// What a scheduled fault needs from the run. [`super::FaultEngine`] is the real one.
 #[async_trait]
-pub(super) trait FaultEnvironment: Sync {
+pub(crate) trait FaultEnvironment: Sync {
     /// The longest time that a fault is held.
     fn max_fault(&self) -> Duration;
 
@@ -70,7 +70,7 @@ pub(super) trait FaultEnvironment: Sync {
 }
 
 /// Runs every round of one fault of a phase. See [`super::FaultEngine::run_fault`].
-pub(super) async fn run_fault(
+pub(crate) async fn run_fault(
     environment: &dyn FaultEnvironment,
     spec: &FaultSpec,
     window: PhaseWindow,

@@ -4,12 +4,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::FaultError;
 use super::injector::{ActionReport, FaultInjector, Observation};
-use super::schedule::{self, FaultEnvironment, FaultTransition, InjectionGate, PhaseWindow};
+use super::schedule::FaultEnvironment;
 use cacheproof_core::scenario::{FaultSpec, Victim};
 use cacheproof_supervise::Undo;
 
@@ -99,18 +98,6 @@ impl FaultEnvironment for ScriptedEnvironment {
         assert_eq!(id, 7);
         self.note(format!("ledger: closed, {how}"));
     }
-}
-
-/// What [`super::FaultEngine::run_fault`] is for real faults.
-pub(crate) async fn run_scripted(
-    environment: &ScriptedEnvironment,
-    spec: &FaultSpec,
-    window: PhaseWindow,
-    end: watch::Receiver<bool>,
-    gate: InjectionGate<'_>,
-    notify: &(dyn Fn(FaultTransition) + Send + Sync),
-) -> Result<(), FaultError> {
-    schedule::run_fault(environment, spec, window, end, gate, notify).await
 }
 
 struct ScriptedFault<'run> {

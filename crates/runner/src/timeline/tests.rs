@@ -2,7 +2,7 @@
 //! milliseconds since the start.
 
 use super::*;
-use crate::fault::scripted::{Script, ScriptedEnvironment, run_scripted};
+use crate::fault::scripted::{Script, ScriptedEnvironment};
 use cacheproof_core::journal::JournalWriter;
 use cacheproof_core::scenario::{Victim, parse};
 use std::sync::Arc;
@@ -36,20 +36,6 @@ impl PhaseLoad for NoLoad {
     async fn compare_after(&self, _phase: usize) -> Result<Option<AtQuiescence>, NotQuiescent> {
         sleep(self.comparing_takes).await;
         if self.quiescent { Ok(None) } else { Err(NotQuiescent { waiting: 3, drain_timeout: Duration::from_secs(6) }) }
-    }
-}
-
-#[async_trait]
-impl PhaseFaults for ScriptedEnvironment {
-    async fn run(
-        &self,
-        spec: &FaultSpec,
-        window: PhaseWindow,
-        end: watch::Receiver<bool>,
-        gate: InjectionGate<'_>,
-        notify: &(dyn Fn(FaultTransition) + Send + Sync),
-    ) -> Result<(), FaultError> {
-        run_scripted(self, spec, window, end, gate, notify).await
     }
 }
 
