@@ -155,6 +155,23 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_on_fallbacks_that_the_app_may_never_signal_is_listed() {
+        let text = std::fs::read_to_string(file("../crates/core/src/scenario/tests/slips.toml")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.toml");
+        let warned = |rule: &str, hit: &str| {
+            let text = text.replace("RULE", rule).replace("[data]", &format!("{hit}\n[data]"));
+            std::fs::write(&path, text).unwrap();
+            summary(&load(&path, &[]).unwrap()).contains("holds in vain if the app does not say that it fell back")
+        };
+        assert!(warned("fallbacks == 0", ""));
+        assert!(warned("fallbacks in broken < 1%", "[target.hit]\nheader = \"Cache-Status\"\nhit = [\"app; hit\"]"));
+        assert!(!warned("fallbacks in broken > 90%", ""), "it fails where nothing is signalled");
+        let own = "[target.hit]\nheader = \"X-Cache-Status\"\nhit = [\"HIT\"]\nfallback = [\"DOWN\"]";
+        assert!(!warned("fallbacks == 0", own));
+    }
+
+    #[test]
     fn a_valid_scenario_passes_and_an_invalid_one_is_a_usage_error() {
         let run = |set: &[&str]| {
             run(CheckArgs { file: file("http-app.toml"), set: set.iter().map(|set| (*set).to_owned()).collect() })

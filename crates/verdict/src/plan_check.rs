@@ -1,12 +1,12 @@
-//! What is known before anything is sent: rules that the run as planned cannot decide.
+//! What is known before anything is sent: rules that the run as planned cannot decide, or that may hold in vain.
 
-use cacheproof_core::metrics::MinSamples;
-use cacheproof_core::scenario::{LoadModel, Rule, Scenario};
+use cacheproof_core::metrics::{MinSamples, Requirement};
+use cacheproof_core::scenario::{LoadModel, Op, Rule, Scenario, TargetKind};
 
 use super::measure::phases_of;
 use super::numbers;
 
-/// One line for each rule that cannot be decided.
+/// One line for each rule that cannot be decided, or that may hold in vain.
 pub fn undecidable_rules(scenario: &Scenario) -> Vec<String> {
     if scenario.criteria.is_empty() {
         return vec![
@@ -17,8 +17,25 @@ pub fn undecidable_rules(scenario: &Scenario) -> Vec<String> {
         .criteria
         .iter()
         .flat_map(|criterion| &criterion.rules)
-        .filter_map(|rule| too_few_planned_requests(scenario, rule))
+        .filter_map(|rule| {
+            too_few_planned_requests(scenario, rule).or_else(|| fallbacks_that_may_never_show(scenario, rule))
+        })
         .collect()
+}
+
+/// An upper limit on fallbacks, for an app that may have no way to say that it fell back.
+fn fallbacks_that_may_never_show(scenario: &Scenario, rule: &Rule) -> Option<String> {
+    let target = &scenario.target;
+    let counts_fallbacks = rule.term.metric.definition().requires.contains(&Requirement::Cache);
+    let is_upper_limit = matches!(rule.op, Op::Less | Op::AtMost | Op::Equal);
+    let may_be_silent = target.kind == TargetKind::Http && target.hit.fallback.is_empty();
+    (counts_fallbacks && is_upper_limit && may_be_silent).then(|| {
+        format!(
+            "'{}' holds in vain if the app does not say that it fell back: with Cache-Status: …; fwd=bypass; \
+             detail=fallback, or with a value that [target.hit] lists in fallback = [\"…\"]",
+            rule.text
+        )
+    })
 }
 
 /// A percentile of fewer requests than it needs. In a closed loop their number is not known in advance.

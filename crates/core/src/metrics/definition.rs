@@ -1,7 +1,7 @@
 //! What a row of the table holds.
 
 use super::evidence::{Evidence, counted};
-use super::{Measured, Scope};
+use super::{Measured, PERCENTILE_RANGE, Scope};
 use crate::journal::WrongKind;
 use crate::numbers::Unit;
 
@@ -61,11 +61,7 @@ impl MetricDefinition {
 
     /// Its name for lists: `service.p50 … p99.99` for a percentile.
     pub fn listed_name(&self) -> String {
-        if self.is_percentile() {
-            format!("{} … p99.99", self.name.replace("{}", "50"))
-        } else {
-            self.name.to_owned()
-        }
+        if self.is_percentile() { self.name.replace("p{}", PERCENTILE_RANGE) } else { self.name.to_owned() }
     }
 }
 
@@ -76,10 +72,12 @@ pub enum Dimension {
     Time,
     /// A share of the requests.
     Share,
-    /// A plain number.
+    /// A whole number of things.
     Count,
-    /// A plain number, or a share of the requests where the rule gives a percentage.
+    /// A whole number of requests, or a share of them where the rule gives a percentage.
     CountOrShare,
+    /// A plain number that need not be whole: so many for each request.
+    Ratio,
     /// Events a second.
     Rate,
     /// Bytes.
@@ -98,7 +96,7 @@ impl Dimension {
             Self::Share => Unit::Share,
             Self::Rate => Unit::PerSecond,
             _ if as_share => Unit::Share,
-            Self::Count | Self::CountOrShare => Unit::Count,
+            Self::Count | Self::CountOrShare | Self::Ratio => Unit::Count,
             Self::Bytes | Self::BytesOrShare | Self::Growth => Unit::Bytes,
         }
     }
@@ -120,6 +118,7 @@ impl Dimension {
             Self::Share => "a percentage, e.g. 60%",
             Self::Count => "a plain number, e.g. 0",
             Self::CountOrShare => "a number or a percentage of the requests, e.g. 0 or 1%",
+            Self::Ratio => "a plain number, e.g. 0.4",
             Self::Rate => "a rate, e.g. 400/s",
             Self::Bytes => "a size, e.g. 64mb",
             Self::BytesOrShare => "a size or a percentage of maxmemory, e.g. 64mb or 80%",

@@ -13,6 +13,7 @@ mod freshness;
 mod growth;
 mod measured;
 mod outcomes;
+mod percentile;
 mod quantity;
 mod resources;
 mod response_times;
@@ -25,6 +26,7 @@ pub use definition::{Comparison, Dimension, MeasuredOn, MetricDefinition, MinSam
 pub use evidence::Evidence;
 pub use freshness::stale_reads;
 pub use measured::{Measured, NotWithin};
+pub(crate) use percentile::PERCENTILE_RANGE;
 pub(crate) use quantity::as_percent;
 pub use quantity::{Quantity, QuantityError};
 pub use resources::{no_queries, phases_without_db_queries};
@@ -47,14 +49,12 @@ pub struct Metric {
 }
 
 /// Why a word names no metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MetricNameError {
     /// No metric has this name.
     Unknown,
-    /// A percentile of 100 is the maximum.
-    Maximum,
-    /// A percentile that is not between 0 and 100.
-    NotAPercentile,
+    /// A percentile outside p50 … p99.99, or written in another way; with the name that was probably meant.
+    NotAPercentile(Option<String>),
 }
 
 impl Metric {
@@ -81,12 +81,16 @@ impl Metric {
                     let digits =
                         name.strip_prefix(prefix).filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
                     if let Some(digits) = digits {
-                        return percentile(digits).map(|share| Self { definition, percentile: Some(share) });
+                        let share = percentile::percentile(prefix, digits)?;
+                        return Ok(Self { definition, percentile: Some(share) });
                     }
                 }
             }
         }
-        Err(MetricNameError::Unknown)
+        Err(match percentile::meant_percentile(name) {
+            None => MetricNameError::Unknown,
+            meant => MetricNameError::NotAPercentile(meant),
+        })
     }
 
     /// Its row.
@@ -124,15 +128,6 @@ impl Metric {
             }
             Wording::Noun(noun) => as_share.then(|| noun.to_owned()),
         }
-    }
-}
-
-/// A percentile from its digits: 0.999 from `99.9`.
-fn percentile(digits: &str) -> Result<f64, MetricNameError> {
-    match format!("{digits}%").parse() {
-        Ok(Quantity::Share(share)) if share > 0.0 && share < 1.0 => Ok(share),
-        Ok(Quantity::Share(1.0)) => Err(MetricNameError::Maximum),
-        _ => Err(MetricNameError::NotAPercentile),
     }
 }
 
@@ -190,9 +185,9 @@ mod tests {
     #[test]
     fn a_name_that_is_not_a_metric_says_why() {
         for (name, why) in [
-            ("p100", MetricNameError::Maximum),
-            ("p0", MetricNameError::NotAPercentile),
-            ("stale_age.p95x", MetricNameError::NotAPercentile),
+            ("p100", MetricNameError::NotAPercentile(Some("max".to_owned()))),
+            ("p0", MetricNameError::NotAPercentile(None)),
+            ("stale_age.p95x", MetricNameError::NotAPercentile(None)),
             ("p", MetricNameError::Unknown),
             ("p{}", MetricNameError::Unknown),
             ("hit_rat", MetricNameError::Unknown),

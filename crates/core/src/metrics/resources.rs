@@ -60,6 +60,7 @@ pub(super) static ROWS: &[MetricDefinition] = &[
     MetricDefinition {
         name: "db_queries_per_request",
         synonyms: &[("queries", "db_queries_per_request"), ("db_load", "db_queries_per_request")],
+        dimension: Dimension::Ratio,
         measure: |scope| {
             // An error asks the database for nothing, or nobody knows for what.
             let answered = |phase: usize, outcome| scope.phases.contains(&phase) && outcome != Outcome::Error;

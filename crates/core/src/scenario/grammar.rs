@@ -12,9 +12,10 @@
 use std::ops::Range;
 
 use super::Op;
+use super::metric_name::metric;
 use super::problem::{known_names, nearest};
 use crate::journal::CachePath;
-use crate::metrics::{Metric, MetricDefinition, MetricNameError, Quantity, QuantityError, definitions};
+use crate::metrics::{Metric, Quantity, QuantityError, as_percent};
 
 /// Why a text is not a rule, and which part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +75,17 @@ fn error<T>(span: Range<usize>, message: impl Into<String>, help: impl Into<Stri
 const OPS_HELP: &str = "rules compare with < <= == != >= >";
 const RULE_SYNTAX: &str =
     "a rule is METRIC [on PATH] [for REQUEST] [in PHASE] OP VALUE, e.g. \"p95 on cached in steady < 150ms\"";
+
+const FACTOR_HELP: &str = "write a factor as 2.5x or 40% of";
+
+/// How a plain number is written as a factor: 0.4 as `0.4x or 40% of`, 40 as `40x or 40% of`.
+fn factors(number: &str) -> String {
+    let percent = match number.parse() {
+        Ok(Quantity::Count(factor)) if number.contains('.') => as_percent(factor),
+        _ => number.to_owned(),
+    };
+    format!("{number}x or {percent}% of")
+}
 
 fn is_op(c: char) -> bool {
     matches!(c, '<' | '>' | '=' | '!' | '≤' | '≥')
@@ -242,7 +254,7 @@ impl Parser {
         let value = match word.strip_suffix('x') {
             Some(number) => match number.parse() {
                 Ok(Quantity::Count(factor)) => Quantity::Share(factor),
-                _ => return error(span, format!("\"{word}\" is not a factor"), "write a factor as 2.5x or 40% of"),
+                _ => return error(span, format!("\"{word}\" is not a factor"), FACTOR_HELP),
             },
             None => match word.parse() {
                 Ok(value) => value,
@@ -260,7 +272,10 @@ impl Parser {
                 }
                 Ok(LimitTree::Of(factor, self.term()?))
             }
-            _ if of => error(span, format!("\"{word}\" is not a factor"), "write a factor as 2.5x or 40% of"),
+            Quantity::Count(_) if of => {
+                error(span, format!("\"{word}\" is not a factor"), format!("write {}", factors(&word)))
+            }
+            _ if of => error(span, format!("\"{word}\" is not a factor"), FACTOR_HELP),
             value => {
                 self.after_value(&word)?;
                 self.clauses(left)?;
@@ -276,7 +291,10 @@ impl Parser {
             return Ok(());
         }
         let joined = format!("{value}{word}");
-        let help = if metric(word).is_ok() {
+        let is_number = matches!(value.parse(), Ok(Quantity::Count(_)));
+        let help = if is_number && (metric(word).is_ok() || matches!(word.as_str(), "*" | "×" | "x" | "times")) {
+            format!("write {}", factors(value))
+        } else if metric(word).is_ok() {
             format!("write {value} of {word}")
         } else if joined.parse::<Quantity>().is_ok() {
             format!("write {joined}")
@@ -284,36 +302,5 @@ impl Parser {
             "only on, for and in can follow a value".to_owned()
         };
         error(span.clone(), format!("\"{word}\" is not understood"), help)
-    }
-}
-
-/// A metric by its name; otherwise what to write instead.
-fn metric(word: &str) -> Result<Metric, String> {
-    match Metric::find(word) {
-        Ok(metric) => return Ok(metric),
-        Err(MetricNameError::Maximum) => return Err("write max for the longest time".to_owned()),
-        Err(MetricNameError::NotAPercentile) => {
-            return Err("percentiles lie between 0 and 100: p50, p95, p99.9".to_owned());
-        }
-        Err(MetricNameError::Unknown) => {}
-    }
-    let all = definitions().map(MetricDefinition::listed_name).collect::<Vec<_>>().join(", ");
-    Err(match meant(word) {
-        Some(meant) => format!("did you mean {meant}? metrics: {all}"),
-        None => format!("metrics: {all}"),
-    })
-}
-
-/// The metrics that a word may stand for: those that it is a synonym of, or else the one with the nearest name.
-fn meant(word: &str) -> Option<String> {
-    let synonyms = definitions().flat_map(|definition| definition.synonyms);
-    let meant: Vec<&str> = synonyms.filter(|(synonym, _)| *synonym == word).map(|(_, name)| *name).collect();
-    match meant.as_slice() {
-        [] => {
-            let names = definitions().filter(|definition| !definition.is_percentile()).map(|one| one.name);
-            nearest(word, names).map(str::to_owned)
-        }
-        [one] => Some((*one).to_owned()),
-        [first @ .., last] => Some(format!("{} or {last}", first.join(", "))),
     }
 }

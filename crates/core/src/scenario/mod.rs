@@ -10,7 +10,9 @@ mod fault;
 mod fault_text;
 mod freshness;
 mod grammar;
+mod hit_words;
 mod load;
+mod metric_name;
 mod model;
 mod overrides;
 mod parse;
@@ -31,6 +33,7 @@ mod safety;
 mod schema;
 mod secrets;
 mod servers;
+mod slips;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::parse_target::{field, is_field, is_header_name};
 use super::parse_traffic::check_placeholders;
 use super::problem::Problem;
-use super::reader::Section;
-use super::{FreshnessSpec, ListSpec, Method, Request, schema};
+use super::reader::{Section, percent};
+use super::{FreshnessSpec, ListSpec, Method, Quantity, Request, schema};
 
 /// Probe reads beyond this share would be a load of their own.
 const MAX_PROBE_SHARE: f64 = 0.02;
@@ -19,9 +19,14 @@ pub(super) fn freshness(root: &Section<'_>) -> FreshnessSpec {
         spec.settle = settle.value;
     }
     spec.ttl = section.time("ttl", false, "ttl = \"60s\"").map(|ttl| ttl.value);
-    if let Some(probes) = section.string("probes") {
-        match probes.value.parse() {
-            Ok(super::Quantity::Share(share)) if (0.0..=MAX_PROBE_SHARE).contains(&share) => spec.probes = share,
+    let with_unit = |number: &str| match percent(number) {
+        share if share.parse().is_ok_and(|share: Quantity| share.number() > MAX_PROBE_SHARE) => "1%".to_owned(),
+        share => share,
+    };
+    let probes = section.get("probes").and_then(|probes| probes.quantity("a percentage", "probes = \"1%\"", with_unit));
+    if let Some(probes) = probes {
+        match probes.value {
+            Quantity::Share(share) if (0.0..=MAX_PROBE_SHARE).contains(&share) => spec.probes = share,
             _ => {
                 let help = "write a share of the requests, at most 2%: probes = \"1%\" (or \"0%\" for none)";
                 section.problems.add(Problem::new("\"probes\" is not such a share").at(probes.span).help(help));

@@ -2,7 +2,9 @@
 
 use super::problem::Problem;
 use super::reader::Section;
-use super::{BypassSpec, CacheKind, CacheStatusSpec, TargetKind, TargetSpec, VersionSpec, parse_servers, schema};
+use super::{
+    BypassSpec, CacheKind, CacheStatusSpec, TargetKind, TargetSpec, VersionSpec, hit_words, parse_servers, schema,
+};
 
 /// More instances than this measure the machine and not the app.
 const MAX_INSTANCES: u64 = 16;
@@ -195,9 +197,8 @@ fn hit(section: &Section<'_>) -> CacheStatusSpec {
     if !table.has("hit") {
         table.missing("hit", "the values that mean a hit: hit = [\"HIT\"]");
     }
-    let values = |key: &str| -> Vec<String> {
-        table.strings(key).unwrap_or_default().into_iter().map(|value| value.value.to_owned()).collect()
-    };
+    let mut taken = Vec::new();
+    let mut values = |key| hit_words::read(&table, key, &mut taken);
     CacheStatusSpec {
         header: header(&table, "X-Cache-Status"),
         json: field(&table, "json"),
@@ -205,6 +206,7 @@ fn hit(section: &Section<'_>) -> CacheStatusSpec {
         miss: values("miss"),
         stale: values("stale"),
         bypass: values("bypass"),
+        fallback: values("fallback"),
     }
 }
 

@@ -72,7 +72,7 @@ pub(super) fn traffic(root: &Section<'_>, data: &BTreeMap<String, u64>, text: &s
     traffic
 }
 
-/// Each user and each connection is an HTTP client of its own.
+/// Each user and each connection is an HTTP client of its own, with a socket of this one process.
 const MAX_USERS: u64 = 10_000;
 
 fn load_model(section: &Section<'_>) -> LoadModel {
@@ -187,7 +187,17 @@ fn weight(section: &Section<'_>) -> f64 {
     let Some(value) = section.get("weight") else { return 1.0 };
     match value.number() {
         Some(weight) if weight > 0.0 && weight <= 1e9 => weight,
-        _ => {
+        None => {
+            let help = "write a number without quotes and unit, relative to the other weights: weight = 10";
+            value.wrong("a number", help);
+            1.0
+        }
+        Some(weight) if weight > 0.0 => {
+            let help = "weights are relative to each other: write smaller ones";
+            value.refuse("\"weight\" is more than 1_000_000_000".to_owned(), "too much", help);
+            1.0
+        }
+        Some(_) => {
             let help = "write a share of the traffic, e.g. weight = 10; leave out what should not be sent";
             value.refuse("\"weight\" must be a number above 0".to_owned(), "never sent", help);
             1.0

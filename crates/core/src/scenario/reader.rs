@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::problem::{Problem, Problems, known_names};
 use super::schema::Key;
 use super::{Quantity, QuantityError};
+use crate::metrics::as_percent;
 
 /// A value of the file and where it stands.
 #[derive(Clone, Debug)]
@@ -157,11 +158,22 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A rate above 0.
+    /// A rate above 0 that a machine can send.
     pub(super) fn rate(&self, key: &str, example: &str) -> Option<f64> {
         let value = self.get(key)?;
         match value.quantity("a rate", example, |digits| format!("{digits}/s"))?.value {
-            Quantity::Rate(rate) if rate > 0.0 => Some(rate),
+            Quantity::Rate(rate) if (MIN_RATE..=MAX_RATE).contains(&rate) => Some(rate),
+            Quantity::Rate(rate) if rate > MAX_RATE => {
+                let message = format!("\"{key}\" is more than a machine can send");
+                let help = format!("write at most {MAX_RATE}/s: one process sends all requests");
+                value.refuse(message, "too much", &help);
+                None
+            }
+            Quantity::Rate(rate) if rate > 0.0 => {
+                let message = format!("\"{key}\" is less than a request in {} s", 1.0 / MIN_RATE);
+                value.refuse(message, "too little", &format!("write {example}"));
+                None
+            }
             Quantity::Rate(_) => {
                 value.refuse(format!("\"{key}\" must be more than 0"), "nothing sent", &format!("write {example}"));
                 None
@@ -192,7 +204,7 @@ impl<'a> Section<'a> {
     /// A share of the whole, above 0 and up to 100 %.
     pub(super) fn share(&self, key: &str, example: &str) -> Option<f64> {
         let value = self.get(key)?;
-        match value.quantity("a percentage", example, |digits| format!("{digits}%"))?.value {
+        match value.quantity("a percentage", example, percent)?.value {
             Quantity::Share(share) if share > 0.0 && share <= 1.0 => Some(share),
             Quantity::Share(_) => {
                 let message = format!("\"{key}\" must be more than 0% and at most 100%");
@@ -223,6 +235,21 @@ impl<'a> Section<'a> {
 
     pub(super) fn strings(&self, key: &str) -> Option<Vec<Located<&'a str>>> {
         self.get(key)?.strings()
+    }
+}
+
+/// More requests a second than one process can send on any machine, by a wide margin. A higher rate would only fill the
+/// memory with requests that wait.
+const MAX_RATE: f64 = 1_000_000.0;
+
+/// A lower rate sends nothing in most phases.
+const MIN_RATE: f64 = 0.001;
+
+/// How a share without its `%` should have been written: `50` as `50%`, `0.5` as `50%`.
+pub(super) fn percent(number: &str) -> String {
+    match number.parse() {
+        Ok(Quantity::Count(share)) if number.contains('.') && share <= 1.0 => format!("{}%", as_percent(share)),
+        _ => format!("{number}%"),
     }
 }
 
@@ -338,11 +365,24 @@ impl<'a> Value<'a> {
     }
 
     /// A value with a unit, in a string. `with_unit` shows how a bare number should have been written.
-    fn quantity(&self, wanted: &str, example: &str, with_unit: impl Fn(&str) -> String) -> Option<Located<Quantity>> {
-        if self.number().is_some() {
-            let digits = self.text.get(self.span()).unwrap_or_default();
-            let help = format!("write {} = \"{}\"", self.key, with_unit(digits));
+    pub(super) fn quantity(
+        &self,
+        wanted: &str,
+        example: &str,
+        with_unit: impl Fn(&str) -> String,
+    ) -> Option<Located<Quantity>> {
+        let unit_is_missing = |number: &str| {
+            // Never advise to write what would be refused next, as "-5s" would be.
+            let value = Some(with_unit(number)).filter(|value| value.parse::<Quantity>().is_ok());
+            let help = value.map_or(format!("write {example}"), |value| format!("write {} = \"{value}\"", self.key));
             self.refuse(format!("\"{}\" should be {wanted} with its unit", self.key), "the unit is missing", &help);
+        };
+        if self.number().is_some_and(|number| number < 0.0) {
+            self.refuse(format!("\"{}\" is never negative", self.key), "below 0", &format!("write {example}"));
+            return None;
+        }
+        if self.number().is_some() {
+            unit_is_missing(self.text.get(self.span()).unwrap_or_default());
             return None;
         }
         let Some(text) = self.inner.get_ref().as_str() else {
@@ -351,8 +391,7 @@ impl<'a> Value<'a> {
         };
         match text.parse() {
             Ok(Quantity::Count(_)) => {
-                let help = format!("write {} = \"{}\"", self.key, with_unit(text));
-                self.refuse(format!("\"{}\" should be {wanted} with its unit", self.key), "the unit is missing", &help);
+                unit_is_missing(text);
                 None
             }
             Ok(value) => Some(Located { value, span: self.span() }),

@@ -41,6 +41,10 @@ impl RuleContext<'_> {
             Requirement::CacheableRequest => self.check_cacheable(term, request),
             Requirement::CheckedAnswers(kind) => self.check_checked(request, *kind),
             Requirement::WrittenItem => self.check_written(request),
+            Requirement::Cache => (!request.method.is_read()).then(|| {
+                let message = format!("\"{}\" is not a read, and only reads fall back", request.name);
+                refusal(message, "name a request with get")
+            }),
             _ => None,
         })
     }
@@ -57,8 +61,7 @@ impl RuleContext<'_> {
             Requirement::StartedApp => (!target.is_started()).then(|| {
                 refusal("the app is not started by cacheproof", "add start = [\"…\"] to [target] or leave the rule out")
             }),
-            Requirement::Cache => (target.cache == CacheKind::None && target.kind != TargetKind::Http)
-                .then(|| refusal("the target has no cache to fall back from", "set cache = \"redis\" in [target]")),
+            Requirement::Cache => self.check_fallback(),
             Requirement::CachedPath => self
                 .is_uncached(term)
                 .then(|| refusal("requests past the cache are neither hits nor misses", "measure it on cached")),
@@ -85,6 +88,22 @@ impl RuleContext<'_> {
             Requirement::CheckedAnswers(Some(kind)) => self.check_kind_can_be_wrong(kind),
             Requirement::CheckedAnswers(None) => self.check_any_can_be_wrong(),
         }
+    }
+
+    /// Whether an answer can say that the app fell back.
+    fn check_fallback(&self) -> Option<Refusal> {
+        let target = self.target;
+        if target.kind != TargetKind::Http {
+            return (target.cache == CacheKind::None)
+                .then(|| refusal("the target has no cache to fall back from", "set cache = \"redis\" in [target]"));
+        }
+        (!target.hit.may_signal_fallback()).then(|| {
+            refusal(
+                "no value in [target.hit] means that the app fell back",
+                "add the value that the app sends then: fallback = [\"FALLBACK\"] in [target.hit]; or leave \
+                 [target.hit] out if the app sends Cache-Status: …; fwd=bypass; detail=fallback",
+            )
+        })
     }
 
     /// Whether all requests of the term go past the cache.

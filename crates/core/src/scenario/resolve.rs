@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::grammar::{LimitTree, RuleTree, TermTree};
 use super::problem::known_names;
-use super::{FreshnessSpec, Limit, Op, Phase, Request, Rule, StackSpec, TargetSpec, Term};
+use super::{FreshnessSpec, Limit, Op, Phase, Request, Rule, StackSpec, TargetSpec, Term, slips};
 use crate::metrics::{Comparison, Dimension, Quantity};
 
 /// What a rule is checked against.
@@ -39,7 +39,7 @@ pub(super) fn resolve(text: &str, tree: &RuleTree, context: &RuleContext<'_>) ->
     let dimension = tree.term.metric.definition().dimension;
     let limit = match &tree.limit {
         LimitTree::Value(value, span) => {
-            check_value(tree, *value, span, dimension, &mut refusals);
+            check_value(tree, *value, (span, &text[span.clone()]), dimension, &mut refusals);
             Limit::Value(*value)
         }
         LimitTree::Of(factor, other) => {
@@ -59,7 +59,8 @@ pub(super) fn resolve(text: &str, tree: &RuleTree, context: &RuleContext<'_>) ->
                 let help = "name another path, request or phase on one of the sides";
                 refusals.push(RuleProblem::new(&other.span, "both sides are the same measurement", help));
             } else if refusals.is_empty() {
-                refusals.extend(context.check_comparison(&term, &other_term, &other.span));
+                let comparison = (tree.op, *factor);
+                refusals.extend(context.check_comparison(&term, &other_term, comparison, &other.span));
             }
             Limit::Of { factor: *factor, term: other_term }
         }
@@ -70,7 +71,7 @@ pub(super) fn resolve(text: &str, tree: &RuleTree, context: &RuleContext<'_>) ->
 fn check_value(
     tree: &RuleTree,
     value: Quantity,
-    span: &Range<usize>,
+    (span, written): (&Range<usize>, &str),
     dimension: Dimension,
     refusals: &mut Vec<RuleProblem>,
 ) {
@@ -78,6 +79,15 @@ fn check_value(
     if !accepts(dimension, value) {
         let message = format!("{metric} is not {}", value.kind());
         refusals.push(RuleProblem::new(span, message, format!("compare {metric} with {}", dimension.describe())));
+        return;
+    }
+    let slip = match value {
+        Quantity::Count(number) => slips::fraction_of_count(metric, tree.op, number, written),
+        Quantity::Share(share) => slips::fraction_in_percent(metric, tree.op, share),
+        Quantity::Time(_) | Quantity::Bytes(_) | Quantity::Rate(_) => None,
+    };
+    if let Some((message, help)) = slip {
+        refusals.push(RuleProblem::new(span, message, help));
         return;
     }
     let (number, most) = match value {
@@ -116,11 +126,11 @@ fn check_value(
 
 /// Whether a metric can be compared with such a value.
 fn accepts(dimension: Dimension, value: Quantity) -> bool {
-    use Dimension::{Bytes, BytesOrShare, Count, CountOrShare, Growth, Rate, Share, Time};
+    use Dimension::{Bytes, BytesOrShare, Count, CountOrShare, Growth, Rate, Ratio, Share, Time};
     match value {
         Quantity::Time(_) => dimension == Time,
         Quantity::Share(_) => matches!(dimension, Share | CountOrShare | BytesOrShare | Growth),
-        Quantity::Count(_) => matches!(dimension, Count | CountOrShare),
+        Quantity::Count(_) => matches!(dimension, Count | CountOrShare | Ratio),
         Quantity::Bytes(_) => matches!(dimension, Bytes | BytesOrShare | Growth),
         Quantity::Rate(_) => dimension == Rate,
     }
@@ -137,13 +147,22 @@ impl RuleContext<'_> {
     }
 
     /// Whether two terms of one dimension can be compared.
-    fn check_comparison(&self, term: &Term, other: &Term, span: &Range<usize>) -> Option<RuleProblem> {
+    fn check_comparison(
+        &self,
+        term: &Term,
+        other: &Term,
+        (op, factor): (Op, f64),
+        span: &Range<usize>,
+    ) -> Option<RuleProblem> {
         let comparison = |term: &Term| term.metric.definition().comparison;
         let is_share = |term: &Term| comparison(term) == Comparison::ShareOfRequests;
         if is_share(term) != is_share(other) {
             let share = if is_share(term) { term.metric } else { other.metric };
             let message = format!("{} and {} cannot be compared", term.metric, other.metric);
-            let help = format!("in a comparison {share} is a share of the requests: compare it with another share");
+            let of_requests = other.metric.definition().name == "requests";
+            let help = slips::share_of_requests(term.metric, op, factor).filter(|_| of_requests).unwrap_or_else(|| {
+                format!("in a comparison {share} is a share of the requests: compare it with another share")
+            });
             return Some(RuleProblem::new(span, message, help));
         }
         let (length, other_length) = (self.length(term), self.length(other));

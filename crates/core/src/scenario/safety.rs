@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::reader::percent;
 use super::{Quantity, Rule, Victim};
 
 /// A fault is held at most so long unless `[safety]` says otherwise.
@@ -72,8 +73,13 @@ impl AbortCondition {
         let value = |word: &str| word.parse::<Quantity>().map_err(|error| (error.message, error.help));
         match words.as_slice() {
             ["errors", ">", share, "for", over] => {
-                let (Quantity::Share(above), Quantity::Time(over)) = (value(share)?, value(over)?) else {
-                    return no("errors are compared with a share, over a time".to_owned());
+                let (above, over) = match (value(share)?, value(over)?) {
+                    (Quantity::Share(above), Quantity::Time(over)) => (above, over),
+                    (Quantity::Count(_), Quantity::Time(over)) => {
+                        let help = format!("write \"errors > {} for {}\"", percent(share), Quantity::Time(over));
+                        return Err((format!("errors are compared with a share, and {share} is without its %"), help));
+                    }
+                    _ => return no("errors are compared with a share, over a time".to_owned()),
                 };
                 if above >= 1.0 {
                     return no("more than all requests cannot fail".to_owned());

@@ -82,7 +82,7 @@ pub(super) const TARGET: &[Key] = &[
 pub(super) const VERSION: &[Key] = &[value("header")];
 
 pub(super) const HIT: &[Key] =
-    &[value("header"), value("json"), value("hit"), value("miss"), value("stale"), value("bypass")];
+    &[value("header"), value("json"), value("hit"), value("miss"), value("stale"), value("bypass"), value("fallback")];
 
 pub(super) const BYPASS: &[Key] = &[value("header"), value("query")];
 

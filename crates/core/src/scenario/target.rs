@@ -70,6 +70,18 @@ pub struct CacheStatusSpec {
     pub stale: Vec<String>,
     /// Values that mean the cache was bypassed.
     pub bypass: Vec<String>,
+    /// Values that mean the app answered without the cache because it could not reach it.
+    pub fallback: Vec<String>,
+}
+
+impl CacheStatusSpec {
+    /// Whether an answer may say that the app fell back: by a value of [`Self::fallback`], or by `Cache-Status`, where
+    /// the scenario does not say that the app tells hits in another way.
+    pub fn may_signal_fallback(&self) -> bool {
+        let is_standard = |name: &String| name.eq_ignore_ascii_case("cache-status");
+        let is_own = self.json.is_some() || self.header.as_ref().is_some_and(|name| !is_standard(name));
+        !is_own || !self.fallback.is_empty()
+    }
 }
 
 /// How a request asks to go past the cache.

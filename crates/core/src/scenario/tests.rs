@@ -62,6 +62,7 @@ fn root() -> &'static FilePath {
 mod freshness;
 mod properties;
 mod refusals;
+mod slips;
 
 fn with(sets: &[&str]) -> LoadedScenario {
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();

@@ -171,6 +171,7 @@ impl ResponseClassifier {
             (&self.hit.miss, Outcome::Miss),
             (&self.hit.stale, Outcome::StaleServed),
             (&self.hit.bypass, Outcome::Bypass),
+            (&self.hit.fallback, Outcome::Fallback),
         ]
         .into_iter()
         .find(|(words, _)| is(words))

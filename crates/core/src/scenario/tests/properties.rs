@@ -7,7 +7,7 @@ use crate::journal::CachePath;
 use crate::metrics::definitions;
 
 fn metric() -> impl Strategy<Value = Metric> {
-    let percentile = (1_u32..99_999).prop_map(|thousandths| format!("{thousandths}e-5").parse::<f64>().unwrap());
+    let percentile = (50_000_u32..=99_990).prop_map(|thousandths| format!("{thousandths}e-5").parse::<f64>().unwrap());
     (proptest::sample::select(definitions().collect::<Vec<_>>()), percentile)
         .prop_map(|(definition, percentile)| Metric::of(definition, percentile))
 }

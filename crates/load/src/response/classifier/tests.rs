@@ -167,3 +167,18 @@ fn what_the_scenario_defines_comes_before_the_standard_headers() {
     );
     assert_eq!(reading.outcome, Outcome::Hit);
 }
+
+#[test]
+fn an_app_without_cache_status_can_say_that_it_fell_back() {
+    let own = CacheStatusSpec {
+        header: Some("X-Cache-Status".into()),
+        hit: vec!["HIT".into()],
+        fallback: vec!["DOWN".into()],
+        ..CacheStatusSpec::default()
+    };
+    let outcome = |value| {
+        let headers = headers("x-cache-status", value);
+        classifier(own.clone()).classify(&get(), item(1), StatusCode::OK, &headers, br#"{"id":1}"#).outcome
+    };
+    assert_eq!([outcome("down"), outcome("HIT")], [Outcome::Fallback, Outcome::Hit]);
+}
