@@ -1,9 +1,12 @@
 //! Fails if Ctrl-C or kill -9 leaves something running or loses measurements.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -22,16 +25,21 @@ fn start_and_freeze(reports: &std::path::Path, provider: &str) -> (Child, String
         command.env("CACHEPROOF_POSTGRES_IMAGE", postgres_image());
     }
     let mut child = command.spawn().expect("the program runs");
+    wait_until_it_says(&mut child, "fault 'pause redis' injected");
+    let token = token_of(child.id());
+    (child, token)
+}
+
+/// Waits until the program has printed something to its standard error.
+fn wait_until_it_says(child: &mut Child, words: &str) {
     let mut said = String::new();
     let mut lines = BufReader::new(child.stderr.take().expect("it is piped"));
-    while !said.contains("fault 'pause redis' injected") {
+    while !said.contains(words) {
         let read = lines.read_line(&mut said).expect("it prints something");
-        assert!(read > 0, "it ended before the fault: {said}");
+        assert!(read > 0, "it ended before it said '{words}': {said}");
     }
     // The pipe must stay open, or the program ends at its next line.
     std::thread::spawn(move || lines.lines().for_each(drop));
-    let token = token_of(child.id());
-    (child, token)
 }
 
 /// The run's token, from the arguments of its child process `cacheproof guard TOKEN`.
@@ -118,6 +126,79 @@ fn ctrl_c_while_redis_is_frozen_leaves_nothing_behind_and_writes_the_report() {
     let report = std::fs::read_to_string(completed_run.directory().join("report.md")).expect("there is a report");
     assert!(report.contains("incomplete"), "{report}");
     assert_nothing_left(&token);
+}
+
+/// Whether an app answers, and how many requests wait for an answer.
+#[derive(Default)]
+struct Hang {
+    hangs: AtomicBool,
+    waiting: AtomicUsize,
+}
+
+/// An app that answers every request, and none any more once it hangs.
+fn app_that_may_hang(hang: &Arc<Hang>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let hang = Arc::clone(hang);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let hang = Arc::clone(&hang);
+            std::thread::spawn(move || {
+                let lines = BufReader::new(stream.try_clone().expect("a second handle")).lines();
+                for _end_of_request in lines.map_while(Result::ok).filter(String::is_empty) {
+                    if hang.hangs.load(Ordering::SeqCst) {
+                        hang.waiting.fetch_add(1, Ordering::SeqCst);
+                        loop {
+                            std::thread::park();
+                        }
+                    }
+                    let answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+                    if stream.write_all(answer).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Runs a phase of an hour with this traffic against [`app_that_may_hang`], and presses Ctrl-C when `ready` says so. The
+/// test runner ends a test that hangs.
+fn interrupted_run(traffic: &str, hang: &Arc<Hang>, ready: impl FnOnce()) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("hour.toml");
+    let address = app_that_may_hang(hang);
+    let text = format!(
+        "title = 'An hour'\n[target]\nkind = 'http'\nurl = 'http://{address}'\n[traffic]\n{traffic}\n\
+         [[traffic.request]]\nname = 'read'\nget = '/'\n[[phase]]\nname = 'long'\nlasts = '1h'\n"
+    );
+    std::fs::write(&file, text).expect("written");
+    let reports = tempfile::tempdir().expect("a temporary directory");
+    let mut command = command(&file, &[], reports.path());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs");
+    wait_until_it_says(&mut child, "phase 'long'");
+    let token = token_of(child.id());
+    ready();
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");
+    let completed_run = completed_run(child.wait_with_output().expect("it ends"), reports);
+    assert_eq!(completed_run.code, Some(130), "{}", completed_run.said());
+    assert!(completed_run.directory().join("report.md").exists(), "{}", completed_run.said());
+    assert_nothing_left(&token);
+}
+
+#[test]
+fn ctrl_c_ends_a_load_that_the_machine_cannot_send() {
+    interrupted_run("rate = '1_000_000/s'\nconnections = 1", &Arc::default(), || {});
+}
+
+#[test]
+fn ctrl_c_does_not_wait_for_answers_that_never_come() {
+    let hang = Arc::new(Hang::default());
+    interrupted_run("rate = '100/s'\ntimeout = '1h'", &hang, || {
+        hang.hangs.store(true, Ordering::SeqCst);
+        eventually(Duration::from_secs(30), "a request waits", || hang.waiting.load(Ordering::SeqCst) > 0);
+    });
 }
 
 #[test]

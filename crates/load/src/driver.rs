@@ -30,6 +30,14 @@ const TIMER_LATENESS: Duration = Duration::from_millis(10);
 /// How long an idle user waits for work before goose can stop it.
 const IDLE_POLL_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// How long the arrival clock may run without letting anything else run, where every arrival is due already: what ends
+/// the run (Ctrl-C, a condition to abort) runs beside it.
+const ARRIVALS_AT_ONCE: Duration = Duration::from_millis(1);
+
+/// How long goose may take to stop after an interruption. It waits for the answers to requests in flight, and a request
+/// may have a long timeout.
+const STOP_TIMEOUT: Duration = Duration::from_secs(4);
+
 /// How long a closed-loop user waits after it could not connect, so that a dead app causes no busy loop.
 const UNREACHABLE_PAUSE: Duration = Duration::from_millis(20);
 
@@ -42,6 +50,9 @@ pub enum LoadError {
         "this is a defect of cacheproof or of its surroundings (open files? `cacheproof doctor` tells)"
     ))]
     Engine(String),
+    /// goose still waited for answers when the user stopped the run.
+    #[error("requests were still in flight when the run was stopped: they are not counted")]
+    Interrupted,
 }
 
 /// The app did not become quiescent after a phase.
@@ -173,13 +184,18 @@ impl Driver {
             LoadModel::Open { rate, arrivals, .. } => {
                 let rate = self.shared.exchange.scenario.phases[phase].rate.unwrap_or(rate);
                 let times = ArrivalTimes::new(arrivals, rate, self.seed, phase as u64);
+                let mut others_ran = from;
                 for (offset, index) in times.zip(0..) {
                     if offset >= lasts && *may_end.borrow() {
                         break;
                     }
                     let intended = from + offset;
-                    if intended > Instant::now() {
+                    let now = Instant::now();
+                    if intended > now {
                         sleep_until_or_ended(intended, end.clone()).await;
+                    } else if now - others_ran > ARRIVALS_AT_ONCE {
+                        tokio::task::yield_now().await;
+                        others_ran = Instant::now();
                     }
                     if *end.borrow() {
                         return;
@@ -241,11 +257,21 @@ impl Driver {
 
     /// Waits for requests in flight and in the queue, at most for `drain_timeout`, then stops goose. Returns goose's
     /// own count of requests, and how many arrivals were never sent. `count_unsent`: those are recorded as errors of
-    /// their phase, with the time that they waited (not when the user stopped the run).
-    pub async fn stop(self, drain_timeout: Duration, count_unsent: bool) -> Result<(u64, u64), LoadError> {
+    /// their phase, with the time that they waited (not when the user stopped the run). When `interrupted` becomes true,
+    /// nothing is waited for or recorded any more.
+    pub async fn stop(
+        mut self,
+        drain_timeout: Duration,
+        count_unsent: bool,
+        interrupted: watch::Receiver<bool>,
+    ) -> Result<(u64, u64), LoadError> {
         self.shared.phase.store(NO_PHASE, Ordering::SeqCst);
+        // An interruption that came before has its own, short drain timeout.
+        let was_interrupted = *interrupted.borrow();
+        let is_interrupted = || !was_interrupted && *interrupted.borrow();
         let deadline = Instant::now() + drain_timeout;
         while Instant::now() < deadline
+            && !is_interrupted()
             && (self.backlog() > 0 || self.shared.in_flight.load(Ordering::SeqCst) > 0)
             && !self.attack.is_finished()
         {
@@ -254,13 +280,24 @@ impl Driver {
         self.shared.stopping.store(true, Ordering::SeqCst);
         self.shared.count_unsent.store(count_unsent, Ordering::SeqCst);
         while let Ok(arrival) = self.shared.queue.try_recv() {
+            if is_interrupted() {
+                self.shared.count_unsent.store(false, Ordering::SeqCst);
+            }
             self.shared.record_unsent(arrival);
         }
         goose::trigger_killswitch("the timeline is over");
-        let counted = match self.attack.await {
-            Ok(Ok(counted)) => counted,
-            Ok(Err(error)) => return Err(LoadError::Engine(error.to_string())),
-            Err(error) => return Err(LoadError::Engine(error.to_string())),
+        let ended = tokio::select! {
+            ended = &mut self.attack => Some(ended),
+            () = is_late(interrupted) => None,
+        };
+        let counted = match ended {
+            Some(Ok(Ok(counted))) => counted,
+            Some(Ok(Err(error))) => return Err(LoadError::Engine(error.to_string())),
+            Some(Err(error)) => return Err(LoadError::Engine(error.to_string())),
+            None => {
+                self.attack.abort();
+                return Err(LoadError::Interrupted);
+            }
         };
         goose::reset_killswitch();
         Ok((counted, self.shared.unsent.load(Ordering::SeqCst)))
@@ -292,6 +329,15 @@ async fn sleep_until_or_ended(deadline: Instant, mut end: watch::Receiver<bool>)
     tokio::select! {
         () = tokio::time::sleep_until(deadline.into()) => {}
         _ = end.wait_for(|end| *end) => {}
+    }
+}
+
+/// Ends when goose has had its time to stop after an interruption.
+async fn is_late(mut interrupted: watch::Receiver<bool>) {
+    match interrupted.wait_for(|interrupted| *interrupted).await {
+        Ok(_) => tokio::time::sleep(STOP_TIMEOUT).await,
+        // Nobody is left who could interrupt.
+        Err(_) => std::future::pending().await,
     }
 }
 
@@ -421,3 +467,6 @@ async fn send(
     );
     exchanged.unreachable
 }
+
+#[cfg(test)]
+mod tests;

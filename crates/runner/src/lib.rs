@@ -211,7 +211,10 @@ async fn run_against_app(
     let shards = std::thread::available_parallelism().map_or(2, usize::from);
     let cacheable = scenario.traffic.requests.iter().map(|request| request.cacheable).collect();
     let recorder = Arc::new(Recorder::new(scenario.latency_limits(), shards).with_cacheable(cacheable));
-    let driver = Driver::start(exchange, app.url(), Arc::clone(&recorder)).await?;
+    let driver = tokio::select! {
+        driver = Driver::start(exchange, app.url(), Arc::clone(&recorder)) => driver?,
+        Ok(_) = stop.wait_for(|stop| *stop) => return Ok(interrupted_early(event_sink)),
+    };
     let redis = stack.redis.as_ref().map(Deployment::probe_urls).unwrap_or_default();
     let prober = Prober::new(&redis, stack.postgres.as_ref().map(|postgres| postgres.first().url()));
 
@@ -232,7 +235,7 @@ async fn run_against_app(
         recorder: &recorder,
     };
     let timeline::TimelineOutcome { how, why, coarse_end, fine_end } =
-        timeline::run_timeline(&context, prober, stop).await;
+        timeline::run_timeline(&context, prober, stop.clone()).await;
 
     let drain_timeout = match how {
         RunStatus::Completed => scenario.traffic.timeout + Duration::from_secs(1),
@@ -240,14 +243,21 @@ async fn run_against_app(
     };
     let backlog = driver.backlog();
     let freshness = driver.freshness();
-    let stopped = driver.stop(drain_timeout, how == RunStatus::Completed).await;
+    let stopped = driver.stop(drain_timeout, how == RunStatus::Completed, stop.clone()).await;
     // The answers to requests that were in flight when the timeline ended.
     let fine = recorder.take_fine_slice(fine_end.elapsed().as_secs_f64());
     if !fine.cells.is_empty() {
         event_sink.emit(Event::FineSlice(fine));
     }
     let mut coarse = recorder.take_coarse_slice(coarse_end.elapsed().as_secs_f64(), backlog);
-    freshness.finish(how == RunStatus::Completed).await;
+    tokio::select! {
+        () = freshness.finish(how == RunStatus::Completed) => {}
+        Ok(_) = stop.wait_for(|stop| *stop) => freshness.finish(false).await,
+    }
+    let (how, why) = match how {
+        RunStatus::Completed if *stop.borrow() => (RunStatus::Interrupted, Some(timeline::STOPPED.to_owned())),
+        how => (how, why),
+    };
     freshness.take_events().into_iter().for_each(|event| event_sink.emit(event));
     coarse.freshness = freshness.drain();
     event_sink.emit(Event::CoarseSlice(coarse));

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::abort::AbortWatch;
-use super::timeline::{RunContext, RunControl};
+use super::timeline::{RunContext, RunControl, STOPPED};
 use super::warm_up::WarmUp;
 use crate::probe::Prober;
 use cacheproof_core::journal::{Event, RunStatus};
@@ -147,7 +147,7 @@ pub(super) async fn stop(
 ) {
     tokio::select! {
         Ok(_) = stop.wait_for(|stop| *stop) => {
-            control.end_run(RunStatus::Interrupted, "stopped by the user".into());
+            control.end_run(RunStatus::Interrupted, STOPPED.into());
         }
         _ = is_over.wait_for(|over| *over) => {}
     }

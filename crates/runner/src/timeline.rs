@@ -77,12 +77,17 @@ struct PhaseContext<'run> {
     faults: Option<&'run dyn FaultEnvironment>,
 }
 
+/// Why a run ended that the user stopped.
+pub(super) const STOPPED: &str = "stopped by the user";
+
 /// State shared by the timeline and its monitors.
 pub(super) struct RunControl<'run> {
     /// The current phase, and how to end it.
     phase: Mutex<Option<(usize, watch::Sender<bool>)>>,
     reason: Mutex<Option<String>>,
     ending: Mutex<Option<(RunStatus, String)>>,
+    /// Wakes what waits for the end of the run while no phase is under way.
+    ended: watch::Sender<bool>,
     /// Asks for a sample of the servers now.
     pub sample: Notify,
     /// Checked before the first fault.
@@ -95,6 +100,7 @@ impl<'run> RunControl<'run> {
             phase: Mutex::new(None),
             reason: Mutex::new(None),
             ending: Mutex::new(None),
+            ended: watch::Sender::new(false),
             sample: Notify::new(),
             steady: SteadyStateCheck::new(scenario),
         }
@@ -116,6 +122,7 @@ impl<'run> RunControl<'run> {
     /// Ends the run. The first reason is kept.
     pub fn end_run(&self, how: RunStatus, why: String) {
         lock(&self.ending).get_or_insert((how, why.clone()));
+        self.ended.send_replace(true);
         self.end_phase(why);
     }
 
@@ -230,7 +237,12 @@ async fn run_phase(context: &PhaseContext<'_>, control: &RunControl<'_>, index: 
     if control.ended() {
         return;
     }
-    match context.load.compare_after(index).await {
+    let mut run_ended = control.ended.subscribe();
+    let compared = tokio::select! {
+        compared = context.load.compare_after(index) => compared,
+        _ = run_ended.wait_for(|ended| *ended) => return,
+    };
+    match compared {
         Ok(Some(at_quiescence)) => context.event_sink.emit(Event::AtQuiescence(at_quiescence)),
         Ok(None) => {}
         Err(NotQuiescent { waiting, drain_timeout }) => context.event_sink.note(format!(

@@ -185,6 +185,19 @@ async fn a_run_that_is_stopped_between_two_phases_starts_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_that_is_stopped_while_items_are_compared_does_not_wait_for_the_comparison() {
+    let load = NoLoad { quiescent: true, comparing_takes: Duration::from_secs(3600) };
+    let stop = |control: Arc<RunControl<'static>>| async move {
+        sleep(Duration::from_secs(6)).await;
+        control.end_run(RunStatus::Interrupted, STOPPED.into());
+    };
+    let begun = Instant::now();
+    let ran = run_with(AFTER, Script::default(), &load, stop).await;
+    assert_eq!(ran.ending.map(|(how, _)| how), Some(RunStatus::Interrupted));
+    assert_eq!(begun.elapsed(), Duration::from_secs(6), "on the paused clock");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_phase_that_is_ended_early_leads_to_the_next() {
     let level = |control: Arc<RunControl<'static>>| async move {
         sleep(Duration::from_secs(3)).await;
