@@ -6,6 +6,10 @@
 //! One attack lasts the whole run. A phase changes what is sent and how it is labelled; connections and clocks continue
 //! through a fault.
 
+mod stopping;
+#[cfg(test)]
+mod tests;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -33,10 +37,6 @@ const IDLE_POLL_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long the arrival clock may run without letting anything else run, where every arrival is due already: what ends
 /// the run (Ctrl-C, a condition to abort) runs beside it.
 const ARRIVALS_AT_ONCE: Duration = Duration::from_millis(1);
-
-/// How long goose may take to stop after an interruption. It waits for the answers to requests in flight, and a request
-/// may have a long timeout.
-const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How long a closed-loop user waits after it could not connect, so that a dead app causes no busy loop.
 const UNREACHABLE_PAUSE: Duration = Duration::from_millis(20);
@@ -255,54 +255,6 @@ impl Driver {
         self.attack.is_finished()
     }
 
-    /// Waits for requests in flight and in the queue, at most for `drain_timeout`, then stops goose. Returns goose's
-    /// own count of requests, and how many arrivals were never sent. `count_unsent`: those are recorded as errors of
-    /// their phase, with the time that they waited (not when the user stopped the run). When `interrupted` becomes true,
-    /// nothing is waited for or recorded any more.
-    pub async fn stop(
-        mut self,
-        drain_timeout: Duration,
-        count_unsent: bool,
-        interrupted: watch::Receiver<bool>,
-    ) -> Result<(u64, u64), LoadError> {
-        self.shared.phase.store(NO_PHASE, Ordering::SeqCst);
-        // An interruption that came before has its own, short drain timeout.
-        let was_interrupted = *interrupted.borrow();
-        let is_interrupted = || !was_interrupted && *interrupted.borrow();
-        let deadline = Instant::now() + drain_timeout;
-        while Instant::now() < deadline
-            && !is_interrupted()
-            && (self.backlog() > 0 || self.shared.in_flight.load(Ordering::SeqCst) > 0)
-            && !self.attack.is_finished()
-        {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        self.shared.stopping.store(true, Ordering::SeqCst);
-        self.shared.count_unsent.store(count_unsent, Ordering::SeqCst);
-        while let Ok(arrival) = self.shared.queue.try_recv() {
-            if is_interrupted() {
-                self.shared.count_unsent.store(false, Ordering::SeqCst);
-            }
-            self.shared.record_unsent(arrival);
-        }
-        goose::trigger_killswitch("the timeline is over");
-        let ended = tokio::select! {
-            ended = &mut self.attack => Some(ended),
-            () = is_late(interrupted) => None,
-        };
-        let counted = match ended {
-            Some(Ok(Ok(counted))) => counted,
-            Some(Ok(Err(error))) => return Err(LoadError::Engine(error.to_string())),
-            Some(Err(error)) => return Err(LoadError::Engine(error.to_string())),
-            None => {
-                self.attack.abort();
-                return Err(LoadError::Interrupted);
-            }
-        };
-        goose::reset_killswitch();
-        Ok((counted, self.shared.unsent.load(Ordering::SeqCst)))
-    }
-
     async fn why_ended(&mut self) -> LoadError {
         LoadError::Engine(match (&mut self.attack).await {
             Ok(Ok(_)) => "it ended before it began".into(),
@@ -329,15 +281,6 @@ async fn sleep_until_or_ended(deadline: Instant, mut end: watch::Receiver<bool>)
     tokio::select! {
         () = tokio::time::sleep_until(deadline.into()) => {}
         _ = end.wait_for(|end| *end) => {}
-    }
-}
-
-/// Ends when goose has had its time to stop after an interruption.
-async fn is_late(mut interrupted: watch::Receiver<bool>) {
-    match interrupted.wait_for(|interrupted| *interrupted).await {
-        Ok(_) => tokio::time::sleep(STOP_TIMEOUT).await,
-        // Nobody is left who could interrupt.
-        Err(_) => std::future::pending().await,
     }
 }
 
@@ -467,6 +410,3 @@ async fn send(
     );
     exchanged.unreachable
 }
-
-#[cfg(test)]
-mod tests;

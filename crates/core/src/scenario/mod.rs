@@ -38,6 +38,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod value_span;
 
 pub use crate::metrics::{Metric, Quantity, QuantityError};
 pub use fault::*;
