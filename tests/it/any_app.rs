@@ -66,3 +66,24 @@ fn a_body_that_is_not_json_is_reported_before_anything_is_measured() {
     assert_eq!(ran.code, Some(3), "{}", ran.said());
     assert!(ran.stderr.contains("isn't JSON") && ran.stderr.contains("target.identity"), "{}", ran.said());
 }
+
+#[test]
+fn a_cache_header_without_a_known_word_is_reported_with_its_count() {
+    let page = "HTTP/1.1 200 OK\r\nx-cache: LUKEWARM from hit-1\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+    let scenario = format!(
+        "title = \"Words\"\n[target]\nkind = \"http\"\nurl = \"http://{}\"\n[traffic]\nrate = \"50/s\"\n\
+         [[traffic.request]]\nname = \"read\"\nget = \"/\"\n[[phase]]\nname = \"steady\"\nlasts = \"2s\"\n\
+         [[criterion]]\nsays = \"It answers\"\nrules = [\"errors < 1%\"]\n",
+        answering(page)
+    );
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("words.toml");
+    std::fs::write(&file, scenario).expect("written");
+    let ran = run_scenario(&file, &[]);
+    let measurements = ran.measurements();
+    let plain = measurements.count(|key| key.outcome == Outcome::Plain);
+    assert!(plain > 10, "{}", ran.said());
+    let note = measurements.notes.iter().find(|note| note.contains("LUKEWARM")).expect("a note");
+    assert!(note.contains(&format!("\"x-cache: LUKEWARM from hit-1\" ({plain} answers)")), "{note}");
+    assert!(ran.said().contains("LUKEWARM"), "{}", ran.said());
+}

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{ArrivalTimes, Exchange, FreshnessMonitor};
-use crate::response::client_builder;
+use crate::response::{UnreadCacheWords, client_builder};
 use crate::{Recorder, ResponseRecord};
 use cacheproof_core::journal::AtQuiescence;
 use cacheproof_core::scenario::LoadModel;
@@ -216,6 +216,11 @@ impl Driver {
     /// Judges the responses; it outlives the load.
     pub fn freshness(&self) -> Arc<FreshnessMonitor> {
         Arc::clone(&self.shared.exchange.freshness)
+    }
+
+    /// Counts the cache headers that nobody understood; it outlives the load.
+    pub fn unread(&self) -> Arc<UnreadCacheWords> {
+        Arc::clone(&self.shared.exchange.unread)
     }
 
     /// Compares cached with uncached responses after a phase, where responses carry no version. Nothing is sent

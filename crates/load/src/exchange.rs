@@ -9,7 +9,7 @@ use super::freshness::{FinishedRequest, FreshnessJudgement};
 use super::request::{RequestFailure, build, read_response};
 use super::{FreshnessMonitor, TrafficPlan};
 use crate::ResponseRecord;
-use crate::response::{ClassifiedResponse, ResponseClassifier};
+use crate::response::{ClassifiedResponse, ResponseClassifier, UnreadCacheWords};
 use cacheproof_core::journal::CachePath;
 use cacheproof_core::journal::{Event, Example, Outcome};
 use cacheproof_core::scenario::Scenario;
@@ -26,6 +26,8 @@ pub struct Exchange {
     pub plan: Arc<TrafficPlan>,
     /// Judges the freshness of the responses.
     pub freshness: Arc<FreshnessMonitor>,
+    /// Counts the cache headers that nobody understood.
+    pub unread: Arc<UnreadCacheWords>,
     /// One for each instance of the app.
     base_urls: Vec<String>,
     classifier: ResponseClassifier,
@@ -58,6 +60,7 @@ impl Exchange {
         Self {
             classifier: ResponseClassifier::new(&scenario.target),
             freshness: Arc::new(FreshnessMonitor::new(Arc::clone(&scenario), Arc::clone(&plan), base_urls.clone())),
+            unread: Arc::default(),
             plan,
             scenario,
             base_urls,
@@ -99,6 +102,7 @@ impl Exchange {
                 unreachable,
             ),
         };
+        reading.unread.iter().for_each(|value| self.unread.record(value));
         let ended = FinishedRequest {
             phase,
             instance,

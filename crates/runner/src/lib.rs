@@ -243,6 +243,7 @@ async fn run_against_app(
     };
     let backlog = driver.backlog();
     let freshness = driver.freshness();
+    let unread = driver.unread();
     let stopped = driver.stop(drain_timeout, how == RunStatus::Completed, stop.clone()).await;
     // The answers to requests that were in flight when the timeline ended.
     let fine = recorder.take_fine_slice(fine_end.elapsed().as_secs_f64());
@@ -261,6 +262,9 @@ async fn run_against_app(
     freshness.take_events().into_iter().for_each(|event| event_sink.emit(event));
     coarse.freshness = freshness.drain();
     event_sink.emit(Event::CoarseSlice(coarse));
+    if let Some(note) = unread.note() {
+        event_sink.note(note);
+    }
     let (how, why) = match event_sink.failure() {
         Some(failure) if how == RunStatus::Completed => (RunStatus::EnvironmentFailed, Some(failure)),
         _ => (how, why),

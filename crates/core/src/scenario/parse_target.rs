@@ -1,7 +1,7 @@
 //! `[target]`: the app under test.
 
 use super::problem::Problem;
-use super::reader::Section;
+use super::reader::{Located, Section};
 use super::{
     BypassSpec, CacheKind, CacheStatusSpec, TargetKind, TargetSpec, VersionSpec, hit_words, parse_servers, schema,
 };
@@ -187,6 +187,9 @@ fn version(section: &Section<'_>) -> Option<VersionSpec> {
 
 fn hit(section: &Section<'_>) -> CacheStatusSpec {
     let Some(table) = section.section("hit", "[target.hit]", schema::HIT) else { return CacheStatusSpec::default() };
+    if let Some(cache) = table.string("cache") {
+        return named_cache(&table, &cache);
+    }
     if table.has("header") && table.has("json") {
         let span = table.key_span("json").unwrap_or_default();
         let help = "keep the one that the app sends";
@@ -202,12 +205,29 @@ fn hit(section: &Section<'_>) -> CacheStatusSpec {
     CacheStatusSpec {
         header: header(&table, "X-Cache-Status"),
         json: field(&table, "json"),
+        cache: None,
         hit: values("hit"),
         miss: values("miss"),
         stale: values("stale"),
         bypass: values("bypass"),
         fallback: values("fallback"),
     }
+}
+
+/// The cache in `Cache-Status` that counts. The header's own words need no explanation.
+fn named_cache(table: &Section<'_>, cache: &Located<&str>) -> CacheStatusSpec {
+    if cache.value.trim().is_empty() {
+        let help =
+            "write the name as the header has it: cache = \"Edge\", for `Cache-Status: Origin; hit, Edge; fwd=miss`";
+        table.problems.add(Problem::new("\"cache\" is empty").at(cache.span.clone()).help(help));
+    }
+    for key in ["header", "json", "hit", "miss", "stale", "bypass"].into_iter().filter(|key| table.has(key)) {
+        let message =
+            format!("\"cache\" names a cache in Cache-Status, whose words are standard: \"{key}\" has no use");
+        let help = format!("remove {key}, or remove cache if another header or a field shows the hits");
+        table.problems.add(Problem::new(message).at(table.key_span(key).unwrap_or_default()).help(help));
+    }
+    CacheStatusSpec { cache: Some(cache.value.trim().to_owned()), ..CacheStatusSpec::default() }
 }
 
 /// How to go past the cache. What is written wrong was complained of once, so it counts as something.

@@ -81,8 +81,16 @@ pub(super) const TARGET: &[Key] = &[
 
 pub(super) const VERSION: &[Key] = &[value("header")];
 
-pub(super) const HIT: &[Key] =
-    &[value("header"), value("json"), value("hit"), value("miss"), value("stale"), value("bypass"), value("fallback")];
+pub(super) const HIT: &[Key] = &[
+    value("header"),
+    value("json"),
+    value("cache"),
+    value("hit"),
+    value("miss"),
+    value("stale"),
+    value("bypass"),
+    value("fallback"),
+];
 
 pub(super) const BYPASS: &[Key] = &[value("header"), value("query")];
 

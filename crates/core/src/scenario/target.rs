@@ -54,14 +54,16 @@ pub enum CacheKind {
     None,
 }
 
-/// How a response says where it came from. `Cache-Status` (RFC 9211) and `X-Cache` are always understood;
-/// this names what an app does beyond them.
+/// How a response says where it came from. `Cache-Status` (RFC 9211), `X-Cache` and the headers like it are understood
+/// without this.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CacheStatusSpec {
     /// A header…
     pub header: Option<String>,
     /// …or a JSON field (dots for depth).
     pub json: Option<String>,
+    /// The name of the cache in `Cache-Status` that counts. `None`: the one nearest to the user.
+    pub cache: Option<String>,
     /// Values that mean a hit (compared without case); `true` for a JSON boolean.
     pub hit: Vec<String>,
     /// Values that mean a miss.

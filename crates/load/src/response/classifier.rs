@@ -4,6 +4,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 
 use super::WriteToken;
+use super::cache_words::{self, CacheReading, Meaning};
 use super::fields::{field, unquote};
 use cacheproof_core::journal::Outcome;
 use cacheproof_core::journal::WrongKind;
@@ -46,6 +47,8 @@ pub struct ClassifiedResponse {
     pub created: Option<u64>,
     /// The items of a list with their versions, where the list is judged.
     pub listed: Vec<(u64, Option<u64>)>,
+    /// `name: value` of each cache header that nobody understood.
+    pub unread: Vec<String>,
 }
 
 impl ResponseClassifier {
@@ -71,11 +74,9 @@ impl ResponseClassifier {
         if !status.is_success() {
             let missing = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
             if request.expect.contains(&status.as_u16()) {
-                return ClassifiedResponse {
-                    outcome: self.cache_outcome(request, headers, body),
-                    missing,
-                    ..ClassifiedResponse::default()
-                };
+                let CacheReading { outcome, unread } = self.cache_reading(request, headers, body);
+                let outcome = outcome.unwrap_or_default();
+                return ClassifiedResponse { outcome, unread, missing, ..ClassifiedResponse::default() };
             }
             return ClassifiedResponse {
                 missing,
@@ -96,7 +97,7 @@ impl ResponseClassifier {
         }
         let token = match self.token(expected.item, body) {
             Ok(token) => token,
-            Err(reading) => return reading,
+            Err(reading) => return *reading,
         };
         let listed = match request.list.as_ref().map(|list| listed(list, body)) {
             Some(Err(problem)) => return failed(Outcome::Error, format!("{problem}: {}", shorten(body))),
@@ -104,8 +105,10 @@ impl ResponseClassifier {
             None => Vec::new(),
         };
         let created_id_field = self.identity.as_ref().filter(|_| request.method == Method::Post);
+        let CacheReading { outcome, unread } = self.cache_reading(request, headers, body);
         ClassifiedResponse {
-            outcome: self.cache_outcome(request, headers, body),
+            outcome: outcome.unwrap_or_default(),
+            unread,
             version: self.version(headers, body),
             created: created_id_field.and_then(|name| unquote(field(body, name).ok()??).parse().ok()),
             token,
@@ -115,7 +118,7 @@ impl ResponseClassifier {
     }
 
     /// The token in the fields that hold one: the same in all of them, and this item's.
-    fn token(&self, item: Option<u64>, body: &[u8]) -> Result<Option<WriteToken>, ClassifiedResponse> {
+    fn token(&self, item: Option<u64>, body: &[u8]) -> Result<Option<WriteToken>, Box<ClassifiedResponse>> {
         let Some(item) = item.filter(|_| !self.tokens.is_empty()) else { return Ok(None) };
         let mut tokens = self.tokens.iter().map(|name| {
             let text = field(body, name).ok().flatten().map(unquote);
@@ -126,11 +129,12 @@ impl ResponseClassifier {
             let say =
                 |token: &Option<WriteToken>| token.as_ref().map_or_else(|| "none".to_owned(), WriteToken::to_string);
             let what = format!("torn: {name} is of {}, {other} of {}", say(&first), say(&token));
-            return Err(wrong_answer(WrongKind::Torn, what));
+            return Err(Box::new(wrong_answer(WrongKind::Torn, what)));
         }
         match first {
             Some(token) if token.id != item && token.id != 0 => {
-                Err(wrong_answer(WrongKind::OtherItem, format!("asked for {item}, got a value of {}", token.id)))
+                let what = format!("asked for {item}, got a value of {}", token.id);
+                Err(Box::new(wrong_answer(WrongKind::OtherItem, what)))
             }
             token => Ok(token),
         }
@@ -144,28 +148,40 @@ impl ResponseClassifier {
         }
     }
 
-    /// Where a response came from. What the scenario defines comes before the standard headers.
-    fn cache_outcome(&self, request: &Request, headers: &HeaderMap, body: &[u8]) -> Outcome {
+    /// Where a read was answered from. What the scenario defines comes before the headers that are known.
+    fn cache_reading(&self, request: &Request, headers: &HeaderMap, body: &[u8]) -> CacheReading {
         if !request.method.is_read() {
-            return Outcome::Plain;
+            return CacheReading::default();
         }
-        if let Some(outcome) = self.configured_outcome(headers, body) {
-            return outcome;
-        }
-        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        if let Some(outcome) = header("cache-status").and_then(cache_status) {
-            return outcome;
-        }
-        header("x-cache").and_then(x_cache).unwrap_or(Outcome::Plain)
+        self.configured_reading(headers, body).unwrap_or_else(|| cache_words::read(headers, self.hit.cache.as_deref()))
     }
 
-    fn configured_outcome(&self, headers: &HeaderMap, body: &[u8]) -> Option<Outcome> {
-        let value = match (&self.hit.header, &self.hit.json) {
-            (Some(name), _) => headers.get(name)?.to_str().ok()?.trim().to_owned(),
-            (None, Some(path)) => unquote(field(body, path).ok()??).into_owned(),
+    /// By the header or field that the scenario names. `None`: it names none, or the response has none.
+    fn configured_reading(&self, headers: &HeaderMap, body: &[u8]) -> Option<CacheReading> {
+        let (name, value, outcome) = match (&self.hit.header, &self.hit.json) {
+            (Some(name), _) => {
+                let lines = cache_words::lines(headers, name);
+                let value = lines.join(", ");
+                // Whole values come first: `hit,private` is one word of LiteSpeed's.
+                let whole = [Some(value.as_str()), lines.last().map(AsRef::as_ref), cache_words::last_member(&lines)];
+                let listed = whole.into_iter().flatten().find_map(|value| self.listed_outcome(value));
+                let outcome = listed.map_or_else(|| cache_words::meaning_of(name, &lines), Meaning::Is);
+                (name, (!lines.is_empty()).then_some(value)?, outcome)
+            }
+            (None, Some(path)) => {
+                let value = unquote(field(body, path).ok()??).into_owned();
+                let outcome = self.listed_outcome(&value).map_or(Meaning::Unknown, Meaning::Is);
+                (path, value, outcome)
+            }
             (None, None) => return None,
         };
-        let is = |words: &[String]| words.iter().any(|word| word.eq_ignore_ascii_case(&value));
+        let unread = if outcome == Meaning::Unknown { vec![format!("{name}: {value}")] } else { Vec::new() };
+        Some(CacheReading { outcome: outcome.outcome(), unread })
+    }
+
+    /// What the scenario says that this value means.
+    fn listed_outcome(&self, value: &str) -> Option<Outcome> {
+        let value = value.trim();
         [
             (&self.hit.hit, Outcome::Hit),
             (&self.hit.miss, Outcome::Miss),
@@ -174,7 +190,7 @@ impl ResponseClassifier {
             (&self.hit.fallback, Outcome::Fallback),
         ]
         .into_iter()
-        .find(|(words, _)| is(words))
+        .find(|(words, _)| words.iter().any(|word| word.eq_ignore_ascii_case(value)))
         .map(|(_, outcome)| outcome)
     }
 }
@@ -215,57 +231,6 @@ fn listed(list: &ListSpec, body: &[u8]) -> Result<Vec<(u64, Option<u64>)>, Strin
         Some((number(item, &list.id)?, list.version.as_ref().and_then(|name| number(item, name))))
     };
     Ok(items.into_iter().filter_map(of).collect())
-}
-
-/// `Cache-Status` (RFC 9211). Of several caches the last one is nearest to the client: if it had the response, it is a
-/// hit.
-fn cache_status(value: &str) -> Option<Outcome> {
-    let nearest = split_outside_quotes(value, ',').pop()?;
-    let parameters = split_outside_quotes(nearest, ';');
-    let parameter = |wanted: &str| {
-        parameters.iter().skip(1).find_map(|parameter| {
-            let (name, value) = parameter.trim().split_once('=').unwrap_or((parameter.trim(), ""));
-            (name.trim() == wanted).then_some(value.trim().trim_matches('"'))
-        })
-    };
-    if parameter("hit").is_some() {
-        let expired = parameter("ttl").is_some_and(|ttl| ttl.starts_with('-'));
-        return Some(if expired { Outcome::StaleServed } else { Outcome::Hit });
-    }
-    Some(match parameter("fwd")? {
-        "bypass" if parameter("detail").is_some_and(|detail| detail.eq_ignore_ascii_case("fallback")) => {
-            Outcome::Fallback
-        }
-        "bypass" | "request" | "method" => Outcome::Bypass,
-        _ => Outcome::Miss,
-    })
-}
-
-fn split_outside_quotes(text: &str, at: char) -> Vec<&str> {
-    let mut quoted = false;
-    text.split(|c| {
-        quoted ^= c == '"';
-        c == at && !quoted
-    })
-    .collect()
-}
-
-/// `X-Cache`, in the forms that proxies and CDNs use.
-fn x_cache(value: &str) -> Option<Outcome> {
-    let value = value.to_ascii_lowercase();
-    let words: Vec<&str> = value.split(|c: char| !c.is_ascii_alphanumeric()).collect();
-    [
-        ("hit", Outcome::Hit),
-        ("stale", Outcome::StaleServed),
-        ("updating", Outcome::StaleServed),
-        ("bypass", Outcome::Bypass),
-        ("miss", Outcome::Miss),
-        ("expired", Outcome::Miss),
-        ("revalidated", Outcome::Hit),
-    ]
-    .into_iter()
-    .find(|(word, _)| words.contains(word))
-    .map(|(_, outcome)| outcome)
 }
 
 /// The URL with the query that bypasses the cache, where the bypass is a query.

@@ -122,6 +122,12 @@ fn stack_and_target() {
 }
 
 #[test]
+fn a_named_cache() {
+    let own = "header = \"X-Cache-Status\"\nhit = [\"HIT\"]";
+    snapshot!(each([(own, "cache = \" \""), (own, "cache = \"Edge\"\nhit = [\"HIT\"]")]));
+}
+
+#[test]
 fn deployments() {
     let local = "provider = \"local\"";
     snapshot!(each([

@@ -1,36 +1,5 @@
 use super::*;
 
-#[test]
-fn cache_status_is_read_as_rfc_9211_has_it() {
-    for (value, wanted) in [
-        ("reference; hit; ttl=291", Some(Outcome::Hit)),
-        ("reference; hit; ttl=-3", Some(Outcome::StaleServed)),
-        ("reference; fwd=uri-miss; stored", Some(Outcome::Miss)),
-        ("reference; fwd=stale; fwd-status=304", Some(Outcome::Miss)),
-        ("reference; fwd=request", Some(Outcome::Bypass)),
-        ("reference; fwd=bypass; detail=fallback", Some(Outcome::Fallback)),
-        ("Origin; hit, \"CDN, edge\"; fwd=uri-miss", Some(Outcome::Miss)),
-        ("Origin; fwd=uri-miss, Edge; hit", Some(Outcome::Hit)),
-        ("reference", None),
-    ] {
-        assert_eq!(cache_status(value), wanted, "{value}");
-    }
-}
-
-#[test]
-fn x_cache_is_read_in_its_usual_forms() {
-    for (value, wanted) in [
-        ("HIT", Some(Outcome::Hit)),
-        ("Hit from cloudfront", Some(Outcome::Hit)),
-        ("TCP_MISS from proxy:80", Some(Outcome::Miss)),
-        ("EXPIRED", Some(Outcome::Miss)),
-        ("STALE", Some(Outcome::StaleServed)),
-        ("whitehall", None),
-    ] {
-        assert_eq!(x_cache(value), wanted, "{value}");
-    }
-}
-
 fn classifier(hit: CacheStatusSpec) -> ResponseClassifier {
     ResponseClassifier {
         hit,
@@ -181,4 +150,58 @@ fn an_app_without_cache_status_can_say_that_it_fell_back() {
         classifier(own.clone()).classify(&get(), item(1), StatusCode::OK, &headers, br#"{"id":1}"#).outcome
     };
     assert_eq!([outcome("down"), outcome("HIT")], [Outcome::Fallback, Outcome::Hit]);
+}
+
+/// Outcome and what was not understood, of an answer with these header lines.
+fn read_lines(hit: CacheStatusSpec, lines: &[&'static str]) -> (Outcome, Vec<String>) {
+    let lines = lines.iter().map(|line| line.split_once(": ").unwrap());
+    let headers = lines
+        .map(|(name, value)| (name.parse::<reqwest::header::HeaderName>().unwrap(), value.parse().unwrap()))
+        .fold(HeaderMap::new(), |mut headers, (name, value)| {
+            headers.append(name, value);
+            headers
+        });
+    let reading = classifier(hit).classify(&get(), item(1), StatusCode::OK, &headers, br#"{"id":1}"#);
+    (reading.outcome, reading.unread)
+}
+
+#[test]
+fn the_words_of_the_scenario_are_whole_values_first_then_the_last_member_of_the_list() {
+    let own = || CacheStatusSpec {
+        header: Some("X-Own".into()),
+        hit: vec!["hit,private".into(), "yes".into()],
+        miss: vec!["no".into()],
+        ..CacheStatusSpec::default()
+    };
+    let outcome = |lines: &[&'static str]| read_lines(own(), lines).0;
+    assert_eq!(outcome(&["X-Own: HIT,Private"]), Outcome::Hit);
+    assert_eq!(outcome(&["X-Own: no", "X-Own: hit,private"]), Outcome::Hit, "the last line as a whole");
+    assert_eq!(outcome(&["X-Own: yes, no"]), Outcome::Miss);
+    assert_eq!(outcome(&["X-Own: no", "X-Own: yes"]), Outcome::Hit);
+    assert_eq!(outcome(&["X-Own: yes", "X-Cache: MISS"]), Outcome::Hit, "before the known headers");
+    assert_eq!(outcome(&["X-Cache: MISS"]), Outcome::Miss, "without it, the known headers tell");
+}
+
+#[test]
+fn a_value_that_the_scenario_does_not_list_is_read_by_the_table_or_reported() {
+    let own = || CacheStatusSpec {
+        header: Some("X-Cache-Status".into()),
+        hit: vec!["HIT".into()],
+        ..CacheStatusSpec::default()
+    };
+    assert_eq!(read_lines(own(), &["X-Cache-Status: UPDATING"]), (Outcome::StaleServed, vec![]));
+    let unknown = read_lines(own(), &["X-Cache-Status: WARM", "X-Cache: HIT"]);
+    assert_eq!(unknown, (Outcome::Plain, vec!["X-Cache-Status: WARM".to_owned()]), "another cache's word says nothing");
+    let json = CacheStatusSpec { json: Some("id".into()), hit: vec!["true".into()], ..CacheStatusSpec::default() };
+    assert_eq!(read_lines(json, &[]), (Outcome::Plain, vec!["id: 1".to_owned()]));
+}
+
+#[test]
+fn a_named_cache_counts_and_no_other() {
+    let named = || CacheStatusSpec { cache: Some("Origin".into()), ..CacheStatusSpec::default() };
+    let outcome = |lines: &[&'static str]| read_lines(named(), lines);
+    assert_eq!(outcome(&["Cache-Status: \"Origin\"; hit, Edge; fwd=miss"]), (Outcome::Hit, vec![]));
+    assert_eq!(outcome(&["Cache-Status: Origin; fwd=miss", "Cache-Status: Edge; hit"]).0, Outcome::Miss);
+    let absent = outcome(&["Cache-Status: Edge; hit", "X-Cache: HIT"]);
+    assert_eq!(absent, (Outcome::Plain, vec!["cache-status: Edge; hit".to_owned()]));
 }
