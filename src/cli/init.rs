@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use super::detected::{DetectedTraits, HitSign};
 use super::probe::{ProbeAnswer, ProbeError, probe};
 use super::{CommandResult, Exit, Failure, scenario_template};
 use crate::scenario;
@@ -55,12 +56,37 @@ pub fn run(args: InitArgs) -> CommandResult {
         let url = scenario::mask_passwords(url.as_str());
         Failure::environment(InitError::Unreachable { url, source })
     })?;
-    let text = scenario_template::scenario(&url, &answers);
+    let detected = DetectedTraits::of(&url, &answers);
     // The file must pass `check`; otherwise it is not written.
-    let written = scenario::parse(&args.out.display().to_string(), &text).map_err(Failure::environment)?;
+    let name = args.out.display().to_string();
+    let write = |traits: &DetectedTraits| {
+        let text = scenario_template::scenario(&url, &answers, traits);
+        scenario::parse(&name, &text).map(|written| (written, text)).map_err(Failure::environment)
+    };
+    let (mut written, mut text) = write(&detected)?;
+    let holds = detected.hold_for(&written, &answers);
+    if !holds {
+        (written, text) = write(&detected.clone().without_hits())?;
+    }
     write_new(&args.out, &text)?;
-    println!("{}", success_message(&args, &answers, written.criteria.len()));
+    println!("{}\n{}", success_message(&args, &answers, written.criteria.len()), hits_message(&detected, holds));
     Ok(Exit::Pass)
+}
+
+/// How hits show, or that they don't.
+fn hits_message(detected: &DetectedTraits, holds: bool) -> String {
+    match &detected.hits {
+        HitSign::Known(name) | HitSign::Words(name, _) if holds => format!("Hits show in the header {name}."),
+        HitSign::Json(name) if holds => format!("Hits show in the JSON field {name}."),
+        HitSign::None => "No header or field told a hit from a miss, so there is no rule on the hit rate: the file says how to \
+                          add one."
+            .to_owned(),
+        HitSign::Known(_) | HitSign::Words(..) | HitSign::Json(_) => {
+            "A header or field seemed to show hits, but a run would read these answers differently. So there is no rule on \
+             the hit rate: describe the hits in [target.hit]."
+                .to_owned()
+        }
+    }
 }
 
 fn parse_url(text: &str) -> Result<reqwest::Url, InitError> {
@@ -182,6 +208,106 @@ mod tests {
         );
         assert!(!text.contains("\n[target.hit]"), "{text}");
         assert!(text.contains("hit_rate in steady"), "{text}");
+    }
+
+    /// The scenario for an app whose first answer has these header lines, the second these, and the one past the cache
+    /// these.
+    fn scenario_of(path: &str, lines: [&[&str]; 3]) -> (scenario::Scenario, String) {
+        let answers = lines.map(|lines| {
+            let answer =
+                format!("HTTP/1.1 200 OK\n{}\nconnection: close⏎{{\"id\": 1, \"version\": 1}}", lines.join("\n"));
+            &*Box::leak(answer.into_boxed_str())
+        });
+        let (text, _) = written(path, Box::leak(Box::new(answers)));
+        (scenario::parse("written", &text).unwrap(), text)
+    }
+
+    /// Header, hit words, miss words, bypass words.
+    fn hit(scenario: &scenario::Scenario) -> (Option<&str>, Vec<&str>, Vec<&str>, Vec<&str>) {
+        let hit = &scenario.target.hit;
+        (
+            hit.header.as_deref(),
+            hit.hit.iter().map(String::as_str).collect(),
+            hit.miss.iter().map(String::as_str).collect(),
+            hit.bypass.iter().map(String::as_str).collect(),
+        )
+    }
+
+    #[test]
+    fn only_a_header_that_changed_and_holds_a_caches_word_is_written_with_the_words_that_were_seen() {
+        let policy = "CDN-Cache-Control: max-age=60, stale-while-revalidate=30";
+        let (of, _) = scenario_of(
+            "/items/1",
+            [
+                &[policy, "CF-Cache-Status: MISS"],
+                &[policy, "CF-Cache-Status: HIT"],
+                &[policy, "CF-Cache-Status: BYPASS"],
+            ],
+        );
+        assert_eq!(hit(&of), (Some("cf-cache-status"), vec!["HIT"], vec!["MISS"], vec!["BYPASS"]));
+        assert!(of.target.bypass.is_some());
+
+        let key = "X-Cache-Key: /items/white-shirt";
+        let past = &[key, "X-Proxy-Cache: HIT"];
+        let (of, _) = scenario_of("/items/1", [&[key, "X-Proxy-Cache: MISS"], past, past]);
+        assert_eq!(hit(&of), (Some("x-proxy-cache"), vec!["HIT"], vec!["MISS"], vec![]));
+        assert_eq!(of.target.bypass, None, "the third answer came from the cache");
+
+        let own = &["X-LiteSpeed-Cache: hit,private"];
+        let (of, _) = scenario_of("/items/1", [&["X-LiteSpeed-Cache: miss"], own, own]);
+        assert_eq!(hit(&of), (Some("x-litespeed-cache"), vec!["hit,private"], vec!["miss"], vec![]));
+
+        let status = ["X-Cache-Status: MISS", "X-Cache-Status: HIT", "X-Cache-Status: BYPASS"];
+        let (of, text) = scenario_of("/items/1", [&[status[0]], &[status[1]], &[status[2]]]);
+        assert_eq!(hit(&of), (Some("x-cache-status"), vec!["HIT"], vec!["MISS"], vec!["BYPASS"]));
+        assert!(text.contains("\nrules = [\"hit_rate in steady"), "{text}");
+
+        let (of, _) = scenario_of("/", [&["X-Own: MISS from a"], &["X-Own: HIT from a"], &["X-Own: HIT from b"]]);
+        assert_eq!(hit(&of), (Some("x-own"), vec!["HIT from a", "HIT from b"], vec!["MISS from a"], vec![]));
+    }
+
+    #[test]
+    fn the_ready_path_keeps_its_query_and_is_written_only_if_it_was_answered_with_2xx() {
+        let (of, text) = scenario_of("/item?id=1", [&["X-Cache: MISS"], &["X-Cache: HIT"], &["X-Cache: HIT"]]);
+        assert_eq!(of.target.ready, "/item?id=1");
+        assert_eq!(of.target.hit.header, None, "X-Cache needs no [target.hit]");
+        assert!(text.contains("\nrules = [\"hit_rate in steady"), "{text}");
+        let moved = "HTTP/1.1 301 Moved\nlocation: /home\nconnection: close⏎";
+        let (text, _) = written("/", Box::leak(Box::new([moved, moved, moved])));
+        assert!(!text.contains("\nready"), "{text}");
+    }
+
+    #[test]
+    fn where_the_words_cannot_tell_there_is_no_rule_on_the_hit_rate() {
+        for lines in [
+            [&["X-Cache: HIT"], &["X-Cache: HIT"], &["X-Cache: HIT"]],
+            [&["X-Cache: MISS"], &["X-Cache: MISS"], &["X-Cache: BYPASS"]],
+            [&["X-Proxy-Cache: WARM"], &["X-Proxy-Cache: COLD"], &["X-Proxy-Cache: WARM"]],
+            [&["Cache-Control: no-store"], &["Cache-Control: hit"], &["Cache-Control: no-store"]],
+            [&["X-Request-Id: 1"], &["X-Request-Id: 2"], &["X-Request-Id: 3"]],
+        ] {
+            let (of, text) = scenario_of("/", lines.map(|lines| &lines[..]));
+            assert_eq!(of.target.hit, scenario::CacheStatusSpec::default(), "{text}");
+            assert!(!text.contains("\nrules = [\"hit_rate"), "{text}");
+            assert!(text.contains("Nothing in these answers distinguishes a hit from a miss"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_scenario_that_reads_the_answers_differently_does_not_hold() {
+        let url = reqwest::Url::parse("http://localhost/").unwrap();
+        let answers = ["MISS", "HIT"].map(|word| {
+            let headers = [("x-proxy-cache".parse().unwrap(), word.parse().unwrap())].into_iter().collect();
+            ProbeAnswer { status: 200, headers, json: None }
+        });
+        let detected = DetectedTraits::of(&url, &answers);
+        let text = scenario_template::scenario(&url, &answers, &detected);
+        let holds = |text: &str| detected.hold_for(&scenario::parse("test", text).unwrap(), &answers);
+        assert!(holds(&text), "{text}");
+        assert!(!holds(&text.replace("hit = [\"HIT\"]", "hit = [\"MISS\"]")), "{text}");
+        assert!(hits_message(&detected, false).contains("read these answers differently"));
+        let without = scenario_template::scenario(&url, &answers, &detected.without_hits());
+        assert!(!without.contains("\n[target.hit]") && !without.contains("\nrules = [\"hit_rate"), "{without}");
     }
 
     #[test]

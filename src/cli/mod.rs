@@ -5,6 +5,7 @@
 
 mod attach;
 pub mod check;
+mod detected;
 mod doctor;
 mod exit;
 mod guard;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use reqwest::header::HeaderMap;
+
 use crate::load::response::client_builder;
 
 /// How long an answer may take.
@@ -25,16 +27,9 @@ pub(super) enum ProbeError {
 #[derive(Clone, Debug, Default)]
 pub(super) struct ProbeAnswer {
     pub(super) status: u16,
-    /// Names in lower case, in the order of the answer; values that are not visible ASCII are left out.
-    pub(super) headers: Vec<(String, String)>,
+    pub(super) headers: HeaderMap,
     /// The body, if it is JSON.
     pub(super) json: Option<serde_json::Value>,
-}
-
-impl ProbeAnswer {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
 }
 
 /// Sends the request twice, so that the second answer can come from the cache, and once past the cache.
@@ -56,9 +51,7 @@ pub(super) async fn probe(url: &reqwest::Url) -> Result<Vec<ProbeAnswer>, ProbeE
 
 async fn ask(request: reqwest::RequestBuilder) -> Result<ProbeAnswer, reqwest::Error> {
     let mut response = request.send().await?;
-    let text = |value: &reqwest::header::HeaderValue| value.to_str().ok().map(str::to_owned);
-    let headers = response.headers().iter();
-    let headers = headers.filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?))).collect();
+    let headers = response.headers().clone();
     let status = response.status().as_u16();
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {

@@ -1,86 +1,32 @@
 //! The scenario that `init` writes. What the answers show is filled in; the rest is there as comments.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use reqwest::Url;
 
+use super::detected::{DetectedTraits, HitSign, SeenValues};
 use super::probe::ProbeAnswer;
+use crate::load::response::cache_words;
 
 /// The scenario for an app that gave these answers: two to plain requests, one to a request past the cache.
-pub(super) fn scenario(url: &Url, answers: &[ProbeAnswer]) -> String {
-    let traits = DetectedTraits::of(url, answers);
+pub(super) fn scenario(url: &Url, answers: &[ProbeAnswer], traits: &DetectedTraits) -> String {
     let mut text = String::new();
-    head(&mut text, url, answers);
-    target(&mut text, url, answers, &traits);
-    traffic(&mut text, url, answers.first().map(|answer| answer.status), &traits);
-    timeline(&mut text, &traits);
-    criteria(&mut text, &traits);
+    head(&mut text, url, answers, traits);
+    target(&mut text, url, answers, traits);
+    traffic(&mut text, url, answers.first().map(|answer| answer.status), traits);
+    timeline(&mut text, traits);
+    criteria(&mut text, traits);
     text
 }
 
-/// What the answers show of the cache and the items.
-struct DetectedTraits {
-    /// There was a `Cache-Status` or `X-Cache` header, which need no `[target.hit]`.
-    standard: bool,
-    /// Another header that distinguishes hits from misses.
-    header: Option<String>,
-    /// A JSON field that does.
-    json: Option<&'static str>,
-    /// The second answer was a hit, the one with `Cache-Control: no-store` was not.
-    bypass: bool,
-    /// The JSON field with the item's key, and the key.
-    identity: Option<(&'static str, String)>,
-    /// The JSON field with the item's version.
-    version: Option<&'static str>,
-}
-
-impl DetectedTraits {
-    fn of(url: &Url, answers: &[ProbeAnswer]) -> Self {
-        let any = |name: &str| answers.iter().any(|answer| answer.header(name).is_some());
-        let standard = any("cache-status") || any("x-cache");
-        let words = ["hit", "miss", "bypass", "expired", "stale"];
-        let shows_hits = |value: &str| words.iter().any(|word| value.to_lowercase().contains(word));
-        let header = answers.iter().flat_map(cache_headers).find(|(_, value)| shows_hits(value));
-        let header = header.filter(|_| !standard).map(|(name, _)| name.to_owned());
-        let field = |names: &[&'static str], test: &dyn Fn(&serde_json::Value) -> bool| {
-            let body = answers.first()?.json.as_ref()?;
-            names.iter().copied().find(|name| body.get(name).is_some_and(test))
-        };
-        let json = field(&["cached", "from_cache", "fromCache", "cache"], &serde_json::Value::is_boolean)
-            .filter(|_| !standard && header.is_none());
-        let last = url.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default();
-        let key = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let identity = field(&["id", "_id", "key", "slug"], &|value| !last.is_empty() && key(value) == last);
-        let word = |answer: &ProbeAnswer| {
-            let name = if any("cache-status") { "cache-status" } else { header.as_deref().unwrap_or("x-cache") };
-            answer.header(name).map(str::to_lowercase)
-        };
-        let bypass = matches!(answers, [_, second, past] if match (word(second), word(past)) {
-            (Some(second), Some(past)) => second.contains("hit") && !past.contains("hit"),
-            _ => false,
-        });
-        Self {
-            standard,
-            header,
-            json,
-            bypass,
-            identity: identity.map(|name| (name, last.to_owned())),
-            version: field(&["version", "_version", "revision", "rev"], &serde_json::Value::is_u64),
-        }
-    }
-
-    fn shows_hits(&self) -> bool {
-        self.standard || self.header.is_some() || self.json.is_some()
-    }
-}
-
-/// The headers that describe what a cache did. `Cache-Control` does not.
-fn cache_headers(answer: &ProbeAnswer) -> impl Iterator<Item = (&str, &str)> {
-    answer
-        .headers
-        .iter()
-        .filter(|(name, _)| (name.contains("cache") || name == "age") && name != "cache-control")
-        .map(|(name, value)| (name.as_str(), value.as_str()))
+/// The headers that describe what a cache did. `Cache-Control` and its like do not.
+fn cache_headers(answer: &ProbeAnswer) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+    let headers = answer.headers.iter().map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())));
+    headers.filter(|(name, _)| {
+        let cache = name.contains("cache") || *name == "age" || cache_words::rank(name).is_some();
+        cache && !name.ends_with("-control")
+    })
 }
 
 /// A TOML string.
@@ -111,19 +57,21 @@ fn base(url: &Url) -> String {
     }
 }
 
-fn head(text: &mut String, url: &Url, answers: &[ProbeAnswer]) {
+fn head(text: &mut String, url: &Url, answers: &[ProbeAnswer], traits: &DetectedTraits) {
     line(text, "# A scenario for cacheproof, written by `cacheproof init`. Change it to what your app promises, then");
     line(text, "# `cacheproof check` it and `cacheproof run` it. docs/scenario.md explains every key and every rule.");
     line(text, "#");
     line(text, format_args!("# GET {} was answered three times:", page(url)));
-    for (answer, how) in answers.iter().zip(["first", "again", "with Cache-Control: no-store"]) {
+    let how = ["first", "again", "with Cache-Control: no-store"];
+    for ((answer, outcome), how) in answers.iter().zip(&traits.outcomes).zip(how) {
         let mut words: Vec<String> =
-            cache_headers(answer).map(|(name, value)| format!("{name}: {}", shortened(value))).collect();
+            cache_headers(answer).map(|(name, value)| format!("{name}: {}", shortened(&value))).collect();
         if words.is_empty() {
             words.push("no cache headers".to_owned());
         }
         let body = if answer.json.is_some() { "JSON" } else { "not JSON" };
-        line(text, format_args!("#   {how}: status {}, {body}, {}", answer.status, words.join(", ")));
+        let read = outcome.map(|outcome| format!(" ({})", outcome.as_str())).unwrap_or_default();
+        line(text, format_args!("#   {how}: status {}, {body}, {}{read}", answer.status, words.join(", ")));
     }
     line(text, "");
     line(text, format_args!("title = {}", quoted(&format!("Cache of {}", url.host_str().unwrap_or("the app")))));
@@ -144,11 +92,14 @@ fn target(text: &mut String, url: &Url, answers: &[ProbeAnswer], traits: &Detect
     if url.password().is_some() {
         line(text, "# The password is read from the environment: export APP_PASSWORD=… before the run.");
     }
-    let answered = answers.first().is_some_and(|answer| (200..300).contains(&answer.status));
-    if answered {
-        line(text, format_args!("ready = {} # answers 2xx once the app is ready", quoted(url.path())));
-    } else {
-        line(text, "ready = \"/\" # write a path that answers 2xx: the given one did not");
+    match answers.first().map(|answer| answer.status) {
+        Some(status) if (200..300).contains(&status) => {
+            line(
+                text,
+                format_args!("ready = {} # answered with {status}; any path that answers 2xx", quoted(&page(url))),
+            );
+        }
+        _ => line(text, "# ready = \"/health\" # write a path that answers 2xx: none was seen; the default is \"/\""),
     }
     line(text, "# start = [\"./my-app\"] # let cacheproof start the app; then it may also kill or pause it");
     match &traits.identity {
@@ -168,27 +119,28 @@ fn target(text: &mut String, url: &Url, answers: &[ProbeAnswer], traits: &Detect
         ),
     }
     line(text, "");
-    if traits.standard {
-        line(text, "# Cache-Status (RFC 9211) and X-Cache are understood as they are: no [target.hit] is needed.");
-    } else if let Some(header) = &traits.header {
-        line(text, "[target.hit] # how a response says that it came from the cache: check these words");
-        line(text, format_args!("header = {}", quoted(header)));
-        line(text, "hit = [\"HIT\", \"REVALIDATED\"]");
-        line(text, "miss = [\"MISS\", \"EXPIRED\"]");
-        line(text, "stale = [\"STALE\", \"UPDATING\"]");
-        line(text, "bypass = [\"BYPASS\"]");
-    } else if let Some(field) = traits.json {
-        line(text, "[target.hit] # how a response says that it came from the cache");
-        line(text, format_args!("json = {}", quoted(field)));
-        line(text, "hit = [\"true\"]");
-        line(text, "miss = [\"false\"]");
-    } else {
-        line(text, "# Nothing in the answers distinguishes a hit from a miss, so no rule can use the hit rate yet.");
-        line(text, "# Describe it here, or let the app send Cache-Status, which needs no [target.hit]:");
-        line(text, "# [target.hit]");
-        line(text, "# header = \"X-Cache-Status\" # or json = \"meta.cached\"");
-        line(text, "# hit = [\"HIT\"]");
-        line(text, "# miss = [\"MISS\"]");
+    match &traits.hits {
+        HitSign::Known(header) => {
+            line(text, format_args!("# {header} told hits from other answers. It is understood without [target.hit]."));
+        }
+        HitSign::Words(header, values) => words(text, header, values),
+        HitSign::Json(field) => {
+            line(text, "[target.hit] # how a response says that it came from the cache: both values were seen");
+            line(text, format_args!("json = {}", quoted(field)));
+            line(text, "hit = [\"true\"]");
+            line(text, "miss = [\"false\"]");
+        }
+        HitSign::None => {
+            line(
+                text,
+                "# Nothing in these answers distinguishes a hit from a miss, so no rule can use the hit rate yet.",
+            );
+            line(text, "# Describe it here, or let the app send Cache-Status, which needs no [target.hit]:");
+            line(text, "# [target.hit]");
+            line(text, "# header = \"X-Cache-Status\" # or json = \"meta.cached\"");
+            line(text, "# hit = [\"HIT\"]");
+            line(text, "# miss = [\"MISS\"]");
+        }
     }
     line(text, "");
     if traits.bypass {
@@ -201,6 +153,21 @@ fn target(text: &mut String, url: &Url, answers: &[ProbeAnswer], traits: &Detect
         line(text, "# header = \"Cache-Control: no-store\" # or query = \"nocache=1\"");
     }
     line(text, "");
+}
+
+/// The header with the values that were seen, and no others.
+fn words(text: &mut String, header: &str, values: &SeenValues) {
+    line(text, "[target.hit] # how a response says that it came from the cache: the values that were seen");
+    line(text, format_args!("header = {}", quoted(header)));
+    let lists = [("hit", &values.hit), ("miss", &values.miss), ("stale", &values.stale), ("bypass", &values.bypass)];
+    for (key, values) in lists.into_iter().filter(|(_, values)| !values.is_empty()) {
+        let values: Vec<String> = values.iter().map(|value| quoted(value)).collect();
+        line(text, format_args!("{key} = [{}]", values.join(", ")));
+    }
+    line(
+        text,
+        "# Other values are read by the table in docs/scenario.md; those that it lacks are reported with their count.",
+    );
 }
 
 fn traffic(text: &mut String, url: &Url, status: Option<u16>, traits: &DetectedTraits) {
@@ -268,7 +235,7 @@ fn criteria(text: &mut String, traits: &DetectedTraits) {
     line(text, "says = \"The app answers quickly\"");
     line(text, "rules = [\"errors < 1%\", \"p95 in steady < 500ms\"]");
     line(text, "");
-    let mark = if traits.shows_hits() { "" } else { "# " };
+    let mark = if traits.hits == HitSign::None { "# " } else { "" };
     line(text, format_args!("{mark}[[criterion]]"));
     line(text, format_args!("{mark}says = \"The cache answers most reads\""));
     line(text, format_args!("{mark}rules = [\"hit_rate in steady > 60%\"]"));
@@ -291,7 +258,8 @@ mod tests {
     #[test]
     fn the_password_of_the_url_is_not_in_the_scenario() {
         let url = Url::parse("http://me:s3cret@localhost:8080/a/b?c=d#e").unwrap();
-        let text = scenario(&url, &[ProbeAnswer { status: 404, ..ProbeAnswer::default() }]);
+        let answers = [ProbeAnswer { status: 404, ..ProbeAnswer::default() }];
+        let text = scenario(&url, &answers, &DetectedTraits::of(&url, &answers));
         assert!(text.contains("url = \"http://me:${APP_PASSWORD}@localhost:8080\"\n"), "{text}");
         assert!(text.contains("get = \"/a/b?c=d\"\n# It was answered with 404"), "{text}");
         assert!(!text.contains("s3cret"), "{text}");
@@ -300,20 +268,26 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn the_scenario_is_valid_for_every_answer(
+        fn the_scenario_is_valid_for_every_answer_and_reads_it_as_it_was_read(
             path in "[ -~]{0,20}",
-            names in proptest::collection::vec("(x-cache|cache-status|x-cache-status|cf-cache-status|age|etag)", 0..4),
-            value in "[ -~]{0,100}",
+            names in proptest::collection::vec(
+                "(x-cache|cache-status|x-cache-status|cf-cache-status|x-own|via|x-varnish|age|etag)", 0..4),
+            values in proptest::collection::vec("([ -~]{0,100}|HIT|MISS|hit,private|bypass|1 2|1|edge; hit)", 3),
             field in "(id|version|cached|key)",
             item in "[a-z0-9\"']{0,4}",
         ) {
             let Ok(url) = Url::parse(&format!("http://localhost/{path}")) else { return Ok(()) };
-            let headers = names.into_iter().map(|name| (name, value.clone())).collect();
             let json = Some(serde_json::json!({ field: item, "rev": 3 }));
-            let answer = ProbeAnswer { status: 200, headers, json };
-            let text = scenario(&url, &[answer.clone(), answer.clone(), answer]);
+            let answer = |value: &String| {
+                let header = |name: &String| Some((name.parse().ok()?, value.parse().ok()?));
+                ProbeAnswer { status: 200, headers: names.iter().filter_map(header).collect(), json: json.clone() }
+            };
+            let answers: Vec<ProbeAnswer> = values.iter().map(answer).collect();
+            let traits = DetectedTraits::of(&url, &answers);
+            let text = scenario(&url, &answers, &traits);
             let parsed = crate::scenario::parse("starter", &text);
             proptest::prop_assert!(parsed.is_ok(), "{text}\n{:?}", parsed.err());
+            proptest::prop_assert!(traits.hold_for(&parsed.unwrap(), &answers), "{text}\n{traits:?}");
         }
     }
 }
