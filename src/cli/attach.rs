@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{CommandResult, Exit, Failure, report};
-use crate::report::attach::{AttachError, AttachResult, attach};
+use crate::report::attach::{AttachError, AttachResult, LeftBox, LeftReason, Likeness, attach};
 use crate::report::{judge_run, one_line};
 
 /// Arguments of `attach`.
@@ -44,7 +44,10 @@ pub fn run(arguments: &AttachArgs) -> CommandResult {
     Ok(Exit::Pass)
 }
 
-/// A line for each criterion: what was done to its checkbox.
+/// More boxes than these are counted, not listed.
+const MAX_LEFT: usize = 20;
+
+/// A line for each criterion: what was done to its checkbox; and what was left as it is, with the reason.
 fn checkbox_lines(attached: &AttachResult) -> String {
     let lists = [
         ("ticked", &attached.ticked),
@@ -58,10 +61,41 @@ fn checkbox_lines(attached: &AttachResult) -> String {
             text += &format!("  {word:10} {}\n", one_line(says, 86));
         }
     }
-    if !attached.without_box.is_empty() {
+    for left in attached.left.iter().take(MAX_LEFT) {
+        text += &left_lines(left);
+    }
+    if attached.left.len() > MAX_LEFT {
+        text += &format!("  {:10} and {} more\n", "left", attached.left.len() - MAX_LEFT);
+    }
+    for line in attached.goes_on.iter().take(MAX_LEFT) {
+        text += &format!(
+            "  {:10} line {line}: the item goes on below; only the text beside its box was compared\n",
+            "note"
+        );
+    }
+    if attached.goes_on.len() > MAX_LEFT {
+        text += &format!("  {:10} and {} more\n", "note", attached.goes_on.len() - MAX_LEFT);
+    }
+    if !attached.without_box.is_empty() || !attached.left.is_empty() {
         text += "  A checkbox belongs to a criterion if its text is the criterion's: write `- [ ] ` and that text.\n";
     }
     text
+}
+
+/// What a box that was left as it is says, and why it is not the criterion's.
+fn left_lines(left: &LeftBox) -> String {
+    let mark = if left.ticked { "x" } else { " " };
+    let why = match left.reason {
+        LeftReason::Text(Likeness::Punctuation) => "its punctuation or its capitals differ from the criterion's",
+        LeftReason::Text(Likeness::SaysMore) => "it says more than the criterion",
+        LeftReason::Text(Likeness::SaysLess) => "it says less than the criterion",
+        LeftReason::Text(Likeness::OtherWords) => "it is not the same text as the criterion's",
+        LeftReason::StruckOut => "its text is struck out, or a part of it; the criterion",
+        LeftReason::NoBox => "Markdown does not make a checkbox of it; the criterion",
+        LeftReason::Hidden => "the page does not show it; the criterion",
+    };
+    let (says, criterion) = (one_line(&left.text, 86), one_line(&left.criterion, 86));
+    format!("  {:10} line {} [{mark}]: {says}\n{:13}{why}: {criterion}\n", "left", left.line, "")
 }
 
 fn failure(error: AttachError) -> Failure {

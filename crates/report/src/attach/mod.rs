@@ -1,17 +1,27 @@
-//! A verdict attached_files into a Markdown story: a block between two markers, its pictures beside the story, and
-//! ticks on exactly the task-list boxes whose text is a criterion's. `story` does the text and nothing else.
+//! A verdict in a Markdown story: a block between two markers, its pictures beside the story, and ticks on exactly the boxes whose
+//! text is a criterion's. `story` makes the new text and does nothing else; `outline` reads Markdown; `in_place` writes the file.
 
 mod block;
-mod checkboxes;
+mod criteria;
+mod footnotes;
+mod front_matter;
+mod html;
+mod in_place;
+mod leaf;
+mod outline;
 mod story;
+mod words;
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::{JudgedRun, ReportError, files, render};
 
-pub use story::{AttachResult, StoryError, attach_to};
+pub use story::{AttachResult, LeftBox, LeftReason, StoryError, attach_to};
+pub use words::Likeness;
+
+const BEGIN: &str = "<!-- cacheproof:begin -->";
+const END: &str = "<!-- cacheproof:end -->";
 
 /// The files of a report that are copied beside the story.
 const ATTACHED_FILES: [&str; 6] = [
@@ -53,6 +63,47 @@ pub enum AttachError {
         /// What is wrong.
         source: StoryError,
     },
+    /// An earlier text of it is beside it.
+    #[error("{} is there: another attach is writing {}, or one was interrupted", copy.display(), path.display())]
+    #[diagnostic(help(
+        "if none is running, it is the story from before: keep the better of the two as {}, remove {}, and attach again",
+        path.display(), copy.display()
+    ))]
+    Interrupted {
+        /// The story.
+        path: PathBuf,
+        /// The earlier text.
+        copy: PathBuf,
+    },
+    /// It was changed while the report was rendered.
+    #[error("{} was changed by another program in the meantime", path.display())]
+    #[diagnostic(help("it was left as it is: attach again"))]
+    Changed {
+        /// The story.
+        path: PathBuf,
+    },
+    /// It could not be written, and is as it was.
+    #[error("can't write {}: {source}", path.display())]
+    #[diagnostic(help(
+        "it was left as it is: make the file and its directory writable, or free some space, and attach again"
+    ))]
+    Write {
+        /// The story.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It was written in part, and could not be put back.
+    #[error("can't write {}: {source}; a part of it was written", path.display())]
+    #[diagnostic(help("its earlier text is in {}: copy it back", copy.display()))]
+    Half {
+        /// The story.
+        path: PathBuf,
+        /// The earlier text.
+        copy: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The report could not be rendered, or a file could not be written.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -65,6 +116,7 @@ pub fn attach(story: &Path, judged: &JudgedRun) -> Result<AttachResult, AttachEr
     let bytes = fs::read(story).map_err(|source| AttachError::Read { path: story.into(), source })?;
     let text = String::from_utf8(bytes)
         .map_err(|error| AttachError::NotUtf8 { path: story.into(), at: error.utf8_error().valid_up_to() })?;
+    in_place::check(story)?;
     let folder = folder_of(story);
     let name = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let rendered = render(&judged.scenario, &judged.measurements, &judged.verdict)?;
@@ -83,7 +135,7 @@ pub fn attach(story: &Path, judged: &JudgedRun) -> Result<AttachResult, AttachEr
         let _not_there = fs::remove_file(folder.join(gone));
     }
     if attached.text != text {
-        replace(story, &attached.text).map_err(|source| ReportError::Write { path: story.into(), source })?;
+        in_place::replace(story, &text, &attached.text)?;
     }
     Ok(attached)
 }
@@ -96,16 +148,4 @@ fn folder_of(story: &Path) -> PathBuf {
 
 fn file_name_of(name: &str) -> String {
     name.rsplit('/').next().unwrap_or(name).to_owned()
-}
-
-/// Replaces a file in one step. Of a link its target is replaced; the permissions stay.
-fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let path = path.canonicalize()?;
-    let permissions = fs::metadata(&path)?.permissions();
-    let parent = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".cacheproof-").tempfile_in(parent)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().set_permissions(permissions)?;
-    file.persist(&path).map_err(|error| error.error)?;
-    Ok(())
 }

@@ -6,10 +6,12 @@ use std::ops::Range;
 
 use cacheproof_verdict::{Ruling, Verdict};
 
-use super::checkboxes::{Checkbox, item_text, normalized, parse_checkbox};
+use super::criteria::{BoxOf, Criteria};
+use super::outline::{Opaque, Outline, Sight};
+use super::words::Likeness;
+use super::{BEGIN, END};
 
-const BEGIN: &str = "<!-- cacheproof:begin -->";
-const END: &str = "<!-- cacheproof:end -->";
+const LINE_ENDS: [char; 2] = ['\r', '\n'];
 
 /// The changes to a story.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +26,38 @@ pub struct AttachResult {
     pub unchanged: Vec<String>,
     /// Criteria that have no box.
     pub without_box: Vec<String>,
+    /// What is nearly a criterion's box, and was left as it is.
+    pub left: Vec<LeftBox>,
+    /// Lines, counted from 1, of ticked boxes with more text below: only the text beside the box is the criterion's.
+    pub goes_on: Vec<usize>,
+}
+
+/// A box that was left as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftBox {
+    /// Its line in the new text, counted from 1.
+    pub line: usize,
+    /// Whether it is ticked.
+    pub ticked: bool,
+    /// Its text, on one line.
+    pub text: String,
+    /// The criterion that it is like.
+    pub criterion: String,
+    /// Why it is not the criterion's.
+    pub reason: LeftReason,
+}
+
+/// Why a box was left as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftReason {
+    /// Its text is nearly the criterion's.
+    Text(Likeness),
+    /// Its text is struck out, or a part of it.
+    StruckOut,
+    /// It is no box of a task list, whatever it looks like.
+    NoBox,
+    /// The page does not show it.
+    Hidden,
 }
 
 /// Why a story can't take a block. Lines are counted from 1.
@@ -41,6 +75,9 @@ pub enum StoryError {
     /// The story ends inside a comment.
     #[error("the comment opened in line {0} is never closed")]
     OpenComment(usize),
+    /// The story ends inside a block of HTML.
+    #[error("the HTML that begins in line {0} is never closed")]
+    OpenHtml(usize),
 }
 
 impl StoryError {
@@ -53,38 +90,75 @@ impl StoryError {
             }
             Self::OpenFence(_) => "close it: a block after it would be shown as code".to_owned(),
             Self::OpenComment(_) => "close it with `-->`: a block after it would not be shown".to_owned(),
+            Self::OpenHtml(_) => {
+                "close it, with `</pre>` for example: a block after it would not be read as Markdown".to_owned()
+            }
         }
     }
 }
 
 /// Puts a block into a story, in place of an earlier one or at its end, and sets its boxes by the verdict: ticked
 /// where the criterion passed in a run without a blocking finding (a run that broke off has one), not ticked otherwise, even where
-/// a test alone proves it: no run has shown that the deployment is right. A box belongs to a criterion if their texts differ only
-/// in emphasis, spaces and a full stop.
+/// a test alone proves it: no run has shown that the deployment is right. A box belongs to a criterion if a reader sees the same text
+/// beside it; spaces and a full stop at the end do not count.
 pub fn attach_to(story: &str, verdict: &Verdict, block: &str) -> Result<AttachResult, StoryError> {
-    let outline = Outline::of(story)?;
-    let mut attached = AttachResult::default();
-    let mut edits: Vec<(Range<usize>, String)> = Vec::new();
+    let place = Place::of(story)?;
+    let line_end = ["\r\n", "\n", "\r"].into_iter().find(|end| story.contains(end)).unwrap_or("\n");
+    let body = format!("{BEGIN}\n\n{}\n\n{END}", block.trim_end()).replace('\n', line_end);
+    let (before, after) = place.around(story, line_end);
+    let text = format!("{}{before}{body}{after}{}", &story[..place.old.start], &story[place.old.end..]);
+    let block_at = place.old.start + before.len();
+    let block = block_at..block_at + body.len();
 
+    // The old block may have hidden what follows it; so the new text is what counts.
+    let outline = Outline::of(&text);
+    check_block(&outline, &text, &block, story, &place)?;
+
+    let mut attached = AttachResult::default();
     let sound = !verdict.validity.iter().any(|finding| finding.blocking);
-    // Of criteria with the same words all must pass.
-    let mut wanted: BTreeMap<String, bool> = BTreeMap::new();
-    for criterion in &verdict.criteria {
-        let proved = sound && criterion.ruling == Ruling::Pass;
-        wanted.entry(normalized(&criterion.says)).and_modify(|all| *all &= proved).or_insert(proved);
-    }
-    let mut found: BTreeMap<&str, (bool, bool)> = BTreeMap::new();
-    for task in &outline.checkboxes {
-        let Some((says, proved)) = task.texts.iter().find_map(|text| wanted.get_key_value(text)) else { continue };
-        let (ticked, unticked) = found.entry(says).or_default();
-        if task.ticked != *proved {
-            let (mark, changed) = if *proved { ("x", ticked) } else { (" ", unticked) };
-            edits.push((task.mark_at..task.mark_at + 1, mark.to_owned()));
-            *changed = true;
+    let criteria = Criteria::of(
+        verdict.criteria.iter().map(|criterion| (criterion.says.as_str(), sound && criterion.ruling == Ruling::Pass)),
+    );
+    let mut lines = Lines::of(&text);
+    let mut edits: Vec<(usize, &str)> = Vec::new();
+    // For each criterion with a box: whether boxes were ticked, and unticked.
+    let mut found: BTreeMap<usize, (bool, bool)> = BTreeMap::new();
+    for task in outline.boxes.iter().filter(|task| !block.contains(&task.at)) {
+        match criteria.belongs_to(task) {
+            BoxOf::Criteria { indexes, proved } => {
+                let changes = task.ticked != proved;
+                if changes {
+                    edits.push((task.at, if proved { "x" } else { " " }));
+                }
+                for index in indexes {
+                    let (ticked, unticked) = found.entry(*index).or_default();
+                    *ticked |= changes && proved;
+                    *unticked |= changes && !proved;
+                }
+                if proved && task.goes_on {
+                    attached.goes_on.push(lines.number(task.at));
+                }
+            }
+            BoxOf::Near { index, likeness } => {
+                let reason = match (task.sight, likeness) {
+                    (Sight::Characters, _) => LeftReason::NoBox,
+                    (Sight::Hidden, _) => LeftReason::Hidden,
+                    (Sight::Box, Some(likeness)) if task.not_struck.is_none() => LeftReason::Text(likeness),
+                    (Sight::Box, _) => LeftReason::StruckOut,
+                };
+                attached.left.push(LeftBox {
+                    line: lines.number(task.at),
+                    ticked: task.ticked,
+                    text: super::words::seen(&task.text),
+                    criterion: verdict.criteria[index].says.clone(),
+                    reason,
+                });
+            }
+            BoxOf::Other => {}
         }
     }
-    for criterion in &verdict.criteria {
-        let list = match found.get(normalized(&criterion.says).as_str()) {
+    for (index, criterion) in verdict.criteria.iter().enumerate() {
+        let list = match found.get(&index) {
             None => &mut attached.without_box,
             Some((true, _)) => &mut attached.ticked,
             Some((_, true)) => &mut attached.unticked,
@@ -95,145 +169,110 @@ pub fn attach_to(story: &str, verdict: &Verdict, block: &str) -> Result<AttachRe
         }
     }
 
-    let line_end = if story.contains("\r\n") { "\r\n" } else { "\n" };
-    let body = format!("{BEGIN}\n\n{}\n\n{END}", block.trim_end()).replace('\n', line_end);
-    match outline.block {
-        Some(range) => edits.push((range, body)),
-        None => {
-            // One blank line before the block. A story without a last line end keeps none.
-            let (before, after) = match story {
-                "" => (String::new(), line_end),
-                story if story.ends_with('\n') => {
-                    let rest = story.trim_end_matches(['\r', '\n']);
-                    let blank = story[rest.len()..].matches('\n').count() > 1 || rest.is_empty();
-                    (if blank { String::new() } else { line_end.to_owned() }, line_end)
-                }
-                _ => (line_end.repeat(2), ""),
-            };
-            edits.push((story.len()..story.len(), format!("{before}{body}{after}")));
-        }
-    }
-
-    edits.sort_by_key(|(range, _)| range.start);
+    edits.sort_unstable();
     let mut at = 0;
-    for (range, text) in edits {
-        attached.text.push_str(&story[at..range.start]);
-        attached.text.push_str(&text);
-        at = range.end;
+    for (mark_at, mark) in edits {
+        attached.text.push_str(&text[at..mark_at]);
+        attached.text.push_str(mark);
+        at = mark_at + 1;
     }
-    attached.text.push_str(&story[at..]);
+    attached.text.push_str(&text[at..]);
     Ok(attached)
 }
 
-/// Where a story's boxes and its block are.
-struct Outline {
-    checkboxes: Vec<Task>,
-    /// From the begin marker's first byte to behind the end marker's last.
-    block: Option<Range<usize>>,
+/// Where a block goes.
+struct Place {
+    /// The earlier block, from the begin marker's first byte to behind the end marker's last; or the end of the story.
+    old: Range<usize>,
+    is_new: bool,
 }
 
-struct Task {
-    mark_at: usize,
-    ticked: bool,
-    /// Its possible texts: its line alone, and with the lines that continue it.
-    texts: Vec<String>,
-}
-
-/// What a line is part of.
-enum ParseState {
-    Story,
-    Fence { letter: u8, length: usize, line: usize },
-    Comment { line: usize },
-    Block { from: usize, line: usize },
-}
-
-impl Outline {
+impl Place {
     fn of(story: &str) -> Result<Self, StoryError> {
-        let mut outline = Self { checkboxes: Vec::new(), block: None };
-        let mut state = ParseState::Story;
-        // Whether the next line can continue the last box's text.
-        let mut open_item = false;
-        let mut at = 0;
-        for (index, whole) in story.split_inclusive('\n').enumerate() {
-            let (line, number) = (whole.trim_end_matches(['\r', '\n']), index + 1);
-            state = match state {
-                ParseState::Fence { letter, length, .. } if closes_fence(line, letter, length) => ParseState::Story,
-                ParseState::Comment { .. } if line.contains("-->") => ParseState::Story,
-                ParseState::Block { from, .. } if line.trim() == END => {
-                    let end = at + line.find(END).unwrap_or(0) + END.len();
-                    outline.block = Some(from..end);
-                    ParseState::Story
-                }
-                ParseState::Story if line.trim() == BEGIN => {
-                    if outline.block.is_some() {
-                        return Err(StoryError::SecondBlock(number));
-                    }
-                    open_item = false;
-                    ParseState::Block { from: at + line.find(BEGIN).unwrap_or(0), line: number }
-                }
-                ParseState::Story => match opening_fence(line) {
-                    Some((letter, length)) => {
-                        open_item = false;
-                        ParseState::Fence { letter, length, line: number }
-                    }
-                    None => {
-                        outline.line(line, at, &mut open_item);
-                        if leaves_comment_open(line) { ParseState::Comment { line: number } } else { ParseState::Story }
-                    }
-                },
-                other => other,
-            };
-            at += whole.len();
+        let Some(begin) = Outline::of(story).blocks.first().copied() else {
+            return Ok(Self { old: story.len()..story.len(), is_new: true });
+        };
+        // What is between the markers is replaced, whatever it is.
+        let mut at = begin;
+        for line in story[begin..].split_inclusive(LINE_ENDS) {
+            if line.trim() == END {
+                let end = at + line.find(END).unwrap_or(0) + END.len();
+                return Ok(Self { old: begin..end, is_new: false });
+            }
+            at += line.len();
         }
-        match state {
-            ParseState::Story => Ok(outline),
-            ParseState::Fence { line, .. } => Err(StoryError::OpenFence(line)),
-            ParseState::Comment { line } => Err(StoryError::OpenComment(line)),
-            ParseState::Block { line, .. } => Err(StoryError::NoEnd(line)),
-        }
+        Err(StoryError::NoEnd(line_number(story, begin)))
     }
 
-    fn line(&mut self, line: &str, at: usize, open_item: &mut bool) {
-        if let Some(Checkbox { mark_at, ticked, text }) = parse_checkbox(line) {
-            self.checkboxes.push(Task { mark_at: at + mark_at, ticked, texts: vec![normalized(text)] });
-            *open_item = true;
-            return;
+    /// What is put before a new block and after it: one blank line before it. A story without a last line end keeps none.
+    fn around(&self, story: &str, line_end: &'static str) -> (String, &'static str) {
+        match story {
+            _ if !self.is_new => (String::new(), ""),
+            "" => (String::new(), line_end),
+            story if story.ends_with(LINE_ENDS) => {
+                let rest = story.trim_end_matches(LINE_ENDS);
+                let blank = story[rest.len()..].replace("\r\n", "\n").len() > 1 || rest.is_empty();
+                // Not `\n`: behind a `\r` it would be a part of that line end.
+                let one = if story.ends_with('\r') { "\r" } else { line_end };
+                (if blank { String::new() } else { one.to_owned() }, line_end)
+            }
+            _ => (line_end.repeat(2), ""),
         }
-        let continues = *open_item
-            && !line.trim().is_empty()
-            && line.starts_with([' ', '\t'])
-            && item_text(line).is_none()
-            && !line.trim_start().starts_with(['#', '>', '|', '<']);
-        if let Some(task) = self.checkboxes.last_mut().filter(|_| continues)
-            && let Some(said) = task.texts.last()
-        {
-            let longer = normalized(&format!("{said} {line}"));
-            task.texts.push(longer);
-        }
-        *open_item = continues;
     }
 }
 
-/// The letter and the length of a code fence that a line opens.
-fn opening_fence(line: &str) -> Option<(u8, usize)> {
-    let mut text = line.trim_start_matches([' ', '\t']);
-    // A fence may be the first thing in a list item.
-    while let Some(item) = item_text(text) {
-        text = item;
+/// Checks that the new text has one block, and that a reader sees it.
+fn check_block(
+    outline: &Outline,
+    text: &str,
+    block: &Range<usize>,
+    story: &str,
+    place: &Place,
+) -> Result<(), StoryError> {
+    if let Some(other) = outline.blocks.iter().find(|at| !block.contains(at)) {
+        let in_story = if *other < block.start { *other } else { *other - block.end + place.old.end };
+        return Err(StoryError::SecondBlock(line_number(story, in_story)));
     }
-    let letter = *text.as_bytes().first().filter(|letter| b"`~".contains(letter))?;
-    let length = text.bytes().take_while(|byte| *byte == letter).count();
-    // Backticks again on the same line make it inline code.
-    let inline = letter == b'`' && text[length..].contains('`');
-    (length >= 3 && !inline).then_some((letter, length))
+    if outline.blocks.contains(&block.start) {
+        return Ok(());
+    }
+    let around = outline.opaque.iter().find(|(range, _)| range.contains(&block.start));
+    let (at, opaque) = around.map_or((block.start, Opaque::Html), |(range, opaque)| (range.start, *opaque));
+    let line = line_number(text, at);
+    Err(match opaque {
+        Opaque::Code => StoryError::OpenFence(line),
+        Opaque::Comment => StoryError::OpenComment(line),
+        Opaque::Html => StoryError::OpenHtml(line),
+    })
 }
 
-fn closes_fence(line: &str, letter: u8, length: usize) -> bool {
-    let text = line.trim();
-    text.len() >= length && text.bytes().all(|byte| byte == letter)
+fn line_number(text: &str, at: usize) -> usize {
+    Lines::of(text).number(at)
 }
 
-fn leaves_comment_open(line: &str) -> bool {
-    // In inline code a comment is none; a line that opens one and holds backticks before it is left alone.
-    line.rfind("<!--").is_some_and(|open| !line[open..].contains("-->") && !line[..open].contains('`'))
+/// Numbers of lines, asked for in rising order.
+struct Lines<'a> {
+    text: &'a [u8],
+    at: usize,
+    number: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn of(text: &'a str) -> Self {
+        Self { text: text.as_bytes(), at: 0, number: 1 }
+    }
+
+    fn number(&mut self, at: usize) -> usize {
+        if at < self.at {
+            *self = Self { text: self.text, at: 0, number: 1 };
+        }
+        let ends = (self.at..at).filter(|at| match self.text[*at] {
+            b'\n' => true,
+            b'\r' => self.text.get(at + 1) != Some(&b'\n'),
+            _ => false,
+        });
+        self.number += ends.count();
+        self.at = at;
+        self.number
+    }
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 const BEGIN: &str = "<!-- cacheproof:begin -->";
 const END: &str = "<!-- cacheproof:end -->";
 
-fn verdict(criteria: &[(&str, Ruling)]) -> Verdict {
+pub fn verdict(criteria: &[(&str, Ruling)]) -> Verdict {
     let criterion = |(says, ruling): &(&str, Ruling)| CriterionResult {
         says: (*says).to_owned(),
         ruling: *ruling,

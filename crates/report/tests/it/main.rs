@@ -1,4 +1,5 @@
 //! The report of simulated runs, and what attaching it does to a story.
 
 mod attach;
+mod attach_markdown;
 mod report;
