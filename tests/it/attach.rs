@@ -62,6 +62,61 @@ fn a_story_that_is_not_utf8_or_not_there_is_refused_and_stays() {
     assert!(!directory.path().join("story-cacheproof").exists(), "nothing was put beside it");
 }
 
+#[test]
+fn what_is_nearly_a_criterions_box_is_named_with_its_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("story.md");
+    let text = "- [x] No stale data returned to users\n  within a minute\n- [x] ~~No stale data returned to users~~\n\n\
+        [ ] No stale data returned to users\n";
+    fs::write(&path, text).unwrap();
+    let (code, said) = attach(&path, run_directory(&SimulationPlan::default()).path());
+    assert_eq!(code, Some(0), "{said}");
+    let lines: Vec<&str> = said.lines().filter(|line| line.contains("stale") || line.contains("left")).collect();
+    insta::assert_snapshot!("left", lines.join("\n"));
+    assert!(fs::read_to_string(&path).unwrap().starts_with(text));
+
+    fs::write(&path, "- [x] No stale data\n".repeat(30)).unwrap();
+    let (_, said) = attach(&path, run_directory(&SimulationPlan::default()).path());
+    assert!(said.contains("line 20 [x]") && !said.contains("line 21 [x]") && said.contains("and 10 more"), "{said}");
+}
+
+#[test]
+fn a_copy_of_an_interrupted_attach_stops_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("story.md");
+    fs::write(&path, "half\n").unwrap();
+    fs::write(directory.path().join("story.md.before-attach"), "whole\n").unwrap();
+    let (code, said) = attach(&path, run_directory(&SimulationPlan::default()).path());
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("story.md.before-attach") && said.contains("attach again"), "{said}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "half\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_story_keeps_its_owner_its_permissions_and_its_second_name() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let directory = tempfile::tempdir().unwrap();
+    let (path, second) = (directory.path().join("story.md"), directory.path().join("second.md"));
+    fs::write(&path, "- [ ] No stale data returned to users\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    fs::hard_link(&path, &second).unwrap();
+    if nix::unistd::geteuid().is_root() {
+        std::os::unix::fs::chown(&path, Some(65_534), Some(65_534)).unwrap();
+    }
+    let of = |path: &Path| {
+        let file = path.metadata().unwrap();
+        (file.ino(), file.uid(), file.gid(), file.mode(), file.nlink())
+    };
+    let before = of(&path);
+    let (code, said) = attach(&path, run_directory(&SimulationPlan::default()).path());
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!((of(&path), of(&second)), (before, before));
+    assert!(fs::read_to_string(&second).unwrap().contains(BEGIN));
+    let names = fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(names, 3, "two names and the pictures; no copy is left");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_story_behind_a_link_keeps_the_link_and_its_permissions() {
