@@ -8,3 +8,4 @@ pub mod measurements;
 pub mod metrics;
 pub mod numbers;
 pub mod scenario;
+pub mod secrets;

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::{Event, JOURNAL_VERSION, JournalEntry};
+use crate::secrets::{Mask, to_masked_json};
 
 /// Name of the journal in a run's directory.
 pub const JOURNAL_FILE: &str = "events.jsonl";
@@ -57,11 +58,13 @@ pub enum JournalError {
 }
 
 /// Writes a journal, a line at a time. Each line is handed to the operating system before [`Self::append`]
-/// returns, so that a crash loses at most the line being written.
+/// returns, so that a crash loses at most the line being written. Secrets are struck out of every line; the report is made
+/// from the journal, so it holds none either.
 #[derive(Debug)]
 pub struct JournalWriter {
     path: PathBuf,
     file: File,
+    mask: Mask,
 }
 
 impl JournalWriter {
@@ -69,14 +72,20 @@ impl JournalWriter {
     pub fn create(directory: &Path) -> Result<Self, JournalError> {
         let path = directory.join(JOURNAL_FILE);
         match File::create_new(&path) {
-            Ok(file) => Ok(Self { path, file }),
+            Ok(file) => Ok(Self { path, file, mask: Mask::default() }),
             Err(source) => Err(JournalError::Write { path, source }),
         }
     }
 
+    /// Strikes out these secrets too, not only the passwords in URLs.
+    #[must_use]
+    pub fn with_mask(self, mask: Mask) -> Self {
+        Self { mask, ..self }
+    }
+
     /// Appends one line.
     pub fn append(&mut self, line: &JournalEntry) -> Result<(), JournalError> {
-        let mut text = serde_json::to_vec(line).expect("every event can be written as JSON");
+        let mut text = to_masked_json(line, &self.mask).expect("every event can be written as JSON");
         text.push(b'\n');
         self.file.write_all(&text).map_err(|source| JournalError::Write { path: self.path.clone(), source })
     }

@@ -15,7 +15,8 @@ pub struct RunStarted {
     pub run_id: String,
     /// The scenario file's name as given.
     pub scenario_name: String,
-    /// The scenario as run: `--set` applied, passwords struck out.
+    /// The scenario as run: `--set` applied, secrets struck out where that leaves it readable, so not once more.
+    #[serde(serialize_with = "crate::secrets::as_verbatim")]
     pub scenario: String,
     /// Command that repeats the run.
     pub command: String,

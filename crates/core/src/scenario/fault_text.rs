@@ -17,7 +17,7 @@ pub(super) fn describe(spec: &FaultSpec) -> String {
         FaultAction::Failover { lagging: true } => details.push("to a lagging replica".to_owned()),
         FaultAction::Partition => details.push("from redis".to_owned()),
         FaultAction::Command { run, .. } => {
-            let run = super::mask_passwords(run).split_whitespace().collect::<Vec<_>>().join(" ");
+            let run = crate::secrets::mask_command(run).split_whitespace().collect::<Vec<_>>().join(" ");
             return match run.char_indices().nth(MAX_COMMAND_CHARS) {
                 Some((end, _)) => format!("run ({}…)", &run[..end]),
                 None => format!("run ({run})"),

@@ -2,20 +2,22 @@
 
 use std::path::Path;
 
-use toml::de::{DeTable, DeValue};
-
-use super::{Problem, Scenario, ScenarioErrors, mask_passwords, overrides, parse};
+use super::secrets::{FileSecrets, strike_out_of_file};
+use super::{Problem, Scenario, ScenarioErrors, overrides, parse};
+use crate::secrets::Mask;
 
 /// A scenario and where it came from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadedScenario {
-    /// The scenario, `${NAME}` in its URLs still to be filled by [`super::resolve_env`].
+    /// The scenario, `${NAME}` in it still to be filled by [`super::resolve_env`].
     pub scenario: Scenario,
     /// The file as the user named it.
     pub name: String,
-    /// The file as run: `--set` applied, comments kept, passwords in URLs replaced by `***`. Parsed again it
-    /// gives the same scenario but for those passwords.
+    /// The file as run: `--set` applied, comments kept, secrets replaced by `***`. Parsed again it gives the same
+    /// scenario but for those secrets.
     pub text: String,
+    /// Knows the secrets that the file writes out.
+    pub mask: Mask,
 }
 
 /// Reads a scenario file; each of `sets` is `path.to.key=value`, see docs/scenario.md.
@@ -37,44 +39,11 @@ pub fn load(path: &Path, sets: &[String]) -> Result<LoadedScenario, ScenarioErro
 }
 
 pub(super) fn load_text(name: String, text: &str, sets: &[String]) -> Result<LoadedScenario, ScenarioErrors> {
-    if sets.is_empty() {
-        return Ok(LoadedScenario { scenario: parse(&name, text)?, text: masked(text), name });
-    }
-    let text = overrides::apply(&name, text, sets)?;
-    let scenario = parse(&format!("{name} (with --set)"), &text)?;
-    Ok(LoadedScenario { scenario, text: masked(&text), name })
-}
-
-/// Strikes passwords out of the text. What only shows once escapes are read is replaced as a whole string.
-fn masked(text: &str) -> String {
-    let mut masked = text.to_owned();
-    let (tree, _) = DeTable::parse_recoverable(text);
-    let mut strings = Vec::new();
-    collect_strings(tree.get_ref().values(), &mut strings);
-    // From the back, so that earlier places stay where they are.
-    strings.sort_by_key(|(span, _)| std::cmp::Reverse(span.start));
-    for (span, value) in strings {
-        let without = mask_passwords(&value);
-        if without != value {
-            masked.replace_range(span, &toml::Value::String(without).to_string());
-        }
-    }
-    // Comments may hold URLs too.
-    mask_passwords(&masked)
-}
-
-type ByteRange = std::ops::Range<usize>;
-
-fn collect_strings<'a>(
-    values: impl Iterator<Item = &'a toml::Spanned<DeValue<'a>>>,
-    strings: &mut Vec<(ByteRange, String)>,
-) {
-    for value in values {
-        match value.get_ref() {
-            DeValue::String(text) => strings.push((value.span(), text.to_string())),
-            DeValue::Array(items) => collect_strings(items.iter(), strings),
-            DeValue::Table(table) => collect_strings(table.values(), strings),
-            _ => {}
-        }
-    }
+    let set_name = format!("{name} (with --set)");
+    let overridden = if sets.is_empty() { None } else { Some(overrides::apply(&name, text, sets)?) };
+    let (text, shown) = overridden.as_ref().map_or((text, &name), |text| (text.as_str(), &set_name));
+    let scenario = parse(shown, text)?;
+    let mask = FileSecrets::of(text).mask();
+    let text = strike_out_of_file(shown, text, &mask)?;
+    Ok(LoadedScenario { scenario, text, mask, name })
 }

@@ -12,7 +12,7 @@ use super::{
     grammar, parse_freshness, parse_safety, parse_servers, parse_target, parse_timeline, parse_traffic, schema,
 };
 
-/// Reads a scenario. Environment variables in URLs are left as they stand, see [`super::resolve_env`].
+/// Reads a scenario. Environment variables are left as they stand, see [`super::resolve_env`].
 ///
 /// # Errors
 /// All problems of the file at once; `name` is what the messages call it.

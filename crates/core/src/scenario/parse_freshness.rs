@@ -6,6 +6,7 @@ use super::parse_target::{field, is_field, is_header_name};
 use super::parse_traffic::check_placeholders;
 use super::problem::Problem;
 use super::reader::{Section, percent};
+use super::variables::check_variables;
 use super::{FreshnessSpec, ListSpec, Method, Quantity, Request, schema};
 
 /// Probe reads beyond this share would be a load of their own.
@@ -54,6 +55,7 @@ pub(super) fn headers(section: &Section<'_>, data: &BTreeMap<String, u64>, text:
             section.problems.add(Problem::new("a header is one line of text").at(value.span.clone()).help(help));
         }
         check_placeholders(section, &value, data, text, &[]);
+        check_variables(section, &value);
         headers.push((name.value.to_owned(), value.value.to_owned()));
     }
     headers

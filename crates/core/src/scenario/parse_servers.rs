@@ -2,10 +2,12 @@
 
 use super::problem::{Problem, known_names};
 use super::reader::Section;
+use super::variables::{ENCODE_HELP, check_variables, list};
 use super::{
     CacheKind, CacheServer, FaultPermission, PostgresSpec, Provider, RedisSpec, StackSpec, TargetKind, TargetSpec,
     Topology, schema,
 };
+use crate::secrets::unencoded_in_password;
 
 /// More replicas of a master than this prove nothing more.
 const MAX_REPLICAS: u64 = 5;
@@ -171,24 +173,19 @@ fn provider_and_url(section: &Section<'_>, schemes: &[&str], example: &str) -> (
     (provider.map_or(default, |provider| provider.value), url)
 }
 
-/// A URL with one of these schemes; `${NAME}` may stand for any part of it.
+/// A URL with one of these schemes; `${NAME}` may stand for any part of it. Messages do not show it.
 pub(super) fn url(section: &Section<'_>, schemes: &[&str], example: &str) -> Option<String> {
     let url = section.string("url")?;
     let refuse = |message: &str, help: String| {
         section.problems.add(Problem::new(message).at(url.span.clone()).help(help));
     };
-    match super::secrets::variables(url.value) {
-        Err(()) => refuse("${ in this url is never closed", "write ${NAME} for an environment variable".to_owned()),
-        Ok(names) => {
-            if let Some(name) = names.iter().find(|name| !super::parse::is_identifier(name)) {
-                let help = "names of environment variables have letters, digits and _";
-                refuse(&format!("\"{name}\" is not the name of an environment variable"), help.to_owned());
-            }
-        }
-    }
+    check_variables(section, &url);
     let rest = schemes.iter().find_map(|scheme| url.value.strip_prefix(scheme));
     let has_host = rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'));
-    if url.value.contains(|c: char| c.is_whitespace() || c.is_control()) {
+    let unencoded = unencoded_in_password(url.value);
+    if !unencoded.is_empty() {
+        refuse(&format!("the password in this url has {}", list(&unencoded)), ENCODE_HELP.to_owned());
+    } else if url.value.contains(|c: char| c.is_whitespace() || c.is_control()) {
         refuse("this url has a space in it", "write spaces as %20".to_owned());
     } else if !url.value.starts_with("${") && !has_host {
         refuse(

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::parse::{is_identifier, name};
 use super::problem::{Problem, known_names};
 use super::reader::{Located, Section, span_in_file};
+use super::variables::check_variables;
 use super::{Arrivals, LoadModel, Method, Popularity, Request, Scenario, Traffic, parse_freshness, schema};
 
 impl Scenario {
@@ -24,11 +25,12 @@ fn key_space<'a>(data: &'a BTreeMap<String, u64>, placeholder: &str) -> Option<(
 }
 
 /// Where a text has `{placeholders}`, braces included. Only `{` + letters, digits, `_` + `}` is one, so
-/// that the braces of a JSON body are none.
+/// that the braces of a JSON body are none. `${NAME}` is an environment variable.
 pub fn placeholders(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     for (open, _) in text.match_indices('{') {
-        if let Some(length) = text[open..].find('}')
+        if !text[..open].ends_with('$')
+            && let Some(length) = text[open..].find('}')
             && is_identifier(&text[open + 1..open + length])
         {
             found.push(open..open + length + 1);
@@ -237,7 +239,13 @@ fn check_path(section: &Section<'_>, path: &Located<&str>, data: &BTreeMap<Strin
         refuse(at..at + 1, "a path cannot have this character", "write it percent-encoded, a space as %20");
     }
     check_placeholders(section, path, data, text, &[]);
-    let known = placeholders(path.value);
+    check_variables(section, path);
+    // The braces of a wrong ${…} were complained of.
+    let variables = path
+        .value
+        .match_indices("${")
+        .map(|(at, _)| at + 1..path.value[at..].find('}').map_or(path.value.len(), |length| at + length + 1));
+    let known: Vec<_> = placeholders(path.value).into_iter().chain(variables).collect();
     let stray =
         path.value.match_indices(['{', '}']).map(|(at, _)| at).find(|at| !known.iter().any(|one| one.contains(at)));
     if let Some(at) = stray {
@@ -279,18 +287,32 @@ fn check_body(section: &Section<'_>, body: &Located<&str>, method: Method, data:
         return;
     }
     check_placeholders(section, body, data, text, &RESERVED_PLACEHOLDERS);
-    // As it will be sent: numbers for keys, a word for {random}.
-    let mut sample = String::new();
-    let mut at = 0;
-    for part in placeholders(body.value) {
-        sample.push_str(&body.value[at..part.start]);
-        sample.push_str(if matches!(&body.value[part.clone()], "{random}" | "{token}") { "x" } else { "1" });
-        at = part.end;
-    }
-    sample.push_str(&body.value[at..]);
-    if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&sample) {
+    check_variables(section, body);
+    if let Some(error) = body_error(body.value) {
         let message = format!("the body is not JSON: {error}");
         let help = r#"write body = '{"title": "{random}"}', placeholders for words inside their quotes"#;
         section.problems.add(Problem::new(message).at(body.span.clone()).help(help));
     }
+}
+
+/// Why a body is not JSON as it will be sent: numbers for keys and variables, a word for {random}.
+pub(super) fn body_error(body: &str) -> Option<serde_json::Error> {
+    let mut sample = String::new();
+    let mut at = 0;
+    for part in placeholders(body) {
+        sample.push_str(&body[at..part.start]);
+        sample.push_str(if matches!(&body[part.clone()], "{random}" | "{token}") { "x" } else { "1" });
+        at = part.end;
+    }
+    sample.push_str(&body[at..]);
+    let mut filled = String::new();
+    let mut rest = sample.as_str();
+    while let Some((before, (_, after))) =
+        rest.split_once("${").and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
+    {
+        filled.push_str(before);
+        filled.push('1');
+        rest = after;
+    }
+    serde_json::from_str::<serde::de::IgnoredAny>(&(filled + rest)).err()
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 
-use super::secrets::{mask_in_place, mask_passwords};
+use super::secrets::FileSecrets;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,12 +81,15 @@ impl ScenarioErrors {
     /// The problems of the text that goes by this name.
     pub fn new(name: &str, text: &str, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| problem.span.as_ref().map_or(0, |span| span.start));
-        // The lines around a problem are shown, on terminals and in CI logs; passwords in them are not.
+        // The lines around a problem are shown, on terminals and in CI logs; secrets in them are not.
+        let secrets = FileSecrets::of(text);
+        let mask = secrets.mask();
         for problem in &mut problems {
-            problem.message = mask_passwords(&problem.message);
-            problem.help = problem.help.as_deref().map(mask_passwords);
+            problem.message = mask.text(&problem.message);
+            problem.label = problem.label.as_deref().map(|label| mask.text(label));
+            problem.help = problem.help.as_deref().map(|help| mask.text(help));
         }
-        Self { source: NamedSource::new(name, mask_in_place(text)), problems }
+        Self { source: NamedSource::new(name, secrets.struck_out_in_place(text, &mask)), problems }
     }
 
     /// The problems, in the order of the file.

@@ -29,7 +29,7 @@ impl<T> Located<T> {
 #[derive(Clone)]
 pub(super) struct Section<'a> {
     pub(super) problems: &'a Problems,
-    text: &'a str,
+    pub(super) text: &'a str,
     table: &'a DeTable<'a>,
     /// Its header, or the whole of an inline table.
     pub(super) span: Range<usize>,

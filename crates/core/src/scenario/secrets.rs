@@ -1,145 +1,399 @@
-//! Environment variables into URLs, and passwords out of texts.
+//! The secrets that a scenario file writes out: where they stand, what they are, and the file without them.
 
-use super::Scenario;
+use std::ops::Range;
 
-/// Environment variables that a scenario's URLs name and that are not set.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
-#[error("the scenario needs environment variables that are not set: {}", names.join(", "))]
-#[diagnostic(help("set them before the run: export {}=…", names.join("=… ")))]
-pub struct MissingVariables {
-    /// Their names.
-    pub names: Vec<String>,
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::reader::{Located, span_in_file};
+use super::{BypassSpec, Problem, Scenario, ScenarioErrors, parse};
+use crate::secrets::{
+    Mask, in_command, in_header, in_json, in_query, in_shell, in_text, in_whole_url, is_secret_name, literal_parts,
+    strike, strike_in_place,
+};
+
+/// The secrets of a file.
+#[derive(Debug, Default)]
+pub(super) struct FileSecrets {
+    /// Where they stand.
+    places: Vec<Range<usize>>,
+    /// Numbers among them. In a JSON body a `0` takes their place.
+    numbers: Vec<Range<usize>>,
+    /// What they are.
+    words: Vec<String>,
+    /// Texts in which a secret may be repeated. Names and rules are none of them: they must fit together.
+    texts: Vec<Range<usize>>,
 }
 
-/// Puts the values of environment variables where the scenario's URLs say `${NAME}`.
-///
-/// Parsing leaves them alone, so that a report can read the scenario again on a machine without them. Call
-/// this once before the servers are brought up, and keep the result out of journals and reports.
+impl FileSecrets {
+    /// Reads a file, whether it is TOML or not.
+    pub(super) fn of(text: &str) -> Self {
+        let (tree, syntax) = DeTable::parse_recoverable(text);
+        let mut reader = Reader { text, strings: Vec::new(), found: Self::default() };
+        reader.table(tree.get_ref(), &[], None);
+        let Reader { strings, mut found, .. } = reader;
+        if !syntax.is_empty() {
+            found.add_lines(text);
+        }
+        found.add_comments(text, &strings);
+        found
+    }
+
+    /// What strikes them out of other texts.
+    pub(super) fn mask(&self) -> Mask {
+        Mask::of(&self.words)
+    }
+
+    /// The file with one `*` for each byte of a secret, for messages that point at its lines.
+    pub(super) fn struck_out_in_place(&self, text: &str, mask: &Mask) -> String {
+        let places = self.places.iter().chain(&self.numbers).cloned().collect();
+        mask.in_place(&strike_in_place(text, places))
+    }
+
+    fn add(&mut self, text: &str, place: Range<usize>, word: &str) {
+        if text.get(place.clone()).is_some() {
+            self.places.push(place);
+            self.words.push(word.to_owned());
+        }
+    }
+
+    /// A file that is not TOML is read line by line: what follows the name of a secret, and what may be the password of a URL.
+    fn add_lines(&mut self, text: &str) {
+        for line in lines(text) {
+            let mut parts = after_secret_names(&text[line.clone()]);
+            parts.extend(in_whole_url(&text[line.clone()]));
+            for part in parts {
+                let place = line.start + part.start..line.start + part.end;
+                self.add(text, place.clone(), text[place].trim_matches(['"', '\'', ',', ' ', '}', ']']));
+            }
+        }
+    }
+
+    /// Comments hold what was tried before.
+    fn add_comments(&mut self, text: &str, strings: &[Range<usize>]) {
+        for comment in comments(text, strings) {
+            let content = &text[comment.clone()];
+            let mut parts = in_shell(content);
+            parts.extend(assigned(content));
+            for part in parts.into_iter().flat_map(|part| literal_parts(content, part, true)) {
+                let place = comment.start + part.start..comment.start + part.end;
+                self.add(text, place.clone(), text[place].trim());
+            }
+            self.texts.push(comment);
+        }
+    }
+}
+
+/// The file without its secrets, and without those that the mask knows, for the journal. Parsed again it is the same scenario
+/// but for them. What came from `${NAME}` still says so.
 ///
 /// # Errors
-/// Every variable that `get` does not know.
-pub fn resolve_env(scenario: &mut Scenario, get: impl Fn(&str) -> Option<String>) -> Result<(), MissingVariables> {
-    let mut names: Vec<String> = Vec::new();
-    let stack = &mut scenario.stack;
-    let redis = stack.redis.as_mut().and_then(|redis| redis.url.as_mut());
-    let postgres = stack.postgres.as_mut().and_then(|postgres| postgres.url.as_mut());
-    for url in [redis, postgres, scenario.target.url.as_mut()].into_iter().flatten() {
-        let mut filled = String::new();
-        let mut rest = url.as_str();
-        while let Some((before, (name, after))) =
-            rest.split_once("${").and_then(|(before, after)| Some((before, after.split_once('}')?)))
-        {
-            filled.push_str(before);
-            match get(name) {
-                Some(value) => filled.push_str(&value),
-                None if names.iter().any(|known| known == name) => {}
-                None => names.push(name.to_owned()),
+/// A file that would not be a scenario any more.
+pub fn strike_out_of_file(name: &str, text: &str, mask: &Mask) -> Result<String, ScenarioErrors> {
+    let secrets = FileSecrets::of(text);
+    let mut struck = text.to_owned();
+    // With spaces before it the other places stay where they are.
+    for place in secrets.numbers {
+        let zero = format!("{}0", " ".repeat(place.len().saturating_sub(1)));
+        struck.replace_range(place, &zero);
+    }
+    let mut places = secrets.places;
+    for part in secrets.texts {
+        let content = &struck[part.clone()];
+        let placeholders = super::placeholders(content);
+        let words = mask.find_words(content).into_iter();
+        // A placeholder says nothing, even if its name is a secret.
+        let words = words.filter(|word| !placeholders.iter().any(|one| one.start < word.end && word.start < one.end));
+        let words = words.flat_map(|word| literal_parts(content, word, true));
+        places.extend(words.map(|word| part.start + word.start..part.start + word.end));
+    }
+    let struck = strike(&struck, places);
+    if struck != text
+        && let Err(errors) = parse(name, &struck)
+    {
+        let why = errors.problems().first().map(ToString::to_string).unwrap_or_default();
+        let message =
+            format!("{name} can't be kept with the run: without its secrets it is no scenario any more: {why}");
+        let help =
+            "write the secret as ${NAME} and set the environment variable, or change the name that is the same word";
+        return Err(ScenarioErrors::new(name, text, vec![Problem::new(message).help(help)]));
+    }
+    Ok(struck)
+}
+
+/// Adds the secrets of a scenario whose variables were filled in: what they became part of is a secret as well.
+pub(super) fn add_filled_in(scenario: &Scenario, mask: &Mask) {
+    let add = |text: &str, parts: Vec<Range<usize>>| parts.into_iter().for_each(|part| mask.add(&text[part]));
+    let redis = scenario.stack.redis.as_ref().and_then(|redis| redis.url.as_deref());
+    let postgres = scenario.stack.postgres.as_ref().and_then(|postgres| postgres.url.as_deref());
+    for url in [redis, postgres, scenario.target.url.as_deref()].into_iter().flatten() {
+        add(url, in_whole_url(url));
+    }
+    match &scenario.target.bypass {
+        Some(BypassSpec::Header(name, value)) => add(value, in_header(name, value)),
+        Some(BypassSpec::Query(query)) => add(query, in_query(query, 0)),
+        None => {}
+    }
+    for words in [&scenario.target.start, &scenario.target.args] {
+        in_command(words).into_iter().for_each(|(index, part)| mask.add(&words[index][part]));
+    }
+    for request in &scenario.traffic.requests {
+        add(&request.path, in_query(&request.path, 0));
+        request.headers.iter().for_each(|(name, value)| add(value, in_header(name, value)));
+        if let Some(body) = &request.body {
+            add(body, in_json(body).into_iter().filter(|(_, is_string)| *is_string).map(|(part, _)| part).collect());
+        }
+    }
+}
+
+/// Walks through the values of a file.
+struct Reader<'a> {
+    text: &'a str,
+    /// Every string, to tell comments from them.
+    strings: Vec<Range<usize>>,
+    found: FileSecrets,
+}
+
+impl Reader<'_> {
+    /// `secret`: the name of the table, where it is that of a secret.
+    fn table(&mut self, table: &DeTable<'_>, path: &[&str], secret: Option<&str>) {
+        for (key, value) in table {
+            let key: &str = key.get_ref();
+            // The names of key spaces, and of the fields that hold `{token}`.
+            let harmless = matches!(path, ["data"]) || (path == ["target"] && key == "tokens");
+            let secret = if is_secret_name(key) && !harmless { Some(key) } else { secret };
+            let path: Vec<&str> = path.iter().copied().chain([key]).collect();
+            self.value(value, &path, secret);
+        }
+    }
+
+    fn value(&mut self, value: &Spanned<DeValue<'_>>, path: &[&str], secret: Option<&str>) {
+        match value.get_ref() {
+            DeValue::String(string) => self.string(value.span(), string, path, secret),
+            DeValue::Table(table) => self.table(table, path, secret),
+            DeValue::Array(items) if matches!(path.last(), Some(&("start" | "args"))) => {
+                self.command(items.iter(), path, secret);
             }
-            rest = after;
+            DeValue::Array(items) => items.iter().for_each(|item| self.value(item, path, secret)),
+            _ if secret.is_some() => {
+                let written = self.text.get(value.span()).unwrap_or_default().to_owned();
+                self.found.add(self.text, value.span(), &written);
+            }
+            _ => {}
         }
-        filled.push_str(rest);
-        *url = filled;
     }
-    if names.is_empty() { Ok(()) } else { Err(MissingVariables { names }) }
-}
 
-/// The names in `${…}`. An error where one is not closed.
-pub(super) fn variables(text: &str) -> Result<Vec<&str>, ()> {
-    text.split("${").skip(1).map(|part| part.split_once('}').map(|(name, _)| name).ok_or(())).collect()
-}
-
-/// Strikes out the passwords of all URLs in a text: `redis://:secret@host` becomes `redis://:***@host`, and so
-/// does `?password=secret`. A password given as `${NAME}` stays, for the name tells nothing.
-pub fn mask_passwords(text: &str) -> String {
-    mask(text, &|_| "***".to_owned())
-}
-
-/// The same with one `*` for each byte, so that every other byte stays where it is.
-pub(super) fn mask_in_place(text: &str) -> String {
-    mask(text, &|password| "*".repeat(password.len()))
-}
-
-/// What is shown instead of a password.
-type MaskFn<'a> = &'a dyn Fn(&str) -> String;
-
-fn mask(text: &str, mask_with: MaskFn<'_>) -> String {
-    let mut masked = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
-        masked.push_str(before);
-        let ends = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '<' | '>' | '`');
-        let (url, next) = after.split_at(after.find(ends).unwrap_or(after.len()));
-        masked.push_str(&mask_url(url, mask_with));
-        rest = next;
-    }
-    masked.push_str(rest);
-    masked
-}
-
-/// What follows `://`.
-fn mask_url(url: &str, mask_with: MaskFn<'_>) -> String {
-    // Passwords that were not percent-encoded may hold "/" or "?", so the last "@" before a space ends them,
-    // unless a path or query that comes first has nothing to do with a password.
-    let plain_end = url.find(['/', '?', '#']).unwrap_or(url.len());
-    let at = match url[..plain_end].rfind('@') {
-        Some(at) => Some(at),
-        None => url.rfind('@').filter(|at| url[..*at].contains(':') && !looks_like_host_and_port(&url[..plain_end])),
-    };
-    let (user, rest) = at.map_or(("", url), |at| url.split_at(at));
-    let user = match user.split_once(':') {
-        Some((name, password)) if !password.is_empty() && !is_variable(password) => {
-            format!("{name}:{}", mask_with(password))
+    fn string(&mut self, span: Range<usize>, value: &str, path: &[&str], secret: Option<&str>) {
+        let (key, parent) = (path.last().copied().unwrap_or_default(), path.iter().rev().nth(1).copied());
+        let parts = match (parent, key) {
+            (Some("headers"), name) => in_header(name, value),
+            (Some("bypass"), "header") => match value.split_once(':') {
+                Some((name, rest)) => {
+                    let offset = name.len() + 1;
+                    in_header(name, rest).into_iter().map(|part| offset + part.start..offset + part.end).collect()
+                }
+                None => Vec::new(),
+            },
+            _ if secret.is_some() => literal_parts(value, 0..value.len(), true),
+            (Some("bypass"), "query") => in_query(value, 0),
+            (_, "url") => in_whole_url(value),
+            (_, "get" | "post" | "put" | "patch" | "delete" | "of" | "ready") => in_query(value, 0),
+            (_, "run" | "undo") => in_shell(value),
+            (_, "body") => {
+                let (strings, numbers): (Vec<_>, Vec<_>) = in_json(value).into_iter().partition(|(_, string)| *string);
+                for (part, _) in numbers {
+                    self.found.words.push(value[part.clone()].to_owned());
+                    let place = self.place(&span, value, part);
+                    self.found.numbers.push(place);
+                }
+                strings.into_iter().map(|(part, _)| part).collect()
+            }
+            _ => Vec::new(),
+        };
+        if !matches!(key, "name" | "rules" | "steady" | "abort" | "proved_by" | "kind" | "provider" | "path") {
+            self.found.texts.push(span.clone());
         }
-        _ => user.to_owned(),
+        self.add(span, value, parts.into_iter().chain(in_text(value)).collect());
+    }
+
+    fn command<'v>(
+        &mut self,
+        items: impl Iterator<Item = &'v Spanned<DeValue<'v>>>,
+        path: &[&str],
+        secret: Option<&str>,
+    ) {
+        let items: Vec<_> = items.collect();
+        let words: Vec<&str> = items.iter().map(|item| item.get_ref().as_str().unwrap_or_default()).collect();
+        let mut parts = vec![Vec::new(); words.len()];
+        in_command(&words).into_iter().for_each(|(index, part)| parts[index].push(part));
+        for ((item, word), parts) in items.iter().zip(&words).zip(parts) {
+            if item.get_ref().is_str() {
+                self.found.texts.push(item.span());
+                self.add(item.span(), word, parts);
+            } else {
+                self.value(item, path, secret);
+            }
+        }
+    }
+
+    fn add(&mut self, span: Range<usize>, value: &str, parts: Vec<Range<usize>>) {
+        for part in parts {
+            let word = value[part.clone()].to_owned();
+            let place = self.place(&span, value, part);
+            self.found.add(self.text, place, &word);
+        }
+        self.strings.push(span);
+    }
+
+    /// Where a part of a string stands in the file.
+    fn place(&self, span: &Range<usize>, value: &str, part: Range<usize>) -> Range<usize> {
+        span_in_file(self.text, &Located { value, span: span.clone() }, part)
+    }
+}
+
+fn lines(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    text.split('\n').map(move |line| {
+        let begin = at;
+        at += line.len() + 1;
+        begin..begin + line.len()
+    })
+}
+
+/// The comments of a file: from a `#` outside its strings to the end of the line.
+fn comments(text: &str, strings: &[Range<usize>]) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut strings: Vec<_> = strings.to_vec();
+    strings.sort_by_key(|span| span.start);
+    let mut strings = strings.iter().peekable();
+    let mut quote = None;
+    let mut at = 0;
+    while let Some(c) = text[at..].chars().next() {
+        while strings.next_if(|span| span.end <= at).is_some() {}
+        if let Some(span) = strings.peek().filter(|span| span.contains(&at)) {
+            at = span.end;
+            continue;
+        }
+        match (quote, c) {
+            (_, '\n') => quote = None,
+            // A key may be in quotes.
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(open), c) if open == c => quote = None,
+            (None, '#') => {
+                let end = text[at..].find('\n').map_or(text.len(), |length| at + length);
+                found.push(at + 1..end);
+                at = end;
+                continue;
+            }
+            _ => {}
+        }
+        at += c.len_utf8();
+    }
+    found
+}
+
+/// In a line of any kind, everything that follows the name of a secret with `=` or `:`.
+fn after_secret_names(line: &str) -> Vec<Range<usize>> {
+    named_values(line).into_iter().next().map(|value| value.start..line.trim_end().len()).into_iter().collect()
+}
+
+/// In a comment, the string that follows the name of a secret, or the word where it is no string.
+fn assigned(text: &str) -> Vec<Range<usize>> {
+    let value = |value: Range<usize>| {
+        let rest = &text[value.start..];
+        match rest.chars().next() {
+            Some(quote @ ('"' | '\'')) => {
+                let end = rest[1..].find(quote).map_or(text.len(), |length| value.start + 1 + length);
+                value.start + 1..end
+            }
+            _ => {
+                let end = rest.find(|c: char| c.is_whitespace() || matches!(c, ',' | '}' | ']'));
+                value.start..end.map_or(text.len(), |length| value.start + length)
+            }
+        }
     };
-    format!("{user}{}", mask_query(rest, mask_with))
+    named_values(text).into_iter().map(value).collect()
 }
 
-fn is_variable(text: &str) -> bool {
-    text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).is_some_and(|name| !name.contains(['$', '{', '}']))
-}
-
-fn looks_like_host_and_port(text: &str) -> bool {
-    text.rsplit_once(':').is_none_or(|(_, port)| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-fn mask_query(url: &str, mask_with: MaskFn<'_>) -> String {
-    let Some((path, query)) = url.split_once('?') else { return url.to_owned() };
-    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((name, value))
-            if ["password", "sslpassword", "pass", "pwd"].contains(&name.to_ascii_lowercase().as_str())
-                && !value.is_empty()
-                && !is_variable(value) =>
+/// The beginnings of what follows `name =` and `"name" =`, and `Name:` in what looks like a header, where the name is that of
+/// a secret. Each ends with the text.
+fn named_values(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    for (at, c) in text.match_indices(['=', ':']) {
+        let before = text[..at].trim_end().trim_end_matches(['"', '\'']);
+        let in_name = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        let begin =
+            before.rfind(|c| !in_name(c)).map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
+        let name = &before[begin..];
+        let is_header =
+            name.contains('-') || ["authorization", "cookie"].iter().any(|one| name.eq_ignore_ascii_case(one));
+        let value = at + c.len();
+        let value = value + (text[value..].len() - text[value..].trim_start().len());
+        if is_secret_name(name)
+            && (c == "=" || is_header || text[value..].starts_with(['"', '\'']))
+            && value < text.len()
         {
-            format!("{name}={}", mask_with(value))
+            found.push(value..text.len());
         }
-        _ => pair.to_owned(),
-    });
-    format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))
+    }
+    found
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The file with its secrets replaced, without asking whether it is a scenario.
+    fn in_place(text: &str) -> String {
+        let secrets = FileSecrets::of(text);
+        secrets.struck_out_in_place(text, &secrets.mask())
+    }
+
     #[test]
-    fn passwords_are_struck_out_wherever_a_url_stands() {
-        for (text, masked) in [
-            ("url = \"redis://:s3cret@host:6379/0\"", "url = \"redis://:***@host:6379/0\""),
-            ("postgres://app:p%40ss@db/app?x=1", "postgres://app:***@db/app?x=1"),
-            ("postgres://app:a/b?c@db/app", "postgres://app:***@db/app"),
-            ("postgres://db/app?user=a&password=secret#", "postgres://db/app?user=a&password=***"),
-            ("# was http://u:p@one and http://u:q@two", "# was http://u:***@one and http://u:***@two"),
-            ("redis://:${PASSWORD}@host", "redis://:${PASSWORD}@host"),
-            ("http://localhost:8080/a@b", "http://localhost:8080/a@b"),
-            ("http://user@host/", "http://user@host/"),
-            ("nothing: here @ all", "nothing: here @ all"),
+    fn every_place_for_a_secret_is_struck_out_and_columns_stay() {
+        let text = r#"
+title = "HUSH-9 is named here too" # and here: HUSH-9
+password = "HUSH-1"
+[stack.redis]
+url = "redis://:42/HUSH-2@h:1"
+"api-key" = 12345
+[target]
+start = ["app", "--token", "HUSH-3", "--port", "{port}", "X_KEY=HUSH-4"]
+ready = "/health?sig=HUSH-5"
+tokens = ["kept"]
+bypass = { header = "Cookie: a=HUSH-6; b" }
+[[traffic.request]]
+headers = { "Authorization" = "Bearer HUSH-7${KEPT}", 'X-Api-Key' = """
+HUSH-8""", "X-User" = "{kept}" }
+get = "/a?api_key=HUSH-9&x=kept" # headers = { "X-Auth-Token" = "HUSH-10" } # token=HUSH-11
+body = "{\"password\": \"HUSH\u002d12\", \"pin_token\": 4711, \"x\": \"kept\"}"
+[auth]
+user = "HUSH-13"
+"#;
+        let struck = in_place(text);
+        assert_eq!(struck.len(), text.len());
+        assert!(!struck.contains("HUSH") && !struck.contains("12345") && !struck.contains("4711"), "{struck}");
+        assert_eq!(struck.matches("kept").count() + struck.matches("KEPT").count(), 5, "{struck}");
+        for stays in ["redis://:*********@h:1", "\"{port}\"", "Bearer ******${KEPT}", "&x=kept", "is named here too"] {
+            assert!(struck.contains(stays), "{stays}: {struck}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_toml_shows_no_secret() {
+        for text in [
+            "url = \"redis://:a\"HUSH@h\"",
+            "url = \"redis://me:a b\"HU@SH@h\"\nkept = 1",
+            "headers = { \"Authorization\" = \"Bearer HU\"SH\" }",
+            "Authorization = Bearer HUSH",
+            "api_key = \"HUSH",
+            "x = [1\nX-Api-Key: HUSH",
+            "get = \"/a?token=HUSH",
         ] {
-            assert_eq!(mask_passwords(text), masked);
-            assert_eq!(mask_passwords(masked), masked, "masking again changes nothing");
-            assert_eq!(mask_in_place(text).len(), text.len());
-            assert_eq!(mask_passwords(&mask_in_place(text)), masked, "in place hides the same");
+            let struck = in_place(text);
+            assert!(!struck.contains("HU") && !struck.contains("SH"), "{struck}");
+            assert_eq!(struck.len(), text.len());
+            assert_eq!(struck.contains("kept"), text.contains("kept"));
         }
     }
 }

@@ -8,6 +8,7 @@ use miette::{GraphicalReportHandler, GraphicalTheme};
 
 use super::*;
 use crate::metrics::definitions;
+use crate::secrets::Mask;
 
 fn story() -> Scenario {
     let file = root().join("scenarios/story-3.1.toml");
@@ -62,6 +63,7 @@ fn root() -> &'static FilePath {
 mod freshness;
 mod properties;
 mod refusals;
+mod secrets;
 mod slips;
 
 fn with(sets: &[&str]) -> LoadedScenario {
@@ -159,9 +161,10 @@ fn the_text_as_run_gives_the_same_scenario_without_its_passwords() {
 fn environment_variables_are_filled_in_at_the_run_and_not_needed_to_parse() {
     let text = APP.replace("http://localhost:8080", "http://u:${PASSWORD}@${HOST}:80/");
     let mut scenario = parse("app.toml", &text).unwrap();
-    let missing = resolve_env(&mut scenario.clone(), |name| (name == "HOST").then(|| "h".to_owned())).unwrap_err();
-    assert_eq!(missing.names, ["PASSWORD"]);
-    resolve_env(&mut scenario, |name| Some(name.to_lowercase())).unwrap();
+    let missing = resolve_env(&mut scenario.clone(), &Mask::default(), |name| (name == "HOST").then(|| "h".to_owned()))
+        .unwrap_err();
+    assert_eq!(missing, VariableError::Missing { names: vec!["PASSWORD".into()] });
+    resolve_env(&mut scenario, &Mask::default(), |name| Some(name.to_lowercase())).unwrap();
     assert_eq!(scenario.target.url.as_deref(), Some("http://u:password@host:80/"));
 }
 

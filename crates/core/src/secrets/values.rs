@@ -1,0 +1,320 @@
+//! The secret parts of the values that a scenario holds: headers, JSON bodies, commands.
+
+use std::ops::Range;
+
+use super::names::is_secret_name;
+use super::url::in_text;
+
+/// What of a part of a text was written out: without `${NAME}`, with `placeholders` also without `{name}`, and without what
+/// is struck out already.
+pub(crate) fn literal_parts(text: &str, part: Range<usize>, placeholders: bool) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut begin = part.start;
+    let mut at = part.start;
+    while at < part.end {
+        let rest = &text[at..part.end];
+        let skipped = if rest.starts_with("${") {
+            named(&rest[1..]).map(|length| length + 1)
+        } else if placeholders && rest.starts_with('{') {
+            named(rest)
+        } else {
+            None
+        };
+        match skipped {
+            Some(length) => {
+                found.push(begin..at);
+                at += length;
+                begin = at;
+            }
+            None => at += rest.chars().next().map_or(1, char::len_utf8),
+        }
+    }
+    found.push(begin..part.end);
+    found.retain(|part| text[part.clone()].chars().any(|c| c != '*'));
+    found
+}
+
+/// The length of `{name}`, where a text begins with it.
+fn named(text: &str) -> Option<usize> {
+    let end = text.find('}')?;
+    let name = text.get(1..end)?;
+    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    (begins && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')).then_some(end + 1)
+}
+
+/// The secret parts of a header's value.
+pub(crate) fn in_header(name: &str, value: &str) -> Vec<Range<usize>> {
+    let name = name.trim();
+    let parts: Vec<Range<usize>> = if is_cookie(name) {
+        pieces(value, ';').into_iter().map(|piece| after_equals(value, piece)).collect()
+    } else if is_secret_name(name) {
+        vec![after_scheme(name, value)]
+    } else {
+        return in_text(value);
+    };
+    parts.into_iter().flat_map(|part| literal_parts(value, part, true)).chain(in_text(value)).collect()
+}
+
+fn is_cookie(name: &str) -> bool {
+    ["cookie", "set-cookie"].iter().any(|cookie| name.eq_ignore_ascii_case(cookie))
+}
+
+/// The pieces between separators, without spaces around them.
+fn pieces(text: &str, separator: char) -> Vec<Range<usize>> {
+    let mut at = 0;
+    text.split(separator)
+        .map(|piece| {
+            let begin = at + (piece.len() - piece.trim_start().len());
+            at += piece.len() + separator.len_utf8();
+            begin..begin + piece.trim().len()
+        })
+        .collect()
+}
+
+fn after_equals(text: &str, piece: Range<usize>) -> Range<usize> {
+    let begin = text[piece.clone()].find('=').map_or(piece.start, |at| piece.start + at + 1);
+    begin..piece.end
+}
+
+/// `Authorization` begins with the name of its scheme, which is no secret: `Bearer`, `Basic`.
+fn after_scheme(name: &str, value: &str) -> Range<usize> {
+    let has_scheme = name.to_ascii_lowercase().ends_with("authorization");
+    match value.split_once(' ').filter(|_| has_scheme) {
+        Some((scheme, rest))
+            if !rest.trim().is_empty()
+                && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) =>
+        {
+            scheme.len() + 1..value.len()
+        }
+        _ => 0..value.len(),
+    }
+}
+
+/// The values of a JSON text whose fields have the names of secrets, with placeholders; whether each is a string.
+pub(crate) fn in_json(text: &str) -> Vec<(Range<usize>, bool)> {
+    let bytes = text.as_bytes();
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(open) = text[at..].find('"').map(|length| at + length) {
+        let end = end_of_string(bytes, open);
+        let colon = skip_spaces(bytes, (end + 1).min(bytes.len()));
+        at = (end + 1).min(bytes.len());
+        if bytes.get(colon) != Some(&b':') || !is_secret_name(&text[open + 1..end]) {
+            continue;
+        }
+        let value = skip_spaces(bytes, colon + 1);
+        match bytes.get(value) {
+            Some(b'"') => {
+                let end = end_of_string(bytes, value);
+                found.extend(literal_parts(text, value + 1..end, true).into_iter().map(|part| (part, true)));
+                at = (end + 1).min(bytes.len());
+            }
+            Some(b'{' | b'[') | None => {}
+            Some(_) => {
+                let ends = |c: char| matches!(c, ',' | ']' | '}') || c.is_whitespace();
+                let placeholder = text[value..].starts_with(['{', '$']);
+                let end = text[value..].find(ends).map_or(text.len(), |length| value + length);
+                let word = &text[value..end];
+                if !placeholder && !matches!(word, "true" | "false" | "null") {
+                    found.push((value..end, false));
+                }
+            }
+        }
+    }
+    found.extend(in_text(text).into_iter().map(|part| (part, true)));
+    found
+}
+
+/// The closing quote of the string that begins here, or the end of the text.
+fn end_of_string(bytes: &[u8], open: usize) -> usize {
+    let mut at = open + 1;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => return at,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
+}
+
+fn skip_spaces(bytes: &[u8], from: usize) -> usize {
+    bytes[from..].iter().position(|byte| !byte.is_ascii_whitespace()).map_or(bytes.len(), |length| from + length)
+}
+
+/// Programs whose argument behind `-c` is a script.
+const SHELLS: [&str; 7] = ["sh", "bash", "dash", "ash", "zsh", "ksh", "busybox"];
+
+/// Whether a word of a command is a script for a shell, which fills in variables itself.
+pub(crate) fn is_shell_script<T: AsRef<str>>(words: &[T], index: usize) -> bool {
+    let Some(option) = index.checked_sub(1).map(|before| words[before].as_ref()) else { return false };
+    let is_option = option.starts_with('-') && !option.starts_with("--") && option.contains('c');
+    let shell = words[..index].iter().rev().skip(1).find(|word| !word.as_ref().starts_with('-'));
+    is_option && shell.is_some_and(|shell| SHELLS.contains(&program(shell.as_ref())))
+}
+
+fn program(word: &str) -> &str {
+    word.rsplit('/').next().unwrap_or(word)
+}
+
+/// The secret parts of each word of a command.
+pub(crate) fn in_command<T: AsRef<str>>(words: &[T]) -> Vec<(usize, Range<usize>)> {
+    let mut found = Vec::new();
+    for (index, word) in words.iter().enumerate() {
+        let word = word.as_ref();
+        let parts = if is_shell_script(words, index) {
+            in_shell(word)
+        } else {
+            let before: Vec<&str> = words[..index].iter().map(AsRef::as_ref).collect();
+            in_word(&before, word)
+        };
+        found.extend(parts.into_iter().map(|part| (index, part)));
+    }
+    found
+}
+
+/// The secret parts of a command line for a shell.
+pub(crate) fn in_shell(text: &str) -> Vec<Range<usize>> {
+    let tokens = tokens(text);
+    let words: Vec<&str> = tokens.iter().map(|token| &text[token.clone()]).collect();
+    let mut found = in_text(text);
+    for (index, token) in tokens.iter().enumerate() {
+        let parts = in_word(&words[..index], words[index]);
+        // What the shell fills in is no secret by itself.
+        let written = parts.into_iter().filter(|part| !words[index][part.clone()].starts_with('$'));
+        found.extend(written.map(|part| token.start + part.start..token.start + part.end));
+    }
+    found
+}
+
+/// The secret parts of a word behind other words of a command.
+fn in_word(before: &[&str], word: &str) -> Vec<Range<usize>> {
+    let mut found = in_text(word);
+    let mut add = |part: Range<usize>| found.extend(literal_parts(word, without_quotes(word, part), false));
+    let last = before.last().copied().unwrap_or_default();
+    let to_redis = || before.iter().any(|word| matches!(program(word), "redis-cli" | "valkey-cli"));
+    let is_option = |word: &str| word.starts_with('-') && !word.contains(['=', ' ']);
+    if is_option(last) && is_secret_name(last) && !word.starts_with("--") {
+        add(0..word.len());
+    } else if matches!(last, "-u" | "--user" | "--proxy-user") && !word.contains("://") {
+        word.find(':').into_iter().for_each(|at| add(at + 1..word.len()));
+    } else if to_redis()
+        && (last == "-a" || ["auth", "requirepass", "masterauth"].iter().any(|key| last.eq_ignore_ascii_case(key)))
+    {
+        add(0..word.len());
+    } else if let Some(at) = word.find(['=', ':'])
+        && word[..at].chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    {
+        let (name, value) = (&word[..at], at + 1);
+        if word[at..].starts_with(':') {
+            let parts = in_header(name, word[value..].trim_start());
+            let offset = word.len() - word[value..].trim_start().len();
+            found.extend(parts.into_iter().map(|part| offset + part.start..offset + part.end));
+        } else if is_secret_name(name) {
+            add(value..word.len());
+        }
+    }
+    found
+}
+
+/// Without the quotes around it.
+fn without_quotes(text: &str, part: Range<usize>) -> Range<usize> {
+    let inner = &text[part.clone()];
+    match inner.chars().next() {
+        Some(quote @ ('"' | '\'')) if inner.len() > 1 && inner.ends_with(quote) => part.start + 1..part.end - 1,
+        _ => part,
+    }
+}
+
+/// The words of a command line, without the quotes around them.
+fn tokens(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut begin = None;
+    let mut quote = None;
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        let ends = quote.is_none() && !escaped && (c.is_whitespace() || matches!(c, ';' | '|' | '&' | '(' | ')'));
+        if ends {
+            found.extend(begin.take().map(|begin| begin..at));
+            continue;
+        }
+        begin.get_or_insert(at);
+        match quote {
+            _ if escaped => escaped = false,
+            Some('\'') if c != '\'' => {}
+            _ if c == '\\' => escaped = true,
+            Some(open) if open == c => quote = None,
+            None if matches!(c, '"' | '\'') => quote = Some(c),
+            _ => {}
+        }
+    }
+    found.extend(begin.map(|begin| begin..text.len()));
+    found.into_iter().map(|token| without_quotes(text, token)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::strike;
+    use super::*;
+
+    #[test]
+    fn the_secret_part_of_a_header_is_found() {
+        for (name, value, struck) in [
+            ("Authorization", "Bearer abc.def", "Bearer ***"),
+            ("authorization", "Basic YTpi", "Basic ***"),
+            ("Authorization", "abc", "***"),
+            ("Authorization", "Bearer ${TOKEN}", "Bearer ${TOKEN}"),
+            ("Authorization", "Bearer a-${TOKEN}-{user}-b", "Bearer ***${TOKEN}***{user}***"),
+            ("Proxy-Authorization", "Digest username=\"a\", response=\"b\"", "Digest ***"),
+            ("Cookie", "a=1; session=x=y;flag", "a=***; session=***;***"),
+            ("Cookie", "session={user}", "session={user}"),
+            ("X-Api-Key", "two words", "***"),
+            ("X-User", "me", "me"),
+            ("Referer", "http://u:p@h/?token=t", "http://u:***@h/?token=***"),
+            ("X-Monkey", "banana", "banana"),
+        ] {
+            assert_eq!(strike(value, in_header(name, value)), struck, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_secret_fields_of_a_body_are_found() {
+        let struck = |text: &str| strike(text, in_json(text).into_iter().map(|(part, _)| part).collect());
+        let body =
+            r#"{"user": "me", "password" : "a\"b", "token": "{token}", "apiKey":"k{item}", "pin":1, "secret":[1]}"#;
+        let expected =
+            r#"{"user": "me", "password" : "***", "token": "{token}", "apiKey":"***{item}", "pin":1, "secret":[1]}"#;
+        assert_eq!(struck(body), expected);
+        assert_eq!(
+            struck(r#"{"token": 12, "key": ${N}, "auth": {user}, "secret": true}"#),
+            r#"{"token": ***, "key": ${N}, "auth": {user}, "secret": true}"#
+        );
+        assert_eq!(struck(r#"{"url": "redis://:p@h"}"#), r#"{"url": "redis://:***@h"}"#);
+        assert_eq!(struck(r#"{"token": "never closed"#), r#"{"token": "***"#);
+    }
+
+    #[test]
+    fn the_secret_words_of_a_command_are_found() {
+        for (command, struck) in [
+            ("app --api-key abc --port 1", "app --api-key *** --port 1"),
+            ("app --api-key=abc", "app --api-key=***"),
+            ("env API_KEY=abc MONKEY=x app", "env API_KEY=*** MONKEY=x app"),
+            ("app --token --verbose", "app --token --verbose"),
+            ("app redis://:p/w@h", "app redis://:***@h"),
+            ("redis-cli -a abc PING; echo -a b", "redis-cli -a *** PING; echo -a ***"),
+            ("redis-cli CONFIG SET requirepass abc", "redis-cli CONFIG SET requirepass ***"),
+            (
+                "curl -u me:abc -H 'Authorization: Bearer abc' http://h/?token=abc",
+                "curl -u me:*** -H 'Authorization: Bearer ***' http://h/?token=***",
+            ),
+            ("PGPASSWORD=\"a b\" psql", "PGPASSWORD=\"***\" psql"),
+            ("PGPASSWORD=$PW psql --password $PW", "PGPASSWORD=$PW psql --password $PW"),
+            ("app --token ${TOKEN}", "app --token ${TOKEN}"),
+        ] {
+            assert_eq!(strike(command, in_shell(command)), struck);
+        }
+        let words = ["timeout", "5", "/bin/sh", "-ec", "API_KEY='a b' app", "-c", "x"];
+        assert_eq!(in_command(&words), [(4, 9..12)]);
+        assert!(is_shell_script(&words, 4) && !is_shell_script(&words, 6) && !is_shell_script(&["app", "-c", "x"], 2));
+    }
+}
