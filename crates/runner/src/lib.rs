@@ -46,9 +46,10 @@ use crate::fault::{FaultContext, FaultEngine, FaultError};
 use crate::probe::Prober;
 use cacheproof_core::journal::{Event, EventSink, RunEnded, RunStarted, RunStatus, TargetReady};
 use cacheproof_core::scenario::{Scenario, TargetKind, mask_passwords};
+use cacheproof_core::secrets::Mask;
 use cacheproof_load::{Driver, Exchange, LoadError, Recorder};
 use cacheproof_stack::{Deployment, Stack, StackError};
-use cacheproof_supervise::{Guard, GuardError, LEDGER_FILE, Ledger};
+use cacheproof_supervise::{Guard, GuardError, LEDGER_FILE, Ledger, strike_out_of_ledger};
 
 /// What to run and where to write.
 #[derive(Clone, Debug)]
@@ -57,8 +58,10 @@ pub struct RunPlan {
     pub scenario: Scenario,
     /// The name of its file as given.
     pub scenario_name: String,
-    /// Its text with overrides, without passwords.
+    /// Its text with overrides, without secrets.
     pub scenario_text: String,
+    /// The secrets of the scenario. The run adds the passwords of the servers that it starts.
+    pub mask: Mask,
     /// The `cacheproof` program, which starts the reference app and the guard process.
     pub cacheproof: PathBuf,
     /// The command that repeats the run.
@@ -146,10 +149,12 @@ pub async fn execute(
     if let Err(error) = stack.down().await {
         report_progress(&format!("a server did not stop properly: {error}"));
     }
+    let ledger = plan.directory.join(LEDGER_FILE);
     if let Err(error) = guard.release() {
-        let ledger_is_open = plan.directory.join(LEDGER_FILE).exists();
         let hint = format!("; undo the rest with `cacheproof recover {}`", plan.directory.display());
-        report_progress(&format!("the clean-up is not complete: {error}{}", if ledger_is_open { &hint } else { "" }));
+        report_progress(&format!("the clean-up is not complete: {error}{}", if ledger.exists() { &hint } else { "" }));
+    } else if let Err(error) = strike_out_of_ledger(&ledger, &plan.mask) {
+        report_progress(&format!("{} holds the undo commands as they are: {error}", ledger.display()));
     }
     result
 }
@@ -162,6 +167,7 @@ async fn run_on_stack(
     guard: &Guard,
     stack: &Stack,
 ) -> Result<RunOutcome, RunError> {
+    hide_passwords(stack, &plan.mask);
     event_sink.emit(Event::StackReady(stack.facts()));
     if let Some(cost) = probe::proxy_cost(stack).await {
         event_sink.emit(Event::ProxyCost(cost));
@@ -189,6 +195,14 @@ async fn run_on_stack(
     let result = run_against_app(plan, event_sink, stop, guard, stack, &app, &app_environment).await;
     app.down().await;
     result
+}
+
+/// The servers of a run have passwords of their own. The app knows them, and may repeat them in an error.
+fn hide_passwords(stack: &Stack, mask: &Mask) {
+    for deployment in [&stack.redis, &stack.postgres].into_iter().flatten() {
+        mask.add(deployment.app_url());
+        deployment.nodes().iter().for_each(|node| mask.add(node.server.url()));
+    }
 }
 
 async fn run_against_app(
@@ -220,7 +234,7 @@ async fn run_against_app(
 
     let has_faults = scenario.phases.iter().any(|phase| !phase.faults.is_empty());
     let ledger = has_faults.then(|| Ledger::create(&plan.directory, guard));
-    let ledger = ledger.transpose().map_err(FaultError::Ledger)?;
+    let ledger = ledger.transpose().map_err(FaultError::Ledger)?.map(|ledger| ledger.with_mask(plan.mask.clone()));
     let engine = ledger.as_ref().map(|ledger| {
         FaultEngine::new(FaultContext { scenario, stack, app: Some((app, app_environment)), guard, ledger })
     });

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::guard::Guard;
 use crate::process::Process;
 use crate::undo::Undo;
+use cacheproof_core::secrets::Mask;
 
 /// Name of the ledger in a run's directory.
 pub const LEDGER_FILE: &str = "faults.ndjson";
@@ -73,6 +74,7 @@ pub enum LedgerEntry {
 #[derive(Debug)]
 pub struct Ledger {
     path: PathBuf,
+    mask: Mask,
     writer: Mutex<LedgerWriter>,
 }
 
@@ -103,11 +105,17 @@ impl Ledger {
         let file = File::options().read(true).create_new(true).append(true).mode(0o600).open(&path)?;
         // The directory entry must survive a power failure as well.
         File::open(directory)?.sync_all()?;
-        let ledger = Self { path, writer: Mutex::new(LedgerWriter { file, next: 1 }) };
+        let ledger = Self { path, mask: Mask::default(), writer: Mutex::new(LedgerWriter { file, next: 1 }) };
         let pid = std::process::id();
         let LedgerRun { token, directory, containers } = run;
         ledger.write(LedgerEntry::Run { token, directory, pid, started: identity(pid), containers })?;
         Ok(ledger)
+    }
+
+    /// Strikes these secrets out of everything but the commands, which must be run as they are.
+    #[must_use]
+    pub fn with_mask(self, mask: Mask) -> Self {
+        Self { mask, ..self }
     }
 
     /// Its absolute path.
@@ -122,7 +130,7 @@ impl Ledger {
     pub fn open(&self, what: &str, undo: &Undo) -> std::io::Result<u64> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let id = writer.next;
-        append(&mut writer.file, LedgerEntry::Open { id, what: what.to_owned(), undo: undo.clone() })?;
+        append(&mut writer.file, LedgerEntry::Open { id, what: self.mask.text(what), undo: undo.clone() })?;
         writer.next += 1;
         Ok(id)
     }
@@ -132,6 +140,10 @@ impl Ledger {
     /// # Errors
     /// The system's error.
     pub fn write(&self, entry: LedgerEntry) -> std::io::Result<()> {
+        let entry = match entry {
+            LedgerEntry::Closed { id, how } => LedgerEntry::Closed { id, how: self.mask.text(&how) },
+            entry => entry,
+        };
         append(&mut self.writer.lock().unwrap_or_else(PoisonError::into_inner).file, entry)
     }
 }
@@ -252,6 +264,37 @@ pub(crate) fn append_to(path: &Path, entries: impl IntoIterator<Item = LedgerEnt
     }
 }
 
+/// Strikes the secrets out of the commands in a ledger, if nothing has to be undone any more. Nobody needs them then, and the
+/// run's directory may be given to others.
+///
+/// # Errors
+/// The system's error. The ledger is then as it was.
+pub fn strike_out_of_ledger(path: &Path, mask: &Mask) -> std::io::Result<()> {
+    if !path.exists() || !read_ledger(path)?.over {
+        return Ok(());
+    }
+    let text = std::fs::read_to_string(path)?;
+    let mut struck = String::new();
+    for line in text.lines() {
+        match serde_json::from_str(line) {
+            Ok(LedgerLine { at, entry: LedgerEntry::Open { id, what, undo: Undo::Command { run, directory } } }) => {
+                let undo = Undo::Command { run: mask.text(&run), directory };
+                struck += &serde_json::to_string(&LedgerLine { at, entry: LedgerEntry::Open { id, what, undo } })?;
+            }
+            _ => struck += line,
+        }
+        struck.push('\n');
+    }
+    if struck == text {
+        return Ok(());
+    }
+    // Beside it first, so that the ledger is never half written. Readable by the owner only, as the ledger is.
+    let new = path.with_extension("new");
+    let _from_a_crash = std::fs::remove_file(&new);
+    File::options().write(true).create_new(true).mode(0o600).open(&new)?.write_all(struck.as_bytes())?;
+    std::fs::rename(&new, path)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -278,5 +321,27 @@ mod tests {
         let mode = std::fs::metadata(ledger.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "it may hold passwords");
         assert!(Ledger::of_run(directory.path(), run).is_err(), "a ledger is never overwritten");
+    }
+
+    #[test]
+    fn commands_keep_their_secrets_until_nothing_has_to_be_undone() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = LedgerRun { token: "abc".into(), directory: "/tmp/hush-1".into(), containers: false };
+        let mask = Mask::of(["hush-1"]);
+        let ledger = Ledger::of_run(directory.path(), run.clone()).unwrap().with_mask(mask.clone());
+        let undo = Undo::Command { run: "undo hush-1".into(), directory: "/hush-1".into() };
+        let id = ledger.open("run hush-1", &undo).unwrap();
+        strike_out_of_ledger(ledger.path(), &mask).unwrap();
+        let open = read_ledger(ledger.path()).unwrap();
+        assert_eq!(open.open, [OpenFault { id, what: "run ***".into(), undo }]);
+        assert_eq!(open.run, Some(run));
+        ledger.write(LedgerEntry::Closed { id, how: "with hush-1".into() }).unwrap();
+        ledger.write(LedgerEntry::Over).unwrap();
+        strike_out_of_ledger(ledger.path(), &mask).unwrap();
+        let text = std::fs::read_to_string(ledger.path()).unwrap();
+        assert!(text.contains("\"undo ***\"") && text.contains("\"with ***\""), "{text}");
+        assert!(read_ledger(ledger.path()).unwrap().over);
+        let mode = std::fs::metadata(ledger.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 }

@@ -28,7 +28,7 @@ pub use guard::{Guard, GuardHandle};
 pub use guard_process::run_guard_process;
 pub use ledger::{
     LEDGER_FILE, Ledger, LedgerEntry, LedgerLine, LedgerLock, LedgerRun, LedgerState, OpenFault, lock_ledger,
-    read_ledger,
+    read_ledger, strike_out_of_ledger,
 };
 pub use markers::{COMMAND_VARIABLE, RUN_LABEL, RUN_VARIABLE};
 pub use process::{Process, has_proc, is_process_alive, kill_by_environment, max_open_files, signal_group};

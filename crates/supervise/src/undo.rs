@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::addresses::Addresses;
 use crate::docker::resume_container;
 use crate::process::signal_group;
-use cacheproof_core::scenario::mask_passwords;
+use cacheproof_core::secrets::mask_command;
 
 /// How long a command may take to undo something.
 const UNDO_COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
@@ -60,7 +60,7 @@ impl Undo {
             Self::Expires(_) => Ok("what was written expires on its own".into()),
             Self::Container(id) => resume_container(id),
             Self::Command { run, directory } => {
-                let shown = mask_passwords(run);
+                let shown = mask_command(run);
                 if let Some(name) = addresses.find_undefined_variable(run) {
                     return Err(format!(
                         "`{shown}` was not run: it needs {name}, which only the run knew. If that server still runs, set {name} and call \

@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use super::FaultError;
 use super::injector::{ActionReport, FaultInjector, Observation};
-use cacheproof_core::scenario::mask_passwords;
+use cacheproof_core::secrets::{mask_command, mask_passwords};
 use cacheproof_supervise::{
     Addresses, COMMAND_VARIABLE, Guard, RUN_VARIABLE, Undo, read_tail, shell_command, signal_group,
 };
@@ -50,7 +50,7 @@ impl<'run> CommandFault<'run> {
 
     /// Runs a command to its end. `dies_with_run`: the guard ends it and its children when the run ends.
     async fn execute(&self, command: &str, dies_with_run: bool) -> Result<(), FaultError> {
-        let failed = |how: String| FaultError::Command { command: mask_passwords(command), how };
+        let failed = |how: String| FaultError::Command { command: mask_command(command), how };
         // A file, not a pipe: it is complete when the command has ended, and its background processes can continue to
         // write.
         let mut output =
@@ -117,7 +117,7 @@ impl FaultInjector for CommandFault<'_> {
         self.started = true;
         self.execute(&self.run, true).await?;
         self.succeeded = true;
-        Ok(format!("ran `{}`", mask_passwords(&self.run)).into())
+        Ok(format!("ran `{}`", mask_command(&self.run)).into())
     }
 
     async fn observe_effect(&mut self) -> Option<Observation> {
@@ -129,7 +129,7 @@ impl FaultInjector for CommandFault<'_> {
             Some(undo) if self.started => {
                 self.execute(undo, false).await?;
                 self.succeeded = false;
-                Ok(format!("ran `{}`", mask_passwords(undo)).into())
+                Ok(format!("ran `{}`", mask_command(undo)).into())
             }
             _ => Ok("there is nothing to undo".to_owned().into()),
         }
