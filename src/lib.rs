@@ -2,11 +2,13 @@
 //!
 //! A [`scenario`] says what to do. [`run`] starts the [`stack`] and the app, drives the [`load`], injects faults and
 //! writes what it measures to the [`journal`]. The [`verdict`] and the [`report`] are computed from the journal alone.
-//! Only [`cli`] prints.
+//! Only [`cli`] prints, and only through `cli/terminal.rs`, which strikes out secrets.
+
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;
 
-pub use cacheproof_core::{journal, measurements, scenario};
+pub use cacheproof_core::{journal, measurements, scenario, secrets};
 pub use cacheproof_load as load;
 pub use cacheproof_proxy as proxy;
 pub use cacheproof_report as report;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{CommandResult, Exit, Failure, report};
+use super::{CommandResult, Exit, Failure, report, terminal};
 use crate::report::attach::{AttachError, AttachResult, LeftBox, LeftReason, Likeness, attach};
 use crate::report::{judge_run, one_line};
 
@@ -31,16 +31,19 @@ pub fn run(arguments: &AttachArgs) -> CommandResult {
     let attached = attach(&arguments.story, &judged).map_err(failure)?;
     let ruling = judged.verdict.ruling;
     let run = judged.measurements.start.as_ref().map_or("", |start| start.run_id.as_str());
-    println!(
-        "{} {}: {} now shows run {}.",
+    terminal::print(&format!(
+        "{} {}: {} now shows run {}.\n",
         ruling.sign(),
         ruling.as_str(),
         arguments.story.display(),
         one_line(run, 200)
-    );
-    print!("{}", checkbox_lines(&attached));
+    ));
+    terminal::print(&checkbox_lines(&attached));
     let directory = arguments.story.file_stem().unwrap_or_default().to_string_lossy().into_owned() + "-cacheproof";
-    println!("  The pictures and the report are in {}/: commit them with the story.", one_line(&directory, 200));
+    terminal::print(&format!(
+        "  The pictures and the report are in {}/: commit them with the story.\n",
+        one_line(&directory, 200)
+    ));
     Ok(Exit::Pass)
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::{CommandResult, Exit, Failure};
+use super::{CommandResult, Exit, Failure, terminal};
 use crate::scenario::{LoadModel, LoadedScenario, Phase, Quantity, Scenario, TargetKind, check_proofs, load};
 use crate::verdict::undecidable_rules;
 
@@ -24,7 +24,7 @@ pub struct CheckArgs {
 /// Everything that is wrong with the scenario, including missing proofs.
 pub fn run(args: CheckArgs) -> CommandResult {
     let loaded = load_checked(&args.file, &args.set, Path::new(""))?;
-    print!("{}", summary(&loaded));
+    terminal::print(&summary(&loaded));
     Ok(Exit::Pass)
 }
 
@@ -32,6 +32,7 @@ pub fn run(args: CheckArgs) -> CommandResult {
 fn load_checked(file: &Path, sets: &[String], base: &Path) -> Result<LoadedScenario, Failure> {
     let loaded = load(file, sets).map_err(Failure::usage)?;
     check_proofs(&loaded, base).map_err(Failure::usage)?;
+    terminal::hide(&loaded.mask);
     check_reference_app(&loaded.scenario)?;
     Ok(loaded)
 }

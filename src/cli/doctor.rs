@@ -1,6 +1,6 @@
 //! `cacheproof doctor`: lists what this machine has, what is missing, and what to do about it.
 
-use super::{CommandResult, Exit, Failure};
+use super::{CommandResult, Exit, Failure, terminal};
 use crate::stack::{DoctorReport, check_machine};
 
 /// Checks the machine and prints the result. [`Exit::Pass`] if at least one provider can run both servers, else
@@ -13,9 +13,9 @@ pub fn doctor() -> CommandResult {
     let program = std::env::current_exe().map_err(failed)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let report = runtime.block_on(check_machine(&program));
-    print!("{}", render(&report));
+    terminal::print(&render(&report));
     if let Some(open) = super::recover::open_ledgers_notice() {
-        println!("\n! {open}");
+        terminal::print(&format!("\n! {open}\n"));
     }
     Ok(if report.local || report.container { Exit::Pass } else { Exit::Environment })
 }

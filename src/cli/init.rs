@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::detected::{DetectedTraits, HitSign};
 use super::probe::{ProbeAnswer, ProbeError, probe};
-use super::{CommandResult, Exit, Failure, scenario_template};
+use super::{CommandResult, Exit, Failure, scenario_template, terminal};
 use crate::scenario;
 
 /// Writes a commented scenario for an HTTP app
@@ -69,7 +69,8 @@ pub fn run(args: InitArgs) -> CommandResult {
         (written, text) = write(&detected.clone().without_hits())?;
     }
     write_new(&args.out, &text)?;
-    println!("{}\n{}", success_message(&args, &answers, written.criteria.len()), hits_message(&detected, holds));
+    let told = hits_message(&detected, holds);
+    terminal::print(&format!("{}\n{told}\n", success_message(&args, &answers, written.criteria.len())));
     Ok(Exit::Pass)
 }
 

@@ -21,11 +21,14 @@ mod scenario_template;
 mod serve;
 mod silence_stdout;
 mod stop;
+mod terminal;
 mod verdict_text;
 #[cfg(feature = "reference-app")]
 mod warm;
 
 use clap::{Parser, Subcommand};
+
+use crate::secrets::mask_passwords;
 
 pub use exit::*;
 
@@ -74,7 +77,13 @@ pub fn main() -> std::process::ExitCode {
         Err(error) => {
             // clap returns help and version as errors, too, and prints them to stdout.
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Pass };
-            let _closed_pipe = error.print();
+            // An argument that it repeats may hold a password. Only then its colors are lost.
+            let text = error.render().to_string();
+            if mask_passwords(&text) == text {
+                let _closed_pipe = error.print();
+            } else {
+                terminal::print_error(&text);
+            }
             return exit.into();
         }
     };
@@ -101,7 +110,7 @@ pub fn main() -> std::process::ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            eprintln!("{:?}", failure.report);
+            terminal::print_error(&format!("{:?}\n", failure.report));
             failure.exit.into()
         }
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::terminal;
 use crate::journal::{CoarseSlice, Event, FaultStage, Histogram, JournalEntry, Outcome};
 use crate::scenario::Scenario;
 
@@ -102,14 +103,14 @@ impl ProgressDisplay {
     /// Prints a permanent line.
     fn line(&mut self, text: &str) {
         self.clear();
-        eprintln!("{text}");
+        terminal::print_error(&format!("{text}\n"));
         self.last_plain = Instant::now();
     }
 
     /// Prints a line that the next one replaces.
     fn progress(&mut self, at: f64, text: &str) {
         if self.live {
-            eprint!("\r\x1b[2K{at:>5.0} s  {text}");
+            terminal::print_error(&format!("\r\x1b[2K{at:>5.0} s  {text}"));
             let _closed = std::io::stderr().flush();
             self.drawn = true;
         } else if self.last_plain.elapsed() >= PLAIN_LINE_INTERVAL {
@@ -119,7 +120,7 @@ impl ProgressDisplay {
 
     fn clear(&mut self) {
         if std::mem::take(&mut self.drawn) {
-            eprint!("\r\x1b[2K");
+            terminal::print_error("\r\x1b[2K");
         }
     }
 }

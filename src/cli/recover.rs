@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{CommandResult, Exit, Failure};
+use super::{CommandResult, Exit, Failure, terminal};
 use crate::supervise::{LedgerLock, LedgerState, find_open_ledgers, lock_ledger, read_ledger, recover};
 
 /// How long to wait for a guard process that is still undoing. It gives up on a removal and on a command after one
@@ -38,36 +38,42 @@ pub fn run(arguments: &RecoverArgs) -> CommandResult {
             Ok(state) => state,
             Err(error) => {
                 failed += 1;
-                println!("{}: it can't be read, so nothing of its run was undone: {error}", path.display());
+                terminal::print(&format!(
+                    "{}: it can't be read, so nothing of its run was undone: {error}\n",
+                    path.display()
+                ));
                 continue;
             }
         };
         if state.alive {
             still_running += 1;
-            println!("{}: its run is still going on; nothing was undone", path.display());
+            terminal::print(&format!("{}: its run is still going on; nothing was undone\n", path.display()));
             continue;
         }
         let Some(_lock) = wait_for_ledger(path) else {
             failed += 1;
-            println!("{}: its guard is still at work; run `cacheproof recover` again later", path.display());
+            terminal::print(&format!(
+                "{}: its guard is still at work; run `cacheproof recover` again later\n",
+                path.display()
+            ));
             continue;
         };
         // The previous holder of the lock may have undone some entries, or all.
         let now = read_ledger(path).unwrap_or_else(|_| state.clone());
         if now.over {
-            println!("{}: its guard has undone what was left", path.display());
+            terminal::print(&format!("{}: its guard has undone what was left\n", path.display()));
             continue;
         }
         let recovered = recover(path, &now);
         failed += recovered.failed.len();
         if recovered.done.is_empty() && recovered.failed.is_empty() {
-            println!("{}: nothing was left to undo", path.display());
+            terminal::print(&format!("{}: nothing was left to undo\n", path.display()));
         }
         for done in &recovered.done {
-            println!("{}: {done}", path.display());
+            terminal::print(&format!("{}: {done}\n", path.display()));
         }
         for why in &recovered.failed {
-            println!("{}: {why}", path.display());
+            terminal::print(&format!("{}: {why}\n", path.display()));
         }
     }
     if failed > 0 {
@@ -77,7 +83,7 @@ pub fn run(arguments: &RecoverArgs) -> CommandResult {
         )));
     }
     if open.len() == still_running {
-        println!("nothing is left to undo in {}", arguments.directory.display());
+        terminal::print(&format!("nothing is left to undo in {}\n", arguments.directory.display()));
     }
     Ok(Exit::Pass)
 }
@@ -94,11 +100,11 @@ fn wait_for_ledger(path: &Path) -> Option<LedgerLock> {
             return None;
         }
         if !announced {
-            println!(
-                "{}: its guard is still at work; waiting for it, at most {} s",
+            terminal::print(&format!(
+                "{}: its guard is still at work; waiting for it, at most {} s\n",
                 path.display(),
                 GUARD_TIMEOUT.as_secs()
-            );
+            ));
         }
         announced = true;
         std::thread::sleep(Duration::from_millis(100));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{CommandResult, Exit, Failure, verdict_text};
+use super::{CommandResult, Exit, Failure, terminal, verdict_text};
 use crate::report::{self, HTML_FILE, JudgedRun, ReportError};
 
 /// Arguments of `report`.
@@ -21,7 +21,7 @@ pub fn run(arguments: &ReportArgs) -> CommandResult {
     let mut runs = Vec::new();
     for directory in &arguments.directories {
         let judged = render_run(directory)?;
-        print!("{}", verdict_text::verdict_lines(&judged, directory));
+        terminal::print(&verdict_text::verdict_lines(&judged, directory));
         runs.push((directory.as_path(), judged));
     }
     if let Some(page) = &arguments.combined_page {
@@ -29,7 +29,7 @@ pub fn run(arguments: &ReportArgs) -> CommandResult {
             runs.into_iter().map(|(directory, judged)| (link(page, directory), judged)).collect();
         let written = std::fs::write(page, report::combined_page(&runs));
         written.map_err(|source| failure(ReportError::Write { path: page.clone(), source }))?;
-        println!("\n  Combined page: {}", page.display());
+        terminal::print(&format!("\n  Combined page: {}\n", page.display()));
     }
     Ok(Exit::Pass)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use miette::IntoDiagnostic as _;
 
 use super::silence_stdout::SilencedStdout;
-use super::{CommandResult, Exit, Failure, check, progress, runtime, stop};
+use super::{CommandResult, Exit, Failure, check, progress, runtime, stop, terminal};
 use crate::journal::{EventSink, JOURNAL_FILE, JournalWriter, RunStatus, read_journal};
 use crate::measurements::Measurements;
 use crate::run::{RunOutcome, RunPlan, execute};
@@ -33,7 +33,11 @@ pub fn run(arguments: RunArgs) -> CommandResult {
     let mut loaded = scenario::load(&arguments.scenario, &arguments.sets).map_err(Failure::usage)?;
     scenario::check_proofs(&loaded, Path::new("")).map_err(Failure::usage)?;
     check::check_reference_app(&loaded.scenario)?;
-    scenario::resolve_env(&mut loaded.scenario, |name| std::env::var(name).ok()).map_err(Failure::usage)?;
+    terminal::hide(&loaded.mask);
+    scenario::resolve_env(&mut loaded.scenario, &loaded.mask, |name| std::env::var(name).ok())
+        .map_err(Failure::usage)?;
+    // Once more, now that the values of variables are known: they may be repeated in it.
+    loaded.text = scenario::strike_out_of_file(&loaded.name, &loaded.text, &loaded.mask).map_err(Failure::usage)?;
     let now = jiff::Timestamp::now();
     let stem = arguments.scenario.file_stem().map_or("scenario".into(), |stem| stem.to_string_lossy());
     let (run_id, directory) = make_directory(&arguments.reports, &now, &stem)?;
@@ -41,6 +45,7 @@ pub fn run(arguments: RunArgs) -> CommandResult {
         scenario: loaded.scenario,
         scenario_name: loaded.name,
         scenario_text: loaded.text,
+        mask: loaded.mask,
         cacheproof: std::env::current_exe().into_diagnostic().map_err(Failure::environment)?,
         command: command(&arguments),
         run_id,
@@ -50,6 +55,7 @@ pub fn run(arguments: RunArgs) -> CommandResult {
     let silence_stdout = SilencedStdout::stdout();
     let result = runtime()?.block_on(async {
         let journal = JournalWriter::create(&directory).into_diagnostic().map_err(Failure::environment)?;
+        let journal = journal.with_mask(plan.mask.clone());
         let (sender, entries) = tokio::sync::mpsc::unbounded_channel();
         let event_sink = EventSink::new(
             journal,
@@ -58,7 +64,7 @@ pub fn run(arguments: RunArgs) -> CommandResult {
             })),
         );
         let progress = tokio::spawn(progress::show(plan.scenario.clone(), entries));
-        let result = execute(&plan, &event_sink, stop, &|text| eprintln!("{text}")).await;
+        let result = execute(&plan, &event_sink, stop, &|text| terminal::print_error(&format!("{text}\n"))).await;
         event_sink.close();
         let _no_result = progress.await;
         result.map_err(Failure::environment)
@@ -77,7 +83,7 @@ pub fn run(arguments: RunArgs) -> CommandResult {
 fn conclude(reports: &Path, directory: &Path, outcome: RunOutcome) -> CommandResult {
     let judged = super::report::render_run(directory)?;
     point_latest_at(reports, directory);
-    print!("{}", super::verdict_text::verdict_lines(&judged, directory));
+    terminal::print(&super::verdict_text::verdict_lines(&judged, directory));
     match outcome.how {
         RunStatus::Interrupted => Ok(Exit::Interrupted),
         RunStatus::EnvironmentFailed => {
@@ -85,7 +91,7 @@ fn conclude(reports: &Path, directory: &Path, outcome: RunOutcome) -> CommandRes
             Err(Failure::environment(miette::miette!("the run stopped early: {why}")))
         }
         RunStatus::NotSteady | RunStatus::Aborted => {
-            eprintln!("{}", outcome.why.unwrap_or_default());
+            terminal::print_error(&format!("{}\n", outcome.why.unwrap_or_default()));
             Ok(Exit::Inconclusive)
         }
         RunStatus::Completed => Ok(match judged.verdict.ruling {
@@ -147,7 +153,7 @@ fn point_latest_at(reports: &Path, directory: &Path) {
 fn command(arguments: &RunArgs) -> String {
     let mut command = format!("cacheproof run {}", quoted(&arguments.scenario.to_string_lossy()));
     for set in &arguments.sets {
-        command.push_str(&format!(" --set {}", quoted(&scenario::mask_passwords(set))));
+        command.push_str(&format!(" --set {}", quoted(set)));
     }
     if arguments.reports != Path::new("reports") {
         command.push_str(&format!(" --reports {}", quoted(&arguments.reports.to_string_lossy())));

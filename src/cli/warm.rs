@@ -2,7 +2,7 @@
 
 use reference_app::{PlanState, PlanStatus, WarmArgs};
 
-use super::{CommandResult, Exit, Failure, runtime, stop};
+use super::{CommandResult, Exit, Failure, runtime, stop, terminal};
 
 /// Runs the plans and prints what was done. A plan that failed is an error; Ctrl-C is an interruption.
 pub fn run(arguments: WarmArgs) -> CommandResult {
@@ -13,7 +13,7 @@ pub fn run(arguments: WarmArgs) -> CommandResult {
     let warmed = runtime()?.block_on(reference_app::warm(arguments, stopped));
     let warmed = warmed.map_err(|error| Failure::environment(miette::miette!("{error}")))?;
     for plan in warmed.plans.iter().filter(|plan| plan.state != PlanState::Idle) {
-        println!("{}", line(plan));
+        terminal::print(&format!("{}\n", line(plan)));
     }
     let unfinished = warmed.plans.iter().any(|plan| !matches!(plan.state, PlanState::Idle | PlanState::Finished));
     match warmed.plans.iter().find(|plan| plan.state == PlanState::Failed) {

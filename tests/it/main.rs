@@ -21,6 +21,7 @@ mod readme;
 mod recover;
 mod reference;
 mod report;
+mod secrets;
 mod stack;
 mod stack_choice;
 mod support;
