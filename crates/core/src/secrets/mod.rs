@@ -122,6 +122,6 @@ mod tests {
     #[test]
     fn ranges_that_touch_are_struck_out_once() {
         assert_eq!(strike("abcdef", vec![3..4, 1..3, 2..3, 5..5]), "a***ef");
-        assert_eq!(strike_in_place("aé\nb", vec![1..5]), "a**\n*");
+        assert_eq!(strike_in_place("aé\nb", vec![1..3, 3..5]), "a**\n*");
     }
 }
