@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::terminal;
-use crate::journal::{CoarseSlice, Event, FaultStage, Histogram, JournalEntry, Outcome};
+use crate::journal::{CachePath, CoarseSlice, Event, FaultStage, Histogram, JournalEntry, Outcome};
 use crate::scenario::Scenario;
 
 /// How often a plain line is written within a phase.
@@ -73,22 +73,20 @@ pub async fn show(scenario: Scenario, mut entries: mpsc::UnboundedReceiver<Journ
 /// The measurements of one second.
 fn format_slice(slice: &CoarseSlice) -> String {
     let mut times = Histogram::new();
-    let (mut hits, mut misses, mut errors) = (0, 0, 0);
+    let (mut served, mut known, mut errors) = (0, 0, 0);
     for cell in &slice.cells {
         times.merge(&cell.response);
         let count = cell.response.count();
-        match cell.outcome {
-            Outcome::Hit => hits += count,
-            Outcome::Miss => misses += count,
-            Outcome::Error | Outcome::Wrong => errors += count,
-            _ => {}
-        }
+        let from_cache = cell.outcome.is_served_from_cache().filter(|_| cell.path == CachePath::Cached);
+        served += if from_cache == Some(true) { count } else { 0 };
+        known += if from_cache.is_some() { count } else { 0 };
+        errors += if matches!(cell.outcome, Outcome::Error | Outcome::Wrong) { count } else { 0 };
     }
     let rate = times.count() as f64 / slice.seconds.max(1e-3);
     let p95 = times.quantile(0.95).map_or("–".to_owned(), |p95| format!("{:.1} ms", p95 as f64 / 1e6));
-    let hit_rate = match hits + misses {
+    let hit_rate = match known {
         0 => "–".to_owned(),
-        all => format!("{:.1} %", 100.0 * hits as f64 / all as f64),
+        all => format!("{:.1} %", 100.0 * served as f64 / all as f64),
     };
     format!("{rate:.0}/s  P95 {p95}  hit rate {hit_rate}  errors {errors}")
 }

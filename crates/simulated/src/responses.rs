@@ -55,7 +55,7 @@ impl Simulator {
             let service = service + if spec.path == CachePath::Cached { state.slower } else { 0.0 };
             let (service, response) = ((service * 1e9) as u64, ((service + wait) * 1e9) as u64);
             let (counts, times) = tenths.entry(number * 10 / count).or_default();
-            counts.count(outcome, 1, true);
+            counts.count(outcome, spec.path, 1, true);
             if outcome != Outcome::Error {
                 times.push(response);
             }

@@ -5,6 +5,7 @@
 //! the evidence (`evidence`).
 
 mod chance;
+mod coverage;
 mod evidence;
 mod judge;
 mod measure;

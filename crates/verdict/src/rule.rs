@@ -6,6 +6,7 @@ use cacheproof_core::metrics::{Dimension, ErrorTreatment, Measured, MeasuredOn, 
 use cacheproof_core::scenario::{Limit, Op, Quantity, Rule};
 
 use super::chance::{is_significant, min_samples_for_share, percentile_by_count, share_is_broken};
+use super::coverage::{apply_coverage, apply_coverage_to_both, min_opportunities};
 use super::evidence::{errors_of, evidence, named, no_value};
 use super::measure::{JudgeContext, measure, phases_of, wants_share};
 use super::{RuleResult, Ruling, Unit, numbers};
@@ -29,7 +30,7 @@ pub(super) fn judge_rule(context: &JudgeContext<'_>, rule: &Rule) -> RuleResult 
                 other.missing_reason = Some(no_queries(context.facts, &other_phases));
             }
             phases.extend(other_phases);
-            against_term(rule, &measured, (&other, term.metric), *factor)
+            against_term(context, rule, &measured, (&other, term.metric), *factor)
         }
     };
     apply_validity_issues(context, rule, &phases, &mut result);
@@ -97,6 +98,12 @@ fn against_value(context: &JudgeContext<'_>, rule: &Rule, measured: &Measured, l
             too_few(&mut result, needs);
         }
     }
+    let spec = &context.scenario.evidence;
+    let opportunities = min_opportunities(spec, rule.op, limit, metric, measured, result.unit);
+    if result.ruling == Ruling::Pass && measured.samples < opportunities {
+        too_few(&mut result, opportunities);
+    }
+    apply_coverage(spec, rule.op, limit, metric, measured, &mut result);
     mark_uncertain(&mut result, measured);
     result
 }
@@ -147,7 +154,13 @@ fn errors_are_significant(metric: Metric, measured: &Measured) -> bool {
     metric.percentile().is_none_or(|q| n >= metric.min_samples() || (n >= 20 && is_significant(errors, n, q)))
 }
 
-fn against_term(rule: &Rule, measured: &Measured, other: (&Measured, Metric), factor: f64) -> RuleResult {
+fn against_term(
+    context: &JudgeContext<'_>,
+    rule: &Rule,
+    measured: &Measured,
+    other: (&Measured, Metric),
+    factor: f64,
+) -> RuleResult {
     let metric = rule.term.metric;
     let (other, other_metric) = other;
     let limit = other.value.map(|other| other * factor);
@@ -197,12 +210,17 @@ fn against_term(rule: &Rule, measured: &Measured, other: (&Measured, Metric), fa
     if errors > 0 {
         result.evidence += &format!(", {} counted as slower than any", errors_of(errors, 0));
     }
-    let needs = metric.min_samples().max(other_metric.min_samples());
+    let for_share = result.limit.filter(|_| unit == Unit::Share).map_or(0, |limit| {
+        let never = min_opportunities(&context.scenario.evidence, rule.op, limit, metric, measured, unit);
+        min_samples_for_share(metric.definition().dimension, limit).max(never)
+    });
+    let needs = metric.min_samples().max(other_metric.min_samples()).max(for_share);
     if result.samples < needs {
         result.ruling = Ruling::Inconclusive;
         let (n, needs) = (numbers::count(result.samples), numbers::count(needs));
         result.evidence += &format!("; n = {n}: too few to tell, {needs} are needed");
     }
+    apply_coverage_to_both(&context.scenario.evidence, [measured, other], &mut result);
     mark_uncertain(&mut result, measured);
     mark_uncertain(&mut result, other);
     result

@@ -32,6 +32,17 @@ impl Outcome {
     pub const ALL: [Self; 8] =
         [Self::Hit, Self::Miss, Self::StaleServed, Self::Bypass, Self::Fallback, Self::Plain, Self::Error, Self::Wrong];
 
+    /// Whether the hit rate counts an answer to a cacheable read as served from the cache. `None`: it does not count it,
+    /// because the answer does not say, or because there was none. What went past the cache was not served from it, and
+    /// a wrong answer is no hit.
+    pub fn is_served_from_cache(self) -> Option<bool> {
+        match self {
+            Self::Hit | Self::StaleServed => Some(true),
+            Self::Miss | Self::Bypass | Self::Fallback | Self::Wrong => Some(false),
+            Self::Plain | Self::Error => None,
+        }
+    }
+
     /// In words, for people.
     pub fn as_str(self) -> &'static str {
         match self {

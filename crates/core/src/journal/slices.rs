@@ -30,7 +30,7 @@ impl CoarseSlice {
     pub fn counts(&self, wanted: impl Fn(&ResponseCell) -> bool, cacheable: impl Fn(usize) -> bool) -> SliceCounts {
         let mut counts = SliceCounts::default();
         for cell in self.cells.iter().filter(|cell| wanted(cell)) {
-            counts.count(cell.outcome, cell.response.count(), cacheable(cell.request));
+            counts.count(cell.outcome, cell.path, cell.response.count(), cacheable(cell.request));
             counts.stale += cell.stale;
         }
         counts
@@ -85,12 +85,15 @@ pub struct SliceCounts {
     /// Responses older than the last write acknowledged before the request was sent, among those answered.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub stale: u64,
-    /// Cacheable reads answered from the cache.
+    /// Cacheable reads answered from the cache, fresh or beyond their lifetime.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub hits: u64,
     /// Cacheable reads that the cache did not have.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub misses: u64,
+    /// Cacheable reads that were sent through the cache and answered past it, [`Self::fallbacks`] among them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub passed: u64,
     /// Reads answered without the cache because it could not be reached.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub fallbacks: u64,
@@ -112,13 +115,16 @@ fn is_zero(count: &u64) -> bool {
 
 impl SliceCounts {
     /// Counts responses with this outcome. `cacheable`: whether the hit rate counts their request.
-    pub fn count(&mut self, outcome: Outcome, responses: u64, cacheable: bool) {
+    pub fn count(&mut self, outcome: Outcome, path: CachePath, responses: u64, cacheable: bool) {
+        if cacheable && path == CachePath::Cached && matches!(outcome, Outcome::Bypass | Outcome::Fallback) {
+            self.passed += responses;
+        }
         match outcome {
             Outcome::Error => {
                 self.errors += responses;
                 return;
             }
-            Outcome::Hit if cacheable => self.hits += responses,
+            Outcome::Hit | Outcome::StaleServed if cacheable => self.hits += responses,
             Outcome::Miss if cacheable => self.misses += responses,
             Outcome::Fallback => self.fallbacks += responses,
             Outcome::Wrong => self.wrong += responses,
@@ -136,6 +142,7 @@ impl SliceCounts {
         self.stale += other.stale;
         self.hits += other.hits;
         self.misses += other.misses;
+        self.passed += other.passed;
         self.fallbacks += other.fallbacks;
         self.p50 = self.p50.max(other.p50);
         self.p95 = self.p95.max(other.p95);
@@ -147,9 +154,9 @@ impl SliceCounts {
         self.answered + self.errors
     }
 
-    /// Cacheable reads that were a hit or a miss.
+    /// Cacheable reads whose answer said where it came from.
     pub fn reads(&self) -> u64 {
-        self.hits + self.misses
+        self.hits + self.misses + self.passed
     }
 
     /// Share of the hits among [`Self::reads`]. `None` where there are none.

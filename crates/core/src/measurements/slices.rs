@@ -159,7 +159,7 @@ impl DetailedCounts {
             ..SliceCounts::default()
         };
         for (key, count) in self.by_key.iter().filter(|(key, _)| key.path == path) {
-            counts.count(key.outcome, *count, cacheable(key.request));
+            counts.count(key.outcome, path, *count, cacheable(key.request));
         }
         counts
     }

@@ -36,7 +36,9 @@ pub(super) static ROWS: &[MetricDefinition] = &[
             let (stale, judged) = stale(scope);
             let uncertainty = not_compared(scope);
             let missing_reason = if uncertainty.is_none() { none_judged(scope, judged) } else { None };
-            Measured { missing_reason, uncertainty, ..scope.events(stale, judged) }
+            // Without versions each written item is compared once: those are all there are.
+            let is_census = !scope.facts.has_versions;
+            Measured { missing_reason, uncertainty, is_census, ..scope.events(stale, judged) }
         },
         wording: Wording::Noun("stale"),
         details: counted_with_bound,

@@ -23,8 +23,35 @@ pub struct Measured {
     pub uncertainty: Option<String>,
     /// Something was waited for and did not come.
     pub not_within: Option<NotWithin>,
+    /// How much of what the metric speaks about could be judged; `None`: all of it.
+    pub coverage: Option<Coverage>,
+    /// Whether the samples are all that there is, and not some of many.
+    pub is_census: bool,
     /// What the value is of, where it is the worst of several.
     pub which: Option<String>,
+}
+
+/// How much of what a metric speaks about could be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coverage {
+    /// What could be judged.
+    pub judged: u64,
+    /// All that the metric speaks about.
+    pub scope: u64,
+    /// What the judged ones did, in words: `reads said whether they were hits`.
+    pub what: &'static str,
+}
+
+impl Coverage {
+    /// What could not be judged.
+    pub fn unknown(&self) -> u64 {
+        self.scope.saturating_sub(self.judged)
+    }
+
+    /// The share that could be judged; all of nothing.
+    pub fn share(&self) -> f64 {
+        if self.scope == 0 { 1.0 } else { self.judged as f64 / self.scope as f64 }
+    }
 }
 
 /// Something was waited for and did not come.

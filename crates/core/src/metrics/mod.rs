@@ -25,7 +25,7 @@ pub use bounds::clopper_pearson_upper_bound;
 pub use definition::{Comparison, Dimension, MeasuredOn, MetricDefinition, MinSamples, Requirement, Wording};
 pub use evidence::Evidence;
 pub use freshness::stale_reads;
-pub use measured::{Measured, NotWithin};
+pub use measured::{Coverage, Measured, NotWithin};
 pub(crate) use percentile::PERCENTILE_RANGE;
 pub(crate) use quantity::as_percent;
 pub use quantity::{Quantity, QuantityError};

@@ -1,8 +1,8 @@
 //! Metrics of what became of requests: how many, how many a second, failed, from the cache, wrong.
 
 use super::evidence::nothing;
-use super::{Comparison, Dimension, Measured, MetricDefinition, Requirement, Scope, Wording};
-use crate::journal::{Outcome, WrongKind};
+use super::{Comparison, Coverage, Dimension, Measured, MetricDefinition, Requirement, Scope, Wording};
+use crate::journal::{CachePath, Outcome, WrongKind};
 
 /// A number of requests, which is a share of them in a comparison.
 const SHARE_OF_REQUESTS: MetricDefinition =
@@ -65,13 +65,7 @@ pub(super) static ROWS: &[MetricDefinition] = &[
         synonyms: &[("hitrate", "hit_rate"), ("hit_ratio", "hit_rate"), ("hits_rate", "hit_rate")],
         dimension: Dimension::Share,
         requires: &[Requirement::CachedPath, Requirement::CacheableRequest],
-        measure: |scope| {
-            let (hits, misses) = (cacheable(scope, Outcome::Hit), cacheable(scope, Outcome::Miss));
-            let known = hits + misses;
-            let value = (known > 0).then(|| hits as f64 / known as f64);
-            let missing_reason = scope.if_none_judged(known, "no answer said whether it was a hit or a miss");
-            Measured { events: Some(hits), missing_reason, ..Measured::of(value, known) }
-        },
+        measure: hit_rate,
         wording: Wording::Label("hit rate"),
         can_be_steady: true,
         ..MetricDefinition::COMMON
@@ -80,7 +74,7 @@ pub(super) static ROWS: &[MetricDefinition] = &[
         name: "hits",
         dimension: Dimension::Count,
         requires: &[Requirement::CacheableRequest],
-        measure: |scope| scope.events(cacheable(scope, Outcome::Hit), scope.count(|key| scope.is_cacheable(key))),
+        measure: |scope| cacheable_events(scope, Outcome::Hit),
         wording: Wording::Noun("hits"),
         ..SHARE_OF_REQUESTS
     },
@@ -88,8 +82,19 @@ pub(super) static ROWS: &[MetricDefinition] = &[
         name: "misses",
         dimension: Dimension::Count,
         requires: &[Requirement::CacheableRequest],
-        measure: |scope| scope.events(cacheable(scope, Outcome::Miss), scope.count(|key| scope.is_cacheable(key))),
+        measure: |scope| cacheable_events(scope, Outcome::Miss),
         wording: Wording::Noun("misses"),
+        ..SHARE_OF_REQUESTS
+    },
+    // Answers that the cache kept beyond their lifetime and served all the same: during a revalidation, or because the
+    // source failed.
+    MetricDefinition {
+        name: "stale_served",
+        dimension: Dimension::CountOrShare,
+        requires: &[Requirement::CachedPath, Requirement::CacheableRequest],
+        measure: |scope| cacheable_events(scope, Outcome::StaleServed),
+        wording: Wording::Noun("served beyond their lifetime"),
+        can_be_steady: true,
         ..SHARE_OF_REQUESTS
     },
     MetricDefinition {
@@ -147,9 +152,38 @@ pub(super) static ROWS: &[MetricDefinition] = &[
     },
 ];
 
-/// How many cacheable requests ended so.
-fn cacheable(scope: &Scope<'_>, outcome: Outcome) -> u64 {
-    scope.count(|key| scope.is_cacheable(key) && key.outcome == outcome)
+/// Cacheable requests that were answered so. One whose answer does not say where it came from may be any of them.
+fn cacheable_events(scope: &Scope<'_>, outcome: Outcome) -> Measured {
+    let count = |wanted: &dyn Fn(Outcome) -> bool| {
+        scope.count(|key| scope.is_cacheable(key) && key.outcome != Outcome::Error && wanted(key.outcome))
+    };
+    let answered = count(&|_| true);
+    let coverage = Some(told(count(&|outcome| outcome.is_served_from_cache().is_some()), answered));
+    Measured { coverage, ..scope.events(count(&|other| other == outcome), answered) }
+}
+
+/// Served from the cache ÷ all answered cacheable reads that were sent through it, see
+/// [`Outcome::is_served_from_cache`].
+fn hit_rate(scope: &Scope<'_>) -> Measured {
+    let count = |wanted: &dyn Fn(Outcome) -> bool| {
+        scope.count(|key| {
+            key.path == CachePath::Cached
+                && scope.is_cacheable(key)
+                && key.outcome != Outcome::Error
+                && wanted(key.outcome)
+        })
+    };
+    let answered = count(&|_| true);
+    let known = count(&|outcome| outcome.is_served_from_cache().is_some());
+    let served = count(&|outcome| outcome.is_served_from_cache() == Some(true));
+    let value = (known > 0).then(|| served as f64 / known as f64);
+    let missing_reason = scope.if_none_judged(known, "no answer said whether it was a hit or a miss");
+    let coverage = Some(told(known, answered));
+    Measured { events: Some(served), missing_reason, coverage, ..Measured::of(value, known) }
+}
+
+fn told(judged: u64, scope: u64) -> Coverage {
+    Coverage { judged, scope, what: "answers to cacheable reads said where they came from" }
 }
 
 /// Wrong answers among those that can be seen to be wrong in this way (`None`: in any), probe reads among both.

@@ -5,6 +5,7 @@
 //! rule is about something that the scenario does. docs/scenario.md is the reference.
 
 mod display;
+mod evidence;
 mod facts;
 mod fault;
 mod fault_text;
@@ -16,6 +17,7 @@ mod metric_name;
 mod model;
 mod overrides;
 mod parse;
+mod parse_evidence;
 mod parse_fault;
 mod parse_freshness;
 mod parse_safety;
@@ -43,6 +45,7 @@ mod variables;
 
 pub use crate::metrics::{Metric, Quantity, QuantityError};
 pub use crate::secrets::mask_passwords;
+pub use evidence::EvidenceSpec;
 pub use fault::*;
 pub use freshness::*;
 pub use load::{LoadedScenario, load};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{FaultSpec, FreshnessSpec, Quantity, Rule, SafetySpec, StackSpec, TargetSpec, Traffic};
+use super::{EvidenceSpec, FaultSpec, FreshnessSpec, Quantity, Rule, SafetySpec, StackSpec, TargetSpec, Traffic};
 use crate::journal::CachePath;
 use crate::metrics::MeasuredOn;
 
@@ -24,6 +24,8 @@ pub struct Scenario {
     pub traffic: Traffic,
     /// How stale answers are investigated.
     pub freshness: FreshnessSpec,
+    /// How much evidence a pass needs.
+    pub evidence: EvidenceSpec,
     /// The timeline, in order.
     pub phases: Vec<Phase>,
     /// What keeps faults in bounds.

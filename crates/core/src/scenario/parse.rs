@@ -9,7 +9,8 @@ use super::reader::{Located, Section, span_in_file};
 use super::resolve::{RuleContext, resolve};
 use super::{Criterion, Rule, Scenario, ScenarioErrors};
 use super::{
-    grammar, parse_freshness, parse_safety, parse_servers, parse_target, parse_timeline, parse_traffic, schema,
+    grammar, parse_evidence, parse_freshness, parse_safety, parse_servers, parse_target, parse_timeline, parse_traffic,
+    schema,
 };
 
 /// Reads a scenario. Environment variables are left as they stand, see [`super::resolve_env`].
@@ -64,13 +65,14 @@ fn read(root: &Section<'_>, text: &str) -> Scenario {
     let stack = parse_servers::stack(root, &target);
     let traffic = parse_traffic::traffic(root, &data, text);
     let freshness = parse_freshness::freshness(root);
+    let evidence = parse_evidence::evidence(root);
     let mut safety = parse_safety::safety(root);
     let phases = parse_timeline::phases(root, &stack, &target, &traffic, &safety);
     let requests = &traffic.requests;
     let context = RuleContext { stack: &stack, target: &target, requests, freshness: &freshness, phases: &phases };
     safety.steady = parse_safety::steady(root, text, &context, &phases);
     let criteria = criteria(root, text, &context);
-    Scenario { title, seed, stack, target, data, traffic, freshness, phases, safety, criteria }
+    Scenario { title, seed, stack, target, data, traffic, freshness, evidence, phases, safety, criteria }
 }
 
 /// `[data]`: key spaces by name and size.

@@ -36,6 +36,7 @@ pub(super) const ROOT: &[Key] = &[
     Key { name: "data", kind: KeyKind::UserKeys },
     table("traffic", TRAFFIC),
     table("freshness", FRESHNESS),
+    table("evidence", EVIDENCE),
     Key { name: "phase", kind: KeyKind::Tables("name", PHASE) },
     table("safety", SAFETY),
     Key { name: "criterion", kind: KeyKind::Tables("says", CRITERION) },
@@ -105,6 +106,8 @@ pub(super) const TRAFFIC: &[Key] = &[
 ];
 
 pub(super) const FRESHNESS: &[Key] = &[value("settle"), value("ttl"), value("probes")];
+
+pub(super) const EVIDENCE: &[Key] = &[value("coverage"), value("opportunities")];
 
 pub(super) const POPULARITY: &[Key] = &[value("zipf")];
 

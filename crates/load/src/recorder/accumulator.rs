@@ -22,7 +22,7 @@ impl ResponseAccumulator {
             self.cells.len() - 1
         });
         let (cell, times) = &mut self.cells[index];
-        cell.counts.count(response.outcome, 1, cacheable);
+        cell.counts.count(response.outcome, path, 1, cacheable);
         if response.outcome != Outcome::Error {
             cell.counts.stale += u64::from(response.stale);
             times.push(response.response);

@@ -13,8 +13,7 @@ use super::timeline::{Bin, Timeline, runs};
 pub(super) fn plot(timeline: &Timeline, bins: &[Bin], faults: &[FaultOutcome]) -> Option<Plot> {
     let rate = |bin: &Bin| {
         let cached = bin.paths.get(&CachePath::Cached)?;
-        let known = cached.hits + cached.misses;
-        (known > 0).then(|| cached.hits as f64 / known as f64)
+        (cached.known > 0).then(|| cached.served as f64 / cached.known as f64)
     };
     let last = bins.iter().filter_map(rate).next_back()?;
     let (role, dash) = line_style(CachePath::Cached);
@@ -22,7 +21,7 @@ pub(super) fn plot(timeline: &Timeline, bins: &[Bin], faults: &[FaultOutcome]) -
         vec![Layer { name: "cached".to_owned(), role, shape: Shape::Line { dash, runs: runs(bins, rate) } }];
     let curves: Vec<Vec<(f64, f64)>> = faults.iter().filter_map(|fault| refill(fault, timeline)).collect();
     let mut about = format!(
-        "Hits ÷ (hits + misses) of each second, {} at the end; no line where no answer was a hit or a miss.",
+        "Served from the cache ÷ all reads whose answer said where it came from, each second, {} at the end; no line where none did.",
         numbers::share(last)
     );
     if !curves.is_empty() {

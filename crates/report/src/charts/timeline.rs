@@ -158,8 +158,10 @@ pub(crate) struct PathBin {
     /// P95 of its slowest second, nanoseconds: percentiles can't be averaged, and this one hides nothing.
     pub p95: Option<u64>,
     pub answered: u64,
-    pub hits: u64,
-    pub misses: u64,
+    /// Cacheable reads that were served from the cache.
+    pub served: u64,
+    /// Cacheable reads whose answer said whether they were.
+    pub known: u64,
     /// How much of the bin belongs to phases of this path.
     pub seconds: f64,
 }
@@ -212,8 +214,9 @@ pub(crate) fn bins(scenario: &Scenario, measurements: &Measurements, timeline: &
             let path = bin.paths.entry(key.path).or_default();
             path.answered += if key.outcome == Outcome::Error { 0 } else { *count };
             if scenario.is_cacheable(key.request) {
-                path.hits += if key.outcome == Outcome::Hit { *count } else { 0 };
-                path.misses += if key.outcome == Outcome::Miss { *count } else { 0 };
+                let served = key.outcome.is_served_from_cache();
+                path.served += if served == Some(true) { *count } else { 0 };
+                path.known += if served.is_some() { *count } else { 0 };
             }
         }
         // A fragment of a second, as the last window is, has too few answers for a point beside whole seconds.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use cacheproof_core::journal::Outcome;
+use cacheproof_core::journal::{CachePath, Outcome};
 use cacheproof_core::measurements::{Measurements, ResponseKey};
 use cacheproof_core::scenario::Scenario;
 
@@ -72,6 +72,13 @@ pub(crate) fn request_stats(
     let seconds: f64 = phases.iter().map(|phase| measurements.phase_seconds(*phase)).sum();
     let errors = outcome(Outcome::Error);
     let (hits, misses) = (cacheable(Outcome::Hit), cacheable(Outcome::Miss));
+    let cached_reads = |counted: &dyn Fn(Option<bool>) -> bool| {
+        measurements.count(|key| {
+            let is_cached_read = key.path == CachePath::Cached && scenario.is_cacheable(key.request);
+            selected(key) && is_cached_read && counted(key.outcome.is_served_from_cache())
+        })
+    };
+    let (served, known) = (cached_reads(&|served| served == Some(true)), cached_reads(&|served| served.is_some()));
     let db_queries =
         if phases.is_empty() { None } else { phases.iter().map(|phase| measurements.db_queries(*phase)).sum() };
     let in_phases = measurements.count(|key| phases.contains(&key.phase) && key.outcome != Outcome::Error);
@@ -87,7 +94,7 @@ pub(crate) fn request_stats(
         mean: answered.mean().map(|mean| mean / 1e9),
         max: answered.response.max().map(|max| max as f64 / 1e9),
         service_p95: answered.service.quantile(0.95).map(|nanoseconds| nanoseconds as f64 / 1e9),
-        hit_rate: share(hits, hits + misses),
+        hit_rate: share(served, known),
         hits,
         misses,
         db_queries,

@@ -1,5 +1,6 @@
 //! Verdicts over simulated runs. Each module says in its name what would break.
 
 mod verdict;
+mod verdict_coverage;
 mod verdict_faults;
 mod verdict_judged;
