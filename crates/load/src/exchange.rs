@@ -1,5 +1,6 @@
 //! One request and its response: built, sent through goose, read completely, judged.
 
+use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -88,6 +89,11 @@ impl Exchange {
             Err(error) => Err(RequestFailure { why: error.to_string(), unreachable: false }),
         };
         let done = Instant::now();
+        let body_hash = answer.as_ref().map_or(0, |(_, _, body)| {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(body);
+            hasher.finish()
+        });
         let (status, mut reading, unreachable) = match answer {
             Ok((status, headers, body)) => {
                 (Some(status), self.classifier.classify(request, call.expected, status, &headers, &body), false)
@@ -110,6 +116,7 @@ impl Exchange {
             write,
             before,
             status,
+            body: body_hash,
             unreachable,
             reading: &reading,
             sent,

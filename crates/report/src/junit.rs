@@ -60,7 +60,9 @@ fn cases(criterion: &CriterionResult) -> Vec<TestCase> {
             criterion.proved_by.as_ref().map_or_else(|| "no rule".to_owned(), |test| format!("proved by {test}"));
         let evidence = criterion.evidence().join("; ");
         // This run did not show it: skipped, with the name of the test that does.
-        return vec![case(&class, &name, Ruling::Inconclusive, &evidence)];
+        let mut status = TestCaseStatus::skipped();
+        status.set_message(one_line(&evidence, 1_000));
+        return vec![test_case(&class, &name, status)];
     }
     criterion.rules.iter().map(|rule| case(&class, &rule.text, rule.ruling, &rule.evidence)).collect()
 }
@@ -69,20 +71,32 @@ fn case(class: &str, name: &str, ruling: Ruling, evidence: &str) -> TestCase {
     let evidence = one_line(evidence, 1_000);
     let mut status = match ruling {
         Ruling::Pass => TestCaseStatus::success(),
-        Ruling::Inconclusive => TestCaseStatus::skipped(),
+        // Not skipped: a CI system that reads only this file must not take it for a pass.
+        Ruling::Inconclusive => TestCaseStatus::non_success(NonSuccessKind::Error),
         Ruling::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
     };
     if ruling != Ruling::Pass {
         status.set_message(evidence.clone());
     }
-    if ruling == Ruling::Fail {
-        status.set_type("rule broken");
+    match ruling {
+        Ruling::Pass => {}
+        Ruling::Inconclusive => {
+            status.set_type("not decided");
+        }
+        Ruling::Fail => {
+            status.set_type("rule broken");
+        }
     }
-    let mut case = TestCase::new(one_line(name, 300), status);
-    case.set_classname(class.to_owned());
+    let mut case = test_case(class, name, status);
     if ruling == Ruling::Pass {
         case.set_system_out(evidence);
     }
+    case
+}
+
+fn test_case(class: &str, name: &str, status: TestCaseStatus) -> TestCase {
+    let mut case = TestCase::new(one_line(name, 300), status);
+    case.set_classname(class.to_owned());
     case
 }
 

@@ -3,6 +3,7 @@
 use cacheproof_core::measurements::Measurements;
 use cacheproof_core::scenario::{Criterion, Scenario};
 
+use super::defaults::broken_defaults;
 use super::measure::{JudgeContext, fault_result};
 use super::rule::judge_rule;
 use super::validity::check_validity;
@@ -13,15 +14,17 @@ use super::{CriterionResult, Finding, Ruling, Verdict, fault_outcomes};
 /// A rule without samples fails. A percentile from fewer than 10 ÷ (1 − q) samples is inconclusive, unless the
 /// exact count of samples above the limit proves the failure beyond chance; so is a share from fewer than
 /// 3 ÷ min(limit, 1 − limit), and a mean or maximum from fewer than 20. Errors count as slower than any limit. A run
-/// that is not valid (it has a blocking [`Finding`]) never passes.
+/// that is not valid (it has a blocking [`Finding`]) never passes. Wrong answers and lost updates fail a run also where no
+/// rule asks for them.
 pub fn judge(scenario: &Scenario, measurements: &Measurements) -> Verdict {
     let facts = scenario.metric_facts();
     let (validity, issues) = check_validity(scenario, &facts, measurements);
     let faults = fault_outcomes(scenario, measurements);
     let results: Vec<_> = faults.iter().map(fault_result).collect();
     let context = JudgeContext { scenario, facts: &facts, measurements, faults: &results, issues: &issues };
-    let criteria: Vec<CriterionResult> =
+    let mut criteria: Vec<CriterionResult> =
         scenario.criteria.iter().map(|criterion| judge_criterion(&context, criterion)).collect();
+    criteria.extend(broken_defaults(&context));
     let worst = criteria.iter().map(|criterion| criterion.ruling).max();
     let valid = !validity.iter().any(|finding| finding.blocking);
     let ruling = match worst {

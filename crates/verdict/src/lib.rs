@@ -4,8 +4,10 @@
 //! measures each rule's terms (`measure`, by the table of metrics in `cacheproof_core`), judges them (`rule`) and words
 //! the evidence (`evidence`).
 
+mod answers;
 mod chance;
 mod coverage;
+mod defaults;
 mod evidence;
 mod judge;
 mod measure;

@@ -243,6 +243,12 @@ fn apply_validity_issues(context: &JudgeContext<'_>, rule: &Rule, phases: &BTree
         return;
     } else if let Some(phase) = phases.intersection(&issues.ineffective_faults).next() {
         format!("the fault in '{}' had no observed effect", name(phase))
+    } else if let Some(phase) = phases.intersection(&issues.no_items).next() {
+        format!("the answers in '{}' were not the items that were asked for", name(phase))
+    } else if let Some(phase) = phases.intersection(&issues.not_bypassed).next() {
+        format!("the phase '{}' was not uncached", name(phase))
+    } else if let Some(phase) = phases.intersection(&issues.redis_unused).next() {
+        format!("the app did not use Redis in '{}'", name(phase))
     } else if issues.count_mismatch {
         "the count of requests is in doubt".to_owned()
     } else {

@@ -7,6 +7,7 @@ use cacheproof_core::measurements::Measurements;
 use cacheproof_core::metrics::{ScenarioFacts, phases_without_db_queries};
 use cacheproof_core::scenario::{LoadModel, Scenario};
 
+use super::answers::check_answers;
 use super::{Finding, numbers};
 
 /// The generator's lateness that counts as too late, in nanoseconds.
@@ -27,6 +28,12 @@ pub(super) struct ValidityIssues {
     pub saturated: BTreeSet<usize>,
     /// Phases whose fault was never seen to work.
     pub ineffective_faults: BTreeSet<usize>,
+    /// Phases whose answers were not the items that were asked for.
+    pub no_items: BTreeSet<usize>,
+    /// Uncached phases whose answers came from the cache.
+    pub not_bypassed: BTreeSet<usize>,
+    /// Phases in which the app did not use the Redis of the scenario.
+    pub redis_unused: BTreeSet<usize>,
     /// Our count of the requests and goose's differ.
     pub count_mismatch: bool,
 }
@@ -53,6 +60,7 @@ pub(super) fn check_validity(
     statistics(scenario, measurements, &mut findings);
     check_db_silence(scenario, facts, measurements, &mut findings);
     freshness(scenario, measurements, &mut findings);
+    check_answers(scenario, measurements, &mut findings, &mut issues);
     proxy(measurements, &mut findings);
     for note in &measurements.notes {
         findings.informational(note.clone());
@@ -60,23 +68,23 @@ pub(super) fn check_validity(
     (findings.0, issues)
 }
 
-struct Findings(Vec<Finding>);
+pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
-    fn blocking(&mut self, text: String) {
+    pub(super) fn blocking(&mut self, text: String) {
         self.0.push(Finding { blocking: true, text });
     }
 
-    fn informational(&mut self, text: String) {
+    pub(super) fn informational(&mut self, text: String) {
         self.0.push(Finding { blocking: false, text });
     }
 }
 
-fn judged(scenario: &Scenario) -> impl Iterator<Item = usize> + '_ {
+pub(super) fn judged(scenario: &Scenario) -> impl Iterator<Item = usize> + '_ {
     (0..scenario.phases.len()).filter(|phase| scenario.is_judged(*phase))
 }
 
-fn name(scenario: &Scenario, phase: usize) -> &str {
+pub(super) fn name(scenario: &Scenario, phase: usize) -> &str {
     scenario.phases.get(phase).map_or("?", |phase| &phase.name)
 }
 

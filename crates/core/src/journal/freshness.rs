@@ -47,6 +47,9 @@ pub struct FreshnessCounts {
     /// Reads older than what an earlier read returned, though not older than an acknowledged write; with the probes.
     #[serde(default)]
     pub non_monotonic: u64,
+    /// What the answers to the load's requests were good for.
+    #[serde(default, skip_serializing_if = "AnswerCounts::is_empty")]
+    pub answers: AnswerCounts,
     /// Wrong responses by kind, with the probes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub wrong: BTreeMap<WrongKind, u64>,
@@ -59,6 +62,61 @@ pub struct FreshnessCounts {
     /// Judged reads by the time since the last write was acknowledged, with the probes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub curve: BTreeMap<u8, FreshStaleCount>,
+}
+
+/// What the answers to requests for one item (`/posts/{post}`) were good for: how much of them could be judged. Zeros
+/// are left out of the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AnswerCounts {
+    /// Reads that returned an item.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub items: u64,
+    /// Reads that returned a status of `expect` instead, such as 404.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub absent: u64,
+    /// Items without the version that the scenario declares.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unversioned: u64,
+    /// Those of [`Self::unversioned`] that had been written before, so that their version would have been judged.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unversioned_written: u64,
+    /// Items that were compared with the answer before them, which was of another item.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub compared: u64,
+    /// Those of [`Self::compared`] that were the same, byte for byte.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub same: u64,
+    /// Acknowledged writes whose version could be compared with an earlier one of the item.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub updates: u64,
+    /// Those of [`Self::updates`] whose version was not a new one: one of the two writes is lost.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub lost_updates: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl AnswerCounts {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds the counts of another.
+    pub fn add(&mut self, other: &Self) {
+        let Self { items, absent, unversioned, unversioned_written, compared, same, updates, lost_updates } = *other;
+        self.items += items;
+        self.absent += absent;
+        self.unversioned += unversioned;
+        self.unversioned_written += unversioned_written;
+        self.compared += compared;
+        self.same += same;
+        self.updates += updates;
+        self.lost_updates += lost_updates;
+    }
 }
 
 /// How many reads of one bucket were fresh, and how many stale.
@@ -78,6 +136,7 @@ impl FreshnessCounts {
         self.probes_wrong += other.probes_wrong;
         self.indeterminate += other.indeterminate;
         self.non_monotonic += other.non_monotonic;
+        self.answers.add(&other.answers);
         for (kind, count) in &other.wrong {
             *self.wrong.entry(*kind).or_default() += count;
         }
@@ -259,6 +318,10 @@ pub struct AtQuiescence {
     pub differ: u64,
     /// Items whose uncached responses differ from each other: these cannot be compared.
     pub incomparable: u64,
+    /// Items whose uncached response said that it came from the cache: the comparison shows nothing. They are not among
+    /// the others.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_bypassed: u64,
     /// The first few that differ: `GET /posts/17`.
     pub examples: Vec<String>,
 }

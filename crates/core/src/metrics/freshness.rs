@@ -1,8 +1,8 @@
 //! Metrics of stale answers.
 
 use super::evidence::counted_with_bound;
-use super::{Comparison, Dimension, Evidence, Measured, MetricDefinition, Requirement, Scope, Wording};
-use crate::journal::{FreshnessKey, Outcome, StaleKind};
+use super::{Comparison, Coverage, Dimension, Evidence, Measured, MetricDefinition, Requirement, Scope, Wording};
+use crate::journal::{AnswerCounts, FreshnessKey, Outcome, StaleKind};
 use crate::measurements::{Measurements, ResponseKey};
 use crate::numbers;
 
@@ -38,7 +38,8 @@ pub(super) static ROWS: &[MetricDefinition] = &[
             let missing_reason = if uncertainty.is_none() { none_judged(scope, judged) } else { None };
             // Without versions each written item is compared once: those are all there are.
             let is_census = !scope.facts.has_versions;
-            Measured { missing_reason, uncertainty, is_census, ..scope.events(stale, judged) }
+            let coverage = if is_census { compared(scope) } else { versioned(scope, judged) };
+            Measured { missing_reason, uncertainty, is_census, coverage: Some(coverage), ..scope.events(stale, judged) }
         },
         wording: Wording::Noun("stale"),
         details: counted_with_bound,
@@ -82,6 +83,19 @@ pub(super) static ROWS: &[MetricDefinition] = &[
         wording: Wording::Noun("stale at the source"),
         ..STALE
     },
+    // Acknowledged writes after which the item has no new version: this write is lost, or the one before it.
+    MetricDefinition {
+        name: "lost_updates",
+        measure: |scope| {
+            let answers = answers(scope);
+            let why = "no two acknowledged writes of one item carried a version";
+            let missing_reason = scope.if_none_judged(answers.updates, why);
+            Measured { missing_reason, ..scope.events(answers.lost_updates, answers.updates) }
+        },
+        wording: Wording::Noun("lost updates"),
+        can_be_steady: true,
+        ..STALE
+    },
     MetricDefinition {
         name: "stale_age.p{}",
         synonyms: &[("stale_age", "stale_age.p99"), ("staleness", "stale_age.p99")],
@@ -118,6 +132,27 @@ pub fn stale_reads(
     let all = measurements.total(&selected);
     let counts = measurements.freshness(|key| selected(&as_response(key)));
     (all.stale + counts.probes_stale, all.judged_fresh + counts.probes - counts.probes_wrong.min(counts.probes))
+}
+
+/// What the answers of a scope were good for.
+fn answers(scope: &Scope<'_>) -> AnswerCounts {
+    scope.measurements.freshness(|key| scope.selects_freshness(key)).answers
+}
+
+/// How many reads of written items carried the version by which they are judged.
+fn versioned(scope: &Scope<'_>, judged: u64) -> Coverage {
+    let scope = judged + answers(scope).unversioned_written;
+    Coverage { judged, scope, what: "reads of written items carried a version" }
+}
+
+/// How many written items could be compared.
+fn compared(scope: &Scope<'_>) -> Coverage {
+    let (mut judged, mut all) = (0, 0);
+    for one in scope.measurements.at_quiescence.iter().filter(|one| scope.phases.contains(&one.phase)) {
+        judged += one.compared;
+        all += one.compared + one.incomparable + one.not_bypassed;
+    }
+    Coverage { judged, scope: all, what: "written items could be compared with an uncached answer" }
 }
 
 fn stale(scope: &Scope<'_>) -> (u64, u64) {

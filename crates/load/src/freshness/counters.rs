@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::judge::{ReadVerdict, Staleness};
 use cacheproof_core::journal::WrongKind;
-use cacheproof_core::journal::{FreshnessCell, FreshnessCounts, FreshnessKey, freshness_bucket};
+use cacheproof_core::journal::{AnswerCounts, FreshnessCell, FreshnessCounts, FreshnessKey, freshness_bucket};
 
 /// The freshness checks since the last slice.
 #[derive(Debug, Default)]
@@ -45,6 +45,11 @@ impl FreshnessCounters {
     /// Counts a response that is wrong by its content.
     pub(super) fn record_wrong(&self, of: FreshnessKey, kind: WrongKind, probe: bool) {
         self.change(of, |counts| record_wrong(counts, kind, probe));
+    }
+
+    /// Counts what an answer was good for.
+    pub(super) fn record_answer(&self, of: FreshnessKey, answer: &AnswerCounts) {
+        self.change(of, |counts| counts.answers.add(answer));
     }
 
     /// Everything since the last call.

@@ -34,6 +34,8 @@ pub(super) struct WriteRecord {
     /// Assigned by the harness, or by the database and returned in the response.
     pub(super) version: Option<u64>,
     pub(super) began: RunNanos,
+    /// The version that the item had at least when it was sent; 0: not known.
+    floor: u64,
     /// When its response was complete, and the outcome; `None` while it is in flight.
     pub(super) ended: Option<(RunNanos, WriteOutcome)>,
     /// Its number among all acknowledgements; 0: not acknowledged.
@@ -93,8 +95,14 @@ impl History {
     }
 
     /// A write is sent. Returns its number and, where the harness assigns them, its version; `None` where it would race
-    /// with another write in flight.
-    pub(super) fn begin(&mut self, kind: WriteKind, at: RunNanos, sequence: &AtomicU64) -> Option<(u64, Option<u64>)> {
+    /// with another write in flight. `floor`: the item's.
+    pub(super) fn begin(
+        &mut self,
+        kind: WriteKind,
+        at: RunNanos,
+        sequence: &AtomicU64,
+        floor: Option<&Floor>,
+    ) -> Option<(u64, Option<u64>)> {
         if self.assigns_versions && self.in_flight > 0 {
             return None;
         }
@@ -113,8 +121,27 @@ impl History {
             self.issued += 1;
             self.issued
         });
-        push(&mut self.writes, WriteRecord { number: self.begun, kind, version, began: at, ended: None, sequence: 0 });
+        let floor = floor.map_or(0, Floor::version);
+        let record = WriteRecord { number: self.begun, kind, version, began: at, floor, ended: None, sequence: 0 };
+        push(&mut self.writes, record);
         Some((self.begun, version))
+    }
+
+    /// Whether an acknowledged write, which has not ended yet, shows that it or an earlier one is lost: the app numbers the
+    /// versions, and this one is not above what the item had before it was sent, or another write has it. `None`: that
+    /// cannot be told, also where a deletion lets the versions start again.
+    pub(super) fn is_lost_update(&self, number: u64, kind: WriteKind, end: WriteOutcome) -> Option<bool> {
+        let WriteOutcome::Acked { version: Some(version) } = end else { return None };
+        if self.assigns_versions || self.deletes > 0 || kind != WriteKind::Put {
+            return None;
+        }
+        let record = self.writes.iter().find(|record| record.number == number)?;
+        let is_acked = |other: &&WriteRecord| matches!(other.ended, Some((_, WriteOutcome::Acked { .. })));
+        let mut others = self.writes.iter().filter(is_acked).filter_map(|other| other.version).peekable();
+        if record.floor == 0 && others.peek().is_none() {
+            return None;
+        }
+        Some(version <= record.floor || others.any(|other| other == version))
     }
 
     /// A write has ended. Raises `floor`, the item's, or lowers it in a new generation.

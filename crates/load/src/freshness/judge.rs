@@ -202,17 +202,20 @@ impl Judge {
         let space = self.spaces.get(key.space)?;
         let mut histories = lock(shard(space, key.id));
         let history = histories.entry(key.id).or_insert_with(|| History::new(space.assigns_versions));
-        let (number, version) = history.begin(kind, at, &self.sequence)?;
+        let (number, version) = history.begin(kind, at, &self.sequence, floor(space, key.id))?;
         Some(WriteTicket { key, kind, number, version })
     }
 
-    /// It was answered, or never will be.
-    pub fn end_write(&self, write: WriteTicket, end: WriteOutcome, at: RunNanos) {
-        let Some(space) = self.spaces.get(write.key.space) else { return };
+    /// It was answered, or never will be. Returns whether it, or an earlier write of the item, is lost: its version is not
+    /// a new one. `None`: there is nothing to compare its version with.
+    pub fn end_write(&self, write: WriteTicket, end: WriteOutcome, at: RunNanos) -> Option<bool> {
+        let space = self.spaces.get(write.key.space)?;
         let mut histories = lock(shard(space, write.key.id));
-        let Some(history) = histories.get_mut(&write.key.id) else { return };
+        let history = histories.get_mut(&write.key.id)?;
+        let is_lost = history.is_lost_update(write.number, write.kind, end);
         let what = (write.number, write.kind, write.version);
         history.end(what, end, at, &self.sequence, floor(space, write.key.id));
+        is_lost
     }
 
     /// An item was created, with an id that was not known before: it exists from now on.

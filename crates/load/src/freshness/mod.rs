@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use super::{Call, TrafficPlan};
 use crate::response::{ClassifiedResponse, WriteToken};
 use cacheproof_core::journal::WrongKind;
-use cacheproof_core::journal::{Event, FreshnessCell, FreshnessKey, Outcome};
+use cacheproof_core::journal::{AnswerCounts, Event, FreshnessCell, FreshnessKey, Outcome};
 use cacheproof_core::scenario::Scenario;
 use counters::FreshnessCounters;
 use fetch::ProbeClient;
@@ -66,6 +66,8 @@ pub struct FreshnessMonitor {
     creates: AtomicU64,
     /// A write ended: writes that wait for its item may be sent.
     item_released: Notify,
+    /// For each request, the item and the hash of the body of its last answer.
+    last_bodies: Mutex<HashMap<usize, (u64, u64)>>,
 }
 
 /// A request that was answered or has failed.
@@ -79,6 +81,8 @@ pub(super) struct FinishedRequest<'a> {
     pub(super) before: ReadSnapshot,
     /// `None`: no response.
     pub(super) status: Option<StatusCode>,
+    /// A hash of its body; 0 without a response.
+    pub(super) body: u64,
     /// Nothing was sent.
     pub(super) unreachable: bool,
     pub(super) reading: &'a ClassifiedResponse,
@@ -121,6 +125,7 @@ impl FreshnessMonitor {
             probed: AtomicU64::new(0),
             creates: AtomicU64::new(0),
             item_released: Notify::new(),
+            last_bodies: Mutex::default(),
         }
     }
 
@@ -189,12 +194,36 @@ impl FreshnessMonitor {
             self.finish_write(ended);
             return FreshnessJudgement::default();
         }
+        if let Some(item) = call.expected.item.filter(|_| !matches!(reading.outcome, Outcome::Wrong | Outcome::Error)) {
+            self.counters.record_answer(of, &self.answer_counts(ended, item));
+        }
         if matches!(reading.outcome, Outcome::Wrong) || (reading.outcome == Outcome::Error && !reading.missing) {
             return FreshnessJudgement::default();
         }
         match self.items.listed(call.request) {
             Some(space) => self.judge_list(ended, of, space),
             None => self.judge_item(ended, of),
+        }
+    }
+
+    /// What an answer to a read of one item was good for.
+    fn answer_counts(&self, ended: &FinishedRequest<'_>, item: u64) -> AnswerCounts {
+        let FinishedRequest { call, reading, body, .. } = *ended;
+        if !ended.status.is_some_and(|status| status.is_success()) {
+            return AnswerCounts { absent: 1, ..AnswerCounts::default() };
+        }
+        let is_unversioned = self.scenario.has_versions() && reading.version.is_none();
+        // Where the harness assigns the versions, an answer without one is from before the first write: it is judged.
+        let assigns = self.items.key(call).is_some_and(|key| self.judge.assigns_versions(key.space));
+        let before = lock(&self.last_bodies).insert(call.request, (item, body));
+        let of_another = before.filter(|(other, _)| *other != item);
+        AnswerCounts {
+            items: 1,
+            unversioned: u64::from(is_unversioned),
+            unversioned_written: u64::from(is_unversioned && !assigns && ended.before.written),
+            compared: u64::from(of_another.is_some()),
+            same: u64::from(of_another.is_some_and(|(_, other)| other == body)),
+            ..AnswerCounts::default()
         }
     }
 
@@ -211,7 +240,10 @@ impl FreshnessMonitor {
         };
         let mut key = None;
         if let Some(write) = ended.write {
-            self.judge.end_write(write, end, at);
+            if let Some(is_lost) = self.judge.end_write(write, end, at) {
+                let updates = AnswerCounts { updates: 1, lost_updates: u64::from(is_lost), ..AnswerCounts::default() };
+                self.counters.record_answer(self.key_of(ended.phase, ended.call.request), &updates);
+            }
             self.item_released.notify_waiters();
             key = Some(write.key);
         } else if let (WriteOutcome::Acked { version }, Some(space), Some(id)) =

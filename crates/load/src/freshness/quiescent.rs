@@ -37,11 +37,14 @@ impl FreshnessMonitor {
 
     async fn compare(&self, sum: &mut AtQuiescence, request: usize, key: ItemKey, instance: usize) {
         let call = self.plan.call_for_item(request, key.id);
-        let fetch = async |past_cache| {
-            let found = self.probe_client.fetch(&call, instance, past_cache).await?;
-            Some(self.comparable_parts(&found))
-        };
+        let fetch = async |past_cache| self.probe_client.fetch(&call, instance, past_cache).await;
         let (Some(cached), Some(uncached)) = (fetch(false).await, fetch(true).await) else { return };
+        if uncached.reading.outcome.is_served_from_cache() == Some(true) {
+            sum.not_bypassed += 1;
+            return;
+        }
+        let fetch = async |past_cache| Some(self.comparable_parts(&fetch(past_cache).await?));
+        let (cached, uncached) = (self.comparable_parts(&cached), self.comparable_parts(&uncached));
         if cached != uncached {
             // Read twice: a response that differs each time cannot be compared.
             let (Some(again), Some(cached_again)) = (fetch(true).await, fetch(false).await) else { return };

@@ -1,10 +1,13 @@
 //! What breaks when a rule passes on the part of the answers that could be judged, and the larger part could not.
 
-use cacheproof_core::journal::{Event, JournalEntry, Outcome, ResponseCell};
+use cacheproof_core::journal::{
+    AnswerCounts, AtQuiescence, CachePath, Event, FreshnessCell, FreshnessCounts, FreshnessKey, JournalEntry, Outcome,
+    ResponseCell,
+};
 use cacheproof_core::scenario::{Criterion, EvidenceSpec, Limit, Op, Quantity, Rule, Scenario, Term};
-use cacheproof_verdict::{RuleResult, Ruling, judge};
+use cacheproof_verdict::{RuleResult, Ruling, Verdict, judge};
 
-use crate::verdict::{metric, rule_against};
+use crate::verdict::{findings, metric, rule_against};
 use cacheproof_core::measurements::Measurements;
 use cacheproof_simulated::{SimulationPlan, journal, scenario};
 
@@ -163,4 +166,158 @@ fn never_needs_three_hundred_opportunities_and_one_event_breaks_it() {
     });
     let broken = judge_steady(&lines, "errors", Op::Equal, Quantity::Count(0.0));
     assert_eq!(broken.ruling, Ruling::Fail, "{}", broken.evidence);
+}
+
+/// The default run, with what the answers to reads of posts were good for in the steady phase.
+fn with_answers(answers: AnswerCounts) -> Vec<JournalEntry> {
+    let mut lines = journal(&SimulationPlan::default());
+    let of = FreshnessKey { phase: STEADY, path: CachePath::Cached, request: READ_POST };
+    let counts = FreshnessCounts { answers, ..FreshnessCounts::default() };
+    let slice = lines.iter_mut().find_map(|line| match &mut line.event {
+        Event::CoarseSlice(slice) if slice.cells.iter().any(|cell| cell.phase == STEADY) => Some(slice),
+        _ => None,
+    });
+    slice.expect("a slice of the steady phase").freshness.push(FreshnessCell { of, counts });
+    lines
+}
+
+/// The verdict with one rule, in a scenario that was changed.
+fn verdict_with(lines: &[JournalEntry], rule: Rule, change: impl FnOnce(&mut Scenario)) -> Verdict {
+    let criteria = vec![Criterion { says: "it".to_owned(), rules: vec![rule], proved_by: None }];
+    let mut scenario = Scenario { criteria, ..scenario(&SimulationPlan::default()) };
+    change(&mut scenario);
+    judge(&scenario, &Measurements::of(lines))
+}
+
+fn quick() -> Rule {
+    rule_against("it", metric("errors"), None, Some(STEADY), Op::Less, Quantity::Share(0.01))
+}
+
+#[test]
+fn an_allowed_status_is_no_answer_to_judge_a_phase_on() {
+    let absent = |absent| with_answers(AnswerCounts { items: 1_000, absent, ..AnswerCounts::default() });
+    let verdict = verdict_with(&absent(1_200), quick(), |_| {});
+    assert_eq!(verdict.criteria[0].ruling, Ruling::Inconclusive);
+    let told = findings(&verdict, true);
+    assert!(told.iter().any(|text| text.contains("1 200 of 2 200 (54.5 %) answers to 'read post'")), "{told:?}");
+    assert_eq!(verdict_with(&absent(200), quick(), |_| {}).ruling, Ruling::Pass, "some items were deleted");
+}
+
+#[test]
+fn one_page_for_all_items_is_no_item_unless_its_key_is_checked() {
+    let same = |same| with_answers(AnswerCounts { items: 1_000, compared: 800, same, ..AnswerCounts::default() });
+    let unchecked = |scenario: &mut Scenario| scenario.target.identity = None;
+    let verdict = verdict_with(&same(790), quick(), unchecked);
+    assert_eq!(verdict.ruling, Ruling::Inconclusive);
+    assert!(findings(&verdict, true).iter().any(|text| text.contains("identity = \"id\"")), "it says what to do");
+    assert_eq!(verdict_with(&same(300), quick(), unchecked).ruling, Ruling::Pass, "many items may look the same");
+    let checked = |scenario: &mut Scenario| scenario.target.identity = Some("id".to_owned());
+    assert_eq!(verdict_with(&same(790), quick(), checked).ruling, Ruling::Pass);
+}
+
+#[test]
+fn a_version_that_no_answer_carries_is_told_and_nothing_passes() {
+    let without = |unversioned| {
+        let mut lines = with_answers(AnswerCounts { items: 1_000, unversioned, ..AnswerCounts::default() });
+        for line in &mut lines {
+            if let Event::CoarseSlice(slice) = &mut line.event {
+                slice.cells.iter_mut().for_each(|cell| cell.judged_fresh = 0);
+            }
+        }
+        lines
+    };
+    let verdict = verdict_with(&without(1_000), quick(), |_| {});
+    assert_eq!(verdict.ruling, Ruling::Inconclusive);
+    assert!(findings(&verdict, true).iter().any(|text| text.starts_with("None of the 1 000 answers")), "it is told");
+    let some = verdict_with(&without(400), quick(), |_| {});
+    assert_eq!(some.ruling, Ruling::Pass);
+    assert!(findings(&some, false).iter().any(|text| text.starts_with("400 of 1 000 answers")), "it is told");
+}
+
+#[test]
+fn stale_answers_without_a_version_are_reads_that_were_not_judged() {
+    let stale = rule_against("it", metric("stale"), None, Some(STEADY), Op::Equal, Quantity::Count(0.0));
+    let unjudged = |unversioned_written| {
+        let answers = AnswerCounts { items: 12_000, unversioned: 900, unversioned_written, ..AnswerCounts::default() };
+        verdict_with(&with_answers(answers), stale.clone(), |_| {})
+    };
+    let many = unjudged(900);
+    let evidence = &many.criteria[0].rules[0].evidence;
+    assert_eq!(many.ruling, Ruling::Inconclusive, "{evidence}");
+    assert!(evidence.contains("reads of written items carried a version"), "{evidence}");
+    assert_eq!(unjudged(100).ruling, Ruling::Pass, "1 % of the reads");
+}
+
+#[test]
+fn wrong_answers_and_lost_updates_fail_a_run_that_does_not_ask() {
+    let lines = with_outcome(Outcome::Miss, Outcome::Wrong);
+    let verdict = verdict_with(&lines, quick(), |_| {});
+    assert_eq!((verdict.ruling, verdict.criteria.len()), (Ruling::Fail, 2));
+    assert!(verdict.criteria[1].says.starts_with("No answer is wrong"), "{}", verdict.criteria[1].says);
+    // A rule says how many are allowed.
+    let allowed = rule_against("it", metric("wrong_answers"), None, Some(STEADY), Op::Less, Quantity::Count(1e6));
+    assert_eq!(verdict_with(&lines, allowed, |_| {}).ruling, Ruling::Pass);
+
+    let lost = with_answers(AnswerCounts { updates: 500, lost_updates: 2, ..AnswerCounts::default() });
+    let verdict = verdict_with(&lost, quick(), |_| {});
+    assert_eq!(verdict.ruling, Ruling::Fail);
+    assert!(verdict.criteria[1].rules[0].evidence.starts_with("2 lost updates"), "{:?}", verdict.criteria[1]);
+    let allowed = rule_against("it", metric("lost_updates"), None, None, Op::Less, Quantity::Share(0.01));
+    assert_eq!(verdict_with(&lost, allowed, |_| {}).ruling, Ruling::Pass);
+}
+
+#[test]
+fn an_uncached_phase_that_was_answered_from_the_cache_is_no_baseline() {
+    let mut lines = journal(&SimulationPlan::default());
+    let uncached = 0;
+    for line in &mut lines {
+        if let Event::CoarseSlice(slice) = &mut line.event {
+            let reads = slice.cells.iter_mut().filter(|cell| cell.phase == uncached && cell.outcome == Outcome::Bypass);
+            reads.for_each(|cell| cell.outcome = Outcome::Hit);
+        }
+    }
+    let term = |phase| Term { metric: metric("p50"), path: None, request: None, phase: Some(phase) };
+    let limit = Limit::Of { factor: 0.9, term: term(uncached) };
+    let faster = Rule { text: "it".to_owned(), term: term(STEADY), op: Op::Less, limit };
+    let verdict = verdict_with(&lines, faster.clone(), |_| {});
+    assert_eq!(verdict.criteria[0].ruling, Ruling::Inconclusive);
+    let evidence = &verdict.criteria[0].rules[0].evidence;
+    assert!(evidence.ends_with("the phase 'uncached' was not uncached"), "{evidence}");
+    assert_eq!(verdict_with(&journal(&SimulationPlan::default()), faster, |_| {}).ruling, Ruling::Pass);
+}
+
+#[test]
+fn hits_that_redis_knows_nothing_of_show_nothing_about_it() {
+    let mut lines = journal(&SimulationPlan::default());
+    for line in &mut lines {
+        if let Event::Sample(sample) = &mut line.event
+            && let Some(redis) = &mut sample.redis
+        {
+            (redis.hits, redis.misses) = (0, 0);
+        }
+    }
+    let hits = || rule_against("it", metric("hit_rate"), None, Some(STEADY), Op::More, Quantity::Share(0.6));
+    let verdict = verdict_with(&lines, hits(), |_| {});
+    assert_eq!(verdict.criteria[0].ruling, Ruling::Inconclusive);
+    assert!(findings(&verdict, true).iter().any(|text| text.contains("Redis counted no look-up")), "it is told");
+    let in_memory = |scenario: &mut Scenario| scenario.target.cache = cacheproof_core::scenario::CacheKind::Memory;
+    assert_eq!(verdict_with(&lines, hits(), in_memory).ruling, Ruling::Pass, "the app's cache is elsewhere");
+}
+
+#[test]
+fn items_whose_uncached_answer_was_cached_were_not_compared() {
+    let at_rest = |not_bypassed| {
+        let mut lines = journal(&SimulationPlan::default());
+        let at = lines.last().map_or(0.0, |line| line.at);
+        let compared =
+            AtQuiescence { phase: STEADY, compared: 60 - not_bypassed, not_bypassed, ..AtQuiescence::default() };
+        lines.push(JournalEntry { at, event: Event::AtQuiescence(compared) });
+        let stale = rule_against("it", metric("stale"), None, Some(STEADY), Op::Equal, Quantity::Count(0.0));
+        verdict_with(&lines, stale, |scenario| scenario.target.version = None)
+    };
+    let verdict = at_rest(20);
+    assert_eq!(verdict.ruling, Ruling::Inconclusive, "{:?}", verdict.criteria[0].rules[0].evidence);
+    let all = at_rest(0);
+    assert_eq!(all.ruling, Ruling::Pass, "60 of 60 written items are all: {:?}", all.criteria[0].rules[0].evidence);
+    assert_eq!(at_rest(60).ruling, Ruling::Fail, "nothing was compared");
 }

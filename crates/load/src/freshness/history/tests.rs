@@ -99,3 +99,44 @@ fn an_item_that_was_created_again_need_not_be_gone_any_more() {
     judge.end_write(recreation, WriteOutcome::Acked { version: Some(1) }, 21 * MS);
     assert_eq!(recheck(item(5)), RecheckResult::OtherGeneration);
 }
+
+/// Whether a write that is sent and acknowledged with a version shows a lost update.
+fn is_lost(judge: &Judge, at: RunNanos, version: Option<u64>) -> Option<bool> {
+    let write = judge.begin_write(KEY, WriteKind::Put, at * MS).expect("the database numbers them");
+    judge.end_write(write, WriteOutcome::Acked { version }, (at + 1) * MS)
+}
+
+#[test]
+fn an_acknowledged_write_without_a_new_version_is_a_lost_update() {
+    let judge = Judge::new([(10, false)]);
+    assert_eq!(is_lost(&judge, 0, Some(5)), None, "there is nothing to compare the first one with");
+    assert_eq!(is_lost(&judge, 2, Some(6)), Some(false));
+    assert_eq!(is_lost(&judge, 4, Some(6)), Some(true), "the same version again");
+    assert_eq!(is_lost(&judge, 6, Some(5)), Some(true), "an older version");
+    assert_eq!(is_lost(&judge, 8, None), None, "no version, no judgement");
+    assert_eq!(is_lost(&judge, 10, Some(7)), Some(false));
+
+    // A read showed version 9 before the write was sent.
+    let before = judge.begin_read(KEY);
+    judge.end_read(KEY, &before, item(9), 12 * MS, 13 * MS);
+    assert_eq!(is_lost(&judge, 14, Some(8)), Some(true));
+}
+
+#[test]
+fn writes_at_the_same_time_may_be_acknowledged_in_any_order() {
+    let judge = Judge::new([(10, false)]);
+    assert_eq!(is_lost(&judge, 0, Some(5)), None);
+    let begin = |at| judge.begin_write(KEY, WriteKind::Put, at * MS).expect("the database numbers them");
+    let end = |write, version, at| judge.end_write(write, WriteOutcome::Acked { version: Some(version) }, at * MS);
+    let (first, second, third) = (begin(2), begin(2), begin(2));
+    assert_eq!((end(second, 7, 3), end(first, 6, 4)), (Some(false), Some(false)));
+    assert_eq!(end(third, 7, 5), Some(true), "two writes cannot have one version");
+}
+
+#[test]
+fn versions_that_start_again_after_a_deletion_are_no_lost_updates() {
+    let judge = Judge::new([(10, false)]);
+    assert_eq!(is_lost(&judge, 0, Some(5)), None);
+    write(&judge, WriteKind::Delete, 2, None);
+    assert_eq!(is_lost(&judge, 4, Some(1)), None);
+}
