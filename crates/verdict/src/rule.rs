@@ -11,6 +11,10 @@ use super::evidence::{errors_of, evidence, named, no_value};
 use super::measure::{JudgeContext, measure, phases_of, wants_share};
 use super::{RuleResult, Ruling, Unit, numbers};
 
+/// Of the opportunities that a rule needs, at least one in so many must be a sample: an answer in which the event would
+/// have shown.
+const LEAST_JUDGED: u64 = 3;
+
 /// Judges a rule, then weakens the ruling by what is doubtful about its phases.
 pub(super) fn judge_rule(context: &JudgeContext<'_>, rule: &Rule) -> RuleResult {
     // Errors never help a rule, on neither side.
@@ -100,8 +104,12 @@ fn against_value(context: &JudgeContext<'_>, rule: &Rule, measured: &Measured, l
     }
     let spec = &context.scenario.evidence;
     let opportunities = min_opportunities(spec, rule.op, limit, metric, measured, result.unit);
-    if result.ruling == Ruling::Pass && measured.samples < opportunities {
-        too_few(&mut result, opportunities);
+    if result.ruling == Ruling::Pass {
+        if measured.opportunities.unwrap_or(measured.samples) < opportunities {
+            too_few(&mut result, opportunities);
+        } else if measured.samples < opportunities / LEAST_JUDGED {
+            too_few(&mut result, opportunities / LEAST_JUDGED);
+        }
     }
     apply_coverage(spec, rule.op, limit, metric, measured, &mut result);
     mark_uncertain(&mut result, measured);

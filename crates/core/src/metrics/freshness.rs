@@ -39,7 +39,15 @@ pub(super) static ROWS: &[MetricDefinition] = &[
             // Without versions each written item is compared once: those are all there are.
             let is_census = !scope.facts.has_versions;
             let coverage = if is_census { compared(scope) } else { versioned(scope, judged) };
-            Measured { missing_reason, uncertainty, is_census, coverage: Some(coverage), ..scope.events(stale, judged) }
+            Measured {
+                missing_reason,
+                uncertainty,
+                is_census,
+                coverage: Some(coverage),
+                // A read of an item that was not written yet is fresh.
+                opportunities: Some(answers(scope).items.max(judged)),
+                ..scope.events(stale, judged)
+            }
         },
         wording: Wording::Noun("stale"),
         details: counted_with_bound,

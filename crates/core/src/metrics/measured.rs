@@ -25,6 +25,9 @@ pub struct Measured {
     pub not_within: Option<NotWithin>,
     /// How much of what the metric speaks about could be judged; `None`: all of it.
     pub coverage: Option<Coverage>,
+    /// How many answers the metric speaks about, where more than the samples: those in which the event cannot happen by
+    /// their nature are no events either.
+    pub opportunities: Option<u64>,
     /// Whether the samples are all that there is, and not some of many.
     pub is_census: bool,
     /// What the value is of, where it is the worst of several.

@@ -321,3 +321,27 @@ fn items_whose_uncached_answer_was_cached_were_not_compared() {
     assert_eq!(all.ruling, Ruling::Pass, "60 of 60 written items are all: {:?}", all.criteria[0].rules[0].evidence);
     assert_eq!(at_rest(60).ruling, Ruling::Fail, "nothing was compared");
 }
+
+#[test]
+fn reads_of_items_that_were_not_written_are_opportunities_but_some_must_be_judged() {
+    let stale = || rule_against("it", metric("stale"), None, Some(STEADY), Op::Equal, Quantity::Count(0.0));
+    let judged_of = |judged: u64, items| {
+        let mut lines = with_answers(AnswerCounts { items, ..AnswerCounts::default() });
+        let mut left = judged;
+        change_reads(&mut lines, |cell| {
+            cell.judged_fresh = cell.judged_fresh.min(left);
+            left -= cell.judged_fresh;
+        });
+        verdict_with(&lines, stale(), |_| {}).criteria[0].rules[0].clone()
+    };
+    for (judged, items, ruling) in [
+        (208, 400, Ruling::Pass),
+        (208, 280, Ruling::Inconclusive),
+        (99, 4_000, Ruling::Inconclusive),
+        (300, 300, Ruling::Pass),
+    ] {
+        let result = judged_of(judged, items);
+        assert_eq!(result.ruling, ruling, "{judged} of {items}: {}", result.evidence);
+    }
+    assert!(judged_of(99, 4_000).evidence.ends_with("too few to tell, 100 are needed"));
+}
