@@ -34,10 +34,7 @@ pub(super) struct ProbeAnswer {
 
 /// Sends the request twice, so that the second answer can come from the cache, and once past the cache.
 pub(super) async fn probe(url: &reqwest::Url) -> Result<Vec<ProbeAnswer>, ProbeError> {
-    let client = client_builder(ANSWER_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(|error| ProbeError::Other(error.to_string()))?;
+    let client = client_builder(ANSWER_TIMEOUT, false).build().map_err(|error| ProbeError::Other(error.to_string()))?;
     let mut answers = Vec::new();
     for past_the_cache in [false, false, true] {
         let mut request = client.get(url.clone());

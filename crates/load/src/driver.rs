@@ -318,7 +318,7 @@ async fn attack(
         let ready = Arc::clone(&ready);
         Box::pin(async move {
             // goose's own client would go through HTTP_PROXY, and measure the proxy.
-            let client = client_builder(timeout).no_gzip();
+            let client = client_builder(timeout, ready.exchange.scenario.target.follow_redirects).no_gzip();
             user.set_client_builder(client).await?;
             ready.users_ready.fetch_add(1, Ordering::SeqCst);
             Ok(())

@@ -12,7 +12,7 @@ use cacheproof_load::{Call, TrafficPlan};
 /// would fail during the whole run, because of the scenario and not because of the cache.
 pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url: &str) -> Result<(), TargetError> {
     let classifier = ResponseClassifier::new(&scenario.target);
-    let client = client(Duration::from_secs(10));
+    let client = client(Duration::from_secs(10), scenario.target.follow_redirects);
     for (index, request) in scenario.traffic.requests.iter().enumerate() {
         if !request.method.is_read() {
             continue;
@@ -56,6 +56,14 @@ pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url:
                 ));
             }
             Outcome::Error => {
+                let location = answered.get("location").filter(|_| status.is_redirection());
+                if let Some(location) = location {
+                    return Err(unfit(
+                        format!("it answers with status {status}, a redirect to {}", shorten(location.as_bytes())),
+                        "is it a login page? Then send what it needs in headers = { … }. A redirect within the app is followed \
+                         with follow_redirects = true in [target]; expect = [302] takes the redirect itself for the answer",
+                    ));
+                }
                 return Err(unfit(
                     format!("it answers with status {status}: {}", shorten(&body)),
                     "check the path, and that [data] has no more keys than the app has items; \

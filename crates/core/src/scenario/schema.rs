@@ -71,6 +71,7 @@ pub(super) const TARGET: &[Key] = &[
     value("start"),
     value("args"),
     value("ready"),
+    value("follow_redirects"),
     value("instances"),
     value("cache"),
     value("identity"),

@@ -12,6 +12,8 @@ pub struct TargetSpec {
     pub start: Vec<String>,
     /// Further arguments for the reference app's `serve`.
     pub args: Vec<String>,
+    /// Whether a redirect to a path of the same app is followed. Elsewhere it never is.
+    pub follow_redirects: bool,
     /// Path that answers 2xx once the app is ready.
     pub ready: String,
     /// How many of it run side by side on the same servers; requests are dealt to them in turn.

@@ -32,7 +32,10 @@ pub(super) struct ProbeResponse {
 
 impl ProbeClient {
     pub(super) fn new(scenario: Arc<Scenario>, base_urls: Vec<String>) -> Self {
-        let client = client_builder(scenario.traffic.timeout).no_gzip().build().unwrap_or_default();
+        let client = client_builder(scenario.traffic.timeout, scenario.target.follow_redirects)
+            .no_gzip()
+            .build()
+            .unwrap_or_default();
         let classifier = ResponseClassifier::new(&scenario.target);
         Self { scenario, client, base_urls, classifier }
     }

@@ -1,7 +1,7 @@
 //! Classifies responses: outcome, item and user, version.
 
 use reqwest::StatusCode;
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, LOCATION};
 
 use super::WriteToken;
 use super::cache_words::{self, CacheReading, Meaning};
@@ -78,10 +78,11 @@ impl ResponseClassifier {
                 let outcome = outcome.unwrap_or_default();
                 return ClassifiedResponse { outcome, unread, missing, ..ClassifiedResponse::default() };
             }
-            return ClassifiedResponse {
-                missing,
-                ..failed(Outcome::Error, format!("status {status}: {}", shorten(body)))
+            let what = match headers.get(LOCATION).filter(|_| status.is_redirection()) {
+                Some(location) => format!("status {status}, a redirect to {}", shorten(location.as_bytes())),
+                None => format!("status {status}: {}", shorten(body)),
             };
+            return ClassifiedResponse { missing, ..failed(Outcome::Error, what) };
         }
         let identity = self.identity.as_ref().filter(|_| request.method != Method::Delete);
         let checks = [

@@ -40,6 +40,7 @@ pub const REFERENCE_TABLES: [&str; 11] = [
 pub struct Instance {
     url: String,
     ready: String,
+    follow_redirects: bool,
     what: String,
     process: Option<AppProcess>,
 }
@@ -62,6 +63,7 @@ impl Instance {
                 what: "the app that was running already".into(),
                 url,
                 ready: target.ready.clone(),
+                follow_redirects: target.follow_redirects,
                 process: None,
             };
             app.wait_ready(FIND_LIMIT).await?;
@@ -120,6 +122,7 @@ impl Instance {
         let app = Self {
             url: fill(target.url.as_deref().unwrap_or("http://127.0.0.1:{port}")).trim_end_matches('/').to_owned(),
             ready: target.ready.clone(),
+            follow_redirects: target.follow_redirects,
             what: match target.kind {
                 TargetKind::Reference if target.start.is_empty() => {
                     let args: String = target.args.iter().map(|arg| format!(" {arg}")).collect();
@@ -243,7 +246,11 @@ impl Instance {
     /// Whether it answers its ready path with 2xx within 300 ms.
     pub async fn answers(&self) -> bool {
         let url = format!("{}{}", self.url, self.ready);
-        client(Duration::from_millis(300)).get(url).send().await.is_ok_and(|answer| answer.status().is_success())
+        client(Duration::from_millis(300), self.follow_redirects)
+            .get(url)
+            .send()
+            .await
+            .is_ok_and(|answer| answer.status().is_success())
     }
 
     /// Stops it, if cacheproof started it: SIGTERM, and SIGKILL if it does not stop.
@@ -276,7 +283,7 @@ impl Instance {
         let url = format!("{}{}", self.url, self.ready);
         let start = Instant::now();
         let mut last = "no answer".to_owned();
-        let client = client(Duration::from_secs(2));
+        let client = client(Duration::from_secs(2), self.follow_redirects);
         let shown = mask_passwords(&url);
         while start.elapsed() < limit {
             match client.get(&url).send().await {
