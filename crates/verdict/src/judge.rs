@@ -18,8 +18,8 @@ use super::{CriterionResult, Finding, Ruling, Verdict, fault_outcomes};
 /// rule asks for them.
 pub fn judge(scenario: &Scenario, measurements: &Measurements) -> Verdict {
     let facts = scenario.metric_facts();
-    let (validity, issues) = check_validity(scenario, &facts, measurements);
     let faults = fault_outcomes(scenario, measurements);
+    let (validity, issues) = check_validity(scenario, &facts, measurements, &faults);
     let results: Vec<_> = faults.iter().map(fault_result).collect();
     let context = JudgeContext { scenario, facts: &facts, measurements, faults: &results, issues: &issues };
     let mut criteria: Vec<CriterionResult> =

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use cacheproof_core::journal::{AtQuiescence, FaultStage, Outcome, RunStatus, Sample, SendLag};
 use cacheproof_core::measurements::Measurements;
 use cacheproof_core::metrics::{ScenarioFacts, phases_without_db_queries};
-use cacheproof_core::scenario::{LoadModel, Scenario};
+use cacheproof_core::scenario::{FaultAction, LoadModel, Scenario};
 
 use super::answers::check_answers;
-use super::{Finding, numbers};
+use super::{FaultOutcome, Finding, numbers};
 
 /// The generator's lateness that counts as too late, in nanoseconds.
 const MAX_SEND_LAG_NANOS: u64 = 50_000_000;
@@ -43,6 +43,7 @@ pub(super) fn check_validity(
     scenario: &Scenario,
     facts: &ScenarioFacts,
     measurements: &Measurements,
+    outcomes: &[FaultOutcome],
 ) -> (Vec<Finding>, ValidityIssues) {
     let mut findings = Findings(Vec::new());
     let mut issues = ValidityIssues::default();
@@ -56,7 +57,7 @@ pub(super) fn check_validity(
             findings.blocking(format!("No request was answered or failed in '{}'.", name(scenario, phase)));
         }
     }
-    faults(scenario, measurements, &mut findings, &mut issues);
+    faults(scenario, measurements, outcomes, &mut findings, &mut issues);
     statistics(scenario, measurements, &mut findings);
     check_db_silence(scenario, facts, measurements, &mut findings);
     freshness(scenario, measurements, &mut findings);
@@ -253,7 +254,13 @@ fn counts(measurements: &Measurements, findings: &mut Findings, issues: &mut Val
     }
 }
 
-fn faults(scenario: &Scenario, measurements: &Measurements, findings: &mut Findings, issues: &mut ValidityIssues) {
+fn faults(
+    scenario: &Scenario,
+    measurements: &Measurements,
+    outcomes: &[FaultOutcome],
+    findings: &mut Findings,
+    issues: &mut ValidityIssues,
+) {
     for (index, phase) in scenario.phases.iter().enumerate() {
         for (number, fault) in phase.faults.iter().enumerate() {
             let what = fault.describe();
@@ -266,6 +273,12 @@ fn faults(scenario: &Scenario, measurements: &Measurements, findings: &mut Findi
                     .collect()
             };
             let injected = rounds(FaultStage::Injected);
+            // Without a check, the effect of a command shows in the answers or not at all.
+            let is_unchecked = matches!(&fault.action, FaultAction::Command { check: None, .. });
+            let is_noticed = |outcome: &FaultOutcome| {
+                (outcome.window.phase, outcome.window.fault) == (index, number) && outcome.notice().is_some()
+            };
+            let shows_in_answers = is_unchecked && outcomes.iter().any(is_noticed);
             // A round that did nothing proves nothing, whatever the others did.
             let without = |stage| {
                 let missing = injected.difference(&rounds(stage)).count();
@@ -281,11 +294,16 @@ fn faults(scenario: &Scenario, measurements: &Measurements, findings: &mut Findi
                     issues.ineffective_faults.insert(index);
                     findings.blocking(format!("The fault '{what}' in '{}' was never injected.", phase.name));
                 }
-            } else if let Some(which) = without(FaultStage::Seen) {
+            } else if let Some(which) = without(FaultStage::Seen).filter(|_| !shows_in_answers) {
                 issues.ineffective_faults.insert(index);
+                let help = if is_unchecked {
+                    " Say how to see it: check = \"a command that ends with exit status 0 while the effect is there\"."
+                } else {
+                    ""
+                };
                 findings.blocking(format!(
                     "The fault '{what}' in '{}' was injected, but no effect was observed{which}. So this phase \
-                     proves nothing about it.",
+                     proves nothing about it.{help}",
                     phase.name
                 ));
             } else if let Some(which) = without(FaultStage::SeenUndone).filter(|_| over) {

@@ -6,7 +6,8 @@ use super::*;
 async fn a_command_fault_is_run_and_undone_and_its_failure_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let mark = directory.path().join("broken");
-    let fault = format!("{{ run = 'touch {0}', undo = 'rm {0}', lasts = '1s' }}", mark.display());
+    let fault =
+        format!("{{ run = 'touch {0}', undo = 'rm {0}', check = 'test -e {0}', lasts = '1s' }}", mark.display());
     let fails = format!(
         "{{ run = 'touch {0}; echo no such thing >&2; exit 7', undo = 'rm {0}', lasts = '1s' }}",
         mark.display()
@@ -14,12 +15,28 @@ async fn a_command_fault_is_run_and_undone_and_its_failure_is_an_error() {
     let test_bed = FaultTestBed::up("[target]\nkind = 'http'\nstart = ['true']\n", &[&fault, &fails]).await;
     let engine = FaultEngine::new(test_bed.fault_context(None));
     let steps = run_fault(&engine, &test_bed.faults()[0]).await.unwrap();
-    assert_eq!(steps.len(), 5, "{steps:#?}");
+    let stages: Vec<FaultStage> = steps.iter().map(|step| step.stage).collect();
+    use FaultStage::{Begun, Injected, Seen, SeenUndone, Undone};
+    assert_eq!(stages, [Begun, Injected, Seen, Undone, SeenUndone], "{steps:#?}");
     assert!(!mark.exists());
     let error = run_fault(&engine, &test_bed.faults()[1]).await.unwrap_err().to_string();
     assert!(error.contains("ended with exit status: 7; its last line: no such thing"), "{error}");
     assert!(!mark.exists(), "a failed injection is undone");
     assert!(test_bed.ledger_state().open.is_empty());
+    drop(engine);
+    test_bed.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_succeeds_before_the_fault_or_never_shows_no_effect() {
+    let fault = |check: &str| format!("{{ run = 'true', undo = 'true', check = '{check}', lasts = '200ms' }}");
+    let test_bed =
+        FaultTestBed::up("[target]\nkind = 'http'\nstart = ['true']\n", &[&fault("true"), &fault("false")]).await;
+    let engine = FaultEngine::new(test_bed.fault_context(None));
+    for spec in test_bed.faults() {
+        let steps = run_fault(&engine, spec).await.unwrap();
+        assert!(steps.iter().all(|step| step.stage != FaultStage::Seen), "{}: {steps:#?}", spec.describe());
+    }
     drop(engine);
     test_bed.down().await;
 }
@@ -39,7 +56,8 @@ async fn a_command_gets_the_servers_urls_past_the_proxies_and_the_ledger_does_no
         [stack.postgres]\nprovider = 'local'\n";
     let test_bed = FaultTestBed::up(tables, &[&fault, unknown]).await;
     let engine = FaultEngine::new(test_bed.fault_context(None));
-    assert_eq!(run_fault(&engine, &test_bed.faults()[0]).await.unwrap().len(), 5);
+    let steps = run_fault(&engine, &test_bed.faults()[0]).await.unwrap();
+    assert!(steps.iter().all(|step| step.stage != FaultStage::Seen), "no check saw an effect: {steps:#?}");
     // A fault with an invalid undo is not injected.
     let error = run_fault(&engine, &test_bed.faults()[1]).await.unwrap_err().to_string();
     assert!(error.contains("this run has no CACHEPROOF_REDIS_9_URL"), "{error}");

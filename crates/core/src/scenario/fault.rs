@@ -64,6 +64,9 @@ pub enum FaultAction {
         run: String,
         /// What mends it.
         undo: Option<String>,
+        /// Ends with exit status 0 while the effect is there, and with another before and after. `None`: the effect must show in
+        /// the answers.
+        check: Option<String>,
     },
 }
 

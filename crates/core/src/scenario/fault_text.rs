@@ -61,8 +61,9 @@ pub(super) fn to_toml(spec: &FaultSpec) -> String {
     let mut keys: Vec<(&str, String)> = Vec::new();
     let time = |time: Duration| Quantity::Time(time).to_string();
     match &spec.action {
-        FaultAction::Command { run, undo } => {
+        FaultAction::Command { run, undo, check } => {
             keys.push(("run", run.clone()));
+            keys.extend(check.iter().map(|check| ("check", check.clone())));
             keys.extend(undo.iter().map(|undo| ("undo", undo.clone())));
         }
         action => keys.push((action.as_str(), spec.victim.to_string())),

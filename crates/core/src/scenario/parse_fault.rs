@@ -27,7 +27,7 @@ pub(super) const FAULT_KEYWORDS: [(&str, &[&str]); 17] = [
     ("half_open", &["share", "connections"]),
     ("partition", &[]),
     ("failover", &["to"]),
-    ("run", &["undo"]),
+    ("run", &["undo", "check"]),
 ];
 
 /// Keys that every fault may have.
@@ -277,7 +277,11 @@ impl FaultParser<'_> {
                 }
                 FaultAction::Failover { lagging: lagging.is_some_and(|lagging| lagging.value) }
             }
-            "run" => FaultAction::Command { run: self.command("run")?, undo: self.command("undo") },
+            "run" => FaultAction::Command {
+                run: self.command("run")?,
+                undo: self.command("undo"),
+                check: self.command("check"),
+            },
             _ => FaultAction::Link(self.link(word)?),
         })
     }

@@ -170,6 +170,7 @@ pub(super) const FAULT: &[Key] = &[
     value("connections"),
     value("to"),
     value("undo"),
+    value("check"),
     value("after"),
     value("lasts"),
     value("every"),

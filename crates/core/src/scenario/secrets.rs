@@ -198,7 +198,7 @@ impl Reader<'_> {
             (Some("bypass"), "query") => in_query(value, 0),
             (_, "url") => in_whole_url(value),
             (_, "get" | "post" | "put" | "patch" | "delete" | "of" | "ready") => in_query(value, 0),
-            (_, "run" | "undo") => in_shell(value),
+            (_, "run" | "undo" | "check") => in_shell(value),
             (_, "body") => {
                 let (strings, numbers): (Vec<_>, Vec<_>) = in_json(value).into_iter().partition(|(_, string)| *string);
                 for (part, _) in numbers {

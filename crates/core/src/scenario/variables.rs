@@ -149,9 +149,9 @@ impl Filler<'_> {
             }
         }
         for fault in scenario.phases.iter().flat_map(|phase| &phase.faults) {
-            if let super::FaultAction::Command { run, undo } = &fault.action {
+            if let super::FaultAction::Command { run, undo, check } = &fault.action {
                 self.script(run);
-                undo.iter().for_each(|undo| self.script(undo));
+                undo.iter().chain(check).for_each(|command| self.script(command));
             }
         }
     }

@@ -19,32 +19,34 @@ use cacheproof_supervise::{
 pub(super) struct CommandFault<'run> {
     run: String,
     undo: Option<String>,
+    check: Option<String>,
     guard: &'run Guard,
     /// The timeout of each command.
     timeout: Duration,
     directory: PathBuf,
     addresses: &'run Addresses,
     started: bool,
-    succeeded: bool,
+    /// The check found the effect before the fault: it does not show the effect of this fault.
+    found_before: bool,
 }
 
 impl<'run> CommandFault<'run> {
     pub(super) fn new(
-        run: &str,
-        undo: Option<&str>,
+        [run, undo, check]: [Option<&str>; 3],
         guard: &'run Guard,
         addresses: &'run Addresses,
         timeout: Duration,
     ) -> Self {
         Self {
-            run: run.to_owned(),
+            run: run.unwrap_or_default().to_owned(),
             undo: undo.map(str::to_owned),
+            check: check.map(str::to_owned),
             guard,
             addresses,
             timeout,
             directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
             started: false,
-            succeeded: false,
+            found_before: false,
         }
     }
 
@@ -114,21 +116,24 @@ impl FaultInjector for CommandFault<'_> {
     }
 
     async fn inject(&mut self) -> Result<ActionReport, FaultError> {
+        if let Some(check) = &self.check {
+            self.found_before = self.execute(check, true).await.is_ok();
+        }
         self.started = true;
         self.execute(&self.run, true).await?;
-        self.succeeded = true;
-        Ok(format!("ran `{}`", mask_command(&self.run)).into())
+        let before = if self.found_before { "; `check` found the effect before it already" } else { "" };
+        Ok(format!("ran `{}`{before}", mask_command(&self.run)).into())
     }
 
     async fn observe_effect(&mut self) -> Option<Observation> {
-        self.succeeded.then(|| "it ended with exit status 0".into())
+        let check = self.check.as_ref().filter(|_| self.started && !self.found_before)?;
+        self.execute(check, true).await.ok().map(|()| "check ended with exit status 0".into())
     }
 
     async fn undo(&mut self, _stopping: bool) -> Result<ActionReport, FaultError> {
         match &self.undo {
             Some(undo) if self.started => {
                 self.execute(undo, false).await?;
-                self.succeeded = false;
                 Ok(format!("ran `{}`", mask_command(undo)).into())
             }
             _ => Ok("there is nothing to undo".to_owned().into()),
@@ -136,6 +141,9 @@ impl FaultInjector for CommandFault<'_> {
     }
 
     async fn observe_recovery(&mut self) -> Option<Observation> {
+        if let Some(check) = self.check.as_ref().filter(|_| !self.found_before) {
+            return self.execute(check, true).await.is_err().then(|| "check no longer ended with exit status 0".into());
+        }
         Some(match self.undo {
             Some(_) => "undo ended with exit status 0".into(),
             None => "there was nothing to undo".into(),

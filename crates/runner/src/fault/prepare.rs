@@ -86,16 +86,18 @@ pub(super) async fn prepare<'run>(
             }
             Box::new(Failover::new(deployment, *lagging))
         }
-        FaultAction::Command { run, undo } => {
-            let undo = undo.as_deref();
-            if let Some(name) =
-                std::iter::once(run.as_str()).chain(undo).find_map(|text| addresses.find_undefined_variable(text))
+        FaultAction::Command { run, undo, check } => {
+            let (undo, check) = (undo.as_deref(), check.as_deref());
+            if let Some(name) = std::iter::once(run.as_str())
+                .chain(undo)
+                .chain(check)
+                .find_map(|text| addresses.find_undefined_variable(text))
             {
                 let names: Vec<&str> = addresses.iter().map(|(name, _)| name).collect();
                 let why = format!("this run has no {name}");
                 return Err(resolver.not_allowed(&why, &format!("it has: {}", names.join(", "))));
             }
-            Box::new(CommandFault::new(run, undo, context.guard, addresses, max_fault))
+            Box::new(CommandFault::new([Some(run), undo, check], context.guard, addresses, max_fault))
         }
     })
 }
