@@ -268,7 +268,7 @@ fn encode_path(value: &str, is_query_value: bool) -> String {
     let mut encoded = String::new();
     for (at, c) in value.char_indices() {
         let is_escape =
-            value[at + c.len_utf8()..].as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+            value.as_bytes()[at + c.len_utf8()..].get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
         let special = c.is_whitespace() || c.is_control() || !c.is_ascii() || matches!(c, '#' | '"' | '<' | '>' | '\\');
         let in_query = is_query_value && (matches!(c, '&' | '+') || (c == '%' && !is_escape));
         if special || in_query {

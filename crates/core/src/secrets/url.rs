@@ -12,7 +12,9 @@ pub(crate) fn in_text(text: &str) -> Vec<Range<usize>> {
         let begin = at + 3;
         let end = text[begin..].find(ends_url).map_or(text.len(), |length| begin + length);
         let end = next_url(&text[begin..end]).map_or(end, |length| begin + length);
-        found.extend(password(scheme(&text[..at]), &text[begin..end]).map(|part| begin + part.start..begin + part.end));
+        found.extend(
+            password(scheme(&text[..at]), &text[begin..end], false).map(|part| begin + part.start..begin + part.end),
+        );
     }
     let parts = found.into_iter().flat_map(|part| literal_parts(text, part, false));
     parts.chain(parameters(text, ends_url, false)).collect()
@@ -22,7 +24,7 @@ pub(crate) fn in_text(text: &str) -> Vec<Range<usize>> {
 pub(crate) fn in_whole_url(url: &str) -> Vec<Range<usize>> {
     let Some(at) = url.find("://") else { return in_query(url, 0) };
     let begin = at + 3;
-    let part = password(scheme(&url[..at]), &url[begin..]).map(|part| begin + part.start..begin + part.end);
+    let part = password(scheme(&url[..at]), &url[begin..], true).map(|part| begin + part.start..begin + part.end);
     let mut found: Vec<_> = part.into_iter().flat_map(|part| literal_parts(url, part, false)).collect();
     let rest = user_end(url).unwrap_or(begin);
     found.extend(in_query(&url[rest..], rest));
@@ -77,19 +79,20 @@ fn scheme(before: &str) -> &str {
 /// Where user and password of a URL end: the place of the `@`.
 pub(crate) fn user_end(url: &str) -> Option<usize> {
     let at = url.find("://")?;
-    end_of_user(scheme(&url[..at]), &url[at + 3..]).map(|end| at + 3 + end)
+    end_of_user(scheme(&url[..at]), &url[at + 3..], true).map(|end| at + 3 + end)
 }
 
 /// The password within what follows `://`.
-fn password(scheme: &str, rest: &str) -> Option<Range<usize>> {
-    let end = end_of_user(scheme, rest)?;
+fn password(scheme: &str, rest: &str, whole: bool) -> Option<Range<usize>> {
+    let end = end_of_user(scheme, rest, whole)?;
     let begin = rest[..end].find(':')? + 1;
     (begin < end).then_some(begin..end)
 }
 
 /// Where user and password end within what follows `://`. Passwords that were not percent-encoded may hold `/`, `?`, `#` or
-/// `@`, so it is the last `@`, unless a path or a query that comes first has nothing to do with a password.
-fn end_of_user(scheme: &str, rest: &str) -> Option<usize> {
+/// `@`, so it is the last `@`, unless a path or a query that comes first has nothing to do with a password. `whole`: the URL is
+/// the address of a server, and not that of any page.
+fn end_of_user(scheme: &str, rest: &str, whole: bool) -> Option<usize> {
     let first = rest.find('@')?;
     // Behind the first `@`, an `@` in a query belongs to the query.
     let query = rest[first..].match_indices('?').map(|(at, _)| first + at).find(|at| {
@@ -103,14 +106,12 @@ fn end_of_user(scheme: &str, rest: &str) -> Option<usize> {
     // In the path of a web page an `@` is nothing special: http://localhost:8080/users/me@example.com.
     let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let authority = &rest[..authority_end];
+    let is_server = || whole || is_host_of_server(&rest[last + 1..]);
     match authority.rfind('@') {
-        Some(_) if is_host_of_server(&rest[last + 1..]) => Some(last),
+        Some(_) if is_server() => Some(last),
         Some(at) => Some(at),
-        None => {
-            let has_password = rest[..last].contains(':');
-            (has_password && (!looks_like_host_and_port(authority) || is_host_of_server(&rest[last + 1..])))
-                .then_some(last)
-        }
+        None if !authority.contains(':') => None,
+        None => (!looks_like_host_and_port(authority) || is_server()).then_some(last),
     }
 }
 
@@ -217,18 +218,15 @@ mod tests {
             "http://me:HU SH\"<HUSH@host:80",
             "http://me:/HUSH@shop.example",
             "http://me:x#HUSH@shop.example/x",
+            "http://me:42/HUSH@shop.example/x",
         ] {
             let struck = super::super::strike(url, in_whole_url(url));
             assert!(!struck.contains("HUSH") && struck.contains(":***@"), "{url} became {struck}");
             assert!(struck.starts_with(url.split(':').next().unwrap()), "{struck}");
         }
-        for url in [
-            "http://localhost:8080/users/me@example.com",
-            "http://host/a:b@c",
-            "postgres://user@host/db",
-            "redis://host:6379/0",
-            "http://u:${PW}@host",
-        ] {
+        let page = "http://localhost:8080/users/me@example.com";
+        assert_eq!(in_text(page), [], "the page of a user");
+        for url in ["http://host/a:b@c", "postgres://user@host/db", "redis://host:6379/0", "http://u:${PW}@host"] {
             assert_eq!(in_whole_url(url), [], "{url}");
         }
     }
@@ -248,7 +246,7 @@ mod tests {
         assert_eq!(unencoded_in_password("redis://:42/HUSH=@h"), ['/']);
         assert_eq!(unencoded_in_password("redis://u:a@b#%zz@h"), ['@', '#', '%']);
         assert!(unencoded_in_password("redis://u:a%40${X}@h").is_empty());
-        assert!(unencoded_in_password("http://localhost:8080/a@b").is_empty());
+        assert!(unencoded_in_password("http://localhost:8080/a%40b").is_empty());
         assert_eq!(encode_password("a/b@c%2F%d é"), "a%2Fb%40c%2F%25d%20%C3%A9");
         assert_eq!(percent_decode("a%2Fb%zz%C3%A9"), "a/b%zzé");
     }
