@@ -189,7 +189,7 @@ async fn faults_on_the_app_work_and_a_partition_affects_only_one_instance() {
     let app = App::up(&test_bed.scenario, &app_environment).await.unwrap();
     // Both have open connections to Redis.
     for url in app.urls() {
-        let answer = cacheproof::load::response::client(Duration::from_secs(5))
+        let answer = cacheproof::load::response::client(Duration::from_secs(5), false)
             .get(format!("{url}/posts/1"))
             .send()
             .await
