@@ -88,7 +88,8 @@ fn fault() -> impl Strategy<Value = FaultSpec> {
         FaultAction::Link(refuse),
     ]);
     let word = "[^\\p{Cc}]*[a-z][^\\p{Cc}]*";
-    let command = (word, prop::option::of(word)).prop_map(|(run, undo)| FaultAction::Command { run, undo });
+    let command = (word, prop::option::of(word), prop::option::of(word))
+        .prop_map(|(run, undo, check)| FaultAction::Command { run, undo, check });
     let action = prop_oneof![
         (process, process_victim),
         (link, server),
