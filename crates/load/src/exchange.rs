@@ -18,6 +18,20 @@ use cacheproof_core::scenario::Scenario;
 /// How many examples of each kind of error a phase keeps.
 const EXAMPLES: usize = 3;
 
+/// JSON that is shorter may well be the same for many items: `[]`, `{"on":true}`.
+const MIN_DISTINCTIVE_JSON: usize = 24;
+
+/// The hash of a body, where the bodies of two items should differ.
+fn distinctive_hash(body: &[u8]) -> Option<u64> {
+    let is_json = serde_json::from_slice::<&serde_json::value::RawValue>(body).is_ok();
+    if body.is_empty() || (is_json && body.len() < MIN_DISTINCTIVE_JSON) {
+        return None;
+    }
+    let mut hasher = DefaultHasher::new();
+    hasher.write(body);
+    Some(hasher.finish())
+}
+
 /// What the goose users share to send and judge requests.
 #[derive(Debug)]
 pub struct Exchange {
@@ -89,11 +103,7 @@ impl Exchange {
             Err(error) => Err(RequestFailure { why: error.to_string(), unreachable: false }),
         };
         let done = Instant::now();
-        let body_hash = answer.as_ref().map_or(0, |(_, _, body)| {
-            let mut hasher = DefaultHasher::new();
-            hasher.write(body);
-            hasher.finish()
-        });
+        let body_hash = answer.as_ref().ok().and_then(|(_, _, body)| distinctive_hash(body));
         let (status, mut reading, unreachable) = match answer {
             Ok((status, headers, body)) => {
                 (Some(status), self.classifier.classify(request, call.expected, status, &headers, &body), false)

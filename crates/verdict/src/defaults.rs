@@ -6,11 +6,14 @@ use cacheproof_core::scenario::{Limit, Op, Quantity, Rule, Scenario, Term};
 
 use super::measure::JudgeContext;
 use super::rule::judge_rule;
-use super::{CriterionResult, Ruling};
+use super::{CriterionResult, RuleResult, Ruling};
+
+const WRONG_ANSWERS: &str = "wrong_answers";
+const LOST_ITEMS: &str = "wrong_answers.lost";
 
 /// Metrics that must be 0, with the criterion that stands in the report if one is not.
 const DEFAULTS: [(&str, &str); 2] = [
-    ("wrong_answers", "No answer is wrong (judged in every run; a rule on wrong_answers replaces this)"),
+    (WRONG_ANSWERS, "No answer is wrong (judged in every run; a rule on wrong_answers replaces this)"),
     ("lost_updates", "No acknowledged write is lost (judged in every run; a rule on lost_updates replaces this)"),
 ];
 
@@ -20,26 +23,35 @@ pub(super) fn broken_defaults(context: &JudgeContext<'_>) -> Vec<CriterionResult
 }
 
 fn broken(context: &JudgeContext<'_>, metric: &str, says: &str) -> Option<CriterionResult> {
-    if is_asked_for(context.scenario, metric) {
-        return None;
-    }
-    let term = Term { metric: Metric::find(metric).ok()?, path: None, request: None, phase: None };
-    let limit = Limit::Value(Quantity::Count(0.0));
-    let rule = Rule { text: format!("{metric} == 0"), term, op: Op::Equal, limit };
-    let result = judge_rule(context, &rule);
-    // Nothing that could be wrong, or too little of it, is no reason to doubt a run that did not ask.
-    let was_seen = result.observed.is_some_and(|seen| seen > 0.0);
-    (result.ruling == Ruling::Fail && was_seen).then(|| CriterionResult {
-        says: says.to_owned(),
-        ruling: Ruling::Fail,
-        rules: vec![result],
-        proved_by: None,
-    })
+    let phases = (0..context.scenario.phases.len()).filter(|phase| context.scenario.is_judged(*phase));
+    let rules: Vec<RuleResult> = phases
+        .filter(|phase| !is_asked_for(context.scenario, metric, *phase))
+        .filter_map(|phase| broken_in(context, metric, phase))
+        .collect();
+    let criterion = CriterionResult { says: says.to_owned(), ruling: Ruling::Fail, rules, proved_by: None };
+    (!criterion.rules.is_empty()).then_some(criterion)
 }
 
-/// Whether a rule is about the metric, or about a part of it.
-fn is_asked_for(scenario: &Scenario, metric: &str) -> bool {
-    let rules = scenario.criteria.iter().flat_map(|criterion| &criterion.rules);
-    let mut names = rules.map(|rule| rule.term.metric.definition().name);
-    names.any(|name| name == metric || name.strip_prefix(metric).is_some_and(|part| part.starts_with('.')))
+/// The broken rule of a phase. Nothing that could be wrong, or too little of it, is no reason to doubt a run that did not
+/// ask.
+fn broken_in(context: &JudgeContext<'_>, metric: &str, phase: usize) -> Option<RuleResult> {
+    let zero = |metric: &str| {
+        let term = Term { metric: Metric::find(metric).ok()?, path: None, request: None, phase: Some(phase) };
+        let text = format!("{metric} in '{}' == 0", context.scenario.phases[phase].name);
+        Some(judge_rule(context, &Rule { text, term, op: Op::Equal, limit: Limit::Value(Quantity::Count(0.0)) }))
+    };
+    let seen = |result: &RuleResult| result.observed.unwrap_or(0.0);
+    let result = zero(metric)?;
+    // An item that is gone may have expired, or have been lost with Redis: that is for a rule to say.
+    let gone = if metric == WRONG_ANSWERS { zero(LOST_ITEMS).map_or(0.0, |lost| seen(&lost)) } else { 0.0 };
+    (result.ruling == Ruling::Fail && seen(&result) > gone).then_some(result)
+}
+
+/// Whether a rule is about the whole metric in a phase, so that it says how much of it is allowed.
+fn is_asked_for(scenario: &Scenario, metric: &str, phase: usize) -> bool {
+    let mut terms = scenario.criteria.iter().flat_map(|criterion| &criterion.rules).map(|rule| &rule.term);
+    terms.any(|term| {
+        let is_whole = term.request.is_none() && term.path.is_none();
+        is_whole && term.metric.definition().name == metric && term.phase.is_none_or(|named| named == phase)
+    })
 }

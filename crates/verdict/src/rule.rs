@@ -253,6 +253,8 @@ fn apply_validity_issues(context: &JudgeContext<'_>, rule: &Rule, phases: &BTree
         format!("the fault in '{}' had no observed effect", name(phase))
     } else if let Some(phase) = phases.intersection(&issues.no_items).next() {
         format!("the answers in '{}' were not the items that were asked for", name(phase))
+    } else if phases.intersection(&issues.unchanged_writes).next().is_some() {
+        "acknowledged writes changed nothing".to_owned()
     } else if let Some(phase) = phases.intersection(&issues.not_bypassed).next() {
         format!("the phase '{}' was not uncached", name(phase))
     } else if let Some(phase) = phases.intersection(&issues.redis_unused).next() {

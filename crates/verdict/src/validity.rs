@@ -30,6 +30,8 @@ pub(super) struct ValidityIssues {
     pub ineffective_faults: BTreeSet<usize>,
     /// Phases whose answers were not the items that were asked for.
     pub no_items: BTreeSet<usize>,
+    /// Judged phases of a run whose acknowledged writes changed nothing.
+    pub unchanged_writes: BTreeSet<usize>,
     /// Uncached phases whose answers came from the cache.
     pub not_bypassed: BTreeSet<usize>,
     /// Phases in which the app did not use the Redis of the scenario.
@@ -275,13 +277,20 @@ fn faults(
             let injected = rounds(FaultStage::Injected);
             // Without a check, the effect of a command shows in the answers or not at all.
             let is_unchecked = matches!(&fault.action, FaultAction::Command { check: None, .. });
-            let is_noticed = |outcome: &FaultOutcome| {
+            let is_noticed = |outcome: &&FaultOutcome| {
                 (outcome.window.phase, outcome.window.fault) == (index, number) && outcome.notice().is_some()
             };
-            let shows_in_answers = is_unchecked && outcomes.iter().any(is_noticed);
+            // What several faults did at the same time shows nothing about one of them.
+            let alone = phase.faults.len() == 1;
+            let noticed = outcomes.iter().filter(|outcome| is_unchecked && alone && is_noticed(outcome));
+            let noticed: BTreeSet<u32> = noticed.map(|outcome| outcome.window.round).collect();
             // A round that did nothing proves nothing, whatever the others did.
             let without = |stage| {
-                let missing = injected.difference(&rounds(stage)).count();
+                let mut seen = rounds(stage);
+                if stage == FaultStage::Seen {
+                    seen.extend(&noticed);
+                }
+                let missing = injected.difference(&seen).count();
                 let which = match injected.len() {
                     1 => String::new(),
                     all => format!(" in {missing} of {all} rounds"),
@@ -294,7 +303,7 @@ fn faults(
                     issues.ineffective_faults.insert(index);
                     findings.blocking(format!("The fault '{what}' in '{}' was never injected.", phase.name));
                 }
-            } else if let Some(which) = without(FaultStage::Seen).filter(|_| !shows_in_answers) {
+            } else if let Some(which) = without(FaultStage::Seen) {
                 issues.ineffective_faults.insert(index);
                 let help = if is_unchecked {
                     " Say how to see it: check = \"a command that ends with exit status 0 while the effect is there\"."

@@ -72,7 +72,7 @@ pub struct AnswerCounts {
     /// Reads that returned an item.
     #[serde(skip_serializing_if = "is_zero")]
     pub items: u64,
-    /// Reads that returned a status of `expect` instead, such as 404.
+    /// Reads that returned a status of `expect` from 400 on instead, such as 404.
     #[serde(skip_serializing_if = "is_zero")]
     pub absent: u64,
     /// Items without the version that the scenario declares.
@@ -81,7 +81,7 @@ pub struct AnswerCounts {
     /// Those of [`Self::unversioned`] that had been written before, so that their version would have been judged.
     #[serde(skip_serializing_if = "is_zero")]
     pub unversioned_written: u64,
-    /// Items that were compared with the answer before them, which was of another item.
+    /// Items whose body was compared with that of the answer before, which was of another item.
     #[serde(skip_serializing_if = "is_zero")]
     pub compared: u64,
     /// Those of [`Self::compared`] that were the same, byte for byte.
@@ -93,6 +93,10 @@ pub struct AnswerCounts {
     /// Those of [`Self::updates`] whose version was not a new one: one of the two writes is lost.
     #[serde(skip_serializing_if = "is_zero")]
     pub lost_updates: u64,
+    /// Acknowledged writes that left the version as it was, and that sent the same body as the others: they are lost, or
+    /// changed nothing. They are not among [`Self::updates`].
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unchanged: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -107,7 +111,8 @@ impl AnswerCounts {
 
     /// Adds the counts of another.
     pub fn add(&mut self, other: &Self) {
-        let Self { items, absent, unversioned, unversioned_written, compared, same, updates, lost_updates } = *other;
+        let Self { items, absent, unversioned, unversioned_written, compared, same, updates, lost_updates, unchanged } =
+            *other;
         self.items += items;
         self.absent += absent;
         self.unversioned += unversioned;
@@ -116,6 +121,7 @@ impl AnswerCounts {
         self.same += same;
         self.updates += updates;
         self.lost_updates += lost_updates;
+        self.unchanged += unchanged;
     }
 }
 
@@ -322,6 +328,12 @@ pub struct AtQuiescence {
     /// the others.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub not_bypassed: u64,
+    /// Items that were not answered on both paths.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unread: u64,
+    /// Written items that were not among those that were chosen to be compared.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
     /// The first few that differ: `GET /posts/17`.
     pub examples: Vec<String>,
 }

@@ -36,9 +36,9 @@ pub(super) static ROWS: &[MetricDefinition] = &[
             let (stale, judged) = stale(scope);
             let uncertainty = not_compared(scope);
             let missing_reason = if uncertainty.is_none() { none_judged(scope, judged) } else { None };
-            // Without versions each written item is compared once: those are all there are.
-            let is_census = !scope.facts.has_versions;
-            let coverage = if is_census { compared(scope) } else { versioned(scope, judged) };
+            // Without versions each written item is compared once: where none was left out, those are all there are.
+            let is_census = !scope.facts.has_versions && all_were_chosen(scope);
+            let coverage = if scope.facts.has_versions { versioned(scope, judged) } else { compared(scope) };
             Measured {
                 missing_reason,
                 uncertainty,
@@ -60,7 +60,8 @@ pub(super) static ROWS: &[MetricDefinition] = &[
         measure: |scope| {
             let (_, judged) = stale(scope);
             let older = scope.measurements.freshness(|key| scope.selects_freshness(key)).non_monotonic;
-            Measured { missing_reason: none_judged(scope, judged), ..scope.events(older, judged) }
+            let coverage = Some(versioned(scope, judged));
+            Measured { missing_reason: none_judged(scope, judged), coverage, ..scope.events(older, judged) }
         },
         wording: Wording::Noun("older than an earlier answer"),
         ..STALE
@@ -158,9 +159,14 @@ fn compared(scope: &Scope<'_>) -> Coverage {
     let (mut judged, mut all) = (0, 0);
     for one in scope.measurements.at_quiescence.iter().filter(|one| scope.phases.contains(&one.phase)) {
         judged += one.compared;
-        all += one.compared + one.incomparable + one.not_bypassed;
+        all += one.compared + one.incomparable + one.not_bypassed + one.unread;
     }
     Coverage { judged, scope: all, what: "written items could be compared with an uncached answer" }
+}
+
+/// Whether every written item was to be compared, and not only some of many.
+fn all_were_chosen(scope: &Scope<'_>) -> bool {
+    scope.measurements.at_quiescence.iter().filter(|one| scope.phases.contains(&one.phase)).all(|one| one.skipped == 0)
 }
 
 fn stale(scope: &Scope<'_>) -> (u64, u64) {
@@ -196,7 +202,8 @@ fn of_kind(scope: &Scope<'_>, kind: StaleKind) -> Measured {
     let of = |kind| scope.measurements.stale_of_kind(kind, |key| scope.selects_freshness(key));
     let sorted: u64 = StaleKind::ALL.into_iter().filter(|kind| *kind != StaleKind::Unclassified).map(of).sum();
     let uncertainty = uncertainty_of_kind(scope, kind, stale.saturating_sub(sorted));
-    Measured { missing_reason: none_judged(scope, judged), uncertainty, ..scope.events(of(kind), judged) }
+    let coverage = Some(versioned(scope, judged));
+    Measured { missing_reason: none_judged(scope, judged), uncertainty, coverage, ..scope.events(of(kind), judged) }
 }
 
 /// Why there may be more stale reads of a kind than were counted.
@@ -227,5 +234,5 @@ fn age(scope: &Scope<'_>) -> Measured {
         // Nothing stale is as young as can be.
         Measured::of((judged > 0).then_some(0.0), judged)
     };
-    Measured { missing_reason, events: Some(stale), ..measured }
+    Measured { missing_reason, events: Some(stale), coverage: Some(versioned(scope, judged)), ..measured }
 }

@@ -7,7 +7,9 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::judge::{Floor, ReadOutcome, ReadSnapshot, ReadVerdict, RunNanos, Staleness, WriteKind, WriteOutcome};
+use super::judge::{
+    Floor, ReadOutcome, ReadSnapshot, ReadVerdict, RunNanos, Staleness, VersionUpdate, WriteKind, WriteOutcome,
+};
 use cacheproof_core::journal::WrongKind;
 
 /// How many writes, and how many reads, of an item are kept.
@@ -127,10 +129,9 @@ impl History {
         Some((self.begun, version))
     }
 
-    /// Whether an acknowledged write, which has not ended yet, shows that it or an earlier one is lost: the app numbers the
-    /// versions, and this one is not above what the item had before it was sent, or another write has it. `None`: that
-    /// cannot be told, also where a deletion lets the versions start again.
-    pub(super) fn is_lost_update(&self, number: u64, kind: WriteKind, end: WriteOutcome) -> Option<bool> {
+    /// What an acknowledged write, which has not ended yet, shows by its version, where the app numbers the versions. `None`:
+    /// that cannot be told, also where a deletion lets the versions start again.
+    pub(super) fn update_of(&self, number: u64, kind: WriteKind, end: WriteOutcome) -> Option<VersionUpdate> {
         let WriteOutcome::Acked { version: Some(version) } = end else { return None };
         if self.assigns_versions || self.deletes > 0 || kind != WriteKind::Put {
             return None;
@@ -141,7 +142,13 @@ impl History {
         if record.floor == 0 && others.peek().is_none() {
             return None;
         }
-        Some(version <= record.floor || others.any(|other| other == version))
+        Some(if version < record.floor {
+            VersionUpdate::Older
+        } else if version == record.floor || others.any(|other| other == version) {
+            VersionUpdate::Same
+        } else {
+            VersionUpdate::New
+        })
     }
 
     /// A write has ended. Raises `floor`, the item's, or lowers it in a new generation.

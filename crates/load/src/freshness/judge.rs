@@ -50,6 +50,17 @@ pub enum WriteOutcome {
     Unknown,
 }
 
+/// What the version of an acknowledged write shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VersionUpdate {
+    /// It is a new one.
+    New,
+    /// The item had it before the write was sent, or another write has it.
+    Same,
+    /// It is older than what the item had before the write was sent.
+    Older,
+}
+
 /// A write in flight.
 #[derive(Clone, Copy, Debug)]
 pub struct WriteTicket {
@@ -206,16 +217,15 @@ impl Judge {
         Some(WriteTicket { key, kind, number, version })
     }
 
-    /// It was answered, or never will be. Returns whether it, or an earlier write of the item, is lost: its version is not
-    /// a new one. `None`: there is nothing to compare its version with.
-    pub fn end_write(&self, write: WriteTicket, end: WriteOutcome, at: RunNanos) -> Option<bool> {
+    /// It was answered, or never will be. Returns what its version shows; `None`: there is nothing to compare it with.
+    pub fn end_write(&self, write: WriteTicket, end: WriteOutcome, at: RunNanos) -> Option<VersionUpdate> {
         let space = self.spaces.get(write.key.space)?;
         let mut histories = lock(shard(space, write.key.id));
         let history = histories.get_mut(&write.key.id)?;
-        let is_lost = history.is_lost_update(write.number, write.kind, end);
+        let update = history.update_of(write.number, write.kind, end);
         let what = (write.number, write.kind, write.version);
         history.end(what, end, at, &self.sequence, floor(space, write.key.id));
-        is_lost
+        update
     }
 
     /// An item was created, with an id that was not known before: it exists from now on.

@@ -81,8 +81,8 @@ pub(super) struct FinishedRequest<'a> {
     pub(super) before: ReadSnapshot,
     /// `None`: no response.
     pub(super) status: Option<StatusCode>,
-    /// A hash of its body; 0 without a response.
-    pub(super) body: u64,
+    /// A hash of its body, where the bodies of two items should differ.
+    pub(super) body: Option<u64>,
     /// Nothing was sent.
     pub(super) unreachable: bool,
     pub(super) reading: &'a ClassifiedResponse,
@@ -209,21 +209,39 @@ impl FreshnessMonitor {
     /// What an answer to a read of one item was good for.
     fn answer_counts(&self, ended: &FinishedRequest<'_>, item: u64) -> AnswerCounts {
         let FinishedRequest { call, reading, body, .. } = *ended;
-        if !ended.status.is_some_and(|status| status.is_success()) {
-            return AnswerCounts { absent: 1, ..AnswerCounts::default() };
+        let status = ended.status.unwrap_or_default();
+        if !status.is_success() {
+            // A redirect or 304 that `expect` allows is what was wanted.
+            let is_refused = status.is_client_error() || status.is_server_error();
+            return AnswerCounts { absent: u64::from(is_refused), ..AnswerCounts::default() };
         }
         let is_unversioned = self.scenario.has_versions() && reading.version.is_none();
         // Where the harness assigns the versions, an answer without one is from before the first write: it is judged.
         let assigns = self.items.key(call).is_some_and(|key| self.judge.assigns_versions(key.space));
-        let before = lock(&self.last_bodies).insert(call.request, (item, body));
+        let body = body.filter(|_| reading.version.is_none());
+        let before = body.and_then(|body| lock(&self.last_bodies).insert(call.request, (item, body)));
         let of_another = before.filter(|(other, _)| *other != item);
         AnswerCounts {
             items: 1,
             unversioned: u64::from(is_unversioned),
             unversioned_written: u64::from(is_unversioned && !assigns && ended.before.written),
             compared: u64::from(of_another.is_some()),
-            same: u64::from(of_another.is_some_and(|(_, other)| other == body)),
+            same: u64::from(of_another.is_some_and(|(_, other)| Some(other) == body)),
             ..AnswerCounts::default()
+        }
+    }
+
+    /// What an acknowledged write was good for.
+    fn update_counts(&self, request: usize, update: VersionUpdate) -> AnswerCounts {
+        let body = self.scenario.traffic.requests[request].body.as_deref().unwrap_or_default();
+        // A write that sends what is there already may leave the version as it is.
+        let varies = ["{random}", "{token}", "{version}"].iter().any(|part| body.contains(part));
+        match update {
+            VersionUpdate::Same if !varies => AnswerCounts { unchanged: 1, ..AnswerCounts::default() },
+            update => {
+                let is_lost = update != VersionUpdate::New;
+                AnswerCounts { updates: 1, lost_updates: u64::from(is_lost), ..AnswerCounts::default() }
+            }
         }
     }
 
@@ -240,9 +258,9 @@ impl FreshnessMonitor {
         };
         let mut key = None;
         if let Some(write) = ended.write {
-            if let Some(is_lost) = self.judge.end_write(write, end, at) {
-                let updates = AnswerCounts { updates: 1, lost_updates: u64::from(is_lost), ..AnswerCounts::default() };
-                self.counters.record_answer(self.key_of(ended.phase, ended.call.request), &updates);
+            if let Some(update) = self.judge.end_write(write, end, at) {
+                let counts = self.update_counts(ended.call.request, update);
+                self.counters.record_answer(self.key_of(ended.phase, ended.call.request), &counts);
             }
             self.item_released.notify_waiters();
             key = Some(write.key);

@@ -307,8 +307,11 @@ impl Simulation {
             truth.acked = Some(Acked { stored: write.version, begun: truth.begun });
             WriteOutcome::Acked { version: write.version }
         };
-        let is_lost = self.judge.end_write(write.ticket, end, self.now);
-        assert_ne!(is_lost, Some(true), "the database gives each write a version of its own: {write:?}");
+        let update = self.judge.end_write(write.ticket, end, self.now);
+        assert!(
+            matches!(update, None | Some(super::judge::VersionUpdate::New)),
+            "each write has a version of its own: {write:?}"
+        );
     }
 
     fn read(&mut self, key: ItemKey) {

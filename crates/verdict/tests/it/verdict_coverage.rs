@@ -196,11 +196,11 @@ fn quick() -> Rule {
 #[test]
 fn an_allowed_status_is_no_answer_to_judge_a_phase_on() {
     let absent = |absent| with_answers(AnswerCounts { items: 1_000, absent, ..AnswerCounts::default() });
-    let verdict = verdict_with(&absent(1_200), quick(), |_| {});
+    let verdict = verdict_with(&absent(4_000), quick(), |_| {});
     assert_eq!(verdict.criteria[0].ruling, Ruling::Inconclusive);
     let told = findings(&verdict, true);
-    assert!(told.iter().any(|text| text.contains("1 200 of 2 200 (54.5 %) answers to 'read post'")), "{told:?}");
-    assert_eq!(verdict_with(&absent(200), quick(), |_| {}).ruling, Ruling::Pass, "some items were deleted");
+    assert!(told.iter().any(|text| text.contains("4 000 of 5 000 (80 %) answers to 'read post'")), "{told:?}");
+    assert_eq!(verdict_with(&absent(1_200), quick(), |_| {}).ruling, Ruling::Pass, "many items were deleted");
 }
 
 #[test]
@@ -344,4 +344,51 @@ fn reads_of_items_that_were_not_written_are_opportunities_but_some_must_be_judge
         assert_eq!(result.ruling, ruling, "{judged} of {items}: {}", result.evidence);
     }
     assert!(judged_of(99, 4_000).evidence.ends_with("too few to tell, 100 are needed"));
+}
+
+#[test]
+fn a_rule_on_a_part_does_not_replace_what_is_judged_in_every_run() {
+    let lines = with_outcome(Outcome::Miss, Outcome::Wrong);
+    let torn = rule_against("it", metric("wrong_answers.torn"), None, None, Op::Less, Quantity::Count(9.0));
+    assert_eq!(verdict_with(&lines, torn, |_| {}).ruling, Ruling::Fail);
+    let elsewhere = rule_against("it", metric("wrong_answers"), None, Some(4), Op::Equal, Quantity::Count(0.0));
+    let verdict = verdict_with(&lines, elsewhere, |_| {});
+    assert_eq!(verdict.ruling, Ruling::Fail);
+    assert_eq!(verdict.criteria[1].rules[0].text, "wrong_answers in 'steady' == 0");
+}
+
+#[test]
+fn writes_that_change_nothing_are_told_and_prove_nothing() {
+    let unchanged = |unchanged| with_answers(AnswerCounts { updates: 500, unchanged, ..AnswerCounts::default() });
+    let verdict = verdict_with(&unchanged(400), quick(), |_| {});
+    assert_eq!(verdict.ruling, Ruling::Inconclusive);
+    assert!(findings(&verdict, true).iter().any(|text| text.contains("400 of 900 acknowledged writes")), "it is told");
+    assert_eq!(verdict_with(&unchanged(10), quick(), |_| {}).ruling, Ruling::Pass);
+}
+
+#[test]
+fn some_of_many_items_at_rest_are_a_sample_and_those_without_an_answer_are_unknown() {
+    let at_rest = |compared, skipped, unread| {
+        let mut lines = journal(&SimulationPlan::default());
+        let at = lines.last().map_or(0.0, |line| line.at);
+        let one = AtQuiescence { phase: STEADY, compared, skipped, unread, ..AtQuiescence::default() };
+        lines.push(JournalEntry { at, event: Event::AtQuiescence(one) });
+        let stale = rule_against("it", metric("stale"), None, Some(STEADY), Op::Equal, Quantity::Count(0.0));
+        verdict_with(&lines, stale, |scenario| scenario.target.version = None).ruling
+    };
+    assert_eq!(at_rest(60, 0, 0), Ruling::Pass);
+    assert_eq!(at_rest(60, 900, 0), Ruling::Inconclusive);
+    assert_eq!(at_rest(300, 900, 0), Ruling::Pass);
+    assert_eq!(at_rest(60, 0, 40), Ruling::Inconclusive);
+}
+
+#[test]
+fn a_kind_of_stale_answers_needs_the_coverage_of_all_of_them() {
+    let answers =
+        AnswerCounts { items: 90_000, unversioned: 90_000, unversioned_written: 90_000, ..AnswerCounts::default() };
+    for name in ["stale.stuck", "non_monotonic"] {
+        let rule = rule_against("it", metric(name), None, Some(STEADY), Op::Equal, Quantity::Count(0.0));
+        let result = verdict_with(&with_answers(answers), rule, |_| {}).criteria[0].rules[0].clone();
+        assert_eq!(result.ruling, Ruling::Inconclusive, "{name}: {}", result.evidence);
+    }
 }

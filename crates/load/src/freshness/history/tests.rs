@@ -1,4 +1,4 @@
-use super::super::judge::{ItemKey, Judge};
+use super::super::judge::{ItemKey, Judge, VersionUpdate};
 use super::*;
 
 const KEY: ItemKey = ItemKey { space: 0, id: 1 };
@@ -100,43 +100,45 @@ fn an_item_that_was_created_again_need_not_be_gone_any_more() {
     assert_eq!(recheck(item(5)), RecheckResult::OtherGeneration);
 }
 
-/// Whether a write that is sent and acknowledged with a version shows a lost update.
-fn is_lost(judge: &Judge, at: RunNanos, version: Option<u64>) -> Option<bool> {
+/// What a write that is sent and acknowledged with a version shows.
+fn update(judge: &Judge, at: RunNanos, version: Option<u64>) -> Option<VersionUpdate> {
     let write = judge.begin_write(KEY, WriteKind::Put, at * MS).expect("the database numbers them");
     judge.end_write(write, WriteOutcome::Acked { version }, (at + 1) * MS)
 }
 
 #[test]
-fn an_acknowledged_write_without_a_new_version_is_a_lost_update() {
+fn an_acknowledged_write_without_a_new_version_is_told() {
+    use VersionUpdate::{New, Older, Same};
     let judge = Judge::new([(10, false)]);
-    assert_eq!(is_lost(&judge, 0, Some(5)), None, "there is nothing to compare the first one with");
-    assert_eq!(is_lost(&judge, 2, Some(6)), Some(false));
-    assert_eq!(is_lost(&judge, 4, Some(6)), Some(true), "the same version again");
-    assert_eq!(is_lost(&judge, 6, Some(5)), Some(true), "an older version");
-    assert_eq!(is_lost(&judge, 8, None), None, "no version, no judgement");
-    assert_eq!(is_lost(&judge, 10, Some(7)), Some(false));
+    assert_eq!(update(&judge, 0, Some(5)), None, "there is nothing to compare the first one with");
+    assert_eq!(update(&judge, 2, Some(6)), Some(New));
+    assert_eq!(update(&judge, 4, Some(6)), Some(Same));
+    assert_eq!(update(&judge, 6, Some(5)), Some(Older));
+    assert_eq!(update(&judge, 8, None), None, "no version, no judgement");
+    assert_eq!(update(&judge, 10, Some(7)), Some(New));
 
     // A read showed version 9 before the write was sent.
     let before = judge.begin_read(KEY);
     judge.end_read(KEY, &before, item(9), 12 * MS, 13 * MS);
-    assert_eq!(is_lost(&judge, 14, Some(8)), Some(true));
+    assert_eq!(update(&judge, 14, Some(8)), Some(Older));
 }
 
 #[test]
 fn writes_at_the_same_time_may_be_acknowledged_in_any_order() {
+    use VersionUpdate::{New, Same};
     let judge = Judge::new([(10, false)]);
-    assert_eq!(is_lost(&judge, 0, Some(5)), None);
+    assert_eq!(update(&judge, 0, Some(5)), None);
     let begin = |at| judge.begin_write(KEY, WriteKind::Put, at * MS).expect("the database numbers them");
     let end = |write, version, at| judge.end_write(write, WriteOutcome::Acked { version: Some(version) }, at * MS);
     let (first, second, third) = (begin(2), begin(2), begin(2));
-    assert_eq!((end(second, 7, 3), end(first, 6, 4)), (Some(false), Some(false)));
-    assert_eq!(end(third, 7, 5), Some(true), "two writes cannot have one version");
+    assert_eq!((end(second, 7, 3), end(first, 6, 4)), (Some(New), Some(New)));
+    assert_eq!(end(third, 7, 5), Some(Same), "two writes cannot have one version");
 }
 
 #[test]
-fn versions_that_start_again_after_a_deletion_are_no_lost_updates() {
+fn versions_that_start_again_after_a_deletion_are_not_compared() {
     let judge = Judge::new([(10, false)]);
-    assert_eq!(is_lost(&judge, 0, Some(5)), None);
+    assert_eq!(update(&judge, 0, Some(5)), None);
     write(&judge, WriteKind::Delete, 2, None);
-    assert_eq!(is_lost(&judge, 4, Some(1)), None);
+    assert_eq!(update(&judge, 4, Some(1)), None);
 }
