@@ -265,6 +265,9 @@ name = "two"
 lasts = "2s"
 fault = { run = "echo $PLANTED_TOKEN >&2; exit 1" }
 
+[safety]
+steady = ["errors < 90%"]
+
 [[criterion]]
 says = "It answers"
 rules = ["errors < 100%"]
@@ -309,6 +312,9 @@ fn planted_secrets_are_used_and_appear_nowhere() {
     }
     let journal = std::fs::read_to_string(ran.directory().join("events.jsonl")).expect("it reads");
     assert!(journal.contains("status 500"), "the app's errors are in it");
+    assert!(journal.contains("ran `true redis-cli -a *** ${PLANTED_RUN}`"), "the fault was injected: {}", ran.said());
+    let ledger = std::fs::read_to_string(ran.directory().join("faults.ndjson")).expect("it reads");
+    assert!(ledger.contains("true --password *** $PLANTED_TOKEN"), "{ledger}");
     let examples = ran.measurements().examples;
     assert!(
         examples.iter().filter(|example| example.detail.contains("***")).count() >= 5,
