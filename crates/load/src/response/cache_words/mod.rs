@@ -43,6 +43,8 @@ enum Form {
     CacheStatus,
     /// One word for each cache: `MISS from a, HIT from b`.
     Words,
+    /// The same, where `REVALIDATED` is an answer of the origin.
+    VercelWords,
     /// One cache, a word and remarks: `hit,private`.
     FirstWord,
     /// What one cache did, step by step: `GET /: stale, valid, store`.
@@ -60,7 +62,7 @@ enum Form {
 const HEADERS: &[(&str, Form)] = &[
     ("cache-status", Form::CacheStatus),
     ("cf-cache-status", Form::Words),
-    ("x-vercel-cache", Form::Words),
+    ("x-vercel-cache", Form::VercelWords),
     ("cdn-cache", Form::Words),
     ("x-qc-cache", Form::FirstWord),
     ("x-cache", Form::Words),
@@ -76,7 +78,7 @@ const HEADERS: &[(&str, Form)] = &[
     ("x-litespeed-cache", Form::FirstWord),
     ("x-symfony-cache", Form::Trace),
     ("x-rack-cache", Form::Trace),
-    ("x-nextjs-cache", Form::Words),
+    ("x-nextjs-cache", Form::VercelWords),
     ("x-drupal-cache", Form::FirstWord),
     ("x-drupal-dynamic-cache", Form::FirstWord),
     ("x-magento-cache-debug", Form::Words),
@@ -131,7 +133,7 @@ pub fn rank(name: &str) -> Option<usize> {
 /// Whether the values of a header are words, which `[target.hit]` can list.
 pub fn holds_words(name: &str) -> bool {
     let form = HEADERS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, form)| *form);
-    matches!(form, None | Some(Form::Words | Form::FirstWord))
+    matches!(form, None | Some(Form::Words | Form::VercelWords | Form::FirstWord))
 }
 
 /// The lines of a header, in their order.
@@ -143,6 +145,10 @@ fn meaning(form: Form, lines: &[Cow<'_, str>], cache: Option<&str>) -> Meaning {
     match form {
         Form::CacheStatus => cache_status::meaning(lines, cache),
         Form::Words => last_member(lines).map_or(Meaning::Silent, words::meaning),
+        Form::VercelWords => match last_member(lines) {
+            Some(member) if words::fetched_anew(member) => Meaning::Is(Outcome::Miss),
+            member => member.map_or(Meaning::Silent, words::meaning),
+        },
         Form::FirstWord => {
             let last = lines.last().map_or("", |line| line.as_ref());
             lists::members(last).first().map_or(Meaning::Silent, |member| words::meaning(member))

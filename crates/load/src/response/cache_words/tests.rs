@@ -168,6 +168,8 @@ fn the_documented_words_of_each_product_are_known() {
         (&["X-Cache: TCP_EXPIRED_HIT"], Is(Hit)),
         (&["X-Cache: TCP_EXPIRED_MISS"], Is(Miss)),
         (&["X-Cache: TCP_REMOTE_HIT"], Is(Hit)),
+        (&["X-Cache: PARTIAL_HIT"], Is(Miss)),
+        (&["X-Cache: TCP_PARTIAL_HIT"], Is(Miss)),
         (&["X-Cache: CONFIG_NOCACHE"], Is(Bypass)),
         (&["X-Cache: PRIVATE_NOSTORE"], Is(Bypass)),
         (&["X-Cache: N/A"], Silent),
@@ -207,6 +209,10 @@ fn the_documented_words_of_each_product_are_known() {
         (&["CF-Cache-Status: REVALIDATED"], Is(Hit)),
         (&["CF-Cache-Status: DYNAMIC", "X-Cache: HIT"], Is(Bypass)),
         (&["X-Vercel-Cache: PRERENDER"], Is(Hit)),
+        (&["X-Vercel-Cache: REVALIDATED"], Is(Miss)),
+        (&["X-Vercel-Cache: HIT"], Is(Hit)),
+        (&["X-Nextjs-Cache: REVALIDATED"], Is(Miss)),
+        (&["X-Nextjs-Cache: STALE"], Is(StaleServed)),
         (&["X-Vercel-Cache: STALE"], Is(StaleServed)),
         // LiteSpeed, Drupal, Symfony, FastAPI
         (&["X-LiteSpeed-Cache: hit,private"], Is(Hit)),
@@ -246,6 +252,72 @@ fn a_part_of_a_word_a_negation_or_a_host_is_no_word() {
         (&["X-Cache: HIT", "X-Cache: what"], Unknown),
         (&["X-Cache-Key: HIT", "CDN-Cache-Control: stale-while-revalidate=30"], Silent),
     ]);
+}
+
+#[test]
+fn a_word_that_is_denied_is_no_hit() {
+    let value = |value: &str| meaning_of_lines(&[&format!("X-Cache: {value}")]);
+    for denied in [
+        "hit: false",
+        "hit:no",
+        "hit = false",
+        "hit=\"no\"",
+        "\"hit\": false",
+        "hit false",
+        "HIT no",
+        "hit not",
+        "hit/0",
+        "hit=0",
+        "hit=?0; ttl=3",
+        "cached: no",
+        "cached = false",
+        "cached=off (debug)",
+        "fresh: false",
+        "cp1048 hit false",
+        "cp1048 hit=false",
+        "no hit",
+        "not cached",
+        "miss cached",
+        "cp1048 miss cached",
+    ] {
+        assert_eq!(value(denied), Is(Miss), "{denied}");
+    }
+    for unknown in [
+        "0 hit",
+        "0.5 hit",
+        "99% hit",
+        "false hit",
+        "no-1 hit",
+        "not-yet cached",
+        "being cached",
+        "to be cached",
+        "cached later",
+        "cached miss",
+        "stale: false",
+        "stale no",
+        "miss=false",
+        "false",
+    ] {
+        assert_eq!(value(unknown), Unknown, "{unknown}");
+    }
+    for hit in [
+        "cached",
+        "CACHED from a",
+        "cached: true",
+        "cached=yes",
+        "cached=1",
+        "hit = true",
+        "hit=\"yes\"",
+        "hit cached",
+        "hit/5",
+        "cp1048 hit",
+        "edge.example HIT",
+        "10.0.0.1 hit",
+        "HIT from a:0",
+        "HIT, ",
+    ] {
+        assert_eq!(value(hit), Is(Hit), "{hit}");
+    }
 }
 
 #[test]

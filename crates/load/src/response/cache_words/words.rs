@@ -16,9 +16,8 @@ const WORDS: &[(Meaning, &[&str])] = &[
             "memhit",
             "diskhit",
             "remotehit",
-            "partialhit", // Azure Front Door
             // Stale, confirmed by the origin, served from the cache:
-            "revalidated",     // nginx, Cloudflare, Vercel
+            "revalidated",     // nginx, Cloudflare; not Vercel, see `fetched_anew`
             "revalidate",      // Apache's mod_cache
             "refreshhit",      // CloudFront
             "hitrefresh",      // Fastly
@@ -35,6 +34,7 @@ const WORDS: &[(Meaning, &[&str])] = &[
             "refresh", // Kong: was there, could not be used
             "refreshmiss",
             "invalidate", // Apache's mod_cache
+            "partialhit", // Azure Front Door: a part came from the origin, as `fwd=partial` of RFC 9211
             "uncached",
             "notcached",
             "nohit",
@@ -111,6 +111,12 @@ const STOPS: &[&str] = &["from", "via", "at", "by", "on", "in"];
 /// Another word after one of these means something else.
 const NEGATIONS: &[&str] = &["no", "not", "non", "never", "without", "cannot", "isnt", "wasnt", "didnt"];
 
+/// After a word that means a hit, these say that it was none. A count of 0 hits says so too.
+const DENIALS: &[&str] = &["false", "no", "off", "0", "?0"];
+
+/// After a word that means a hit, these repeat it.
+const CONFIRMATIONS: &[&str] = &["true", "yes", "on", "?1"];
+
 /// The longest phrase in the table: `hit for pass`.
 const LONGEST: usize = 3;
 
@@ -125,30 +131,60 @@ pub(super) fn meaning(member: &str) -> Meaning {
         return meaning;
     }
     let tokens = tokens(unquoted);
-    if let Some((meaning, _)) = phrase(&tokens) {
-        return meaning;
+    if let Some((meaning, length)) = phrase(&tokens) {
+        return followed(meaning, &tokens[..length], &tokens[length..]);
     }
-    // The cache's name may come first. Then nothing but a count may follow the word.
+    // The cache's name may come first. Then nothing but a count, or "stored", may follow the word.
     match tokens.split_first() {
-        Some((name, rest)) if !NEGATIONS.contains(&normal(name).as_str()) => match phrase(rest) {
-            Some((meaning, length)) if rest[length..].iter().all(|rest| is_number(rest)) => meaning,
-            _ => Meaning::Unknown,
+        Some((name, rest)) if is_host(name) => match phrase(rest) {
+            Some((meaning, length)) => match followed(meaning, &rest[..length], &rest[length..]) {
+                denied if denied != meaning => denied,
+                _ if rest[length..].iter().all(|rest| is_number(rest) || normal(rest) == "cached") => meaning,
+                _ => Meaning::Unknown,
+            },
+            None => Meaning::Unknown,
         },
         _ => Meaning::Unknown,
     }
 }
 
-/// `hit=false` and the like. `None`: not of this form, or true, so that the word alone tells.
+/// Whether the member begins with Vercel's and Next.js's word for an answer that came new from the origin, while the
+/// stored one was replaced. Elsewhere the same word means that the stored answer was confirmed.
+pub(super) fn fetched_anew(member: &str) -> bool {
+    tokens(member.trim().trim_matches('"')).first().is_some_and(|word| normal(word) == "revalidated")
+}
+
+/// `hit=false`, `cached: no` and the like. `None`: not of this form, or true, so that the word alone tells.
 fn truth(member: &str) -> Option<Meaning> {
-    let (word, value) = member.split_once('=')?;
-    let value = value.split([';', ' ', '(']).next().unwrap_or_default().to_ascii_lowercase();
-    if !matches!(value.as_str(), "false" | "no" | "0" | "?0" | "off") {
+    let (word, value) = member.split_once(['=', ':'])?;
+    let bare = |text: &str| text.trim_matches([' ', '\t', '"', '\'']).to_ascii_lowercase();
+    let value = bare(value.trim().split([';', ' ', '(']).next().unwrap_or_default());
+    if !DENIALS.contains(&value.as_str()) {
         return None;
     }
-    Some(match look_up(word.trim()) {
-        Some(Meaning::Is(Outcome::Hit)) => Meaning::Is(Outcome::Miss),
+    Some(match look_up(&bare(word))? {
+        Meaning::Is(Outcome::Hit) => Meaning::Is(Outcome::Miss),
         _ => Meaning::Unknown,
     })
+}
+
+/// What a known phrase means with the words after it: `hit false` is none, and `cached` must stand alone, as it also
+/// means "stored".
+fn followed(meaning: Meaning, phrase: &[&str], rest: &[&str]) -> Meaning {
+    let Some(next) = rest.first().map(|next| normal(next)) else { return meaning };
+    let denied = DENIALS.contains(&next.as_str()) || NEGATIONS.contains(&next.as_str());
+    match meaning {
+        Meaning::Is(Outcome::Hit) if denied => Meaning::Is(Outcome::Miss),
+        Meaning::Is(Outcome::StaleServed) if denied => Meaning::Unknown,
+        _ if phrase.len() == 1
+            && normal(phrase[0]) == "cached"
+            && !CONFIRMATIONS.contains(&next.as_str())
+            && !is_number(&next) =>
+        {
+            Meaning::Unknown
+        }
+        meaning => meaning,
+    }
 }
 
 /// The words up to a host, a parameter or a remark.
@@ -192,11 +228,20 @@ fn look_up(word: &str) -> Option<Meaning> {
 }
 
 fn normal(token: &str) -> String {
-    token.chars().filter(|c| !matches!(c, '-' | '_' | '\'')).collect::<String>().to_ascii_lowercase()
+    token.chars().filter(|c| !matches!(c, '-' | '_' | '\'' | '"')).collect::<String>().to_ascii_lowercase()
 }
 
 fn is_number(token: &str) -> bool {
     token.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a word may be the name of a host: `cp1048`, `hit-1`, `edge.example`. Other words may change the meaning of the
+/// one that follows: `false hit`, `not-yet cached`.
+fn is_host(token: &str) -> bool {
+    let first = token.split(['-', '_']).next().map(normal).unwrap_or_default();
+    token.contains(|c: char| c == '.' || c.is_ascii_digit())
+        && token.trim_end_matches('%').parse::<f64>().is_err()
+        && !NEGATIONS.contains(&first.as_str())
 }
 
 /// The result codes of Squid, which Akamai, Azure, Edgecast and others use too: `TCP_` and tags.
@@ -205,7 +250,7 @@ fn squid(tags: &[String]) -> Option<Meaning> {
     if has("denied") || has("deny") || has("redirect") || has("tunnel") {
         return Some(Meaning::Silent);
     }
-    let outcome = if has("swapfail") || (has("fail") && has("err")) {
+    let outcome = if has("swapfail") || has("partial") || (has("fail") && has("err")) {
         Outcome::Miss
     } else if (has("fail") && (has("old") || has("hit"))) || (has("stale") && has("hit")) {
         Outcome::StaleServed
