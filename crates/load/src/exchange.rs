@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use goose::goose::{GooseRequest, GooseUser};
 
 use super::freshness::{FinishedRequest, FreshnessJudgement};
-use super::request::{RequestFailure, build, read_response};
+use super::request::{RequestFailure, build, read_response, redirected_write, url_of_write};
 use super::{FreshnessMonitor, TrafficPlan};
 use crate::ResponseRecord;
 use crate::response::{ClassifiedResponse, ResponseClassifier, UnreadCacheWords};
@@ -91,13 +91,17 @@ impl Exchange {
         let uncached = self.scenario.phases[phase].path == CachePath::Uncached && request.method.is_read();
         let instance = (index % self.base_urls.len() as u64) as usize;
         let builder = build(&user.client, &self.scenario, &self.base_urls[instance], &call, uncached);
+        let url_of_write = url_of_write(&builder, &self.scenario, request.method);
         // Taken before the request is sent: it may or may not see a write that is acknowledged later.
         let before = self.freshness.snapshot_before(&call);
         let sent = Instant::now();
         let goose_request = GooseRequest::builder().name(request.name.as_str()).set_request_builder(builder).build();
         let answer = match user.request(goose_request).await {
             Ok(answer) => match answer.response {
-                Ok(response) => read_response(response).await,
+                Ok(response) => match redirected_write(url_of_write.as_ref(), &response) {
+                    Some(failure) => Err(failure),
+                    None => read_response(response).await,
+                },
                 Err(error) => Err(RequestFailure::of(&error)),
             },
             Err(error) => Err(RequestFailure { why: error.to_string(), unreachable: false }),

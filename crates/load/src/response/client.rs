@@ -27,9 +27,11 @@ pub fn client(timeout: Duration, follow_redirects: bool) -> reqwest::Client {
     client_builder(timeout, follow_redirects).build().unwrap_or_default()
 }
 
+/// Never back to a URL that was asked already: it would be a loop, or hide that a write was answered with a redirect.
 fn follow_within_origin(attempt: Attempt<'_>) -> Action {
     let is_own = attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
-    if is_own && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
+    let is_new = !attempt.previous().contains(attempt.url());
+    if is_own && is_new && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
 }
 
 /// The innermost source of an error, in words.
@@ -72,7 +74,8 @@ mod tests {
         url
     }
 
-    /// Redirects `/own` to `/item`, `/loop` to itself and `/other` to the address; keeps what it was asked for.
+    /// Redirects `/own` to `/item`, `/loop` to itself, `/chain/1` to `/chain/2` and so on,
+    /// and `/other` to the address; keeps what it was asked for.
     fn redirecting(other: String) -> (String, Arc<std::sync::Mutex<Vec<String>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -83,7 +86,10 @@ mod tests {
                 let mut request = [0; 4096];
                 let length = stream.read(&mut request).unwrap_or(0);
                 let path = String::from_utf8_lossy(&request[..length]).split(' ').nth(1).unwrap_or("?").to_owned();
+                let next = path.strip_prefix("/chain/").map(|number| number.parse::<usize>().unwrap() + 1);
+                let next = next.map(|next| format!("/chain/{next}"));
                 let location = match path.as_str() {
+                    _ if next.is_some() => next.as_deref().unwrap(),
                     "/own" => "/item",
                     "/loop" => "/loop",
                     "/other" => &other,
@@ -116,7 +122,9 @@ mod tests {
         assert_eq!(status(true, "/other").await, 302);
         assert!(asked_of_other.lock().unwrap().is_empty(), "no request, and no key, reached another origin");
         assert_eq!(status(true, "/loop").await, 302, "a loop ends");
-        assert_eq!(asked.lock().unwrap().iter().filter(|path| *path == "/loop").count(), MAX_REDIRECTS + 1);
+        assert_eq!(asked.lock().unwrap().iter().filter(|path| *path == "/loop").count(), 1);
+        assert_eq!(status(true, "/chain/0").await, 302, "an endless chain ends");
+        assert_eq!(asked.lock().unwrap().iter().filter(|path| path.starts_with("/chain")).count(), MAX_REDIRECTS + 1);
     }
 
     #[tokio::test]
