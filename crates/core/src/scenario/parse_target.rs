@@ -223,7 +223,8 @@ fn named_cache(table: &Section<'_>, cache: &Located<&str>) -> CacheStatusSpec {
             "write the name as the header has it: cache = \"Edge\", for `Cache-Status: Origin; hit, Edge; fwd=miss`";
         table.problems.add(Problem::new("\"cache\" is empty").at(cache.span.clone()).help(help));
     }
-    for key in ["header", "json", "hit", "miss", "stale", "bypass"].into_iter().filter(|key| table.has(key)) {
+    for key in ["header", "json", "hit", "miss", "stale", "bypass", "fallback"].into_iter().filter(|key| table.has(key))
+    {
         let message =
             format!("\"cache\" names a cache in Cache-Status, whose words are standard: \"{key}\" has no use");
         let help = format!("remove {key}, or remove cache if another header or a field shows the hits");

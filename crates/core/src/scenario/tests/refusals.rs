@@ -124,7 +124,11 @@ fn stack_and_target() {
 #[test]
 fn a_named_cache() {
     let own = "header = \"X-Cache-Status\"\nhit = [\"HIT\"]";
-    snapshot!(each([(own, "cache = \" \""), (own, "cache = \"Edge\"\nhit = [\"HIT\"]")]));
+    snapshot!(each([
+        (own, "cache = \" \""),
+        (own, "cache = \"Edge\"\nhit = [\"HIT\"]"),
+        (own, "cache = \"Edge\"\nfallback = [\"DOWN\"]")
+    ]));
 }
 
 #[test]
