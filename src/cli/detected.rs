@@ -138,7 +138,9 @@ impl SeenValues {
     fn of(name: &str, answers: &[ProbeAnswer], outcomes: &[Option<Outcome>]) -> Self {
         let mut values = Self::default();
         for (answer, outcome) in answers.iter().zip(outcomes) {
-            let value = cache_words::lines(&answer.headers, name).join(", ");
+            let lines = cache_words::lines(&answer.headers, name);
+            let lines: Vec<&str> = lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
+            let value = lines.join(", ");
             let list = match outcome {
                 Some(Outcome::Hit) => &mut values.hit,
                 Some(Outcome::Miss) => &mut values.miss,

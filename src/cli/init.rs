@@ -63,11 +63,13 @@ pub fn run(args: InitArgs) -> CommandResult {
         let text = scenario_template::scenario(&url, &answers, traits);
         scenario::parse(&name, &text).map(|written| (written, text)).map_err(Failure::environment)
     };
-    let (mut written, mut text) = write(&detected)?;
-    let holds = detected.hold_for(&written, &answers);
-    if !holds {
-        (written, text) = write(&detected.clone().without_hits())?;
-    }
+    // A value that was seen may be one that a scenario can't hold.
+    let fitting = write(&detected).ok().filter(|(written, _)| detected.hold_for(written, &answers));
+    let holds = fitting.is_some();
+    let (written, text) = match fitting {
+        Some(fitting) => fitting,
+        None => write(&detected.clone().without_hits())?,
+    };
     write_new(&args.out, &text)?;
     let told = hits_message(&detected, holds);
     terminal::print(&format!("{}\n{told}\n", success_message(&args, &answers, written.criteria.len())));
@@ -83,8 +85,8 @@ fn hits_message(detected: &DetectedTraits, holds: bool) -> String {
                           add one."
             .to_owned(),
         HitSign::Known(_) | HitSign::Words(..) | HitSign::Json(_) => {
-            "A header or field seemed to show hits, but a run would read these answers differently. So there is no rule on \
-             the hit rate: describe the hits in [target.hit]."
+            "A header or field seemed to show hits, but a run would read these answers differently, or a scenario can't hold \
+             their values. So there is no rule on the hit rate: describe the hits in [target.hit]."
                 .to_owned()
         }
     }
@@ -117,9 +119,9 @@ fn success_message(args: &InitArgs, answers: &[ProbeAnswer], criteria: usize) ->
     let statuses: Vec<String> = answers.iter().map(|answer| answer.status.to_string()).collect();
     let asked = answers.len();
     let criteria = if criteria == 1 { "1 criterion".to_owned() } else { format!("{criteria} criteria") };
-    let failed = answers.iter().any(|answer| answer.status >= 400);
+    let failed = answers.iter().any(|answer| !(200..300).contains(&answer.status));
     let failed = if failed {
-        "That is an error status: no run can pass until the request names a page that answers with 2xx.\n"
+        "A status other than 2xx counts as an error: no run can pass until the request names a page that answers with 2xx.\n"
     } else {
         ""
     };
@@ -311,6 +313,36 @@ mod tests {
         assert!(hits_message(&detected, false).contains("read these answers differently"));
         let without = scenario_template::scenario(&url, &answers, &detected.without_hits());
         assert!(!without.contains("\n[target.hit]") && !without.contains("\nrules = [\"hit_rate"), "{without}");
+    }
+
+    #[test]
+    fn values_that_a_scenario_cannot_hold_are_left_out() {
+        for [miss, hit] in [
+            ["X-Own: MISS (a|b)", "X-Own: HIT (a|b)"],
+            ["X-Own: MISS from *", "X-Own: HIT from *"],
+            ["X-Own: MISS from ${NO_SUCH_VARIABLE}", "X-Own: HIT from ${NO_SUCH_VARIABLE}"],
+        ] {
+            let (of, text) = scenario_of("/", [&[miss], &[hit], &[hit]]);
+            assert_eq!(of.target.hit, scenario::CacheStatusSpec::default(), "{text}");
+            assert!(!text.contains("\nrules = [\"hit_rate"), "{text}");
+        }
+        let (of, _) = scenario_of("/", [&["X-Own: MISS", "X-Own: "], &["X-Own: ", "X-Own: HIT"], &["X-Own: HIT"]]);
+        assert_eq!(hit(&of), (Some("x-own"), vec!["HIT"], vec!["MISS"], vec![]), "an empty line is no value");
+    }
+
+    #[test]
+    fn a_status_that_is_no_2xx_is_told() {
+        let args = InitArgs { url: "http://localhost/".into(), out: "scenario.toml".into() };
+        let told = |status| success_message(&args, &[ProbeAnswer { status, ..ProbeAnswer::default() }], 1);
+        for (status, is_told) in [(200, false), (204, false), (301, true), (304, true), (404, true), (500, true)] {
+            assert_eq!(told(status).contains("counts as an error"), is_told, "{status}");
+        }
+        for (status, offered) in [(302, true), (404, false), (200, false)] {
+            let answers = [ProbeAnswer { status, ..ProbeAnswer::default() }];
+            let url = reqwest::Url::parse("http://localhost/").unwrap();
+            let text = scenario_template::scenario(&url, &answers, &DetectedTraits::of(&url, &answers));
+            assert_eq!(text.contains("\n# follow_redirects = true"), offered, "{text}");
+        }
     }
 
     #[test]

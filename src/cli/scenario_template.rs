@@ -101,6 +101,9 @@ fn target(text: &mut String, url: &Url, answers: &[ProbeAnswer], traits: &Detect
         }
         _ => line(text, "# ready = \"/health\" # write a path that answers 2xx: none was seen; the default is \"/\""),
     }
+    if answers.first().is_some_and(|answer| (300..400).contains(&answer.status)) {
+        line(text, "# follow_redirects = true # follows a redirect to the same scheme, host and port");
+    }
     line(text, "# start = [\"./my-app\"] # let cacheproof start the app; then it may also kill or pause it");
     match &traits.identity {
         Some((field, _)) => line(text, format_args!("identity = {} # must equal the key in the path", quoted(field))),
