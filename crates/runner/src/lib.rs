@@ -283,6 +283,7 @@ async fn run_against_app(
         Some(failure) if how == RunStatus::Completed => (RunStatus::EnvironmentFailed, Some(failure)),
         _ => (how, why),
     };
+    let (how, why) = ended_with(&stopped, how, why);
     let (goose_requests, unsent) = match stopped {
         Ok((counted, unsent)) => (Some(counted), unsent),
         Err(error) => {
@@ -294,6 +295,20 @@ async fn run_against_app(
     Ok(RunOutcome { how, why })
 }
 
+/// How a run ended whose load was stopped with this result: without a load generator its numbers prove nothing.
+fn ended_with(
+    stopped: &Result<(u64, u64), LoadError>,
+    how: RunStatus,
+    why: Option<String>,
+) -> (RunStatus, Option<String>) {
+    match stopped {
+        Err(error @ LoadError::Engine(_)) if how == RunStatus::Completed => {
+            (RunStatus::EnvironmentFailed, Some(error.to_string()))
+        }
+        _ => (how, why),
+    }
+}
+
 fn interrupted_early(event_sink: &EventSink) -> RunOutcome {
     let why = Some("stopped before the first phase".to_owned());
     event_sink.emit(Event::RunEnded(RunEnded {
@@ -303,4 +318,21 @@ fn interrupted_early(event_sink: &EventSink) -> RunOutcome {
         unsent: 0,
     }));
     RunOutcome { how: RunStatus::Interrupted, why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_generator_that_failed_at_the_end_fails_the_run() {
+        let engine = Err(LoadError::Engine("no sockets".to_owned()));
+        let (how, why) = ended_with(&engine, RunStatus::Completed, None);
+        assert_eq!(how, RunStatus::EnvironmentFailed);
+        assert!(why.is_some_and(|why| why.contains("no sockets")));
+        let stopped = || Some("stopped".to_owned());
+        assert_eq!(ended_with(&engine, RunStatus::Interrupted, stopped()), (RunStatus::Interrupted, stopped()));
+        assert_eq!(ended_with(&Ok((1, 0)), RunStatus::Completed, None), (RunStatus::Completed, None));
+        assert_eq!(ended_with(&Err(LoadError::Interrupted), RunStatus::Completed, None), (RunStatus::Completed, None));
+    }
 }
