@@ -42,6 +42,21 @@ async fn a_check_that_succeeds_before_the_fault_or_never_shows_no_effect() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_effect_of_a_command_without_undo_may_last() {
+    let directory = tempfile::tempdir().unwrap();
+    let mark = directory.path().join("broken");
+    let fault = format!("{{ run = 'touch {0}', check = 'test -e {0}' }}", mark.display());
+    let test_bed = FaultTestBed::up("[target]\nkind = 'http'\nstart = ['true']\n", &[&fault]).await;
+    let engine = FaultEngine::new(test_bed.fault_context(None));
+    let steps = run_fault(&engine, &test_bed.faults()[0]).await.unwrap();
+    let seen = |stage| steps.iter().any(|step| step.stage == stage);
+    assert!(seen(FaultStage::Seen) && seen(FaultStage::SeenUndone), "its end was not waited for: {steps:#?}");
+    assert!(mark.exists());
+    drop(engine);
+    test_bed.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_command_gets_the_servers_urls_past_the_proxies_and_the_ledger_does_not() {
     let directory = tempfile::tempdir().unwrap();
     let (during_run, during_undo) = (directory.path().join("run"), directory.path().join("undo"));

@@ -141,7 +141,9 @@ impl FaultInjector for CommandFault<'_> {
     }
 
     async fn observe_recovery(&mut self) -> Option<Observation> {
-        if let Some(check) = self.check.as_ref().filter(|_| !self.found_before) {
+        // Without an undo the effect may last; waiting for its end would stretch the phase.
+        let undone = self.undo.is_some() && !self.found_before;
+        if let Some(check) = self.check.as_ref().filter(|_| undone) {
             return self.execute(check, true).await.is_err().then(|| "check no longer ended with exit status 0".into());
         }
         Some(match self.undo {
