@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::app::TargetError;
 use cacheproof_core::journal::Outcome;
 use cacheproof_core::scenario::{BypassSpec, Scenario};
-use cacheproof_load::response::{ResponseClassifier, client, root_cause, shorten, with_bypass};
+use cacheproof_load::response::{ResponseClassifier, client, root_cause, with_bypass};
 use cacheproof_load::{Call, TrafficPlan};
 
 /// Sends each kind of read once, past the cache if the scenario says how, and checks the answer. A read that fails here
@@ -56,19 +56,14 @@ pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url:
                 ));
             }
             Outcome::Error => {
-                let location = answered.get("location").filter(|_| status.is_redirection());
-                if let Some(location) = location {
-                    return Err(unfit(
-                        format!("it answers with status {status}, a redirect to {}", shorten(location.as_bytes())),
-                        "is it a login page? Then send what it needs in headers = { … }. A redirect within the app is followed \
-                         with follow_redirects = true in [target]; expect = [302] takes the redirect itself for the answer",
-                    ));
-                }
-                return Err(unfit(
-                    format!("it answers with status {status}: {}", shorten(&body)),
+                let help = if status.is_redirection() && answered.contains_key("location") {
+                    redirect_help(scenario.target.follow_redirects, status.as_u16())
+                } else {
                     "check the path, and that [data] has no more keys than the app has items; \
-                     expect = [404] in the request accepts a status",
-                ));
+                     expect = [404] in the request accepts a status"
+                        .to_owned()
+                };
+                return Err(unfit(format!("it answers with {}", reading.error_detail.unwrap_or_default()), &help));
             }
             Outcome::Wrong => {
                 return Err(unfit(
@@ -80,4 +75,31 @@ pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url:
         }
     }
     Ok(())
+}
+
+/// What to do about a redirect that was not followed, by whether the scenario wants them followed.
+fn redirect_help(follow_redirects: bool, status: u16) -> String {
+    let follow = if follow_redirects {
+        "Only redirects to the same scheme, host and port are followed, no loops, and no more than 10: name the last URL \
+         in the scenario."
+    } else {
+        "A redirect within the app is followed with follow_redirects = true in [target]."
+    };
+    format!(
+        "is it a login page? Then send what it needs in headers = {{ … }}. {follow} \
+         expect = [{status}] in the request takes the redirect itself for the answer"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::redirect_help;
+
+    #[test]
+    fn what_is_set_already_is_not_advised() {
+        assert!(redirect_help(false, 301).contains("follow_redirects = true"));
+        let help = redirect_help(true, 301);
+        assert!(!help.contains("follow_redirects = true") && help.contains("same scheme, host and port"), "{help}");
+        assert!(help.contains("expect = [301]"), "{help}");
+    }
 }

@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use reqwest::StatusCode;
+use reqwest::header::HeaderValue;
 
 use super::process::{AppProcess, LaunchSpec, PORT_VARIABLE};
 use super::{AppEnvironment, TargetError};
 use cacheproof_core::scenario::{CacheKind, Scenario, TargetKind, mask_passwords};
-use cacheproof_load::response::{client, root_cause};
+use cacheproof_load::response::{client, root_cause, shorten};
 use cacheproof_stack::{ProcessFaultKind, free_port};
 use cacheproof_supervise::{RUN_VARIABLE, is_process_alive};
 
@@ -288,7 +290,7 @@ impl Instance {
         while start.elapsed() < limit {
             match client.get(&url).send().await {
                 Ok(answer) if answer.status().is_success() => return Ok(()),
-                Ok(answer) => last = format!("status {}", answer.status()),
+                Ok(answer) => last = unready(answer.status(), answer.headers().get("location"), self.follow_redirects),
                 Err(error) if error.is_builder() => return Err(TargetError::BadUrl { url: shown }),
                 Err(error) => last = root_cause(&error),
             }
@@ -308,11 +310,35 @@ impl Instance {
     }
 }
 
+/// What an answer says that is no 2xx, and what to do about a redirect.
+fn unready(status: StatusCode, location: Option<&HeaderValue>, follow_redirects: bool) -> String {
+    let Some(location) = location.filter(|_| status.is_redirection()) else { return format!("status {status}") };
+    let follow = if follow_redirects { "" } else { ", or follow_redirects = true" };
+    let location = mask_passwords(&shorten(location.as_bytes()));
+    format!("status {status}, a redirect to {location} (set ready to a path that answers 2xx{follow})")
+}
+
 /// Waits until a child has ended, at most [`STOP_LIMIT`], without reaping it: so its pid is not reused, and its group can
 /// still be killed.
 async fn wait_for_exit(pid: u32, interval: Duration) {
     let deadline = Instant::now() + STOP_LIMIT;
     while is_process_alive(pid) && Instant::now() < deadline {
         tokio::time::sleep(interval).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_that_redirects_is_told_with_what_to_set() {
+        let location = HeaderValue::from_static("/login");
+        let told = |status, location, follow| unready(StatusCode::from_u16(status).unwrap(), location, follow);
+        let text = told(302, Some(&location), false);
+        assert!(text.contains("to /login") && text.contains("or follow_redirects = true"), "{text}");
+        let text = told(302, Some(&location), true);
+        assert!(text.contains("set ready to a path") && !text.contains("follow_redirects"), "{text}");
+        assert_eq!(told(503, None, false), "status 503 Service Unavailable");
     }
 }
