@@ -38,6 +38,9 @@ const IDLE_POLL_TIMEOUT: Duration = Duration::from_millis(200);
 /// the run (Ctrl-C, a condition to abort) runs beside it.
 const ARRIVALS_AT_ONCE: Duration = Duration::from_millis(1);
 
+/// How many arrivals may wait for a free connection, at 40 bytes each. What comes beyond is recorded as unsent at once.
+const QUEUE_LIMIT: usize = 2_000_000;
+
 /// How long a closed-loop user waits after it could not connect, so that a dead app causes no busy loop.
 const UNREACHABLE_PAUSE: Duration = Duration::from_millis(20);
 
@@ -95,8 +98,18 @@ impl Shared {
     fn record_unsent(&self, arrival: Arrival) {
         self.unsent.fetch_add(1, Ordering::SeqCst);
         if self.count_unsent.load(Ordering::SeqCst) {
-            self.recorder.record(0, self.exchange.unsent(arrival.phase, arrival.index, arrival.intended.elapsed()));
+            self.record_error(arrival);
         }
+    }
+
+    /// An arrival for which the queue has no place: an error, however the run ends.
+    fn record_overflow(&self, arrival: Arrival) {
+        self.unsent.fetch_add(1, Ordering::SeqCst);
+        self.record_error(arrival);
+    }
+
+    fn record_error(&self, arrival: Arrival) {
+        self.recorder.record(0, self.exchange.unsent(arrival.phase, arrival.index, arrival.intended.elapsed()));
     }
 }
 
@@ -110,6 +123,8 @@ pub struct Driver {
     attack: JoinHandle<Result<u64, GooseError>>,
     load_model: LoadModel,
     seed: u64,
+    /// [`QUEUE_LIMIT`], less in tests.
+    queue_limit: usize,
 }
 
 impl Driver {
@@ -136,7 +151,7 @@ impl Driver {
             count_unsent: AtomicBool::new(false),
         });
         let attack = tokio::spawn(attack(Arc::clone(&shared), base_url.to_owned(), users, timeout, load_model));
-        let mut driver = Self { shared, arrivals, attack, load_model, seed };
+        let mut driver = Self { shared, arrivals, attack, load_model, seed, queue_limit: QUEUE_LIMIT };
         while driver.shared.users_ready.load(Ordering::SeqCst) < users {
             if driver.attack.is_finished() {
                 return Err(driver.why_ended().await);
@@ -200,8 +215,13 @@ impl Driver {
                     if *end.borrow() {
                         return;
                     }
-                    // The queue is open as long as this driver holds its receiver.
-                    let _sent = self.arrivals.try_send(Arrival { phase, index, intended });
+                    let arrival = Arrival { phase, index, intended };
+                    if self.arrivals.len() < self.queue_limit {
+                        // The queue is open as long as this driver holds its receiver.
+                        let _sent = self.arrivals.try_send(arrival);
+                    } else {
+                        self.shared.record_overflow(arrival);
+                    }
                 }
                 sleep_until_or_ended(from + lasts, end).await;
             }

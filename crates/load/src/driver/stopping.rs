@@ -11,6 +11,9 @@ use super::{Driver, LoadError, NO_PHASE};
 /// may have a long timeout.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// How many waiting arrivals are dropped without letting anything else run.
+const DRAINED_AT_ONCE: usize = 1000;
+
 impl Driver {
     /// Waits for requests in flight and in the queue, at most for `drain_timeout`, then stops goose. Returns goose's
     /// own count of requests, and how many arrivals were never sent. `count_unsent`: those are recorded as errors of
@@ -36,11 +39,17 @@ impl Driver {
         }
         self.shared.stopping.store(true, Ordering::SeqCst);
         self.shared.count_unsent.store(count_unsent, Ordering::SeqCst);
+        let mut drained = 0_usize;
         while let Ok(arrival) = self.shared.queue.try_recv() {
             if is_interrupted() {
                 self.shared.count_unsent.store(false, Ordering::SeqCst);
             }
             self.shared.record_unsent(arrival);
+            drained += 1;
+            if drained.is_multiple_of(DRAINED_AT_ONCE) {
+                // What interrupts the run may have to run on this thread.
+                tokio::task::yield_now().await;
+            }
         }
         goose::trigger_killswitch("the timeline is over");
         let ended = tokio::select! {

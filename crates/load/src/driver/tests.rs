@@ -28,7 +28,7 @@ fn driver(attack: JoinHandle<Result<u64, GooseError>>) -> Driver {
         count_unsent: AtomicBool::new(false),
     });
     let load_model = LoadModel::Open { rate: RATE, arrivals: Arrivals::Constant, connections: 1 };
-    Driver { shared, arrivals, attack, load_model, seed: 1 }
+    Driver { shared, arrivals, attack, load_model, seed: 1, queue_limit: QUEUE_LIMIT }
 }
 
 #[tokio::test]
@@ -62,4 +62,19 @@ async fn a_stop_while_answers_are_awaited_does_not_wait_for_them() {
     });
     assert!(matches!(stopped, Ok((7, 1))), "{stopped:?}");
     assert!(recorder.take_coarse_slice(1.0, 0).cells.is_empty(), "what the user cut off is no error of the app");
+}
+
+#[tokio::test]
+async fn arrivals_beyond_the_queues_limit_are_errors_at_once() {
+    let mut driver = driver(tokio::spawn(async { Ok(0) }));
+    driver.load_model = LoadModel::Open { rate: 1000.0, arrivals: Arrivals::Constant, connections: 1 };
+    driver.queue_limit = 10;
+    let (_end, ended) = watch::channel(false);
+    let (_may_end, may_end) = watch::channel(true);
+    driver.phase(0, LASTS, may_end, ended).await;
+    assert_eq!(driver.backlog(), 10);
+    let planned = ArrivalTimes::new(Arrivals::Constant, 1000.0, 1, 0).take_while(|offset| *offset < LASTS).count();
+    assert!(planned > 10);
+    assert_eq!(driver.shared.unsent.load(Ordering::SeqCst), planned as u64 - 10);
+    assert!(!driver.shared.recorder.take_coarse_slice(1.0, 0).cells.is_empty(), "they are recorded");
 }
