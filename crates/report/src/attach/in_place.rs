@@ -35,7 +35,17 @@ pub(super) fn replace(path: &Path, old: &str, new: &str) -> Result<(), AttachErr
         let _as_it_was = fs::remove_file(&copy);
         return Err(failed(source));
     }
-    fs::remove_file(&copy).map_err(failed)
+    remove(copy, path)
+}
+
+/// Removes the copy of a file that has its new text.
+fn remove(copy: PathBuf, path: &Path) -> Result<(), AttachError> {
+    match fs::remove_file(&copy) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(AttachError::CopyStays { path: path.into(), copy, source })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `STORY.md.before-attach`.
@@ -106,6 +116,19 @@ mod tests {
             (fs::read_to_string(&path).unwrap(), fs::read_to_string(&copy).unwrap()),
             ("half".into(), "whole".into())
         );
+    }
+
+    #[test]
+    fn a_copy_that_cannot_be_removed_is_named_and_the_new_text_is_not_denied() {
+        let (directory, path) = story("new");
+        let copy = directory.path().join("story.md.before-attach");
+        // No file: it can't be removed as one.
+        fs::create_dir(&copy).unwrap();
+        let failed = remove(copy.clone(), &path).unwrap_err();
+        assert!(matches!(&failed, AttachError::CopyStays { copy: named, .. } if *named == copy), "{failed:?}");
+        assert!(failed.to_string().contains("was written"), "{failed}");
+        fs::remove_dir(&copy).unwrap();
+        remove(copy, &path).unwrap();
     }
 
     #[test]

@@ -104,6 +104,17 @@ pub enum AttachError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// It was written, and the copy of its earlier text could not be removed.
+    #[error("{} was written, but the copy of its earlier text can't be removed: {source}", path.display())]
+    #[diagnostic(help("remove {} yourself: while it is there, nothing more can be attached", copy.display()))]
+    CopyStays {
+        /// The story.
+        path: PathBuf,
+        /// The earlier text.
+        copy: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The report could not be rendered, or a file could not be written.
     #[error(transparent)]
     #[diagnostic(transparent)]

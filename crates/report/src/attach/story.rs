@@ -189,17 +189,27 @@ struct Place {
 
 impl Place {
     fn of(story: &str) -> Result<Self, StoryError> {
-        let Some(begin) = Outline::of(story).blocks.first().copied() else {
+        let outline = Outline::of(story);
+        let Some(begin) = outline.blocks.first().copied() else {
             return Ok(Self { old: story.len()..story.len(), is_new: true });
         };
-        // What is between the markers is replaced, whatever it is.
+        // What is between the markers is replaced: an end that is another block's, or shown as code, would take the user's text with it.
         let mut at = begin;
+        let code = outline.opaque.iter().filter(|(_, opaque)| *opaque == Opaque::Code).map(|(range, _)| range);
+        // A fence that is never closed may be the old block's; then it is replaced too.
+        let mut code = code.filter(|range| !is_open_fence(story, range)).peekable();
         for line in story[begin..].split_inclusive(LINE_ENDS) {
-            if line.trim() == END {
-                let end = at + line.find(END).unwrap_or(0) + END.len();
-                return Ok(Self { old: begin..end, is_new: false });
+            while code.next_if(|range| range.end <= at).is_some() {}
+            // The range of indented code begins behind the indent.
+            let is_code = code.peek().is_some_and(|range| range.start < at + line.len());
+            match line.trim() {
+                END if !is_code => {
+                    let end = at + line.find(END).unwrap_or(0) + END.len();
+                    return Ok(Self { old: begin..end, is_new: false });
+                }
+                BEGIN if !is_code && at > begin => break,
+                _ => at += line.len(),
             }
-            at += line.len();
         }
         Err(StoryError::NoEnd(line_number(story, begin)))
     }
@@ -244,6 +254,16 @@ fn check_block(
         Opaque::Comment => StoryError::OpenComment(line),
         Opaque::Html => StoryError::OpenHtml(line),
     })
+}
+
+/// Whether code goes on to the end of a story because no fence closes it.
+fn is_open_fence(story: &str, code: &Range<usize>) -> bool {
+    let text = story[code.clone()].trim();
+    let is_fence = |mark: char| {
+        text.starts_with(&String::from(mark).repeat(3))
+            && text.rsplit(LINE_ENDS).next().is_some_and(|last| last == text || !last.trim().chars().all(|c| c == mark))
+    };
+    story[code.end..].trim().is_empty() && (is_fence('`') || is_fence('~'))
 }
 
 fn line_number(text: &str, at: usize) -> usize {

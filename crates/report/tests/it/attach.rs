@@ -110,6 +110,25 @@ fn a_story_whose_end_is_code_or_a_comment_is_left_alone_with_a_reason() {
 }
 
 #[test]
+fn text_behind_a_block_without_end_is_never_taken_for_the_block() {
+    let refused = |story: &str| attach_to(story, &verdict(&[]), "B").unwrap_err();
+    // The end that follows is that of the second block.
+    assert_eq!(refused(&format!("a\n\n{BEGIN}\n\nmy text\n\n{}\n", block("B"))), StoryError::NoEnd(3));
+    assert_eq!(refused(&format!("{BEGIN}\r\n\r\nmy text\r\n\r\n{BEGIN}\r\n{END}\r\n")), StoryError::NoEnd(1));
+    // It is shown as code.
+    for code in [format!("```\n{BEGIN}\n{END}\n```"), format!("~~~md\n{END}\n~~~"), format!("    {END}")] {
+        assert_eq!(refused(&format!("{BEGIN}\n\nmy text\n\n{code}\n")), StoryError::NoEnd(1), "{code}");
+        // With its own end the block ends there.
+        let story = format!("{BEGIN}\n\nold\n\n{END}\n\nmy text\n\n{code}\n");
+        let expected = format!("{}\n\nmy text\n\n{code}\n", block("B"));
+        assert_eq!(attach_to(&story, &verdict(&[]), "B").unwrap().text, expected);
+        // Code in the block does not end it.
+        let story = format!("{BEGIN}\n\n{code}\n\n{END}\n\nmy text\n");
+        assert_eq!(attach_to(&story, &verdict(&[]), "B").unwrap().text, format!("{}\n\nmy text\n", block("B")));
+    }
+}
+
+#[test]
 fn markers_shown_as_code_are_no_block() {
     let story = format!("Put this:\n```\n{BEGIN}\n{END}\n```\n");
     let once = attach_to(&story, &verdict(&[]), "B").unwrap().text;
