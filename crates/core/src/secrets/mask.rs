@@ -13,9 +13,11 @@ use super::{strike, strike_in_place};
 /// A shorter secret is struck out only at its own place in the scenario: anywhere else it would strike out too much.
 pub const MIN_SECRET_LENGTH: usize = 4;
 
-/// The usual names of users, servers and hosts. They come from variables too, and hide nothing.
-const NO_SECRETS: [&str; 12] = [
+/// The usual names of users, servers and hosts, and this program's, which stands in every path and message. They come from
+/// variables too, and hide nothing.
+const NO_SECRETS: [&str; 13] = [
     "127.0.0.1",
+    "cacheproof",
     "default",
     "false",
     "http",
@@ -145,6 +147,15 @@ mod tests {
         let mask = Mask::of(["a", "app", "postgres", "LOCALHOST", "***", ""]);
         assert_eq!(mask.text("a app on postgres at localhost ***"), "a app on postgres at localhost ***");
         assert_eq!(format!("{mask:?}"), "Mask(0 secrets)");
+    }
+
+    #[test]
+    fn the_name_of_the_program_is_struck_out_in_urls_alone() {
+        let mask = Mask::of(["redis://:cacheproof@127.0.0.1:6379/", "cacheproof"]);
+        assert_eq!(
+            mask.text("cacheproof run: by cacheproof of redis://:cacheproof@h and postgres://app:cacheproof@db/app"),
+            "cacheproof run: by cacheproof of redis://:***@h and postgres://app:***@db/app"
+        );
     }
 
     #[test]
