@@ -5,7 +5,7 @@ use super::parse_traffic::body_error;
 use super::reader::{Located, Section, span_in_file};
 use super::secrets::add_filled_in;
 use super::{BypassSpec, Problem, Scenario};
-use crate::secrets::{Mask, encode_password, is_shell_script, unencoded_in_password, user_end};
+use crate::secrets::{Mask, encode_password, is_secret_name, is_shell_script, unencoded_in_password, user_end};
 
 /// What keeps the environment variables that a scenario names from being filled in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
@@ -158,16 +158,17 @@ impl Filler<'_> {
 
     /// Learns the values that a shell will fill in.
     fn script(&self, text: &str) {
-        for name in variables(text).into_iter().filter(|name| !NO_SECRETS.contains(&name.text)) {
-            if let Some(value) = (self.get)(name.text) {
-                self.mask.add(&value);
-            }
-        }
-        // Without braces only what is named like a secret: `$i` and `$file` are the script's own.
         for rest in text.split('$').skip(1) {
+            // `${NAME}`, and what the shell makes of it: `${NAME:-default}`.
+            let (in_braces, rest) = rest.strip_prefix('{').map_or((false, rest), |rest| (true, rest));
             let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-            if crate::secrets::is_secret_name(&rest[..end])
-                && let Some(value) = (self.get)(&rest[..end])
+            let name = &rest[..end];
+            // Without braces only what is named like a secret: `$i` and `$file` are the script's own.
+            let may_be_secret = in_braces || is_secret_name(name);
+            if is_identifier(name)
+                && may_be_secret
+                && !NO_SECRETS.contains(&name)
+                && let Some(value) = (self.get)(name)
             {
                 self.mask.add(&value);
             }

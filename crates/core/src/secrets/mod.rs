@@ -10,10 +10,12 @@
 //! | `names` | names that say "the value is a secret": `Authorization`, `X-Api-Key`, `access_token` |
 //! | `url` | passwords and secret parameters in URLs, whatever characters they hold |
 //! | `values` | the secret parts of headers, JSON bodies and commands |
+//! | `expansion` | `${NAME:-default}` in a script |
 //! | `words` | finds a known secret in a text: plain, percent-encoded, escaped or inside base64 |
 //! | `mask` | [`Mask`]: the known secrets of a run |
 //! | `serialize` | JSON with every string masked |
 
+mod expansion;
 mod mask;
 mod names;
 mod serialize;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::expansion::Expansion;
 use super::names::is_secret_name;
 use super::url::in_text;
 
@@ -13,6 +14,13 @@ pub(crate) fn literal_parts(text: &str, part: Range<usize>, placeholders: bool) 
     let mut at = part.start;
     while at < part.end {
         let rest = &text[at..part.end];
+        if let Some(expansion) = Expansion::at(rest) {
+            found.push(begin..at);
+            found.extend(literal_parts(text, at + expansion.word.start..at + expansion.word.end, placeholders));
+            at += expansion.length;
+            begin = at;
+            continue;
+        }
         let skipped = if rest.starts_with("${") {
             named(&rest[1..]).map(|length| length + 1)
         } else if placeholders && rest.starts_with('{') {
@@ -178,6 +186,12 @@ pub(crate) fn in_shell(text: &str) -> Vec<Range<usize>> {
     let tokens = tokens(text);
     let words: Vec<&str> = tokens.iter().map(|token| &text[token.clone()]).collect();
     let mut found = in_text(text);
+    for (at, _) in text.match_indices("${") {
+        // The shell's working directory has the name of a password.
+        let expansion = Expansion::at(&text[at..]).filter(|one| one.name != "PWD" && is_secret_name(one.name));
+        let word = expansion.map(|one| literal_parts(text, at + one.word.start..at + one.word.end, false));
+        found.extend(word.into_iter().flatten().filter(|part| !text[part.clone()].starts_with('$')));
+    }
     for (index, token) in tokens.iter().enumerate() {
         let parts = in_word(&words[..index], words[index]);
         // What the shell fills in is no secret by itself.
@@ -197,7 +211,11 @@ fn in_word(before: &[&str], word: &str) -> Vec<Range<usize>> {
     if is_option(last) && is_secret_name(last) && !word.starts_with("--") {
         add(0..word.len());
     } else if matches!(last, "-u" | "--user" | "--proxy-user") && !word.contains("://") {
-        word.find(':').into_iter().for_each(|at| add(at + 1..word.len()));
+        // `docker exec -u 1000:1000` names a user and a group.
+        let is_id = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let logs_in = before.iter().any(|word| matches!(program(word), "curl" | "wget"));
+        let at = word.find(':').filter(|at| logs_in || !is_id(&word[at + 1..]));
+        at.into_iter().for_each(|at| add(at + 1..word.len()));
     } else if to_redis()
         && (last == "-a" || ["auth", "requirepass", "masterauth"].iter().any(|key| last.eq_ignore_ascii_case(key)))
     {
@@ -207,6 +225,13 @@ fn in_word(before: &[&str], word: &str) -> Vec<Range<usize>> {
     {
         let (name, value) = (&word[..at], at + 1);
         if word[at..].starts_with(':') {
+            // `DEL session:1234` names a key of Redis.
+            let is_header = word[value..].starts_with(char::is_whitespace)
+                || matches!(last, "-H" | "--header" | "--proxy-header")
+                || is_header_name(name);
+            if !is_header {
+                return found;
+            }
             let parts = in_header(name, word[value..].trim_start());
             let offset = word.len() - word[value..].trim_start().len();
             found.extend(parts.into_iter().map(|part| offset + part.start..offset + part.end));
@@ -217,8 +242,15 @@ fn in_word(before: &[&str], word: &str) -> Vec<Range<usize>> {
     found
 }
 
+/// Whether a name is known as that of a header with a secret.
+fn is_header_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let known = ["api-key", "apikey", "authorization", "cookie", "proxy-authorization", "set-cookie"];
+    name.starts_with("x-") || known.contains(&name.as_str())
+}
+
 /// Without the quotes around it.
-fn without_quotes(text: &str, part: Range<usize>) -> Range<usize> {
+pub(super) fn without_quotes(text: &str, part: Range<usize>) -> Range<usize> {
     let inner = &text[part.clone()];
     match inner.chars().next() {
         Some(quote @ ('"' | '\'')) if inner.len() > 1 && inner.ends_with(quote) => part.start + 1..part.end - 1,
@@ -232,8 +264,16 @@ fn tokens(text: &str) -> Vec<Range<usize>> {
     let mut begin = None;
     let mut quote = None;
     let mut escaped = false;
+    // Where the `${NAME:-two words}` ends that is open.
+    let mut expanded = 0;
     for (at, c) in text.char_indices() {
-        let ends = quote.is_none() && !escaped && (c.is_whitespace() || matches!(c, ';' | '|' | '&' | '(' | ')'));
+        if quote != Some('\'') && !escaped && at >= expanded {
+            expanded = Expansion::at(&text[at..]).map_or(0, |one| at + one.length);
+        }
+        let ends = quote.is_none()
+            && !escaped
+            && at >= expanded
+            && (c.is_whitespace() || matches!(c, ';' | '|' | '&' | '(' | ')'));
         if ends {
             found.extend(begin.take().map(|begin| begin..at));
             continue;
@@ -310,6 +350,25 @@ mod tests {
             ("PGPASSWORD=\"a b\" psql", "PGPASSWORD=\"***\" psql"),
             ("PGPASSWORD=$PW psql --password $PW", "PGPASSWORD=$PW psql --password $PW"),
             ("app --token ${TOKEN}", "app --token ${TOKEN}"),
+            // Defaults.
+            ("redis-cli -a \"${REDIS_PASSWORD:-hush}\" PING", "redis-cli -a \"${REDIS_PASSWORD:-***}\" PING"),
+            ("redis-cli -a ${ANY-hush} PING", "redis-cli -a ${ANY-***} PING"),
+            ("app --token=${ANY:=two words} --port ${PORT:-80}", "app --token=${ANY:=***} --port ${PORT:-80}"),
+            ("app --token ${ANY:+'hush'}", "app --token ${ANY:+'***'}"),
+            ("app --token ${ANY:?set it first}", "app --token ${ANY:?set it first}"),
+            ("app --token ${ONE:-${TWO:-hush}}x", "app --token ${ONE:-${TWO:-***}}***"),
+            ("app --token ${ONE:-$TWO}", "app --token ${ONE:-$TWO}"),
+            ("echo \"${APP_TOKEN:-hush}\"; cd ${PWD:-/home}", "echo \"${APP_TOKEN:-***}\"; cd ${PWD:-/home}"),
+            ("app redis://:${PW:-hush}@h/", "app redis://:${PW:-***}@h/"),
+            // Users and groups, and keys of Redis.
+            ("docker exec -u 1000:1000 app ls", "docker exec -u 1000:1000 app ls"),
+            ("http -u me:hush url; /usr/bin/curl --user me:1000", "http -u me:*** url; /usr/bin/curl --user me:***"),
+            ("redis-cli DEL session:1234 'token:5678'", "redis-cli DEL session:1234 'token:5678'"),
+            (
+                "http url 'Session: abcd' X-Api-Key:abcd cookie:a=b",
+                "http url 'Session: ***' X-Api-Key:*** cookie:a=***",
+            ),
+            ("curl -H session:abcd h", "curl -H session:*** h"),
         ] {
             assert_eq!(strike(command, in_shell(command)), struck);
         }

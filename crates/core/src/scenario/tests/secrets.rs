@@ -199,3 +199,26 @@ fn a_secret_that_is_also_a_name_leaves_the_names_alone() {
     assert!(loaded.text.contains("says = \"is ***\"") && loaded.text.contains("name = \"steady\""), "{}", loaded.text);
     assert_eq!(loaded.scenario.criteria[0].rules, parse("again", &loaded.text).unwrap().criteria[0].rules);
 }
+
+#[test]
+fn what_a_script_takes_from_variables_is_learned_but_for_usual_ones() {
+    let script = "echo $PWD ${PWD} $PORT; ${A} ${B:-x} ${C-x} ${D:=x} ${E:?x} ${F:+x} $G_TOKEN $H";
+    let mut scenario = parse("v", &VARIABLES.replace("echo ${SCRIPT} ${not_set}", script)).unwrap();
+    let mask = Mask::default();
+    resolve_env(&mut scenario, &mask, value).unwrap();
+    for name in ["A", "B", "C", "D", "E", "F", "G_TOKEN"] {
+        assert_eq!(mask.text(&format!("a value-of-{name} b")), "a *** b");
+    }
+    for name in ["PWD", "PORT", "H"] {
+        assert_eq!(mask.text(&format!("value-of-{name}/x")), format!("value-of-{name}/x"));
+    }
+}
+
+#[test]
+fn the_default_of_a_variable_is_a_secret_where_its_value_is_one() {
+    let command = "redis-cli -a \\\"${REDIS_PASSWORD:-hush-hush}\\\" DEL session:1234";
+    let text = VARIABLES.replace("lasts = \"1s\"", &format!("lasts = \"1s\"\nfault = {{ run = \"{command}\" }}"));
+    let loaded = load::load_text("v".into(), &text, &[]).unwrap_or_else(|errors| panic!("{}", shown(&errors)));
+    assert_eq!(loaded.text, text.replace("hush-hush", "***"));
+    assert_eq!(loaded.mask.text("hush-hush is in session:1234"), "*** is in session:1234");
+}
