@@ -1,10 +1,13 @@
 //! The secrets that a scenario file writes out: where they stand, what they are, and the file without them.
 
+mod comments;
+
 use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use self::comments::{assigned, comments, is_no_prose, named_values};
 use super::reader::{Located, span_in_file};
 use super::{BypassSpec, Problem, Scenario, ScenarioErrors, parse};
 use crate::secrets::{
@@ -73,11 +76,20 @@ impl FileSecrets {
     fn add_comments(&mut self, text: &str, strings: &[Range<usize>]) {
         for comment in comments(text, strings) {
             let content = &text[comment.clone()];
+            let in_urls = in_text(content);
             let mut parts = in_shell(content);
             parts.extend(assigned(content));
-            for part in parts.into_iter().flat_map(|part| literal_parts(content, part, true)) {
-                let place = comment.start + part.start..comment.start + part.end;
-                self.add(text, place.clone(), text[place].trim());
+            for part in parts {
+                let is_value = in_urls.contains(&part)
+                    || content[..part.start].ends_with(['"', '\''])
+                    || is_no_prose(content[part.clone()].trim());
+                for part in literal_parts(content, part, true) {
+                    let place = comment.start + part.start..comment.start + part.end;
+                    if is_value {
+                        self.words.push(text[place.clone()].trim().to_owned());
+                    }
+                    self.places.push(place);
+                }
             }
             self.texts.push(comment);
         }
@@ -260,83 +272,9 @@ fn lines(text: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// The comments of a file: from a `#` outside its strings to the end of the line.
-fn comments(text: &str, strings: &[Range<usize>]) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    let mut strings: Vec<_> = strings.to_vec();
-    strings.sort_by_key(|span| span.start);
-    let mut strings = strings.iter().peekable();
-    let mut quote = None;
-    let mut at = 0;
-    while let Some(c) = text[at..].chars().next() {
-        while strings.next_if(|span| span.end <= at).is_some() {}
-        if let Some(span) = strings.peek().filter(|span| span.contains(&at)) {
-            at = span.end;
-            continue;
-        }
-        match (quote, c) {
-            (_, '\n') => quote = None,
-            // A key may be in quotes.
-            (None, '"' | '\'') => quote = Some(c),
-            (Some(open), c) if open == c => quote = None,
-            (None, '#') => {
-                let end = text[at..].find('\n').map_or(text.len(), |length| at + length);
-                found.push(at + 1..end);
-                at = end;
-                continue;
-            }
-            _ => {}
-        }
-        at += c.len_utf8();
-    }
-    found
-}
-
 /// In a line of any kind, everything that follows the name of a secret with `=` or `:`.
 fn after_secret_names(line: &str) -> Vec<Range<usize>> {
     named_values(line).into_iter().next().map(|value| value.start..line.trim_end().len()).into_iter().collect()
-}
-
-/// In a comment, the string that follows the name of a secret, or the word where it is no string.
-fn assigned(text: &str) -> Vec<Range<usize>> {
-    let value = |value: Range<usize>| {
-        let rest = &text[value.start..];
-        match rest.chars().next() {
-            Some(quote @ ('"' | '\'')) => {
-                let end = rest[1..].find(quote).map_or(text.len(), |length| value.start + 1 + length);
-                value.start + 1..end
-            }
-            _ => {
-                let end = rest.find(|c: char| c.is_whitespace() || matches!(c, ',' | '}' | ']'));
-                value.start..end.map_or(text.len(), |length| value.start + length)
-            }
-        }
-    };
-    named_values(text).into_iter().map(value).collect()
-}
-
-/// The beginnings of what follows `name =` and `"name" =`, and `Name:` in what looks like a header, where the name is that of
-/// a secret. Each ends with the text.
-fn named_values(text: &str) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    for (at, c) in text.match_indices(['=', ':']) {
-        let before = text[..at].trim_end().trim_end_matches(['"', '\'']);
-        let in_name = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-        let begin =
-            before.rfind(|c| !in_name(c)).map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
-        let name = &before[begin..];
-        let is_header =
-            name.contains('-') || ["authorization", "cookie"].iter().any(|one| name.eq_ignore_ascii_case(one));
-        let value = at + c.len();
-        let value = value + (text[value..].len() - text[value..].trim_start().len());
-        if is_secret_name(name)
-            && (c == "=" || is_header || text[value..].starts_with(['"', '\'']))
-            && value < text.len()
-        {
-            found.push(value..text.len());
-        }
-    }
-    found
 }
 
 #[cfg(test)]
@@ -377,6 +315,21 @@ user = "HUSH-13"
         for stays in ["redis://:*********@h:1", "\"{port}\"", "Bearer ******${KEPT}", "&x=kept", "is named here too"] {
             assert!(struck.contains(stays), "{stays}: {struck}");
         }
+    }
+
+    #[test]
+    fn a_comment_is_struck_out_and_its_prose_is_no_secret_elsewhere() {
+        let text = "# --password from the vault\n# key = item\n# docker exec -u 1000:1000 app redis-cli DEL session:1234\n\
+            # token = \"hush one\" or --token 'hush two' or token=hush-0003\n# redis://:hushfour@h/ and api_key=hushfive\n";
+        let secrets = FileSecrets::of(text);
+        let mask = secrets.mask();
+        let struck = secrets.struck_out_in_place(text, &mask);
+        for gone in ["from", "item", "hush"] {
+            assert!(!struck.contains(gone), "{gone}: {struck}");
+        }
+        assert!(struck.contains("-u 1000:1000 app redis-cli DEL session:1234"), "{struck}");
+        assert_eq!(mask.text("item from 1000 and 1234 in the vault"), "item from 1000 and 1234 in the vault");
+        assert_eq!(mask.text("hush one, hush two, hush-0003, hushfour, hushfive"), "***, ***, ***, ***, hushfive");
     }
 
     #[test]
