@@ -62,8 +62,16 @@ fn keep(copy: &Path, text: &[u8], of: &File) -> io::Result<()> {
     file.write_all(text)?;
     file.as_file().set_permissions(of.metadata()?.permissions())?;
     file.as_file().sync_all()?;
-    file.persist_noclobber(copy).map_err(|error| error.error)?;
-    if cfg!(unix) { File::open(parent)?.sync_all() } else { Ok(()) }
+    if let Err(error) = file.persist_noclobber(copy) {
+        if error.error.kind() == io::ErrorKind::AlreadyExists || copy.exists() {
+            return Err(error.error);
+        }
+        // Some file systems can't rename without replacing.
+        error.file.persist(copy).map_err(|error| error.error)?;
+    }
+    // So that the name is on the disk too. Not every file system can do that for a directory.
+    let _synced = File::open(parent).and_then(|parent| parent.sync_all());
+    Ok(())
 }
 
 /// Writes a text over one of `old` bytes. What is longer is written first: if there is no space for it, nothing of the old text is lost.

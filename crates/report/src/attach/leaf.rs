@@ -51,6 +51,11 @@ impl Leaf {
         self.text.trim().is_empty()
     }
 
+    /// Whether it is a box without text.
+    pub(super) fn awaits_text(&self) -> bool {
+        self.found.is_some() && self.is_blank()
+    }
+
     /// Its box, or its lines that look like one.
     pub(super) fn boxes(self) -> Vec<TaskBox> {
         match self.found {

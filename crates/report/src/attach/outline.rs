@@ -118,7 +118,10 @@ impl<'a> Reader<'a> {
     }
 
     fn start(&mut self, tag: Tag<'a>, range: Range<usize>) {
-        if !matches!(tag, Tag::Emphasis | Tag::Strong | Tag::Superscript | Tag::Subscript | Tag::Link { .. }) {
+        // A box that is alone on its line has its text in the paragraph below.
+        let awaited = matches!(tag, Tag::Paragraph) && self.leaf.as_ref().is_some_and(Leaf::awaits_text);
+        let inline = matches!(tag, Tag::Emphasis | Tag::Strong | Tag::Superscript | Tag::Subscript | Tag::Link { .. });
+        if !awaited && !inline {
             self.close_leaf();
         }
         match tag {

@@ -170,6 +170,8 @@ fn the_text_of_a_box_is_what_a_reader_sees() {
         "- [?] Circuit breaker\n  > a quote\n",
         "- [?] Circuit breaker\n  - measured by hand\n",
         "- [?] Circuit breaker\n# Title\n",
+        "- [?]\n  Circuit breaker\n",
+        "- [?] \n  Circuit breaker\n\n- another\n",
     ] {
         check(story, 0);
     }
@@ -213,6 +215,8 @@ fn what_a_reader_does_not_see_as_a_box_keeps_every_byte() {
         "![- [!] Circuit breaker](a.png)\n",
         // Other texts.
         "- [!] Not ours\n",
+        "- [!]\n\n  Circuit breaker\n",
+        "- [!]\n  - Circuit breaker\n",
         "- [!] \n",
         "- [!] Graceful fallback if Redis is down\n",
     ] {
