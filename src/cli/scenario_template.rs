@@ -8,6 +8,7 @@ use reqwest::Url;
 use super::detected::{DetectedTraits, HitSign, SeenValues};
 use super::probe::ProbeAnswer;
 use crate::load::response::cache_words;
+use crate::secrets::is_secret_name;
 
 /// The scenario for an app that gave these answers: two to plain requests, one to a request past the cache.
 pub(super) fn scenario(url: &Url, answers: &[ProbeAnswer], traits: &DetectedTraits) -> String {
@@ -38,10 +39,23 @@ fn line(text: &mut String, line: impl std::fmt::Display) {
     let _ = writeln!(text, "{line}");
 }
 
-/// The path and query for a request; braces are escaped, as they would be placeholders.
+/// The path and query for a request; braces are escaped, as they would be placeholders. Secret parameters are replaced by
+/// environment variables.
 fn page(url: &Url) -> String {
-    let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-    format!("{}{query}", url.path()).replace('{', "%7B").replace('}', "%7D")
+    let escaped = |text: &str| text.replace('{', "%7B").replace('}', "%7D");
+    let Some(query) = url.query() else { return escaped(url.path()) };
+    let pairs = query.split('&').map(|pair| match secret_parameter(pair) {
+        Some((name, variable)) => format!("{}=${{{variable}}}", escaped(name)),
+        None => escaped(pair),
+    });
+    format!("{}?{}", escaped(url.path()), pairs.collect::<Vec<_>>().join("&"))
+}
+
+/// The name of a parameter whose value is a secret, and the variable that stands for it.
+fn secret_parameter(pair: &str) -> Option<(&str, String)> {
+    let (name, _) = pair.split_once('=').filter(|(name, value)| is_secret_name(name) && !value.is_empty())?;
+    let letters = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
+    Some((name, format!("APP_{}", letters.collect::<String>())))
 }
 
 /// The app's base URL. A password is replaced by an environment variable.
@@ -91,6 +105,12 @@ fn target(text: &mut String, url: &Url, answers: &[ProbeAnswer], traits: &Detect
     line(text, format_args!("url = {}", quoted(&base(url))));
     if url.password().is_some() {
         line(text, "# The password is read from the environment: export APP_PASSWORD=… before the run.");
+    }
+    for (name, variable) in url.query().unwrap_or_default().split('&').filter_map(secret_parameter) {
+        line(
+            text,
+            format_args!("# The value of {name} is read from the environment: export {variable}=… before the run."),
+        );
     }
     match answers.first().map(|answer| answer.status) {
         Some(status) if (200..300).contains(&status) => {
@@ -265,7 +285,13 @@ mod tests {
         let text = scenario(&url, &answers, &DetectedTraits::of(&url, &answers));
         assert!(text.contains("url = \"http://me:${APP_PASSWORD}@localhost:8080\"\n"), "{text}");
         assert!(text.contains("get = \"/a/b?c=d\"\n# It was answered with 404"), "{text}");
-        assert!(!text.contains("s3cret"), "{text}");
+        let url = Url::parse("http://localhost/a?c=d&api-key=s3cret&token=").unwrap();
+        let answers = [ProbeAnswer { status: 200, ..ProbeAnswer::default() }];
+        let with_key = scenario(&url, &answers, &DetectedTraits::of(&url, &answers));
+        assert!(with_key.contains("get = \"/a?c=d&api-key=${APP_API_KEY}&token=\"\n"), "{with_key}");
+        assert!(with_key.contains("export APP_API_KEY=…"), "{with_key}");
+        crate::scenario::parse("starter", &with_key).unwrap();
+        assert!(!text.contains("s3cret") && !with_key.contains("s3cret"), "{text}{with_key}");
         crate::scenario::parse("starter", &text).unwrap();
     }
 
