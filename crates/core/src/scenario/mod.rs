@@ -33,6 +33,7 @@ mod resolve;
 mod rule;
 mod safety;
 mod schema;
+mod secret_comments;
 mod secrets;
 mod servers;
 mod slips;

@@ -1,14 +1,12 @@
 //! The secrets that a scenario file writes out: where they stand, what they are, and the file without them.
 
-mod comments;
-
 use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use self::comments::{assigned, comments, is_no_prose, named_values};
 use super::reader::{Located, span_in_file};
+use super::secret_comments::{assigned, comments, is_no_prose, named_values};
 use super::{BypassSpec, Problem, Scenario, ScenarioErrors, parse};
 use crate::secrets::{
     Mask, in_command, in_header, in_json, in_query, in_shell, in_text, in_whole_url, is_secret_name, literal_parts,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::is_secret_name;
+use crate::secrets::is_secret_name;
 
 /// The comments of a file: from a `#` outside its strings to the end of the line.
 pub(super) fn comments(text: &str, strings: &[Range<usize>]) -> Vec<Range<usize>> {
