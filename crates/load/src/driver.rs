@@ -6,6 +6,7 @@
 //! One attack lasts the whole run. A phase changes what is sent and how it is labelled; connections and clocks continue
 //! through a fault.
 
+mod iteration;
 mod stopping;
 #[cfg(test)]
 mod tests;
@@ -16,23 +17,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use goose::config::GooseConfiguration;
-use goose::goose::{GooseUser, Transaction, TransactionFunction, TransactionResult};
+use goose::goose::{Transaction, TransactionFunction};
 use goose::{GooseAttack, GooseError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use self::iteration::{closed_loop_iteration, open_loop_iteration};
 use super::{ArrivalTimes, Exchange, FreshnessMonitor};
+use crate::Recorder;
 use crate::response::{UnreadCacheWords, client_builder};
-use crate::{Recorder, ResponseRecord};
 use cacheproof_core::journal::AtQuiescence;
 use cacheproof_core::scenario::LoadModel;
-
-/// How late a timer may be. A longer delay of an idle user counts as waiting time, whatever its cause; otherwise a
-/// stall of the whole machine would not show in the response times.
-const TIMER_LATENESS: Duration = Duration::from_millis(10);
-
-/// How long an idle user waits for work before goose can stop it.
-const IDLE_POLL_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How long the arrival clock may run without letting anything else run, where every arrival is due already: what ends
 /// the run (Ctrl-C, a condition to abort) runs beside it.
@@ -40,9 +35,6 @@ const ARRIVALS_AT_ONCE: Duration = Duration::from_millis(1);
 
 /// How many arrivals may wait for a free connection, at 40 bytes each. What comes beyond is recorded as unsent at once.
 const QUEUE_LIMIT: usize = 2_000_000;
-
-/// How long a closed-loop user waits after it could not connect, so that a dead app causes no busy loop.
-const UNREACHABLE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why the load generator failed.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -363,75 +355,4 @@ async fn attack(
         .await?;
     let counted = metrics.requests.values().map(|request| request.success_count + request.fail_count).sum::<usize>();
     Ok(counted as u64)
-}
-
-/// Takes one arrival and sends it.
-async fn open_loop_iteration(user: &mut GooseUser, shared: &Shared) -> TransactionResult {
-    let idle_since = Instant::now();
-    let Ok(Ok(arrival)) = tokio::time::timeout(IDLE_POLL_TIMEOUT, shared.queue.recv()).await else {
-        if shared.queue.is_closed() {
-            tokio::time::sleep(IDLE_POLL_TIMEOUT).await;
-        }
-        return Ok(());
-    };
-    if shared.stopping.load(Ordering::SeqCst) {
-        shared.record_unsent(arrival);
-        return Ok(());
-    }
-    // A user that was idle at the intended start is woken by a timer: its lateness is the load generator's. A user that
-    // was still busy then is late because of the app, and that counts.
-    let idle = idle_since <= arrival.intended;
-    let late = !idle || arrival.intended.elapsed() > TIMER_LATENESS;
-    let from = late.then_some(arrival.intended);
-    send(user, shared, arrival.phase, arrival.index, from, idle.then_some(arrival.intended)).await;
-    Ok(())
-}
-
-/// Sends the next request of the phase.
-async fn closed_loop_iteration(user: &mut GooseUser, shared: &Shared) -> TransactionResult {
-    let phase = shared.phase.load(Ordering::SeqCst);
-    if phase == NO_PHASE {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        return Ok(());
-    }
-    let index = shared.next.fetch_add(1, Ordering::SeqCst);
-    if send(user, shared, phase, index, None, None).await {
-        tokio::time::sleep(UNREACHABLE_PAUSE).await;
-    }
-    Ok(())
-}
-
-/// Sends one request and records it. `from`: the start of the response time, if not the actual send. `idle_at`: the
-/// intended start, where the user was free then: how late it sends is the generator's lag. Returns whether the app
-/// could not be reached.
-async fn send(
-    user: &mut GooseUser,
-    shared: &Shared,
-    phase: usize,
-    index: u64,
-    from: Option<Instant>,
-    idle_at: Option<Instant>,
-) -> bool {
-    shared.in_flight.fetch_add(1, Ordering::SeqCst);
-    let (request, exchanged) = shared.exchange.run(user, phase, index).await;
-    shared.in_flight.fetch_sub(1, Ordering::SeqCst);
-    let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let service = exchanged.done.duration_since(exchanged.sent);
-    let response = from.map_or(service, |from| exchanged.done.duration_since(from));
-    let lag = idle_at.map(|intended| nanoseconds(exchanged.sent.duration_since(intended)));
-    shared.recorder.record(
-        user.weighted_users_index,
-        ResponseRecord {
-            phase: u16::try_from(phase).unwrap_or(u16::MAX),
-            path: shared.exchange.scenario.phases[phase].path,
-            request: u16::try_from(request).unwrap_or(u16::MAX),
-            outcome: exchanged.outcome,
-            response: nanoseconds(response),
-            service: nanoseconds(service),
-            stale: exchanged.stale,
-            judged_fresh: exchanged.judged_fresh,
-            lag,
-        },
-    );
-    exchanged.unreachable
 }
