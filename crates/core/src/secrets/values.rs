@@ -84,14 +84,31 @@ fn after_equals(text: &str, piece: Range<usize>) -> Range<usize> {
     begin..piece.end
 }
 
-/// `Authorization` begins with the name of its scheme, which is no secret: `Bearer`, `Basic`.
+/// The names of schemes that `Authorization` begins with. They are no secrets; any other word may be one.
+const SCHEMES: [&str; 16] = [
+    "apikey",
+    "aws4-hmac-sha256",
+    "basic",
+    "bearer",
+    "digest",
+    "dpop",
+    "hawk",
+    "jwt",
+    "key",
+    "negotiate",
+    "ntlm",
+    "oauth",
+    "sharedkey",
+    "splunk",
+    "token",
+    "vapid",
+];
+
+/// What follows the scheme of `Authorization`: the value without `Bearer`.
 fn after_scheme(name: &str, value: &str) -> Range<usize> {
     let has_scheme = name.to_ascii_lowercase().ends_with("authorization");
     match value.split_once(' ').filter(|_| has_scheme) {
-        Some((scheme, rest))
-            if !rest.trim().is_empty()
-                && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) =>
-        {
+        Some((scheme, _)) if SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme)) => {
             scheme.len() + 1..value.len()
         }
         _ => 0..value.len(),
@@ -303,6 +320,7 @@ mod tests {
             ("Authorization", "Bearer abc.def", "Bearer ***"),
             ("authorization", "Basic YTpi", "Basic ***"),
             ("Authorization", "abc", "***"),
+            ("Authorization", "abc def", "***"),
             ("Authorization", "Bearer ${TOKEN}", "Bearer ${TOKEN}"),
             ("Authorization", "Bearer a-${TOKEN}-{user}-b", "Bearer ***${TOKEN}***{user}***"),
             ("Proxy-Authorization", "Digest username=\"a\", response=\"b\"", "Digest ***"),
