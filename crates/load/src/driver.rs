@@ -86,6 +86,22 @@ struct Shared {
 }
 
 impl Shared {
+    /// Before anything was sent.
+    fn new(exchange: Exchange, recorder: Arc<Recorder>, queue: async_channel::Receiver<Arrival>) -> Self {
+        Self {
+            exchange,
+            recorder,
+            queue,
+            phase: AtomicUsize::new(NO_PHASE),
+            next: AtomicU64::new(0),
+            in_flight: AtomicUsize::new(0),
+            users_ready: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            unsent: AtomicU64::new(0),
+            count_unsent: AtomicBool::new(false),
+        }
+    }
+
     /// An arrival that is dropped.
     fn record_unsent(&self, arrival: Arrival) {
         self.unsent.fetch_add(1, Ordering::SeqCst);
@@ -130,18 +146,7 @@ impl Driver {
             LoadModel::Closed { users } => users,
         };
         let (arrivals, queue) = async_channel::unbounded();
-        let shared = Arc::new(Shared {
-            exchange,
-            recorder,
-            queue,
-            phase: AtomicUsize::new(NO_PHASE),
-            next: AtomicU64::new(0),
-            in_flight: AtomicUsize::new(0),
-            users_ready: AtomicUsize::new(0),
-            stopping: AtomicBool::new(false),
-            unsent: AtomicU64::new(0),
-            count_unsent: AtomicBool::new(false),
-        });
+        let shared = Arc::new(Shared::new(exchange, recorder, queue));
         let attack = tokio::spawn(attack(Arc::clone(&shared), base_url.to_owned(), users, timeout, load_model));
         let mut driver = Self { shared, arrivals, attack, load_model, seed, queue_limit: QUEUE_LIMIT };
         while driver.shared.users_ready.load(Ordering::SeqCst) < users {

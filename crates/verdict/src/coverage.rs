@@ -22,13 +22,10 @@ pub(super) fn apply_coverage(
         _ => return,
     };
     if is_decided {
-        if coverage.share() < 1.0 {
-            result.evidence += &format!("; {}", describe(&coverage));
-        }
-        return;
+        result.evidence += &format!("; {}", describe(&coverage));
+    } else {
+        mark_undecided(spec, &coverage, result);
     }
-    result.ruling = Ruling::Inconclusive;
-    result.evidence += &format!("; {}: {} are needed", describe(&coverage), numbers::share(spec.coverage));
 }
 
 /// The same for a comparison of two metrics: either may be the one that is unknown.
@@ -38,9 +35,13 @@ pub(super) fn apply_coverage_to_both(spec: &EvidenceSpec, sides: [&Measured; 2],
     }
     let missing = sides.iter().filter_map(|side| side.coverage).find(|coverage| coverage.share() < spec.coverage);
     if let Some(coverage) = missing {
-        result.ruling = Ruling::Inconclusive;
-        result.evidence += &format!("; {}: {} are needed", describe(&coverage), numbers::share(spec.coverage));
+        mark_undecided(spec, &coverage, result);
     }
+}
+
+fn mark_undecided(spec: &EvidenceSpec, coverage: &Coverage, result: &mut RuleResult) {
+    result.ruling = Ruling::Inconclusive;
+    result.evidence += &format!("; {}: {} are needed", describe(coverage), numbers::share(spec.coverage));
 }
 
 /// `only 56 of 652 reads (8.6 %) said whether they were hits`

@@ -15,18 +15,8 @@ fn scenario() -> Scenario {
 
 fn driver(attack: JoinHandle<Result<u64, GooseError>>) -> Driver {
     let (arrivals, queue) = async_channel::unbounded();
-    let shared = Arc::new(Shared {
-        exchange: Exchange::new(scenario(), vec!["http://localhost:1".to_owned()]),
-        recorder: Arc::new(Recorder::new(Vec::new(), 1)),
-        queue,
-        phase: AtomicUsize::new(NO_PHASE),
-        next: AtomicU64::new(0),
-        in_flight: AtomicUsize::new(0),
-        users_ready: AtomicUsize::new(0),
-        stopping: AtomicBool::new(false),
-        unsent: AtomicU64::new(0),
-        count_unsent: AtomicBool::new(false),
-    });
+    let exchange = Exchange::new(scenario(), vec!["http://localhost:1".to_owned()]);
+    let shared = Arc::new(Shared::new(exchange, Arc::new(Recorder::new(Vec::new(), 1)), queue));
     let load_model = LoadModel::Open { rate: RATE, arrivals: Arrivals::Constant, connections: 1 };
     Driver { shared, arrivals, attack, load_model, seed: 1, queue_limit: QUEUE_LIMIT }
 }
