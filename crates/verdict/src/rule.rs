@@ -112,8 +112,18 @@ fn against_value(context: &JudgeContext<'_>, rule: &Rule, measured: &Measured, l
         }
     }
     apply_coverage(spec, rule.op, limit, metric, measured, &mut result);
+    mark_between_bounds(&mut result, rule, measured, limit);
     mark_uncertain(&mut result, measured);
     result
+}
+
+/// A limit between the least and the most that the value can be is neither kept nor broken.
+fn mark_between_bounds(result: &mut RuleResult, rule: &Rule, measured: &Measured, limit: f64) {
+    let (Some(least), Some(most)) = (measured.value, measured.at_most) else { return };
+    if rule.op.holds(least, limit) != rule.op.holds(most, limit) && result.ruling != Ruling::Inconclusive {
+        result.ruling = Ruling::Inconclusive;
+        result.evidence += &format!("; it may have been {}", numbers::quantity(most, result.unit));
+    }
 }
 
 /// Nothing was measured because there was too little to measure it on: that breaks no rule.
@@ -229,6 +239,7 @@ fn against_term(
         result.evidence += &format!("; n = {n}: too few to tell, {needs} are needed");
     }
     apply_coverage_to_both(&context.scenario.evidence, [measured, other], &mut result);
+    mark_between_bounds(&mut result, rule, measured, base * factor);
     mark_uncertain(&mut result, measured);
     mark_uncertain(&mut result, other);
     result

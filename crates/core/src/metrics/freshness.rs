@@ -2,7 +2,7 @@
 
 use super::evidence::counted_with_bound;
 use super::{Comparison, Coverage, Dimension, Evidence, Measured, MetricDefinition, Requirement, Scope, Wording};
-use crate::journal::{AnswerCounts, FreshnessKey, Outcome, StaleKind};
+use crate::journal::{AnswerCounts, FreshnessKey, Histogram, Outcome, StaleKind};
 use crate::measurements::{Measurements, ResponseKey};
 use crate::numbers;
 
@@ -221,15 +221,20 @@ fn uncertainty_of_kind(scope: &Scope<'_>, kind: StaleKind, unsorted: u64) -> Opt
     (open > 0).then(|| format!("{open} stale reads were not rechecked {recheck}: the run or the item ended before"))
 }
 
-/// How old stale answers were at least, at the percentile.
+/// How old stale answers were at least and at most, at the percentile.
 fn age(scope: &Scope<'_>) -> Measured {
     let (_, judged) = stale(scope);
-    let ages = scope.measurements.freshness(|key| scope.selects_freshness(key)).age_at_least.unwrap_or_default();
-    let stale = ages.count();
+    let counts = scope.measurements.freshness(|key| scope.selects_freshness(key));
+    let seconds = |ages: Option<Histogram>| {
+        let ages = ages?;
+        let age = if scope.percentile < 1.0 { ages.quantile(scope.percentile) } else { ages.max() };
+        age.map(|nanoseconds| nanoseconds as f64 / 1e9)
+    };
+    let stale = counts.age_at_least.as_ref().map_or(0, Histogram::count);
     let missing_reason = none_judged(scope, judged);
     let measured = if stale > 0 {
-        let age = if scope.percentile < 1.0 { ages.quantile(scope.percentile) } else { ages.max() };
-        Measured::of(age.map(|nanoseconds| nanoseconds as f64 / 1e9), stale)
+        let at_most = seconds(counts.age_at_most);
+        Measured { at_most, ..Measured::of(seconds(counts.age_at_least), stale) }
     } else {
         // Nothing stale is as young as can be.
         Measured::of((judged > 0).then_some(0.0), judged)

@@ -21,6 +21,8 @@ pub struct Measured {
     pub missing_reason: Option<String>,
     /// Why a limit that looks kept may not be.
     pub uncertainty: Option<String>,
+    /// The largest that the value can be, where it is known from below and from above.
+    pub at_most: Option<f64>,
     /// Something was waited for and did not come.
     pub not_within: Option<NotWithin>,
     /// How much of what the metric speaks about could be judged; `None`: all of it.

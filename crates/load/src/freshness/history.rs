@@ -7,12 +7,13 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::ack_log::{Ack, AckLog};
 use super::judge::{
     Floor, ReadOutcome, ReadSnapshot, ReadVerdict, RunNanos, Staleness, VersionUpdate, WriteKind, WriteOutcome,
 };
 use cacheproof_core::journal::WrongKind;
 
-/// How many writes, and how many reads, of an item are kept.
+/// How many writes, and how many reads, of an item are kept for examples.
 const HISTORY_CAPACITY: usize = 8;
 
 /// What a recheck shows of a stale item.
@@ -40,8 +41,13 @@ pub(super) struct WriteRecord {
     floor: u64,
     /// When its response was complete, and the outcome; `None` while it is in flight.
     pub(super) ended: Option<(RunNanos, WriteOutcome)>,
-    /// Its number among all acknowledgements; 0: not acknowledged.
-    sequence: u64,
+}
+
+impl WriteRecord {
+    /// Whether it is known if it is stored.
+    fn is_settled(&self) -> bool {
+        matches!(self.ended, Some((_, WriteOutcome::Acked { .. } | WriteOutcome::Refused)))
+    }
 }
 
 /// One read.
@@ -87,6 +93,11 @@ pub(super) struct History {
     gone: Option<Deletion>,
     /// The highest version that a read returned before its write was acknowledged, and when.
     observed: Option<(u64, RunNanos)>,
+    /// The highest version of an acknowledged write of this generation; 0: none.
+    acked_floor: u64,
+    acks: AckLog,
+    /// When the last write was sent of those that left `writes` without an acknowledgement, and may be stored.
+    forgotten_unacked: Option<RunNanos>,
     pub(super) writes: VecDeque<WriteRecord>,
     pub(super) reads: VecDeque<ReadRecord>,
 }
@@ -124,8 +135,10 @@ impl History {
             self.issued
         });
         let floor = floor.map_or(0, Floor::version);
-        let record = WriteRecord { number: self.begun, kind, version, began: at, floor, ended: None, sequence: 0 };
-        push(&mut self.writes, record);
+        let record = WriteRecord { number: self.begun, kind, version, began: at, floor, ended: None };
+        if let Some(left) = push(&mut self.writes, record).filter(|left| !left.is_settled()) {
+            self.forgotten_unacked = self.forgotten_unacked.max(Some(left.began));
+        }
         Some((self.begun, version))
     }
 
@@ -177,7 +190,9 @@ impl History {
         if let Some(record) = record {
             record.ended = Some((at, end));
             record.version = version;
-            record.sequence = if matches!(end, WriteOutcome::Acked { .. }) { stamp } else { 0 };
+        }
+        if matches!(end, WriteOutcome::Acked { .. }) {
+            self.acks.push(Ack { version, began, ended: at, sequence: stamp });
         }
         match (kind, end) {
             (_, WriteOutcome::Refused) => {}
@@ -207,21 +222,27 @@ impl History {
         if !self.assigns_versions && self.deletes > 0 && version <= floor.version() {
             // Created again, and the database counts from the beginning: older versions cannot be compared any more.
             floor.reset_to(version);
+            self.acked_floor = version;
             self.version_resets += 1;
             (self.settled_at, self.generation_from, self.observed) = (stamp, stamp, None);
         } else {
-            floor.acknowledge(version);
+            floor.raise_to(version);
+            self.acked_floor = self.acked_floor.max(version);
         }
+    }
+
+    /// The highest version of an acknowledged write of this generation; 0: none.
+    pub(super) fn acked_floor(&self) -> u64 {
+        self.acked_floor
     }
 
     /// The lowest fresh version of the item in a list that was requested at `sequence`; `None` where it is not known.
     pub(super) fn floor_at(&self, sequence: u64) -> Option<u64> {
-        self.acked_by(sequence).filter_map(|record| record.version).max()
+        self.acked_by(sequence).filter_map(|ack| ack.version).max()
     }
 
-    fn acked_by(&self, sequence: u64) -> impl Iterator<Item = &WriteRecord> {
-        let span = self.generation_from.max(1)..=sequence;
-        self.writes.iter().filter(move |record| span.contains(&record.sequence))
+    fn acked_by(&self, sequence: u64) -> impl Iterator<Item = &Ack> {
+        self.acks.numbered(self.generation_from.max(1)..=sequence)
     }
 
     /// Judges the result of a read.
@@ -233,7 +254,7 @@ impl History {
         done: RunNanos,
     ) -> ReadVerdict {
         let gone = self.gone.filter(|gone| gone.sequence <= before.sequence);
-        let acked = self.acked_by(before.sequence).filter_map(|record| Some(record.ended?.0)).max();
+        let acked = self.acked_by(before.sequence).map(|ack| ack.ended).max();
         let since_ack = acked.map(|at| sent.saturating_sub(at));
         let version = match result {
             ReadOutcome::Missing if self.exists_since.is_some_and(|since| since <= before.sequence) => {
@@ -269,7 +290,7 @@ impl History {
             return ReadVerdict::Wrong(WrongKind::NeverWritten);
         }
         if version >= before.floor {
-            return if before.written { ReadVerdict::Fresh { since_ack } } else { ReadVerdict::NotJudged };
+            return if before.acked > 0 { ReadVerdict::Fresh { since_ack } } else { ReadVerdict::NotJudged };
         }
         let other_generation = !self.assigns_versions
             && self.deletes > 0
@@ -280,34 +301,47 @@ impl History {
             return ReadVerdict::Indeterminate;
         }
         let (at_least, at_most) = self.age(version, before, sent, done);
-        // Where no acknowledgement is left in the ring, the floor itself knows whether it comes from a write.
-        let acked_floor = self.floor_at(before.sequence).unwrap_or(if before.written { u64::MAX } else { 0 });
-        let is_stale = version < acked_floor;
-        let floor = if is_stale { acked_floor.min(before.floor) } else { before.floor };
+        let is_stale = version < before.acked;
+        let floor = if is_stale { before.acked } else { before.floor };
         let (version, generation, gone) = (Some(version), self.generation(), false);
         let staleness = Staleness { floor, version, gone, generation, since_ack, at_least, at_most };
         if is_stale { ReadVerdict::Stale(staleness) } else { ReadVerdict::NonMonotonic(staleness) }
     }
 
-    /// How old a value was at least and at most: since a newer one was acknowledged, and since the first newer one
-    /// was sent.
+    /// How old a value was at least and at most.
     fn age(&self, version: u64, before: &ReadSnapshot, sent: RunNanos, done: RunNanos) -> (u64, u64) {
-        let acked = self
-            .acked_by(before.sequence)
-            .filter(|record| record.version.is_some_and(|newer| newer > version))
-            .filter_map(|record| Some(record.ended?.0));
+        let newer = |ack: &&Ack| ack.version.is_some_and(|newer| newer > version);
+        let acked = self.acked_by(before.sequence).filter(newer).map(|ack| ack.ended);
         let observed = self.observed.filter(|(newer, at)| *newer > version && *at <= sent).map(|(_, at)| at);
-        let superseded = acked.chain(observed).min().unwrap_or(sent);
-        let may_be_newer = |record: &&WriteRecord| match (record.version, record.ended) {
-            (_, Some((_, WriteOutcome::Refused))) => false,
-            (Some(other), _) => other > version,
-            (None, _) => record.kind == WriteKind::Put,
-        };
-        // The first one may have left the ring.
-        let whole = self.writes.front().is_none_or(|first| first.number == 1 || first.version == Some(version));
-        let first = self.writes.iter().filter(may_be_newer).map(|record| record.began).min();
-        let begun = first.filter(|_| whole).unwrap_or(self.first_began);
-        (sent.saturating_sub(superseded), done.saturating_sub(begun))
+        let superseded_by = acked.chain(observed).min().unwrap_or(sent);
+        let at_least = sent.saturating_sub(superseded_by);
+        // Where the app stores an older version again, the two contradict each other.
+        (at_least, done.saturating_sub(self.superseded_from(version)).max(at_least))
+    }
+
+    /// The earliest time at which a version can have been superseded.
+    fn superseded_from(&self, version: u64) -> RunNanos {
+        let mut from = self.first_began;
+        // Versions grow in the order in which writes are stored: it was stored after each write with its own version or
+        // an older one was sent, and superseded after the write with the next number was.
+        if self.assigns_versions || self.deletes == 0 {
+            let not_newer = self.acks.all().filter(|ack| ack.version.is_some_and(|other| other <= version));
+            let next = self.acks.all().find(|ack| ack.version == version.checked_add(1));
+            from = not_newer.chain(next).map(|ack| ack.began).fold(from, RunNanos::max);
+        }
+        // Where versions are not counted (times, for example), one of the known writes was the first newer one. A count
+        // that skips a number was raised by a write that is not known: by others, or by the app, which sent one twice.
+        let are_all_known = self.acks.has_all_newer_than(version)
+            && self.forgotten_unacked.is_none_or(|began| began <= from)
+            && self.acks.is_sparse_from(version);
+        if are_all_known {
+            let is_newer = |version_of: Option<u64>| version_of.is_none_or(|other| other > version);
+            let acked = self.acks.all().filter(|ack| is_newer(ack.version)).map(|ack| ack.began);
+            let open = self.writes.iter().filter(|record| record.kind == WriteKind::Put && !record.is_settled());
+            let open = open.filter(|record| is_newer(record.version)).map(|record| record.began);
+            from = acked.chain(open).min().map_or(from, |first| from.max(first));
+        }
+        from
     }
 
     /// Whether the item is certainly deleted: no later write can have created it again.
@@ -359,17 +393,17 @@ impl History {
         // After a delete a version may be of an earlier generation; a version that was never assigned proves nothing.
         let sure = if self.assigns_versions { version <= self.issued } else { self.deletes == 0 };
         if sure && version > floor.version() {
-            floor.observe(version);
+            floor.raise_to(version);
             self.observed = Some((version, done));
         }
     }
 }
 
-fn push<T>(ring: &mut VecDeque<T>, one: T) {
-    if ring.len() == HISTORY_CAPACITY {
-        ring.pop_front();
-    }
+/// Returns what had to leave the ring.
+fn push<T>(ring: &mut VecDeque<T>, one: T) -> Option<T> {
+    let left = (ring.len() == HISTORY_CAPACITY).then(|| ring.pop_front()).flatten();
     ring.push_back(one);
+    left
 }
 
 fn next_sequence(sequence: &AtomicU64) -> u64 {

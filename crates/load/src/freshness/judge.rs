@@ -77,10 +77,10 @@ pub struct WriteTicket {
 /// What was known before a read was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadSnapshot {
-    /// The lowest version that the response may carry; 0: not known.
+    /// The lowest version that the response may carry, by acknowledged writes and by earlier reads; 0: not known.
     pub floor: u64,
-    /// Whether it comes from a write, and not only from an earlier read.
-    pub written: bool,
+    /// The lowest version that is not stale, by acknowledged writes alone; 0: not known.
+    pub acked: u64,
     /// Number of acknowledgements so far.
     pub sequence: u64,
 }
@@ -143,32 +143,21 @@ pub struct RecentHistory {
     pub(super) reads: Vec<ReadRecord>,
 }
 
-/// Marks a floor that comes from a write; versions are smaller than this bit.
-const WRITTEN: u64 = 1 << 63;
-
 /// The floor of one item: 8 bytes.
 #[derive(Debug, Default)]
 pub(super) struct Floor(AtomicU64);
 
 impl Floor {
     pub(super) fn version(&self) -> u64 {
-        self.0.load(Ordering::SeqCst) & !WRITTEN
+        self.0.load(Ordering::SeqCst)
     }
 
-    pub(super) fn acknowledge(&self, version: u64) {
-        self.0.fetch_or(WRITTEN, Ordering::SeqCst);
-        self.0.fetch_max(version.min(WRITTEN - 1) | WRITTEN, Ordering::SeqCst);
+    pub(super) fn raise_to(&self, version: u64) {
+        self.0.fetch_max(version, Ordering::SeqCst);
     }
 
     pub(super) fn reset_to(&self, version: u64) {
-        self.0.store(version.min(WRITTEN - 1) | WRITTEN, Ordering::SeqCst);
-    }
-
-    /// Raises the floor to the version of a read.
-    pub(super) fn observe(&self, version: u64) {
-        let version = version.min(WRITTEN - 1);
-        let raise = |now: u64| (now & !WRITTEN < version).then_some(now & WRITTEN | version);
-        let _was_as_high = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, raise);
+        self.0.store(version, Ordering::SeqCst);
     }
 }
 
@@ -237,9 +226,14 @@ impl Judge {
 
     /// A read is about to be sent.
     pub fn begin_read(&self, key: ItemKey) -> ReadSnapshot {
-        let known = self.spaces.get(key.space).and_then(|space| floor(space, key.id));
-        let value = known.map_or(0, |floor| floor.0.load(Ordering::SeqCst));
-        ReadSnapshot { floor: value & !WRITTEN, written: value & WRITTEN != 0, sequence: self.now() }
+        let Some(space) = self.spaces.get(key.space) else {
+            return ReadSnapshot { sequence: self.now(), ..ReadSnapshot::default() };
+        };
+        // No write of the item is acknowledged between the two.
+        let histories = lock(shard(space, key.id));
+        let acked = histories.get(&key.id).map_or(0, History::acked_floor);
+        let floor = floor(space, key.id).map_or(0, Floor::version);
+        ReadSnapshot { floor, acked, sequence: self.now() }
     }
 
     /// Number of acknowledgements so far: a list requested now must contain them.
@@ -283,7 +277,7 @@ impl Judge {
             };
             return ReadVerdict::NonMonotonic(staleness);
         }
-        floor.observe(version);
+        floor.raise_to(version);
         ReadVerdict::NotJudged
     }
 
@@ -302,7 +296,7 @@ impl Judge {
         // Where the list carries no version, only a deleted item can be recognized as stale.
         let shows_version = matches!(result, ReadOutcome::Item { version: Some(_) });
         let floor = history.floor_at(sequence).filter(|_| shows_version).unwrap_or(0);
-        history.judge(&ReadSnapshot { floor, written: floor > 0, sequence }, result, sent, done)
+        history.judge(&ReadSnapshot { floor, acked: floor, sequence }, result, sent, done)
     }
 
     /// Whether a write with this token's number was ever sent.

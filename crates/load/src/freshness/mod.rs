@@ -4,6 +4,7 @@
 //! cacheproof's own reads use a separate client, few at a time, so that they do not disturb measured connections. They
 //! are counted separately, and are not part of percentiles, hit rates or goose's count.
 
+mod ack_log;
 mod classify;
 mod counters;
 mod fetch;
@@ -224,7 +225,7 @@ impl FreshnessMonitor {
         AnswerCounts {
             items: 1,
             unversioned: u64::from(is_unversioned),
-            unversioned_written: u64::from(is_unversioned && !assigns && ended.before.written),
+            unversioned_written: u64::from(is_unversioned && !assigns && ended.before.acked > 0),
             compared: u64::from(of_another.is_some()),
             same: u64::from(of_another.is_some_and(|(_, other)| Some(other) == body)),
             ..AnswerCounts::default()

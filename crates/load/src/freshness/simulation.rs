@@ -2,7 +2,7 @@
 //! timeouts, writes that are stored late, and a cache that is stale in several ways.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -15,6 +15,8 @@ const MS: u64 = 1_000_000;
 const KEYS: u64 = 400;
 const TIMEOUT: RunNanos = 2_000 * MS;
 const TTL: RunNanos = 5_000 * MS;
+/// So many versions back, the history of an item is complete.
+const RECENT_VERSIONS: u64 = 30;
 
 /// How the cache is invalidated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,7 @@ enum SimulationEvent {
 #[derive(Clone, Copy, Debug)]
 struct SimulatedWrite {
     ticket: WriteTicket,
+    sent: RunNanos,
     commits: u32,
     version: Option<u64>,
     refused: bool,
@@ -106,6 +109,8 @@ struct GroundTruth {
     begun: u64,
     in_flight: u32,
     observed: u64,
+    /// When the acknowledged write of each version was sent.
+    sent: HashMap<u64, RunNanos>,
 }
 
 impl GroundTruth {
@@ -119,6 +124,13 @@ impl GroundTruth {
         let between = self.commits[first..].iter().take_while(|commit| commit.at <= to);
         between.filter(|commit| !commit.regress).any(|commit| commit.stored == stored)
     }
+
+    /// Since when the database held a newer version. `None`: it was deleted, or stored an older one again.
+    fn superseded(&self, version: u64) -> Option<RunNanos> {
+        let goes_back = !self.commits.is_sorted_by_key(|commit| commit.stored);
+        let newer = |commit: &&Commit| commit.stored.is_some_and(|stored| stored > version);
+        self.commits.iter().find(newer).map(|commit| commit.at).filter(|_| !self.deleted && !goes_back)
+    }
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -130,6 +142,8 @@ struct SimulatedCounts {
     indeterminate: u64,
     lost: u64,
     unknown_writes: u64,
+    /// Stale reads whose age is known.
+    ages: u64,
 }
 
 struct Simulation {
@@ -232,6 +246,7 @@ impl Simulation {
         let index = self.writes.len();
         self.writes.push(SimulatedWrite {
             ticket,
+            sent: self.now,
             commits: 0,
             version: ticket.version,
             refused,
@@ -304,6 +319,7 @@ impl Simulation {
             WriteOutcome::Refused
         } else {
             self.writes[index].acked = true;
+            truth.sent.extend(write.version.map(|version| (version, write.sent)));
             truth.acked = Some(Acked { stored: write.version, begun: truth.begun });
             WriteOutcome::Acked { version: write.version }
         };
@@ -379,6 +395,17 @@ impl Simulation {
                 };
                 assert!(older, "nothing newer had been acknowledged: {}", context());
                 assert!(stale.at_least <= stale.at_most, "{}", context());
+                if let Some((got, superseded)) = read.got.and_then(|got| Some((got, truth.superseded(got)?))) {
+                    self.tally.ages += 1;
+                    assert!(stale.at_least <= read.sent - superseded.min(read.sent), "{}", context());
+                    assert!(stale.at_most >= self.now - superseded, "superseded at {superseded}: {}", context());
+                    let next = truth.sent.get(&(got + 1)).filter(|_| got + RECENT_VERSIONS >= stale.floor);
+                    assert!(
+                        next.is_none_or(|sent| stale.at_most <= self.now - sent),
+                        "the next version was sent at {next:?}: {}",
+                        context()
+                    );
+                }
             }
             ReadVerdict::NonMonotonic(_) => {
                 assert!(!held, "the database held what is called older than an earlier answer: {}", context());
@@ -449,8 +476,10 @@ fn a_million_operations_with_pauses_timeouts_and_retries_give_no_false_positive_
             all.stale += tally.stale;
             all.really_stale += tally.really_stale;
             all.indeterminate += tally.indeterminate;
+            all.ages += tally.ages;
         }
     }
     assert_eq!(all.operations, 1_000_000);
     assert!(all.indeterminate > 0, "late writes were seen: {all:?}");
+    assert!(all.ages > 10_000, "ages were compared with the truth: {all:?}");
 }

@@ -332,3 +332,23 @@ fn an_error_is_unavailable_and_a_wrong_answer_is_wrong() {
     let (available, _) = judge_one_rule(&plan, &lines, rule(metric("availability"), Op::AtLeast, Quantity::Share(1.0)));
     assert_eq!(available.ruling, Ruling::Pass, "{}", available.evidence);
 }
+
+#[test]
+fn a_limit_between_the_least_and_the_most_that_an_age_can_be_is_not_kept() {
+    let plan = SimulationPlan { stale_every: 50, stale_examples: 1, ..SimulationPlan::default() };
+    let lines = journal(&plan);
+    let judged = |op, limit| {
+        let limit = Quantity::Time(Duration::from_secs_f64(limit));
+        judge_one_rule(&plan, &lines, rule_against("it", metric("stale_age.max"), None, None, op, limit)).0
+    };
+    let far_above = judged(Op::Less, 60.0);
+    assert_eq!(far_above.ruling, Ruling::Pass, "{}", far_above.evidence);
+    // In these journals, the most that an age can be is at least 10 ms above the least.
+    let least = far_above.observed.expect("there are stale reads");
+    assert!(least >= 0.3, "{}", far_above.evidence);
+    let between = judged(Op::Less, least + 0.005);
+    assert_eq!(between.ruling, Ruling::Inconclusive, "{}", between.evidence);
+    assert!(between.evidence.contains("; it may have been "), "{}", between.evidence);
+    assert_eq!(judged(Op::More, least + 0.005).ruling, Ruling::Inconclusive);
+    assert_eq!(judged(Op::Less, least - 0.01).ruling, Ruling::Fail);
+}

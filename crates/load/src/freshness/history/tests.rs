@@ -142,3 +142,59 @@ fn versions_that_start_again_after_a_deletion_are_not_compared() {
     write(&judge, WriteKind::Delete, 2, None);
     assert_eq!(update(&judge, 4, Some(1)), None);
 }
+
+/// A read of a version at a time that is stale, after a write of each version at each time (ms).
+fn age(writes: &[(RunNanos, u64)], version: u64, at: RunNanos) -> (RunNanos, RunNanos) {
+    let judge = Judge::new([(10, false)]);
+    for (at, version) in writes {
+        write(&judge, WriteKind::Put, *at, Some(*version));
+    }
+    let staleness = stale(&judge, at, item(version));
+    (staleness.at_least / MS, staleness.at_most / MS)
+}
+
+#[test]
+fn the_age_of_a_stale_read_is_known_after_any_number_of_writes() {
+    let writes: Vec<(RunNanos, u64)> = (0..50).map(|count| (100 * count, 2 + count)).collect();
+    // Version 31 was superseded by the write that was sent at 3,000 and acknowledged at 3,001; the read took a ms.
+    assert_eq!(age(&writes, 31, 10_000), (6_999, 7_001));
+    assert_eq!(age(&writes, 1, 10_000), (9_999, 10_001), "from before the first write");
+    let many: Vec<(RunNanos, u64)> = (0..5_000).map(|count| (100 * count, 2 + count)).collect();
+    for version in [4_995, 4_960, 4_000, 100, 2] {
+        let superseded = 100 * (version - 1);
+        let (at_least, at_most) = age(&many, version, 600_000);
+        let truth = 600_000 - superseded;
+        assert!(at_least <= truth && truth <= at_most, "{version}: {at_least}, {truth}, {at_most}");
+        assert!(at_most < 2 * truth, "{version}: {truth}, {at_most}");
+    }
+}
+
+#[test]
+fn the_age_is_that_of_the_next_write_where_versions_are_times() {
+    let writes = [(0, 1_000_000), (600_000, 601_000_000), (600_500, 601_500_000)];
+    assert_eq!(age(&writes, 1_000_000, 601_000), (999, 1_001));
+}
+
+#[test]
+fn a_count_that_skips_a_number_was_raised_by_a_write_that_is_not_known() {
+    // 4 is of nobody: it may have been stored at any time after 3 was.
+    assert_eq!(age(&[(0, 2), (100, 3), (9_000, 5)], 3, 10_000), (999, 9_901));
+}
+
+#[test]
+fn a_read_that_outlasts_many_writes_is_no_more_stale_than_when_it_was_sent() {
+    let judge = Judge::new([(10, false)]);
+    write(&judge, WriteKind::Put, 0, Some(5));
+    // Another read shows version 7, whose write nobody acknowledged.
+    let other = judge.begin_read(KEY);
+    judge.end_read(KEY, &other, item(7), 2 * MS, 3 * MS);
+    let before = judge.begin_read(KEY);
+    for number in 0..20 {
+        write(&judge, WriteKind::Put, 10 + number, Some(8 + number));
+    }
+    let verdict = judge.end_read(KEY, &before, item(6), 4 * MS, 40 * MS);
+    assert!(
+        matches!(verdict, ReadVerdict::NonMonotonic(_)),
+        "6 is newer than 5, the only acknowledged one: {verdict:?}"
+    );
+}
