@@ -5,7 +5,7 @@ use reqwest::Url;
 use super::probe::ProbeAnswer;
 use crate::journal::Outcome;
 use crate::load::response::cache_words;
-use crate::load::response::{ExpectedIdentity, ResponseClassifier};
+use crate::load::response::{ExpectedIdentity, ResponseClassifier, VersionReading};
 use crate::scenario::Scenario;
 
 /// What the answers show.
@@ -63,7 +63,8 @@ impl DetectedTraits {
             outcomes,
             bypass,
             identity: identity.map(|name| (name, last.to_owned())),
-            version: field(&["version", "_version", "revision", "rev"], &serde_json::Value::is_u64),
+            version: field(&["version", "_version", "revision", "rev"], &serde_json::Value::is_u64)
+                .or_else(|| field(&["updated_at", "updatedAt", "modified_at", "modifiedAt"], &is_time)),
         }
     }
 
@@ -87,6 +88,10 @@ impl DetectedTraits {
         self.hits == HitSign::None
             || answers.iter().map(outcome).eq(self.outcomes.iter().map(|outcome| Some(outcome.unwrap_or_default())))
     }
+}
+
+fn is_time(value: &serde_json::Value) -> bool {
+    value.as_str().is_some_and(|text| matches!(VersionReading::of(text), VersionReading::Time(_)))
 }
 
 /// Whether the answer came from the cache.

@@ -1,6 +1,7 @@
 //! Numbers for people: `4.2 ms`, `152 µs`, `1.53 s`, `12 400`, `61.3 %`. Three significant digits, trailing
 //! zeros left out, no dependence on locale. Everything that shows a number to a person goes through here.
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 /// Units of a rule's numbers.
@@ -54,6 +55,12 @@ fn grouped(digits: &str) -> String {
         text.push(digit);
     }
     text
+}
+
+/// The version of an item: `17`; where versions are times, in nanoseconds since 1970: `2026-01-02T03:04:05.25Z`.
+pub fn version(version: u64, is_time: bool) -> String {
+    let time = Timestamp::from_nanosecond(i128::from(version)).ok().filter(|_| is_time);
+    time.map_or_else(|| version.to_string(), |time| time.to_string())
 }
 
 /// A time in seconds: `850 ns`, `152 µs`, `4.2 ms`, `1.53 s`.

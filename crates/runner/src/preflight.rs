@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::app::TargetError;
 use cacheproof_core::journal::Outcome;
 use cacheproof_core::scenario::{BypassSpec, Scenario};
-use cacheproof_load::response::{ResponseClassifier, client, root_cause, with_bypass};
+use cacheproof_load::response::{ResponseClassifier, VersionReading, client, root_cause, with_bypass};
 use cacheproof_load::{Call, TrafficPlan};
 
 /// Sends each kind of read once, past the cache if the scenario says how, and checks the answer. A read that fails here
@@ -72,6 +72,16 @@ pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url:
                 ));
             }
             _ => {}
+        }
+        if let (Some(version), VersionReading::Unreadable(found)) = (&scenario.target.version, &reading.version)
+            && !scenario.assigns_versions(request.template())
+        {
+            return Err(unfit(
+                format!("its version ({version}) is {found:?}"),
+                "target.version must be a whole number or a time with hours and minutes (2026-01-02T03:04:05.678Z) that \
+                 grows with every write: only these can be compared. Name another field, or remove target.version (then \
+                 stale answers can only be found after the load, with a bypass)",
+            ));
         }
     }
     Ok(())

@@ -56,6 +56,7 @@ impl Simulator {
             probe: id.is_multiple_of(2),
             detail: text_or_hostile("version 3 after a write was acknowledged with version 4"),
             version: Some(3),
+            versions_are_times: false,
             floor: 4,
             gone: false,
             age_at_least: 0.3,

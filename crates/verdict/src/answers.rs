@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use cacheproof_core::journal::{AnswerCounts, CachePath, FreshnessKey};
 use cacheproof_core::measurements::Measurements;
-use cacheproof_core::scenario::{CacheKind, Scenario, TargetKind, Topology, VersionSpec};
+use cacheproof_core::scenario::{CacheKind, Scenario, TargetKind, Topology};
 
 use super::numbers;
 use super::validity::{Findings, ValidityIssues, judged, name};
@@ -126,20 +126,16 @@ fn check_version(
     if answers.items < MIN_ANSWERS || answers.unversioned == 0 {
         return;
     }
-    let place = match version {
-        VersionSpec::Header(name) => format!("header {name}"),
-        VersionSpec::Json(path) => format!("field \"{path}\""),
-    };
     let (without, all) = (numbers::count(answers.unversioned), numbers::count(answers.items));
     if answers.unversioned < answers.items || lists > 0 {
-        findings.informational(format!("{without} of {all} answers with an item carried no version ({place})."));
+        findings.informational(format!("{without} of {all} answers with an item carried no version ({version})."));
         return;
     }
     let phases: BTreeSet<usize> = judged(scenario).collect();
     issues.no_items.extend(phases);
     findings.blocking(format!(
-        "None of the {all} answers with an item carried the version that [target] declares ({place}), or it was not a whole \
-         number. Either the answers are not the items, or the version is elsewhere."
+        "None of the {all} answers with an item carried the version that [target] declares ({version}), or it was neither a \
+         whole number nor a time. Either the answers are not the items, or the version is elsewhere."
     ));
 }
 
@@ -199,8 +195,9 @@ fn check_updates(
     }
     issues.unchanged_writes.extend(judged(scenario));
     findings.blocking(format!(
-        "{} of {} acknowledged writes left the version of their item as it was. Either they are lost, or they send what is \
-         there already. Let each write send something new: body = '{{\"title\": \"{{random}}\"}}'.",
+        "{} of {} acknowledged writes left the version of their item as it was. They are lost, or they send what is there \
+         already, or the version is a time so coarse that two writes have the same. Let each write send something new: \
+         body = '{{\"title\": \"{{random}}\"}}'.",
         numbers::count(answers.unchanged),
         numbers::count(writes)
     ));

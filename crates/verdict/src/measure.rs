@@ -65,9 +65,12 @@ pub(super) fn fault_result(fault: &FaultOutcome) -> FaultResult {
         None if fault.over.is_none() => fault.service.clone(),
         None => Recovery::Unknown("there was no hit rate before it to compare with".to_owned()),
     };
-    let refill = match fault.hit_rate.as_ref().and_then(|hit_rate| hit_rate.bound) {
-        Some(bound) => Recovery::After(bound),
-        None => Recovery::Unknown("no fault emptied the cache, or its reads are not known by key".to_owned()),
+    let refill = match fault.hit_rate.as_ref().map(|hit_rate| (hit_rate.bound, hit_rate.is_kept_elsewhere)) {
+        Some((Some(bound), _)) => Recovery::After(bound),
+        Some((None, true)) => Recovery::Undecided(
+            "the app kept values, or what it read while the server was down, so it has no cold cache".to_owned(),
+        ),
+        _ => Recovery::Unknown("no fault emptied the cache, or its reads are not known by key".to_owned()),
     };
     FaultResult {
         phase: fault.window.phase,

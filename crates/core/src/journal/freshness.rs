@@ -230,6 +230,9 @@ pub struct StaleRead {
     pub detail: String,
     /// The version it carried.
     pub version: Option<u64>,
+    /// Whether versions are times, in nanoseconds since 1970.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub versions_are_times: bool,
     /// The lowest version that would have been fresh.
     pub floor: u64,
     /// Whether the item had been deleted.

@@ -89,7 +89,7 @@ fn worst(
         let after = |why: &str| format!("after {} at {}: {why}", fault.what, numbers::moment(fault.from));
         match recovery {
             Recovery::Unknown(why) => unknown = Some(after(why)),
-            Recovery::InsufficientLoad(why) => uncertainty = Some(after(why)),
+            Recovery::Undecided(why) => uncertainty = Some(after(why)),
             Recovery::NotWithin(watched) if missing.is_none_or(|(most, _)| *watched > most) => {
                 missing = Some((*watched, fault));
             }

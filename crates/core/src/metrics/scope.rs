@@ -105,9 +105,9 @@ pub enum Recovery {
     NotWithin(f64),
     /// This is not known, and why.
     Unknown(String),
-    /// Too few requests were sent to decide, in words. More of them would do.
+    /// It could not be decided, in words: too few requests came, for example.
     #[serde(rename = "unknown")]
-    InsufficientLoad(String),
+    Undecided(String),
 }
 
 impl Recovery {
@@ -116,7 +116,7 @@ impl Recovery {
         match self {
             Self::Kept => Some(0.0),
             Self::After(seconds) => Some(*seconds),
-            Self::NotWithin(_) | Self::Unknown(_) | Self::InsufficientLoad(_) => None,
+            Self::NotWithin(_) | Self::Unknown(_) | Self::Undecided(_) => None,
         }
     }
 }

@@ -59,6 +59,12 @@ impl Scenario {
         self.target.version.is_some()
     }
 
+    /// Whether cacheproof and not the app numbers the versions of the items with these paths.
+    pub fn assigns_versions(&self, template: &str) -> bool {
+        let assigns = |request: &Request| request.template() == template && request.assigns_version();
+        self.has_versions() && self.traffic.requests.iter().any(assigns)
+    }
+
     /// Whether cached and uncached answers are compared at the end of each cached phase: answers carry no version,
     /// something is written, and there is a way past the cache.
     pub fn compares_at_quiescence(&self) -> bool {

@@ -1,5 +1,6 @@
 //! The app under test: how it is started, and where its answers say what they are.
 
+use std::fmt;
 /// The app under test.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TargetSpec {
@@ -100,8 +101,17 @@ pub enum BypassSpec {
 /// Where a response carries the version of an item.
 #[derive(Clone, Debug, PartialEq)]
 pub enum VersionSpec {
-    /// A JSON field (dots for depth) holding a whole number.
+    /// A JSON field (dots for depth) holding a whole number or a time.
     Json(String),
-    /// A response header holding a whole number.
+    /// A response header holding a whole number or a time.
     Header(String),
+}
+
+impl fmt::Display for VersionSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json(path) => write!(f, "field \"{path}\""),
+            Self::Header(name) => write!(f, "header {name}"),
+        }
+    }
 }

@@ -113,6 +113,7 @@ impl FreshnessMonitor {
             probe: item.probe,
             detail: item.detail.to_owned(),
             version: staleness.version,
+            versions_are_times: self.versions_are_times.load(Ordering::Relaxed),
             floor: staleness.floor,
             gone: staleness.gone,
             age_at_least: seconds(staleness.at_least),
@@ -173,7 +174,7 @@ impl FreshnessMonitor {
         let result = match investigation_key.list {
             _ if reading.missing => ReadOutcome::Missing,
             _ if matches!(reading.outcome, Outcome::Error | Outcome::Wrong) => return (None, RecheckResult::Unknown),
-            None => ReadOutcome::Item { version: reading.version },
+            None => ReadOutcome::Item { version: reading.version.number() },
             Some(_) => match reading.listed.iter().find(|(id, _)| *id == investigation_key.key.id) {
                 Some((_, version)) => ReadOutcome::Item { version: *version },
                 None => ReadOutcome::Missing,

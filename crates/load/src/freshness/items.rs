@@ -31,8 +31,7 @@ impl ItemKinds {
         let spaces = templates.iter().map(|template| {
             let of = |index: &usize| requests[*index].item_key().is_some() && requests[*index].template() == template;
             let size = (0..requests.len()).filter(of).find_map(|index| plan.items(index)).unwrap_or(0);
-            let assigns_versions = |request: &Request| request.template() == template && request.assigns_version();
-            (size, scenario.has_versions() && requests.iter().any(assigns_versions))
+            (size, scenario.assigns_versions(template))
         });
         let judge = Judge::new(spaces);
         let reads = |template: &String| {

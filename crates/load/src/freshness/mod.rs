@@ -27,9 +27,10 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
 use super::{Call, TrafficPlan};
-use crate::response::{ClassifiedResponse, WriteToken};
+use crate::response::{ClassifiedResponse, VersionReading, WriteToken};
 use cacheproof_core::journal::WrongKind;
 use cacheproof_core::journal::{AnswerCounts, Event, FreshnessCell, FreshnessKey, Outcome};
+use cacheproof_core::numbers;
 use cacheproof_core::scenario::Scenario;
 use counters::FreshnessCounters;
 use fetch::ProbeClient;
@@ -69,6 +70,8 @@ pub struct FreshnessMonitor {
     item_released: Notify,
     /// For each request, the item and the hash of the body of its last answer.
     last_bodies: Mutex<HashMap<usize, (u64, u64)>>,
+    /// Whether an answer carried a time as its version.
+    versions_are_times: AtomicBool,
 }
 
 /// A request that was answered or has failed.
@@ -127,6 +130,7 @@ impl FreshnessMonitor {
             creates: AtomicU64::new(0),
             item_released: Notify::new(),
             last_bodies: Mutex::default(),
+            versions_are_times: AtomicBool::new(false),
         }
     }
 
@@ -187,6 +191,9 @@ impl FreshnessMonitor {
     /// Adds a response to the history and judges it.
     pub(super) fn record_response(self: &Arc<Self>, ended: &FinishedRequest<'_>) -> FreshnessJudgement {
         let FinishedRequest { phase, call, reading, .. } = *ended;
+        if matches!(reading.version, VersionReading::Time(_)) {
+            self.versions_are_times.store(true, Ordering::Relaxed);
+        }
         let of = self.key_of(phase, call.request);
         if let Some(kind) = reading.wrong {
             self.counters.record_wrong(of, kind, false);
@@ -216,10 +223,10 @@ impl FreshnessMonitor {
             let is_refused = status.is_client_error() || status.is_server_error();
             return AnswerCounts { absent: u64::from(is_refused), ..AnswerCounts::default() };
         }
-        let is_unversioned = self.scenario.has_versions() && reading.version.is_none();
+        let is_unversioned = self.scenario.has_versions() && reading.version.number().is_none();
         // Where the harness assigns the versions, an answer without one is from before the first write: it is judged.
         let assigns = self.items.key(call).is_some_and(|key| self.judge.assigns_versions(key.space));
-        let body = body.filter(|_| reading.version.is_none());
+        let body = body.filter(|_| reading.version.number().is_none());
         let before = body.and_then(|body| lock(&self.last_bodies).insert(call.request, (item, body)));
         let of_another = before.filter(|(other, _)| *other != item);
         AnswerCounts {
@@ -233,12 +240,13 @@ impl FreshnessMonitor {
     }
 
     /// What an acknowledged write was good for.
-    fn update_counts(&self, request: usize, update: VersionUpdate) -> AnswerCounts {
+    fn update_counts(&self, request: usize, update: VersionUpdate, is_time: bool) -> AnswerCounts {
         let body = self.scenario.traffic.requests[request].body.as_deref().unwrap_or_default();
-        // A write that sends what is there already may leave the version as it is.
+        // A write that sends what is there already may leave the version as it is; two writes may come in the same unit
+        // of a coarse time.
         let varies = ["{random}", "{token}", "{version}"].iter().any(|part| body.contains(part));
         match update {
-            VersionUpdate::Same if !varies => AnswerCounts { unchanged: 1, ..AnswerCounts::default() },
+            VersionUpdate::Same if !varies || is_time => AnswerCounts { unchanged: 1, ..AnswerCounts::default() },
             update => {
                 let is_lost = update != VersionUpdate::New;
                 AnswerCounts { updates: 1, lost_updates: u64::from(is_lost), ..AnswerCounts::default() }
@@ -251,7 +259,7 @@ impl FreshnessMonitor {
         let end = match ended.status {
             // 202 Accepted: the write is not done yet.
             Some(status) if status.is_success() && status != StatusCode::ACCEPTED => {
-                WriteOutcome::Acked { version: reading.version }
+                WriteOutcome::Acked { version: reading.version.number() }
             }
             Some(status) if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => WriteOutcome::Refused,
             None if ended.unreachable => WriteOutcome::Refused,
@@ -260,7 +268,8 @@ impl FreshnessMonitor {
         let mut key = None;
         if let Some(write) = ended.write {
             if let Some(update) = self.judge.end_write(write, end, at) {
-                let counts = self.update_counts(ended.call.request, update);
+                let is_time = matches!(reading.version, VersionReading::Time(_));
+                let counts = self.update_counts(ended.call.request, update, is_time);
                 self.counters.record_answer(self.key_of(ended.phase, ended.call.request), &counts);
             }
             self.item_released.notify_waiters();
@@ -293,8 +302,11 @@ impl FreshnessMonitor {
         sent: Instant,
         done: Instant,
     ) -> ReadVerdict {
-        let result =
-            if reading.missing { ReadOutcome::Missing } else { ReadOutcome::Item { version: reading.version } };
+        let result = if reading.missing {
+            ReadOutcome::Missing
+        } else {
+            ReadOutcome::Item { version: reading.version.number() }
+        };
         let verdict = self.judge.end_read(key, &before, result, self.run_nanos(sent), self.run_nanos(done));
         let foreign =
             |token: &WriteToken| token.run == self.run && token.id != 0 && !self.judge.was_issued(key, token.number);
@@ -347,13 +359,16 @@ impl FreshnessMonitor {
             ReadVerdict::Wrong(kind) => {
                 let trouble = match kind {
                     WrongKind::Lost => "not found, though a write made it and nothing deleted it".to_owned(),
-                    _ => format!("version {} was never written", ended.reading.version.unwrap_or_default()),
+                    _ => {
+                        let version = ended.reading.version.number().unwrap_or_default();
+                        format!("version {} was never written", self.version_text(version))
+                    }
                 };
                 FreshnessJudgement { wrong: true, trouble: Some(trouble), ..FreshnessJudgement::default() }
             }
             ReadVerdict::Stale(staleness) => {
                 let item = self.items.path(key);
-                let detail = describe(staleness, list.then_some(item.as_str()));
+                let detail = self.describe(staleness, list.then_some(item.as_str()));
                 self.investigate_stale(StaleItem {
                     of,
                     key,
@@ -368,6 +383,24 @@ impl FreshnessMonitor {
                 FreshnessJudgement { stale: true, judged: true, wrong: false, trouble: Some(detail) }
             }
         }
+    }
+
+    /// What was stale, in words.
+    fn describe(&self, staleness: &Staleness, item: Option<&str>) -> String {
+        let of = item.map_or_else(String::new, |item| format!("{item}: "));
+        let floor = self.version_text(staleness.floor);
+        match (staleness.gone, staleness.version.map(|version| self.version_text(version))) {
+            (true, Some(version)) => format!("{of}version {version} of an item whose deletion was acknowledged"),
+            (true, None) => format!("{of}an item whose deletion was acknowledged"),
+            (false, Some(version)) => {
+                format!("{of}version {version} after a write was acknowledged with version {floor}")
+            }
+            (false, None) => format!("{of}a value from before version {floor}, which was acknowledged"),
+        }
+    }
+
+    fn version_text(&self, version: u64) -> String {
+        numbers::version(version, self.versions_are_times.load(Ordering::Relaxed))
     }
 
     /// The freshness checks since the last slice.
@@ -395,19 +428,6 @@ impl FreshnessMonitor {
         if !self.is_over() {
             tasks.spawn(task);
         }
-    }
-}
-
-/// What was stale, in words.
-fn describe(staleness: &Staleness, item: Option<&str>) -> String {
-    let of = item.map_or_else(String::new, |item| format!("{item}: "));
-    match (staleness.gone, staleness.version) {
-        (true, Some(version)) => format!("{of}version {version} of an item whose deletion was acknowledged"),
-        (true, None) => format!("{of}an item whose deletion was acknowledged"),
-        (false, Some(version)) => {
-            format!("{of}version {version} after a write was acknowledged with version {}", staleness.floor)
-        }
-        (false, None) => format!("{of}a value from before version {}, which was acknowledged", staleness.floor),
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::FreshnessMonitor;
 use super::investigations::StaleItem;
 use super::judge::{ItemKey, ReadVerdict};
-use super::{FreshnessMonitor, describe};
 use cacheproof_core::journal::CachePath;
 use cacheproof_core::journal::Outcome;
 
@@ -60,7 +60,7 @@ impl FreshnessMonitor {
         let verdict = self.verdict(key, before, reading, found.sent, found.done);
         self.counters.record_verdict(of, &verdict, true);
         if let ReadVerdict::Stale(staleness) = verdict {
-            let (detail, call, sent) = (describe(&staleness, None), &call, found.sent);
+            let (detail, call, sent) = (self.describe(&staleness, None), &call, found.sent);
             let item =
                 StaleItem { of, key, list: false, instance, call, probe: true, staleness, detail: &detail, sent };
             self.investigate_stale(item);

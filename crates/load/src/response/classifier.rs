@@ -3,9 +3,9 @@
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, LOCATION};
 
-use super::WriteToken;
 use super::cache_words::{self, CacheReading, Meaning};
 use super::fields::{field, unquote};
+use super::{VersionReading, WriteToken};
 use cacheproof_core::journal::Outcome;
 use cacheproof_core::journal::WrongKind;
 use cacheproof_core::scenario::{BypassSpec, CacheStatusSpec, ListSpec, Method, Request, TargetSpec, VersionSpec};
@@ -33,8 +33,8 @@ pub struct ExpectedIdentity {
 pub struct ClassifiedResponse {
     /// The outcome of the request.
     pub outcome: Outcome,
-    /// Version of the item, where the response carries one.
-    pub version: Option<u64>,
+    /// Version of the item.
+    pub version: VersionReading,
     /// For errors and wrong responses: what was wrong, in words.
     pub error_detail: Option<String>,
     /// The kind of a wrong response.
@@ -141,11 +141,14 @@ impl ResponseClassifier {
         }
     }
 
-    /// Version of the item in a response, where it carries one.
-    pub fn version(&self, headers: &HeaderMap, body: &[u8]) -> Option<u64> {
-        match self.version.as_ref()? {
-            VersionSpec::Header(name) => headers.get(name)?.to_str().ok()?.trim().parse().ok(),
-            VersionSpec::Json(path) => unquote(field(body, path).ok()??).parse().ok(),
+    /// Version of the item in a response.
+    pub fn version(&self, headers: &HeaderMap, body: &[u8]) -> VersionReading {
+        match &self.version {
+            Some(VersionSpec::Header(name)) => headers.get(name).map_or(VersionReading::Missing, |value| {
+                VersionReading::of(&String::from_utf8_lossy(value.as_bytes()))
+            }),
+            Some(VersionSpec::Json(path)) => version_in(body, path),
+            None => VersionReading::Missing,
         }
     }
 
@@ -217,6 +220,11 @@ fn mismatch(body: &[u8], name: &str, wanted: u64, kind: WrongKind) -> Option<Cla
     }
 }
 
+fn version_in(body: &[u8], path: &str) -> VersionReading {
+    let found = field(body, path).ok().flatten();
+    found.map_or(VersionReading::Missing, |found| VersionReading::of(&unquote(found)))
+}
+
 /// The items of a list: id and version of each that has an id.
 fn listed(list: &ListSpec, body: &[u8]) -> Result<Vec<(u64, Option<u64>)>, String> {
     let text = match &list.items {
@@ -225,11 +233,10 @@ fn listed(list: &ListSpec, body: &[u8]) -> Result<Vec<(u64, Option<u64>)>, Strin
     };
     let items: Vec<&serde_json::value::RawValue> =
         serde_json::from_str(text).map_err(|error| format!("the list is no JSON array: {error}"))?;
-    let number = |item: &serde_json::value::RawValue, name: &str| -> Option<u64> {
-        unquote(field(item.get().as_bytes(), name).ok().flatten()?).parse().ok()
-    };
     let of = |item: &serde_json::value::RawValue| {
-        Some((number(item, &list.id)?, list.version.as_ref().and_then(|name| number(item, name))))
+        let item = item.get().as_bytes();
+        let id = unquote(field(item, &list.id).ok().flatten()?).parse().ok()?;
+        Some((id, list.version.as_ref().and_then(|name| version_in(item, name).number())))
     };
     Ok(items.into_iter().filter_map(of).collect())
 }

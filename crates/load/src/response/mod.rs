@@ -6,8 +6,10 @@ mod client;
 mod fields;
 mod token;
 mod unread;
+mod version;
 
 pub use classifier::*;
 pub use client::*;
 pub use token::*;
 pub use unread::*;
+pub use version::*;

@@ -66,7 +66,7 @@ fn row(example: &StaleExample<'_>, event: &HistoryEntry) -> Vec<Markup> {
         html! {
             @if example.is_stale_read(event) { strong { (what) } " (this one)" } @else { (what) }
         },
-        html! { @if let Some(version) = event.version { (version) } @else { "–" } },
+        html! { @if let Some(version) = event.version { (example.version_text(version)) } @else { "–" } },
         html! { (relative(event.from)) },
         html! { @if let Some(to) = event.to { (relative(to)) } @else { "not yet" } },
         html! { (name(&event.how)) },

@@ -32,7 +32,7 @@ fn example(example: &StaleExample<'_>) -> String {
     };
     let mut past: Vec<&HistoryEntry> = last(true).chain(last(false)).collect();
     past.sort_by(|a, b| a.from.total_cmp(&b.from));
-    let past: Vec<String> = past.into_iter().map(entry).collect();
+    let past: Vec<String> = past.into_iter().map(|event| entry(example, event)).collect();
     let rechecks = example.describe_rechecks();
     let rechecks = &rechecks[rechecks.len().saturating_sub(MAX_RECHECKS)..];
     format!(
@@ -49,8 +49,8 @@ fn example(example: &StaleExample<'_>) -> String {
 }
 
 /// `write 95 at −75 ms: acknowledged at −72 ms`.
-fn entry(event: &HistoryEntry) -> String {
-    let version = event.version.map_or_else(String::new, |version| format!(" {version}"));
+fn entry(example: &StaleExample<'_>, event: &HistoryEntry) -> String {
+    let version = event.version.map_or_else(String::new, |version| format!(" {}", example.version_text(version)));
     let to = event.to.map_or_else(String::new, |to| format!(" at {}", relative(to)));
     format!("{}{version} at {}: {}{to}", markdown(&event.what, 20), relative(event.from), markdown(&event.how, 30))
 }

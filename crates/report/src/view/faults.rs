@@ -120,7 +120,7 @@ fn recovery(recovery: &Recovery, kept: &str) -> String {
         Recovery::After(seconds) => format_to_tenths(*seconds),
         Recovery::NotWithin(watched) => format!("not within {}", numbers::moment(*watched)),
         Recovery::Unknown(_) => "–".to_owned(),
-        Recovery::InsufficientLoad(_) => "too few requests to tell".to_owned(),
+        Recovery::Undecided(_) => "too few requests to tell".to_owned(),
     }
 }
 

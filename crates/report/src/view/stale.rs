@@ -80,6 +80,8 @@ pub(crate) struct StaleReadJson<'a> {
     pub probe: bool,
     pub detail: &'a str,
     pub version: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub versions_are_times: bool,
     pub floor: u64,
     pub gone: bool,
     pub age_at_least: f64,
@@ -164,6 +166,7 @@ fn example<'a>(input: ReportInput<'a>, at: f64, read: &'a StaleRead) -> StaleExa
             probe: read.probe,
             detail: &read.detail,
             version: read.version,
+            versions_are_times: read.versions_are_times,
             floor: read.floor,
             gone: read.gone,
             age_at_least: read.age_at_least,
@@ -244,15 +247,21 @@ impl StaleExample<'_> {
             let way = if look.past_cache { "with the cache bypassed" } else { "the same way" };
             let found = match (look.version, look.stale) {
                 (version, Some(stale)) => {
-                    let version = version.map_or_else(String::new, |version| format!("version {version}, "));
+                    let version =
+                        version.map_or_else(String::new, |version| format!("version {}, ", self.version_text(version)));
                     format!("{version}{}", if stale { "still stale" } else { "no longer stale" })
                 }
-                (Some(version), None) => format!("version {version}"),
+                (Some(version), None) => format!("version {}", self.version_text(version)),
                 (None, None) => "no usable answer".to_owned(),
             };
             format!("{} later, {way}: {found}", numbers::time(look.after))
         };
         if self.looks.is_empty() { vec!["not rechecked".to_owned()] } else { self.looks.iter().map(recheck).collect() }
+    }
+
+    /// A version, for people.
+    pub fn version_text(&self, version: u64) -> String {
+        numbers::version(version, self.read.versions_are_times)
     }
 
     /// Whether a line of the history is the stale read itself.

@@ -37,7 +37,7 @@ pub(super) fn hints(
     hints.extend(absorbed(outcome));
     let late_use = if of_cache && !keeps_connections(spec) { late_cache_use_hint(slices, outcome) } else { None };
     hints.extend(late_use.or_else(|| late_service(spec, outcome)));
-    hints.extend(outcome.hit_rate.as_ref().and_then(|hit_rate| refilled(outcome, hit_rate)));
+    hints.extend(outcome.hit_rate.as_ref().and_then(refilled));
     hints.extend(database(measurements, outcome));
     if outcome.relapse >= MIN_RELAPSE_SECONDS {
         hints.push(format!("It was outside its limits again for {} after it had recovered.", moment(outcome.relapse)));
@@ -190,35 +190,35 @@ fn late_service(spec: Option<&FaultSpec>, outcome: &FaultOutcome) -> Option<Stri
 }
 
 /// The recovery of the hit rate, compared with what a cold cache allows.
-fn refilled(outcome: &FaultOutcome, hit_rate: &HitRateRecovery) -> Option<String> {
-    let bound = hit_rate.bound?;
+fn refilled(hit_rate: &HitRateRecovery) -> Option<String> {
     if hit_rate.lowest.is_none_or(|lowest| lowest >= hit_rate.target) {
         return None;
     }
+    if hit_rate.is_kept_elsewhere {
+        return Some(
+            "Redis was emptied, and the hit rate rose faster than a cold cache can fill: the app kept values, or what it \
+             read meanwhile, and stored them again."
+                .to_owned(),
+        );
+    }
+    let expected = hit_rate.expected?;
     match hit_rate.back {
-        Recovery::After(took) if took > bound * 2.0 + 2.0 => Some(format!(
-            "The hit rate was back after {}, where a cold cache could have been after {}: fills were lost, or came late.",
+        Recovery::After(took) if took > expected * 2.0 + 2.0 => Some(format!(
+            "The hit rate was back after {}, where a cold cache with these reads is back after {} on average: fills were lost, or came late.",
             moment(took),
-            moment(bound)
+            moment(expected)
         )),
-        Recovery::NotWithin(watched) if watched < bound => Some(format!(
-            "Watched for {}; a cold cache with these reads needs {} to be back at {}.",
+        Recovery::NotWithin(watched) if watched < expected => Some(format!(
+            "Watched for {}; a cold cache with these reads needs {} on average to be back at {}.",
             moment(watched),
-            moment(bound),
+            moment(expected),
             share(hit_rate.target)
         )),
         Recovery::NotWithin(watched) => Some(format!(
-            "The hit rate was not back within {}, where a cold cache could have been after {}.",
+            "The hit rate was not back within {}, where a cold cache with these reads is back after {} on average.",
             moment(watched),
-            moment(bound)
+            moment(expected)
         )),
-        Recovery::After(took) if took < bound * 0.5 && bound - took > MIN_NOTABLE_SECONDS && outcome.base.is_some() => {
-            Some(format!(
-                "The hit rate was back after {}, sooner than a cold cache can be ({}): something kept or warmed it.",
-                moment(took),
-                moment(bound)
-            ))
-        }
         _ => None,
     }
 }

@@ -17,6 +17,8 @@ const READS_PER_SLICE: u64 = 200;
 const MAX_SLICE_SECONDS: f64 = 2.0;
 /// Fewest reads for a hit rate: a slice lasts until it has so many.
 const MIN_READS_PER_SLICE: u64 = 20;
+/// A hit rate is above its true value by this many standard deviations once in a thousand times.
+const CHANCE_SIGMAS: f64 = 3.0;
 /// Slices in a row that must reach the target.
 const CONSECUTIVE_SLICES: usize = 2;
 
@@ -35,8 +37,13 @@ pub struct HitRateRecovery {
     pub emptied: bool,
     /// The refill curve of the reads; `None` where the cache was not emptied, or it is not known which keys are read.
     pub refill: Option<RefillCurve>,
-    /// When a cold cache could have recovered at the earliest, seconds, by the refill curve.
+    /// When a cold cache could have recovered at the earliest, seconds, by the refill curve and what chance adds to a hit
+    /// rate of so many reads.
     pub bound: Option<f64>,
+    /// When a cache that begins to fill at the fault's end has recovered on average, seconds.
+    pub expected: Option<f64>,
+    /// Values were kept elsewhere: the hit rate was higher than an emptied cache allows, or can be that at once.
+    pub is_kept_elsewhere: bool,
 }
 
 pub(super) fn measure_hit_rate_recovery(
@@ -55,7 +62,7 @@ pub(super) fn measure_hit_rate_recovery(
     let target = steady * RECOVERED_SHARE;
     let spec = scenario.phases.get(outcome.window.phase).and_then(|phase| phase.faults.get(outcome.window.fault));
     let emptied = was_emptied(scenario, measurements, spec, outcome);
-    let refill = if emptied { RefillCurve::of(scenario, rate_at(scenario, outcome)) } else { None };
+    let refill = if emptied { refill_curve(scenario, slices, outcome, base) } else { None };
     let timeouts = SliceTimeouts::of(scenario, outcome);
     let JoinedSlices { complete: after, rest } = hit_rate_slices(slices, base, outcome.watched_to, timeouts);
     let good = |slice: &TimeSlice| hit_rate(slice).is_some_and(|rate| rate >= target);
@@ -64,7 +71,7 @@ pub(super) fn measure_hit_rate_recovery(
         Some(0) => Recovery::After(0.0),
         Some(index) => Recovery::After(after[index].middle().max(base) - base),
         // Every hit rate reached the target, but there are too few of them, and none shows that it was lower.
-        None if after.iter().all(good) => Recovery::InsufficientLoad(format!(
+        None if after.iter().all(good) => Recovery::Undecided(format!(
             "{} reads were hits or misses in the {} watched: too few to tell a hit rate {CONSECUTIVE_SLICES} times in a row",
             numbers::count(after.iter().chain(&rest).map(|slice| slice.counts.reads()).sum()),
             numbers::moment(outcome.watched_to - base)
@@ -73,8 +80,36 @@ pub(super) fn measure_hit_rate_recovery(
     };
     let all = hit_rate_slices(slices, outcome.window.from, outcome.watched_to, timeouts);
     let lowest = all.complete.iter().filter_map(hit_rate).reduce(f64::min);
-    let bound = refill.as_ref().and_then(|refill| refill.time_to(target));
-    outcome.hit_rate = Some(HitRateRecovery { back, steady, target, lowest, emptied, refill, bound });
+    let reads = after.iter().take(CONSECUTIVE_SLICES).map(|slice| slice.counts.reads()).sum::<u64>();
+    let bound = refill.as_ref().and_then(|refill| refill.time_to(target - chance(target, reads)));
+    let is_above = |slice: &TimeSlice| {
+        let possible = refill.as_ref().map(|refill| refill.hit_rate(slice.to - base));
+        let (rate, possible) = hit_rate(slice).zip(possible)?;
+        Some(rate > possible + chance(possible, slice.counts.reads()))
+    };
+    let is_kept_elsewhere = bound == Some(0.0) || after.iter().any(|slice| is_above(slice) == Some(true));
+    let (refill, bound) = if is_kept_elsewhere { (None, None) } else { (refill, bound) };
+    let from_empty = RefillCurve::of(scenario, rate_at(scenario, outcome)).filter(|_| refill.is_some());
+    let expected = from_empty.and_then(|curve| curve.time_to(target));
+    outcome.hit_rate =
+        Some(HitRateRecovery { back, steady, target, lowest, emptied, refill, bound, expected, is_kept_elsewhere });
+}
+
+/// By how much the hit rate of so many reads can be above its true value by chance.
+fn chance(hit_rate: f64, reads: u64) -> f64 {
+    CHANCE_SIGMAS * (hit_rate * (1.0 - hit_rate) / reads.max(1) as f64).sqrt()
+}
+
+/// The refill curve by the requests since the fault was injected.
+fn refill_curve(scenario: &Scenario, slices: &[TimeSlice], outcome: &FaultOutcome, base: f64) -> Option<RefillCurve> {
+    let curve = RefillCurve::of(scenario, rate_at(scenario, outcome))?;
+    let since = slices.iter().filter(|slice| slice.to > outcome.window.from && slice.to <= outcome.watched_to);
+    let mut sum = 0.0;
+    let counted = since.map(|slice| {
+        sum += slice.counts.requests() as f64;
+        (slice.to - base, sum)
+    });
+    Some(curve.with_requests([(outcome.window.from - base, 0.0)].into_iter().chain(counted).collect()))
 }
 
 /// How long a slice waits for reads, seconds.

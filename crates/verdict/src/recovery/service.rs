@@ -54,7 +54,7 @@ pub(super) fn measure_service_recovery(
         // The time while it lasted; the effect of an instantaneous fault shows after it.
         let stretch = if during.is_empty() { &after } else { &during };
         outcome.service = if lacks_expected_load(stretch) {
-            Recovery::InsufficientLoad(insufficient_load_reason(stretch))
+            Recovery::Undecided(insufficient_load_reason(stretch))
         } else {
             Recovery::Kept
         };
@@ -69,7 +69,7 @@ pub(super) fn measure_service_recovery(
     let back = first_steady_run(&after, begin, limits.in_a_row).map(|from| from.max(base));
     outcome.service = match back {
         Some(at) => Recovery::After(at - base),
-        None if lacks_expected_load(&after) => Recovery::InsufficientLoad(insufficient_load_reason(&after)),
+        None if lacks_expected_load(&after) => Recovery::Undecided(insufficient_load_reason(&after)),
         None => Recovery::NotWithin(outcome.watched_to - base),
     };
     // Requests that hang are not among the responses: a quiet time that ends in many late responses was no recovery.

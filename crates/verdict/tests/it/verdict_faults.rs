@@ -110,9 +110,11 @@ fn the_hit_rate_is_held_against_what_a_cold_cache_can_do() {
     let limit = Limit::Of { factor: 2.0, term: term(metric("refill")) };
     let rule = Rule { text: "it".to_owned(), term: term(metric("hit_rate_recovery")), op: Op::AtMost, limit };
     let (result, verdict) = judge_one_rule(&plan, &lines, rule);
-    assert_eq!(result.ruling, Ruling::Pass, "{}", result.evidence);
+    // The simulated app is back sooner than a cold cache can be.
+    assert_eq!(result.ruling, Ruling::Inconclusive, "{}", result.evidence);
+    assert!(result.evidence.contains("the app kept values"), "{}", result.evidence);
     let hit_rate = verdict.faults[0].hit_rate.as_ref().expect("there was one before");
-    assert!(hit_rate.emptied && hit_rate.bound.is_some(), "{hit_rate:?}");
+    assert!(hit_rate.emptied && hit_rate.is_kept_elsewhere && hit_rate.bound.is_none(), "{hit_rate:?}");
     // A client that looks at Redis again only after six seconds is distinguished from one that does so at once.
     let away = SimulationPlan { reconnect_after: 6, ..plan };
     let lines = journal(&away);

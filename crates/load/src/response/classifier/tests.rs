@@ -110,7 +110,7 @@ fn the_body_of_another_item_is_wrong_even_when_it_is_a_hit() {
         &headers,
         br#"{"id":"18","version":4}"#,
     );
-    assert_eq!((right.outcome, right.version), (Outcome::Hit, Some(4)));
+    assert_eq!((right.outcome, right.version), (Outcome::Hit, VersionReading::Number(4)));
 }
 
 #[test]
