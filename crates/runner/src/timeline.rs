@@ -207,9 +207,10 @@ async fn run_phase(context: &PhaseContext<'_>, control: &RunControl<'_>, index: 
         async move {
             let Some(environment) = context.faults else { return };
             let what = spec.describe();
-            let emit = |FaultTransition { round, stage, detail, connections }| {
+            let emit = |FaultTransition { round, stage, detail, connections, app_bytes }| {
                 let what = what.clone();
-                let event = FaultEvent { phase: index, fault: number, round, what, stage, detail, connections };
+                let event =
+                    FaultEvent { phase: index, fault: number, round, what, stage, detail, connections, app_bytes };
                 context.event_sink.emit(Event::Fault(event));
             };
             let gate = || {

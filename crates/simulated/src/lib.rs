@@ -243,7 +243,10 @@ impl Simulator {
         let detail = if self.plan.hostile { HOSTILE } else { detail };
         let connections = fault.connections.filter(|_| stage == FaultStage::Injected);
         let (what, detail) = (fault.what.clone(), detail.to_owned());
-        let event = FaultEvent { phase, fault: fault.number, round: fault.round, what, stage, detail, connections };
+        // As much as a request to Redis for each of the app's.
+        let app_bytes = (stage == FaultStage::Begun).then_some(60 * self.requests);
+        let event =
+            FaultEvent { phase, fault: fault.number, round: fault.round, what, stage, detail, connections, app_bytes };
         self.push(at, Event::Fault(event));
         if stage == FaultStage::Undone && fault.empties {
             (self.redis.memory, self.redis.keys) = (1_100_000, 0);

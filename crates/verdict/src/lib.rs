@@ -9,6 +9,7 @@ mod chance;
 mod coverage;
 mod defaults;
 mod evidence;
+mod fault_effects;
 mod judge;
 mod measure;
 mod model;

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cacheproof_core::journal::{AtQuiescence, FaultStage, Outcome, RunStatus, Sample, SendLag};
+use cacheproof_core::journal::{AtQuiescence, Outcome, RunStatus, Sample, SendLag};
 use cacheproof_core::measurements::Measurements;
 use cacheproof_core::metrics::{ScenarioFacts, phases_without_db_queries};
-use cacheproof_core::scenario::{FaultAction, LoadModel, Scenario};
+use cacheproof_core::scenario::{LoadModel, Scenario};
 
 use super::answers::check_answers;
+use super::fault_effects::check_fault_effects;
 use super::{FaultOutcome, Finding, numbers};
 
 /// The generator's lateness that counts as too late, in nanoseconds.
@@ -59,7 +60,7 @@ pub(super) fn check_validity(
             findings.blocking(format!("No request was answered or failed in '{}'.", name(scenario, phase)));
         }
     }
-    faults(scenario, measurements, outcomes, &mut findings, &mut issues);
+    check_fault_effects(scenario, measurements, outcomes, &mut findings, &mut issues);
     statistics(scenario, measurements, &mut findings);
     check_db_silence(scenario, facts, measurements, &mut findings);
     freshness(scenario, measurements, &mut findings);
@@ -252,75 +253,6 @@ fn counts(measurements: &Measurements, findings: &mut Findings, issues: &mut Val
             findings.blocking(format!("{text} One of them is wrong: please report this."));
         } else {
             findings.informational(text);
-        }
-    }
-}
-
-fn faults(
-    scenario: &Scenario,
-    measurements: &Measurements,
-    outcomes: &[FaultOutcome],
-    findings: &mut Findings,
-    issues: &mut ValidityIssues,
-) {
-    for (index, phase) in scenario.phases.iter().enumerate() {
-        for (number, fault) in phase.faults.iter().enumerate() {
-            let what = fault.describe();
-            let rounds = |stage| -> BTreeSet<u32> {
-                measurements
-                    .faults
-                    .iter()
-                    .filter(|(_, event)| event.phase == index && event.fault == number && event.stage == stage)
-                    .map(|(_, event)| event.round)
-                    .collect()
-            };
-            let injected = rounds(FaultStage::Injected);
-            // Without a check, the effect of a command shows in the answers or not at all.
-            let is_unchecked = matches!(&fault.action, FaultAction::Command { check: None, .. });
-            let is_noticed = |outcome: &&FaultOutcome| {
-                (outcome.window.phase, outcome.window.fault) == (index, number) && outcome.notice().is_some()
-            };
-            // What several faults did at the same time shows nothing about one of them.
-            let alone = phase.faults.len() == 1;
-            let noticed = outcomes.iter().filter(|outcome| is_unchecked && alone && is_noticed(outcome));
-            let noticed: BTreeSet<u32> = noticed.map(|outcome| outcome.window.round).collect();
-            // A round that did nothing proves nothing, whatever the others did.
-            let without = |stage| {
-                let mut seen = rounds(stage);
-                if stage == FaultStage::Seen {
-                    seen.extend(&noticed);
-                }
-                let missing = injected.difference(&seen).count();
-                let which = match injected.len() {
-                    1 => String::new(),
-                    all => format!(" in {missing} of {all} rounds"),
-                };
-                (missing > 0).then_some(which)
-            };
-            let over = measurements.phases.contains_key(&index) && !issues.incomplete.contains(&index);
-            if injected.is_empty() {
-                if over {
-                    issues.ineffective_faults.insert(index);
-                    findings.blocking(format!("The fault '{what}' in '{}' was never injected.", phase.name));
-                }
-            } else if let Some(which) = without(FaultStage::Seen) {
-                issues.ineffective_faults.insert(index);
-                let help = if is_unchecked {
-                    " Say how to see it: check = \"a command that ends with exit status 0 while the effect is there\"."
-                } else {
-                    ""
-                };
-                findings.blocking(format!(
-                    "The fault '{what}' in '{}' was injected, but no effect was observed{which}. So this phase \
-                     proves nothing about it.{help}",
-                    phase.name
-                ));
-            } else if let Some(which) = without(FaultStage::SeenUndone).filter(|_| over) {
-                findings.informational(format!(
-                    "After '{what}' in '{}', it was not observed that the victim worked again{which}.",
-                    phase.name
-                ));
-            }
         }
     }
 }

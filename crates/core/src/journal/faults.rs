@@ -22,6 +22,10 @@ pub struct FaultEvent {
     /// How many open connections it touched, where it is done to connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<u64>,
+    /// At its beginning, where the victim is a server behind a proxy of cacheproof: the bytes that were sent to it since the
+    /// load began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_bytes: Option<u64>,
 }
 
 /// The stages of a fault, in order.

@@ -18,6 +18,10 @@ pub struct FaultWindow {
     pub done: String,
     /// How many open connections it touched, where it is done to connections.
     pub connections: Option<u64>,
+    /// How many open connections it still touched when it was undone.
+    pub connections_at_end: Option<u64>,
+    /// Bytes that the app had sent to the victim since the load began, where that is known.
+    pub app_bytes: Option<u64>,
     /// What a probe saw of its effect, in words.
     pub observation: Option<String>,
     /// When its injection began, seconds.
@@ -41,6 +45,8 @@ impl FaultWindow {
             what: event.what.clone(),
             done: "its injection was broken off".to_owned(),
             connections: None,
+            connections_at_end: None,
+            app_bytes: event.app_bytes,
             observation: None,
             from: at,
             injected: None,
@@ -81,7 +87,10 @@ impl Measurements {
                     window.seen = Some(*at);
                     window.observation = Some(event.detail.clone());
                 }
-                FaultStage::Undone => window.undone = Some(*at),
+                FaultStage::Undone => {
+                    window.undone = Some(*at);
+                    window.connections_at_end = event.connections;
+                }
                 FaultStage::SeenUndone => window.back = Some(*at),
             }
         }

@@ -1,6 +1,7 @@
 //! The faults of a run: finds the victim, keeps the undo ledger and informs the guard process. `schedule.rs` runs the steps, each when
 //! it is due.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,8 +13,8 @@ use super::injector::FaultInjector;
 use super::prepare::prepare;
 use super::schedule::{self, FaultEnvironment, FaultTransition, InjectionGate, PhaseWindow};
 use crate::app::{App, AppEnvironment};
-use cacheproof_core::scenario::{FaultSpec, Scenario};
-use cacheproof_stack::Stack;
+use cacheproof_core::scenario::{FaultSpec, Scenario, Victim};
+use cacheproof_stack::{Deployment, Stack};
 use cacheproof_supervise::{Addresses, Guard, Ledger, LedgerEntry, Undo};
 
 /// What a fault needs: the victims, the scenario, the guard and the ledger.
@@ -36,6 +37,8 @@ pub struct FaultEngine<'run> {
     context: FaultContext<'run>,
     active_faults: ActiveFaults,
     addresses: Addresses,
+    /// Bytes that were sent through the proxies before the load.
+    bytes_before_load: HashMap<&'static str, u64>,
 }
 
 impl<'run> FaultEngine<'run> {
@@ -45,7 +48,10 @@ impl<'run> FaultEngine<'run> {
         let app = context.app.map(|(app, _)| app.urls()).unwrap_or_default();
         let addresses = context.stack.addresses(&app);
         context.guard.send_addresses(&addresses);
-        Self { context, active_faults: ActiveFaults::default(), addresses }
+        let of =
+            |(name, deployment): (&'static str, &Option<Deployment>)| Some((name, sent_bytes(deployment.as_ref()?)?));
+        let bytes_before_load = servers(context.stack).into_iter().filter_map(of).collect();
+        Self { context, active_faults: ActiveFaults::default(), addresses, bytes_before_load }
     }
 
     /// Runs every round of one fault of a phase, until the end of the phase or until `end` turns true. `notify` is called
@@ -65,10 +71,30 @@ impl<'run> FaultEngine<'run> {
     }
 }
 
+fn servers(stack: &Stack) -> [(&'static str, &Option<Deployment>); 2] {
+    [("redis", &stack.redis), ("postgres", &stack.postgres)]
+}
+
+/// Bytes that were sent to the servers of a deployment. `None`: one of them has no proxy.
+fn sent_bytes(deployment: &Deployment) -> Option<u64> {
+    deployment.nodes().iter().map(|node| node.proxy.as_ref().map(|proxy| proxy.stats().to_server)).sum()
+}
+
 #[async_trait]
 impl FaultEnvironment for FaultEngine<'_> {
     fn max_fault(&self) -> Duration {
         self.context.scenario.safety.max_fault
+    }
+
+    fn app_bytes(&self, spec: &FaultSpec) -> Option<u64> {
+        let wanted = match spec.victim {
+            Victim::Redis | Victim::RedisReplica => "redis",
+            Victim::Postgres => "postgres",
+            // Clients ask the Sentinels only when they connect.
+            Victim::Sentinels | Victim::App(_) | Victim::Custom => return None,
+        };
+        let (name, deployment) = servers(self.context.stack).into_iter().find(|(name, _)| *name == wanted)?;
+        Some(sent_bytes(deployment.as_ref()?)?.saturating_sub(*self.bytes_before_load.get(name)?))
     }
 
     async fn prepare(&self, spec: &FaultSpec) -> Result<Box<dyn FaultInjector + '_>, FaultError> {

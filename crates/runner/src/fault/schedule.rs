@@ -48,6 +48,8 @@ pub struct FaultTransition {
     pub detail: String,
     /// How many open connections it affected.
     pub connections: Option<u64>,
+    /// At its beginning: the bytes that were sent to the victim since the load began, where that is known.
+    pub app_bytes: Option<u64>,
 }
 
 /// What a scheduled fault needs from the run. [`super::FaultEngine`] is the real one.
@@ -55,6 +57,9 @@ pub struct FaultTransition {
 pub(crate) trait FaultEnvironment: Sync {
     /// The longest time that a fault is held.
     fn max_fault(&self) -> Duration;
+
+    /// The bytes that were sent to the victim since the load began, where it is a server behind a proxy.
+    fn app_bytes(&self, spec: &FaultSpec) -> Option<u64>;
 
     /// Finds the current victim.
     async fn prepare(&self, spec: &FaultSpec) -> Result<Box<dyn FaultInjector + '_>, FaultError>;
@@ -88,8 +93,12 @@ pub(crate) async fn run_fault(
         if *end.borrow() || !gate() {
             return Ok(());
         }
-        let notify =
-            |stage, ActionReport { detail, connections }| notify(FaultTransition { round, stage, detail, connections });
+        // Before a probe of this round sends anything.
+        let bytes_before = environment.app_bytes(spec);
+        let notify = |stage, ActionReport { detail, connections }| {
+            let app_bytes = bytes_before.filter(|_| stage == FaultStage::Begun);
+            notify(FaultTransition { round, stage, detail, connections, app_bytes });
+        };
         let undo_at = spec.lasts.map_or(phase_end, |lasts| (inject_at + lasts).min(phase_end));
         run_round(environment, spec, undo_at, &mut end, &notify).await?;
         let Some(every) = spec.every else { return Ok(()) };

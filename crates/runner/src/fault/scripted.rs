@@ -80,6 +80,10 @@ impl FaultEnvironment for ScriptedEnvironment {
         self.script.max_fault
     }
 
+    fn app_bytes(&self, _: &FaultSpec) -> Option<u64> {
+        None
+    }
+
     async fn prepare(&self, spec: &FaultSpec) -> Result<Box<dyn FaultInjector + '_>, FaultError> {
         Ok(Box::new(ScriptedFault { environment: self, victim: spec.victim, injected: None, undone: None }))
     }

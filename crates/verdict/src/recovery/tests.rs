@@ -78,6 +78,7 @@ fn run(of: impl Fn(f64) -> Option<SliceCounts>, stages: &[(f64, FaultStage)]) ->
             stage: *stage,
             detail: String::new(),
             connections: None,
+            app_bytes: None,
         };
         measurements.apply(&JournalEntry { at: *at, event: Event::Fault(event) });
     }

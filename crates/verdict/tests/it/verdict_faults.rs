@@ -171,3 +171,32 @@ fn a_log_flood_shows_in_the_bytes_of_each_request() {
     let unknown = with_app(journal(&plan), |_, app| app.log = None);
     assert!(judge(&unknown).evidence.starts_with("no samples"), "a log that is not kept proves nothing");
 }
+
+/// The journal with what the app had sent to the victim when each fault began.
+fn with_app_bytes(plan: &SimulationPlan, bytes: Option<u64>) -> Vec<JournalEntry> {
+    let mut lines = journal(plan);
+    for line in &mut lines {
+        if let Event::Fault(event) = &mut line.event {
+            event.app_bytes = bytes;
+        }
+    }
+    lines
+}
+
+#[test]
+fn a_fault_on_a_server_that_the_app_does_not_use_proves_nothing() {
+    let plan = SimulationPlan::default();
+    let rule = || rule_against("it", metric("errors"), None, Some(3), Op::AtMost, Quantity::Share(0.5));
+    // Old journals do not say it; 100 bytes are the greeting of a pool.
+    for (bytes, ruling) in [
+        (None, Ruling::Pass),
+        (Some(0), Ruling::Inconclusive),
+        (Some(100), Ruling::Inconclusive),
+        (Some(2_000_000), Ruling::Pass),
+    ] {
+        let (result, verdict) = judge_one_rule(&plan, &with_app_bytes(&plan, bytes), rule());
+        assert_eq!(result.ruling, ruling, "{bytes:?}: {}", result.evidence);
+        let told = findings(&verdict, true).iter().any(|text| text.contains("did not use Redis before 'kill redis'"));
+        assert_eq!(told, ruling == Ruling::Inconclusive, "{bytes:?}: {:?}", findings(&verdict, true));
+    }
+}
