@@ -25,12 +25,14 @@ mod postgres;
 mod probe;
 mod proxy;
 mod redis;
+mod redis_client;
 mod server;
 
 pub use deployment::{Deployment, Node, Role};
 pub use doctor::{Check, DoctorReport, check_machine};
 pub use error::StackError;
 pub use free_port::free_port;
+pub use redis_client::connect_redis;
 pub use server::{ProcessFaultKind, Server};
 
 use cacheproof_core::journal::StackReady;

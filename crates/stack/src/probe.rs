@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
 
-use crate::StackError;
+use crate::{StackError, connect_redis};
 use cacheproof_core::scenario::CacheServer;
 
 /// Which product a server is. A Sentinel counts as its Redis or Valkey.
@@ -112,7 +112,7 @@ fn version_parts(version: &str) -> Vec<u32> {
 }
 
 async fn redis_connection(url: &str) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
-    redis::Client::open(url)?.get_multiplexed_async_connection().await
+    connect_redis(url, &redis::AsyncConnectionConfig::new()).await
 }
 
 /// What a Redis (or Sentinel) answers to one command, within a second.

@@ -21,7 +21,7 @@ fn refused(server: &Server, what: &str, why: impl ToString) -> FaultError {
 pub(super) async fn connect_redis(server: &Server) -> Result<RedisConnection, FaultError> {
     let open = async {
         let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_TIMEOUT));
-        redis::Client::open(server.url())?.get_multiplexed_async_connection_with_config(&config).await
+        cacheproof_stack::connect_redis(server.url(), &config).await
     };
     match tokio::time::timeout(RESPONSE_TIMEOUT, open).await {
         Ok(connection) => connection.map_err(|error| refused(server, "connecting", error)),

@@ -5,6 +5,7 @@ use tokio::time::timeout;
 
 use super::PROBE_TIMEOUT;
 use cacheproof_core::journal::{RedisNodeSample, RedisSample};
+use cacheproof_stack::connect_redis;
 
 /// Samples every server of the cache that stores data.
 pub(super) struct RedisProbes {
@@ -16,7 +17,7 @@ pub(super) struct RedisProbes {
 /// One server.
 struct RedisProbe {
     name: String,
-    client: redis::Client,
+    url: String,
     connection: Option<redis::aio::MultiplexedConnection>,
     /// Its last counters, and the `run_id` of the server that they belong to.
     last: Option<(String, Counters)>,
@@ -52,8 +53,8 @@ impl RedisProbes {
         let probes: Vec<RedisProbe> = servers
             .iter()
             .filter_map(|(name, url)| {
-                let client = redis::Client::open(url.as_str()).ok()?;
-                Some(RedisProbe { name: name.clone(), client, connection: None, last: None })
+                redis::Client::open(url.as_str()).ok()?;
+                Some(RedisProbe { name: name.clone(), url: url.clone(), connection: None, last: None })
             })
             .collect();
         (!probes.is_empty()).then(|| Self { probes, increases: Counters::default() })
@@ -127,7 +128,8 @@ impl RedisProbe {
             return Some(read_info(&info));
         }
         // A server closes its connections when its role changes, so a new connection is tried first.
-        let connection = self.connection.insert(self.client.get_multiplexed_async_connection().await.ok()?);
+        let config = redis::AsyncConnectionConfig::new();
+        let connection = self.connection.insert(connect_redis(&self.url, &config).await.ok()?);
         let info: String = redis::cmd("INFO").query_async(connection).await.ok()?;
         Some(read_info(&info))
     }
@@ -195,7 +197,7 @@ mod tests {
     fn hits_keep_counting_when_the_master_changes() {
         let probe = |name: &str| RedisProbe {
             name: name.into(),
-            client: redis::Client::open("redis://127.0.0.1:1/").unwrap(),
+            url: "redis://127.0.0.1:1/".into(),
             connection: None,
             last: None,
         };
