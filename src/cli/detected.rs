@@ -83,7 +83,7 @@ impl DetectedTraits {
             let body = answer.json.as_ref().map(serde_json::Value::to_string).unwrap_or_default();
             let status = reqwest::StatusCode::from_u16(answer.status).ok()?;
             let expected = ExpectedIdentity::default();
-            Some(classifier.classify(&request, expected, status, &answer.headers, body.as_bytes()).outcome)
+            Some(classifier.classify(&request, &expected, status, &answer.headers, body.as_bytes()).outcome)
         };
         self.hits == HitSign::None
             || answers.iter().map(outcome).eq(self.outcomes.iter().map(|outcome| Some(outcome.unwrap_or_default())))

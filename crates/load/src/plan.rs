@@ -6,7 +6,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::KeySampler;
-use crate::response::ExpectedIdentity;
+use crate::response::{ExpectedIdentity, ItemName};
 use cacheproof_core::scenario::{Request, Scenario, placeholders};
 
 /// Maps (phase, index) to a request, always the same one for the same seed.
@@ -27,9 +27,17 @@ struct PlannedRequest {
     headers: Vec<(String, Template)>,
     /// Key space of the user in the headers, where responses are checked for it.
     owner: Option<String>,
-    /// Key space of the item that the path names, where it names one.
-    item: Option<String>,
-    template: String,
+    /// The item that it names, where it names one.
+    item: Option<PlannedItem>,
+}
+
+/// How a request names its item.
+#[derive(Debug)]
+struct PlannedItem {
+    /// Key spaces of the keys that name it; the last is its own.
+    keys: Vec<String>,
+    /// What of the path names it, where that is more than its key.
+    segment: Option<Template>,
 }
 
 /// One request to send.
@@ -39,12 +47,14 @@ pub struct Call {
     pub request: usize,
     /// Path and query.
     pub path: String,
-    /// JSON body.
+    /// Its body.
     pub body: Option<String>,
     /// Headers with their values.
     pub headers: Vec<(String, String)>,
-    /// Id of the item that the path names (`None` for lists and creates), and the user it is sent as.
+    /// The item that it names (`None` for lists and creates), and the user it is sent as.
     pub expected: ExpectedIdentity,
+    /// The key of each key space that it names.
+    pub keys: BTreeMap<String, u64>,
 }
 
 /// Streams of the seed: arrivals use the number of the phase, and these are larger than any.
@@ -96,13 +106,44 @@ impl TrafficPlan {
     /// A request of this kind for this item.
     pub fn call_for_item(&self, request: usize, id: u64) -> Call {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed ^ id.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let item = self.requests[request].item.iter().map(|space| (space.clone(), id)).collect();
+        let item = self.requests[request].item.as_ref().map(|item| self.keys_of(&item.keys, id)).unwrap_or_default();
         self.fill(request, item, &mut random)
     }
 
-    /// How many items the path of this kind of request can name.
+    /// How many items this kind of request can name.
     pub fn items(&self, request: usize) -> Option<u64> {
-        Some(self.keys.get(self.requests[request].item.as_ref()?)?.size())
+        let item = self.requests[request].item.as_ref()?;
+        Some(item.keys.iter().map(|space| self.size(space)).product())
+    }
+
+    fn size(&self, space: &str) -> u64 {
+        self.keys.get(space).map_or(1, KeySampler::size)
+    }
+
+    /// The number of the item that these keys name, from 1. `None`: a key is missing, or beyond its key space where that
+    /// makes it the number of another item.
+    pub fn item_of(&self, spaces: &[String], keys: &BTreeMap<String, u64>) -> Option<u64> {
+        let (own, others) = spaces.split_last()?;
+        let mut before = 0;
+        for space in others {
+            before = before * self.size(space) + (keys.get(space)?.checked_sub(1)?);
+        }
+        let own_key = *keys.get(own)?;
+        let fits = others.is_empty() || (1..=self.size(own)).contains(&own_key);
+        fits.then_some(before * self.size(own) + own_key).filter(|_| own_key > 0)
+    }
+
+    /// The keys of an item: the reverse of [`Self::item_of`].
+    pub fn keys_of(&self, spaces: &[String], item: u64) -> BTreeMap<String, u64> {
+        let mut keys = BTreeMap::new();
+        let mut rest = item.max(1) - 1;
+        for (place, space) in spaces.iter().enumerate().rev() {
+            // The first has what is left: where it is the only one, the app may have made items beyond its key space.
+            let key = if place == 0 { rest } else { rest % self.size(space) };
+            rest /= self.size(space);
+            keys.insert(space.clone(), key + 1);
+        }
+        keys
     }
 
     fn fill(&self, request: usize, mut drawn: BTreeMap<String, u64>, random: &mut ChaCha8Rng) -> Call {
@@ -112,9 +153,14 @@ impl TrafficPlan {
         let mut header =
             |(name, value): &(String, Template)| (name.clone(), value.fill(&self.keys, &mut drawn, random));
         let headers = planned.headers.iter().map(&mut header).collect();
-        let id = |space: &Option<String>| drawn.get(space.as_ref()?).copied();
-        let expected = ExpectedIdentity { item: id(&planned.item), owner: id(&planned.owner) };
-        Call { request, path, body, headers, expected }
+        let owner = planned.owner.as_ref().and_then(|space| drawn.get(space).copied());
+        let item = planned.item.as_ref().and_then(|item| self.item_of(&item.keys, &drawn));
+        let name = planned.item.as_ref().and_then(|item| {
+            let segment = item.segment.as_ref().map(|segment| segment.fill(&self.keys, &mut drawn, random));
+            Some(ItemName { key: *drawn.get(item.keys.last()?)?, segment })
+        });
+        let expected = ExpectedIdentity { item, name, owner };
+        Call { request, path, body, headers, expected, keys: drawn }
     }
 
     /// One request of this kind for item 1 of every key space, to check the app before the load begins.
@@ -122,22 +168,19 @@ impl TrafficPlan {
         let drawn = self.keys.keys().map(|space| (space.clone(), 1)).collect();
         self.fill(request, drawn, &mut ChaCha8Rng::seed_from_u64(self.seed))
     }
-
-    /// The path template without its query: the same for writes and reads of one item.
-    pub fn template(&self, request: usize) -> &str {
-        &self.requests[request].template
-    }
 }
 
 fn plan_request(request: &Request, scenario: &Scenario) -> PlannedRequest {
     let path = Template::of(&request.path, scenario);
-    let template = request.template().to_owned();
-    let item = request.item_key().and_then(|name| Some(scenario.key_space(name)?.0.to_owned()));
+    let item = request.item.as_ref().map(|item| PlannedItem {
+        keys: item.keys.clone(),
+        segment: item.segment.as_ref().map(|segment| Template::of(segment, scenario)),
+    });
     let headers = request.headers.iter().map(|(name, value)| (name.clone(), Template::of(value, scenario))).collect();
     let owner = request.owner.as_ref().and_then(|_| request.owner_key());
     let owner = owner.and_then(|key| Some(scenario.key_space(key)?.0.to_owned()));
     let body = request.body.as_ref().map(|body| Template::of(body, scenario));
-    PlannedRequest { path, body, headers, owner, item, template }
+    PlannedRequest { path, body, headers, owner, item }
 }
 
 /// Text with placeholders.
@@ -269,8 +312,10 @@ lasts = "1s"
 
     #[test]
     fn a_write_and_a_read_of_one_item_find_each_other() {
-        let (_, plan) = plan();
-        assert_eq!(plan.template(0), plan.template(2));
+        let (scenario, _) = plan();
+        let requests = &scenario.traffic.requests;
+        assert_eq!(requests[0].template(), Some("/posts/{post}"));
+        assert_eq!(requests[0].template(), requests[2].template());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Request, Scenario, TargetSpec};
+use super::{Method, Request, Scenario, TargetSpec, VersionSpec};
 use crate::journal::{CachePath, WrongKind};
 
 /// How stale answers are investigated.
@@ -26,7 +26,7 @@ impl Default for FreshnessSpec {
 /// How a list's items are compared with the writes of these items.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListSpec {
-    /// Path template of its items, as in the requests that write them: `/posts/{post}`.
+    /// Address of its items, as in the requests that write them: `/posts/{post}`.
     pub of: String,
     /// JSON field of the array; `None`: the body itself is the array.
     pub items: Option<String>,
@@ -44,7 +44,7 @@ impl Request {
 
     /// Whether it changes an item whose later reads can be compared with it.
     pub fn changes_item(&self) -> bool {
-        !self.method.is_read() && self.item_key().is_some()
+        !self.method.is_read() && self.item.is_some()
     }
 }
 
@@ -61,7 +61,7 @@ impl Scenario {
 
     /// Whether cacheproof and not the app numbers the versions of the items with these paths.
     pub fn assigns_versions(&self, template: &str) -> bool {
-        let assigns = |request: &Request| request.template() == template && request.assigns_version();
+        let assigns = |request: &Request| request.is_of(template) && request.assigns_version();
         self.has_versions() && self.traffic.requests.iter().any(assigns)
     }
 
@@ -84,9 +84,23 @@ impl Scenario {
             && self.phases.get(phase).is_some_and(|phase| phase.path == CachePath::Cached && !phase.warm_up)
     }
 
-    /// Path templates of the items that something writes, each once.
+    /// Whether the body of an answer to a request, by its index, is looked into.
+    pub fn reads_body(&self, request: usize) -> bool {
+        let target = &self.target;
+        let of_request = self.traffic.requests.get(request).is_some_and(|request| {
+            let names = target.identity.is_some() && (request.item.is_some() || request.method == Method::Post);
+            names || request.owner.is_some() || request.list.is_some()
+        });
+        of_request
+            || matches!(target.version, Some(VersionSpec::Json(_)))
+            || !target.tokens.is_empty()
+            || target.hit.json.is_some()
+            || self.compares_at_quiescence()
+    }
+
+    /// Addresses of the items that something writes, each once.
     pub fn written_templates(&self) -> BTreeSet<&str> {
-        self.traffic.requests.iter().filter(|request| request.changes_item()).map(Request::template).collect()
+        self.traffic.requests.iter().filter(|request| request.changes_item()).filter_map(Request::template).collect()
     }
 
     /// Whether an answer to this request can be seen to be wrong in this way; `None`: in any.

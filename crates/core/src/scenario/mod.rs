@@ -4,6 +4,7 @@
 //! [`parse`] turns text into a [`Scenario`] in which everything is checked: names resolve, units are right, and every
 //! rule is about something that the scenario does. docs/scenario.md is the reference.
 
+mod body;
 mod display;
 mod evidence;
 mod facts;
@@ -12,6 +13,7 @@ mod fault_text;
 mod freshness;
 mod grammar;
 mod hit_words;
+mod item;
 mod load;
 mod metric_name;
 mod model;
@@ -46,9 +48,11 @@ mod variables;
 
 pub use crate::metrics::{Metric, Quantity, QuantityError};
 pub use crate::secrets::mask_passwords;
+pub use body::BodyKind;
 pub use evidence::EvidenceSpec;
 pub use fault::*;
 pub use freshness::*;
+pub use item::ItemAddress;
 pub use load::{LoadedScenario, load};
 pub use model::*;
 pub use parse::parse;

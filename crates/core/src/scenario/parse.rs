@@ -63,7 +63,7 @@ fn read(root: &Section<'_>, text: &str) -> Scenario {
     let data = data(root);
     let target = parse_target::target(root);
     let stack = parse_servers::stack(root, &target);
-    let traffic = parse_traffic::traffic(root, &data, text);
+    let traffic = parse_traffic::traffic(root, &data, &target, text);
     let freshness = parse_freshness::freshness(root);
     let evidence = parse_evidence::evidence(root);
     let mut safety = parse_safety::safety(root);

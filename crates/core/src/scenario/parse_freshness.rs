@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::item::missing_of_list;
 use super::parse_target::{field, is_field, is_header_name};
 use super::parse_traffic::check_placeholders;
 use super::problem::Problem;
@@ -47,6 +48,10 @@ pub(super) fn headers(section: &Section<'_>, data: &BTreeMap<String, u64>, text:
     };
     let mut headers = Vec::new();
     for (name, value) in Section::with_user_keys(section, table, value.span(), "headers").entries() {
+        if headers.iter().any(|(known, _): &(String, String)| known.eq_ignore_ascii_case(name.value)) {
+            let help = "keep one of them: the case of letters makes no difference";
+            section.problems.add(Problem::new("this header is there twice").at(name.span.clone()).help(help));
+        }
         if !is_header_name(name.value) {
             section.problems.add(Problem::new("this is not the name of a header").at(name.span.clone()).help(help));
         }
@@ -110,9 +115,17 @@ pub(super) fn list(section: &Section<'_>, method: Method) -> Option<ListSpec> {
 }
 
 /// Whether anything writes what a list shows.
-pub(super) fn check_list(section: &Section<'_>, request: &Request, requests: &[Request]) {
+pub(super) fn check_list(section: &Section<'_>, request: &Request, requests: &[Request], data: &BTreeMap<String, u64>) {
     let Some(list) = request.list.as_ref().filter(|list| list.of.starts_with('/')) else { return };
-    if !requests.iter().any(|write| write.changes_item() && write.template() == list.of) {
+    let written = requests.iter().find(|write| write.changes_item() && write.is_of(&list.of));
+    if let Some(key) = written.and_then(|write| missing_of_list(request, write.item.as_ref()?, data)) {
+        let span = section.key_span("list").unwrap_or_default();
+        let help =
+            "write that key into the list's path or into a header; without it, items of different keys look alike";
+        let message = format!("\"{}\" has a key of {key}, and the request for the list has none", list.of);
+        section.problems.add(Problem::new(message).at(span).help(help));
+    }
+    if !requests.iter().any(|write| write.changes_item() && write.is_of(&list.of)) {
         let span = section.key_span("list").unwrap_or_default();
         let help = format!("add a [[traffic.request]] with put = \"{0}\" (or patch, or delete)", list.of);
         let message = format!("nothing writes \"{}\", so there is nothing to compare the list's items with", list.of);

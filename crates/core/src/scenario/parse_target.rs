@@ -3,7 +3,8 @@
 use super::problem::Problem;
 use super::reader::{Located, Section};
 use super::{
-    BypassSpec, CacheKind, CacheStatusSpec, TargetKind, TargetSpec, VersionSpec, hit_words, parse_servers, schema,
+    BypassSpec, CacheKind, CacheStatusSpec, DEFAULT_MAX_BODY, TargetKind, TargetSpec, VersionSpec, hit_words,
+    parse_servers, schema,
 };
 
 /// More instances than this measure the machine and not the app.
@@ -99,6 +100,7 @@ pub(super) fn target(root: &Section<'_>) -> TargetSpec {
         bypass: bypass(&section).or(defaults.bypass),
         identity,
         version: version(&section).or(defaults.version),
+        max_body: max_body(&section),
         tokens: tokens(&section),
     }
 }
@@ -132,8 +134,23 @@ fn reference_defaults() -> TargetSpec {
         bypass: Some(BypassSpec::Header("Cache-Control".to_owned(), "no-store".to_owned())),
         identity: Some("id".to_owned()),
         version: Some(VersionSpec::Json("version".to_owned())),
+        max_body: DEFAULT_MAX_BODY,
         tokens: Vec::new(),
     }
+}
+
+/// Each connection may hold a body of this size.
+const MOST_OF_MAX_BODY: u64 = 1 << 30;
+
+/// The longest body that is read.
+fn max_body(section: &Section<'_>) -> u64 {
+    let limit = section.bytes("max_body", "max_body = \"8mb\"").unwrap_or(DEFAULT_MAX_BODY);
+    if limit > MOST_OF_MAX_BODY {
+        let span = section.key_span("max_body").unwrap_or_default();
+        let help = "write at most 1gb: each connection may hold a whole body in memory";
+        section.problems.add(Problem::new("\"max_body\" is more than 1 GB").at(span).help(help));
+    }
+    limit.min(MOST_OF_MAX_BODY)
 }
 
 /// The fields that hold a write's token.

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::item::ItemContext;
 use super::parse::{is_identifier, name};
 use super::problem::{Problem, known_names};
 use super::reader::{Located, Section, span_in_file};
 use super::variables::check_variables;
-use super::{Arrivals, LoadModel, Method, Popularity, Request, Scenario, Traffic, parse_freshness, schema};
+use super::{
+    Arrivals, LoadModel, Method, Popularity, Request, Scenario, TargetSpec, Traffic, body, item, parse_freshness,
+    schema,
+};
 
 impl Scenario {
     /// The key space that a placeholder without its braces stands for, with its size: `post` is `posts`, or
@@ -18,7 +22,7 @@ impl Scenario {
     }
 }
 
-fn key_space<'a>(data: &'a BTreeMap<String, u64>, placeholder: &str) -> Option<(&'a str, u64)> {
+pub(super) fn key_space<'a>(data: &'a BTreeMap<String, u64>, placeholder: &str) -> Option<(&'a str, u64)> {
     let plural = format!("{placeholder}s");
     let (name, size) = data.get_key_value(placeholder).or_else(|| data.get_key_value(&plural))?;
     Some((name, *size))
@@ -42,7 +46,7 @@ pub fn placeholders(text: &str) -> Vec<Range<usize>> {
 /// Placeholders that are no key spaces.
 pub(super) const RESERVED_PLACEHOLDERS: [&str; 3] = ["random", "version", "token"];
 
-pub(super) fn traffic(root: &Section<'_>, data: &BTreeMap<String, u64>, text: &str) -> Traffic {
+pub(super) fn traffic(root: &Section<'_>, data: &BTreeMap<String, u64>, target: &TargetSpec, text: &str) -> Traffic {
     let mut traffic = Traffic {
         load_model: LoadModel::Open { rate: 1.0, arrivals: Arrivals::Poisson, connections: 64 },
         popularity: Popularity::Zipf(0.99),
@@ -63,10 +67,11 @@ pub(super) fn traffic(root: &Section<'_>, data: &BTreeMap<String, u64>, text: &s
     let mut taken = Vec::new();
     let requests = section.sections("request", "traffic.request", schema::REQUEST);
     for one in &requests {
-        traffic.requests.push(request(one, data, text, &mut taken));
+        let context = ItemContext { data, identity: target.identity.as_deref(), text };
+        traffic.requests.push(request(one, &context, &mut taken));
     }
     for (one, section) in traffic.requests.iter().zip(&requests) {
-        parse_freshness::check_list(section, one, &traffic.requests);
+        parse_freshness::check_list(section, one, &traffic.requests, data);
     }
     if !section.has("request") {
         section.missing("request", "[[traffic.request]] with name = \"read post\" and get = \"/posts/{post}\"");
@@ -141,7 +146,8 @@ const METHODS: [(&str, Method); 5] = [
     ("delete", Method::Delete),
 ];
 
-fn request(section: &Section<'_>, data: &BTreeMap<String, u64>, text: &str, taken: &mut Vec<String>) -> Request {
+fn request(section: &Section<'_>, context: &ItemContext<'_>, taken: &mut Vec<String>) -> Request {
+    let (data, text) = (context.data, context.text);
     let name = name(section, "read post", taken);
     let given: Vec<_> = METHODS.iter().filter(|(key, _)| section.has(key)).collect();
     let (key, method) = match given.as_slice() {
@@ -162,27 +168,35 @@ fn request(section: &Section<'_>, data: &BTreeMap<String, u64>, text: &str, take
         check_path(section, path, data, text);
     }
     let body = section.string("body");
-    if let Some(body) = &body {
-        check_body(section, body, method, data, text);
-    }
+    let headers = parse_freshness::headers(section, data, text);
     let cacheable = section.boolean("cacheable");
     if cacheable == Some(true) && !method.is_read() {
         let span = section.key_span("cacheable").unwrap_or_default();
         let help = "leave it out: the hit rate counts reads only";
         section.problems.add(Problem::new(format!("{} is never cacheable", method.as_str())).at(span).help(help));
     }
-    Request {
+    let mut list = parse_freshness::list(section, method);
+    if let Some(list) = &mut list {
+        list.of = item::normalized(&list.of, data);
+    }
+    let mut request = Request {
         name,
         method,
         path: path.map_or_else(String::new, |path| path.value.to_owned()),
-        body: body.map(|body| body.value.to_owned()),
+        body: body.as_ref().map(|body| body.value.to_owned()),
         weight: weight(section),
         cacheable: cacheable.unwrap_or(method.is_read()) && method.is_read(),
         expect: expect(section),
-        headers: parse_freshness::headers(section, data, text),
+        headers,
         owner: parse_freshness::owner(section),
-        list: parse_freshness::list(section, method),
+        list,
+        item: None,
+    };
+    if let Some(body) = &body {
+        body::check(section, body, &request, context);
     }
+    request.item = item::item(section, &request, context);
+    request
 }
 
 fn weight(section: &Section<'_>) -> f64 {
@@ -277,42 +291,4 @@ pub(super) fn check_placeholders(
         let message = format!("{{{placeholder}}} has no key space in [data]");
         section.problems.add(Problem::new(message).at(span_in_file(text, within, part)).help(help));
     }
-}
-
-fn check_body(section: &Section<'_>, body: &Located<&str>, method: Method, data: &BTreeMap<String, u64>, text: &str) {
-    if matches!(method, Method::Get | Method::Delete) {
-        let help = "leave the body out, or send it with post, put or patch";
-        let message = format!("{} has no body", method.as_str());
-        section.problems.add(Problem::new(message).at(body.span.clone()).help(help));
-        return;
-    }
-    check_placeholders(section, body, data, text, &RESERVED_PLACEHOLDERS);
-    check_variables(section, body);
-    if let Some(error) = body_error(body.value) {
-        let message = format!("the body is not JSON: {error}");
-        let help = r#"write body = '{"title": "{random}"}', placeholders for words inside their quotes"#;
-        section.problems.add(Problem::new(message).at(body.span.clone()).help(help));
-    }
-}
-
-/// Why a body is not JSON as it will be sent: numbers for keys and variables, a word for {random}.
-pub(super) fn body_error(body: &str) -> Option<serde_json::Error> {
-    let mut sample = String::new();
-    let mut at = 0;
-    for part in placeholders(body) {
-        sample.push_str(&body[at..part.start]);
-        sample.push_str(if matches!(&body[part.clone()], "{random}" | "{token}") { "x" } else { "1" });
-        at = part.end;
-    }
-    sample.push_str(&body[at..]);
-    let mut filled = String::new();
-    let mut rest = sample.as_str();
-    while let Some((before, (_, after))) =
-        rest.split_once("${").and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
-    {
-        filled.push_str(before);
-        filled.push('1');
-        rest = after;
-    }
-    serde_json::from_str::<serde::de::IgnoredAny>(&(filled + rest)).err()
 }

@@ -12,6 +12,10 @@ use crate::metrics::{MeasuredOn, Requirement};
 /// How long after the TTL of a stale answer it is looked at again.
 const RECHECK_DELAY: Duration = Duration::from_secs(1);
 
+/// How a request names the item that it reads or writes.
+const WHAT_NAMES_AN_ITEM: &str = "a path names an item by one key in its last segment, as in get = \"/posts/{post}\"; \
+                                  where the key stands elsewhere, write item = \"/posts/{post}\" into the request";
+
 /// What is missing, and what to do about it.
 pub(super) type Refusal = (String, String);
 
@@ -143,12 +147,21 @@ impl RuleContext<'_> {
                 "add a [[traffic.request]] with put or patch",
             ));
         }
-        let read = self.requests.iter().find(|one| one.method.is_read() && one.item_key().is_some());
-        let path = read.map_or("/posts/{post}", Request::template);
-        Some(refusal(
-            "no item that is read is also written, so no answer can be seen to be stale",
-            format!("write and read by the same path: get = \"{path}\" and put = \"{path}\" (or patch)"),
-        ))
+        let message = "no item that is read is also written, so no answer can be seen to be stale";
+        let read = self.requests.iter().filter(|one| one.method.is_read()).find_map(Request::template);
+        let written = self.requests.iter().filter(|one| one.changes_item()).find_map(Request::template);
+        let help = match (read, written) {
+            (Some(read), Some(written)) => format!(
+                "\"{read}\" is read and \"{written}\" is written: if both are the same item, write item = \"{written}\" \
+                 into the request with get"
+            ),
+            (Some(read), None) => format!(
+                "write it by the same path, put = \"{read}\" (or patch), or say which item a write by another path \
+                 changes: item = \"{read}\""
+            ),
+            (None, _) => format!("no get names an item: {WHAT_NAMES_AN_ITEM}"),
+        };
+        Some(refusal(message, help))
     }
 
     fn check_kind_can_be_wrong(&self, kind: WrongKind) -> Option<Refusal> {
@@ -163,7 +176,9 @@ impl RuleContext<'_> {
             WrongKind::NeverWritten | WrongKind::Torn => {
                 "write {token} into two fields of a body, and name them: tokens = [\"title\", \"body\"] in [target]"
             }
-            WrongKind::Lost => "write and read an item by the same path, with put (or patch) and get",
+            WrongKind::Lost => {
+                "write and read an item by the same path, with put (or patch) and get, or say which item it is with item"
+            }
         };
         Some(refusal("no answer can be seen to be wrong in this way", help))
     }
@@ -178,12 +193,8 @@ impl RuleContext<'_> {
                 "say where an item's key is: identity = \"id\" in [target]",
             ));
         }
-        (!self.requests.is_empty() && !self.requests.iter().any(Request::has_identity)).then(|| {
-            refusal(
-                "no request names an item, so no answer can be another's",
-                "add a [[traffic.request]] whose path ends in a key, e.g. get = \"/posts/{post}\"",
-            )
-        })
+        (!self.requests.is_empty() && !self.requests.iter().any(Request::has_identity))
+            .then(|| refusal("no request names an item, so no answer can be another's", WHAT_NAMES_AN_ITEM))
     }
 
     fn check_cacheable(&self, term: &Term, request: &Request) -> Option<Refusal> {
@@ -205,7 +216,7 @@ impl RuleContext<'_> {
             None => (!WrongKind::ALL.into_iter().any(|kind| self.can_be_wrong(request, kind))).then(|| {
                 refusal(
                     format!("\"{name}\" names no item, so its answers cannot be another's"),
-                    "name a request with get, put or patch whose path ends in a key",
+                    format!("name a request that names an item: {WHAT_NAMES_AN_ITEM}"),
                 )
             }),
         }
@@ -224,9 +235,12 @@ impl RuleContext<'_> {
         (!self.is_written(request) && elsewhere).then(|| {
             refusal(
                 format!("what \"{name}\" reads is never written by the same path, so it cannot be seen to be stale"),
-                match request.item_key() {
-                    Some(_) => format!("add a [[traffic.request]] with put = \"{}\" (or patch)", request.template()),
-                    None => "name a request with get whose path ends in a key".to_owned(),
+                match request.template() {
+                    Some(path) => format!(
+                        "add a [[traffic.request]] with put = \"{path}\" (or patch), or say which item it reads: \
+                         item = \"the path by which it is written\""
+                    ),
+                    None => format!("name a request with get that names an item: {WHAT_NAMES_AN_ITEM}"),
                 },
             )
         })
@@ -234,9 +248,9 @@ impl RuleContext<'_> {
 
     /// Whether an item that the request reads is also written, so that its answers can be stale.
     fn is_written(&self, read: &Request) -> bool {
-        let reads =
-            |template: &str| read.template() == template || read.list.as_ref().is_some_and(|list| list.of == template);
-        read.method.is_read() && self.requests.iter().any(|write| write.changes_item() && reads(write.template()))
+        let reads = |template: &str| read.is_of(template) || read.list.as_ref().is_some_and(|list| list.of == template);
+        let is_written = |write: &Request| write.changes_item() && write.template().is_some_and(reads);
+        read.method.is_read() && self.requests.iter().any(is_written)
     }
 
     fn can_be_wrong(&self, request: &Request, kind: WrongKind) -> bool {

@@ -77,6 +77,7 @@ pub(super) const TARGET: &[Key] = &[
     value("identity"),
     table("version", VERSION),
     value("tokens"),
+    value("max_body"),
     table("hit", HIT),
     table("bypass", BYPASS),
 ];
@@ -125,6 +126,7 @@ pub(super) const REQUEST: &[Key] = &[
     value("expect"),
     Key { name: "headers", kind: KeyKind::UserKeys },
     value("owner"),
+    value("item"),
     table("list", LIST),
 ];
 

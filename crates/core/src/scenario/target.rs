@@ -29,10 +29,15 @@ pub struct TargetSpec {
     pub identity: Option<String>,
     /// Where the version of an item stands.
     pub version: Option<VersionSpec>,
+    /// The longest body that is read, in bytes, as sent and unpacked.
+    pub max_body: u64,
     /// JSON fields that hold the `{token}` of the write that they are from: it must be this item's, and the same in
     /// all of them.
     pub tokens: Vec<String>,
 }
+
+/// The longest body that is read where the scenario does not say: a longer one would measure the network, not the cache.
+pub const DEFAULT_MAX_BODY: u64 = 8 << 20;
 
 /// What kind of app is tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

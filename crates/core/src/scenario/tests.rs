@@ -61,6 +61,7 @@ fn root() -> &'static FilePath {
 }
 
 mod freshness;
+mod items;
 mod properties;
 mod refusals;
 mod secrets;

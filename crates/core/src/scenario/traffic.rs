@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ListSpec;
+use super::{ItemAddress, ListSpec};
 
 /// What is sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,7 +64,7 @@ pub struct Request {
     pub method: Method,
     /// Path (and query) with placeholders: `/posts/{post}`.
     pub path: String,
-    /// JSON body with placeholders, `{random}` for a random word among them.
+    /// Body with placeholders, `{random}` for a random word among them.
     pub body: Option<String>,
     /// Share of the traffic, against the sum of all weights.
     pub weight: f64,
@@ -78,26 +78,30 @@ pub struct Request {
     pub owner: Option<String>,
     /// Reads a list whose items are judged.
     pub list: Option<ListSpec>,
+    /// The item that it reads or writes.
+    pub item: Option<ItemAddress>,
 }
 
 impl Request {
-    /// The path without its query, placeholders as written: by it, writes and reads of one item find each other.
-    pub fn template(&self) -> &str {
-        self.path.split('?').next().unwrap_or_default()
+    /// The address of its item: by it, writes and reads of one item find each other.
+    pub fn template(&self) -> Option<&str> {
+        self.item.as_ref().map(|item| item.template.as_str())
     }
 
-    /// The placeholder of the item that the path names: its last segment is a key, as in `/posts/{post}`, not in
-    /// `/posts/{post}/votes`. A POST to an item makes another one.
-    pub fn item_key(&self) -> Option<&str> {
-        let segment = self.template().rsplit('/').next()?;
-        let key = segment.strip_prefix('{')?.strip_suffix('}')?;
-        (self.method != Method::Post && key != "random").then_some(key)
+    /// Whether it is of the items with this address.
+    pub fn is_of(&self, template: &str) -> bool {
+        self.template() == Some(template)
+    }
+
+    /// The value of one of its headers, whose name may be written in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// Whether its answers can be distinguished from another item's, where the target has an identity: it names an item
     /// and is answered with it.
     pub fn has_identity(&self) -> bool {
-        self.method != Method::Delete && self.item_key().is_some()
+        self.method != Method::Delete && self.item.is_some()
     }
 
     /// The placeholder of the user in [`Self::headers`] that an answer's owner is compared with.
@@ -111,7 +115,7 @@ impl Request {
 
     /// Whether it writes an item and is answered with the item's new version.
     pub fn writes_item(&self) -> bool {
-        matches!(self.method, Method::Put | Method::Patch) && self.item_key().is_some()
+        matches!(self.method, Method::Post | Method::Put | Method::Patch) && self.item.is_some()
     }
 }
 

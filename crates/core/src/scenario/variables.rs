@@ -1,7 +1,7 @@
 //! Environment variables in a scenario: `${NAME}`.
 
+use super::body::{BodyKind, body_error};
 use super::parse::is_identifier;
-use super::parse_traffic::body_error;
 use super::reader::{Located, Section, span_in_file};
 use super::secrets::add_filled_in;
 use super::{BypassSpec, Problem, Scenario};
@@ -86,7 +86,7 @@ enum Place {
     Url,
     Path,
     Header,
-    Body,
+    Body(BodyKind),
     Command,
 }
 
@@ -96,7 +96,9 @@ impl Place {
             Self::Url => "a url",
             Self::Path => "a path",
             Self::Header => "a header",
-            Self::Body => "a JSON body",
+            Self::Body(BodyKind::Json) => "a JSON body",
+            Self::Body(BodyKind::Form) => "a form",
+            Self::Body(_) => "a body",
             Self::Command => "a command",
         }
     }
@@ -141,8 +143,13 @@ impl Filler<'_> {
         for request in &mut scenario.traffic.requests {
             self.fill(&mut request.path, Place::Path);
             request.headers.iter_mut().for_each(|(_, value)| self.fill(value, Place::Header));
+            let kind = request.body_kind();
             if let Some(body) = &mut request.body {
-                self.fill(body, Place::Body);
+                self.fill(body, Place::Body(kind));
+            }
+            if let Some(item) = &mut request.item {
+                self.fill(&mut item.template, Place::Path);
+                item.segment.iter_mut().for_each(|segment| self.fill(segment, Place::Path));
             }
             if let Some(list) = &mut request.list {
                 self.fill(&mut list.of, Place::Path);
@@ -199,7 +206,7 @@ impl Filler<'_> {
         filled.push_str(&text[at..]);
         let all = || names.iter().map(|name| name.text).collect::<Vec<_>>().join(", ");
         match place {
-            Place::Body if self.missing.is_empty() && body_error(&filled).is_some() => {
+            Place::Body(BodyKind::Json) if self.missing.is_empty() && body_error(&filled).is_some() => {
                 let help = "a value outside quotes must be JSON itself; put text into quotes: \"${NAME}\"";
                 self.refuse(&all(), place, "the body is no JSON with it", help);
             }
@@ -236,8 +243,9 @@ impl Filler<'_> {
                 }
                 value.to_owned()
             }
-            Place::Body if is_within_string(before) => json_escaped(value),
-            Place::Body => value.to_owned(),
+            Place::Body(BodyKind::Json) if is_within_string(before) => json_escaped(value),
+            Place::Body(BodyKind::Form) => form_encoded(value),
+            Place::Body(_) => value.to_owned(),
         }
     }
 
@@ -279,6 +287,13 @@ fn encode_path(value: &str, is_query_value: bool) -> String {
         }
     }
     encoded
+}
+
+/// A value in a form (`application/x-www-form-urlencoded`).
+fn form_encoded(value: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"*-._".contains(&byte);
+    let encode = |byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    value.bytes().map(encode).collect()
 }
 
 /// Whether a JSON text that begins so is within a string.

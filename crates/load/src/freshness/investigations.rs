@@ -109,7 +109,7 @@ impl FreshnessMonitor {
             id,
             of: item.of,
             call: format!("GET {}", item.call.path),
-            item: self.items.path(item.key),
+            item: self.items.path(&self.scenario, &self.plan, item.key),
             probe: item.probe,
             detail: item.detail.to_owned(),
             version: staleness.version,
@@ -175,10 +175,13 @@ impl FreshnessMonitor {
             _ if reading.missing => ReadOutcome::Missing,
             _ if matches!(reading.outcome, Outcome::Error | Outcome::Wrong) => return (None, RecheckResult::Unknown),
             None => ReadOutcome::Item { version: reading.version.number() },
-            Some(_) => match reading.listed.iter().find(|(id, _)| *id == investigation_key.key.id) {
-                Some((_, version)) => ReadOutcome::Item { version: *version },
-                None => ReadOutcome::Missing,
-            },
+            Some(_) => {
+                let own = self.items.own_key(&self.plan, investigation_key.key);
+                match reading.listed.iter().find(|(id, _)| Some(*id) == own) {
+                    Some((_, version)) => ReadOutcome::Item { version: *version },
+                    None => ReadOutcome::Missing,
+                }
+            }
         };
         let version = if let ReadOutcome::Item { version } = result { version } else { None };
         (version, self.judge.recheck(investigation_key.key, investigation.generation, investigation.floor, result))

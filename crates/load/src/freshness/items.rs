@@ -2,7 +2,7 @@
 
 use super::judge::{ItemKey, Judge, WriteKind};
 use crate::{Call, TrafficPlan};
-use cacheproof_core::scenario::{Method, Request, Scenario};
+use cacheproof_core::scenario::{ItemAddress, Method, Request, Scenario, placeholders};
 
 /// Which kind of item each request of a scenario reads, writes, lists or creates.
 #[derive(Debug)]
@@ -13,8 +13,8 @@ pub(super) struct ItemKinds {
     of_list: Vec<Option<usize>>,
     /// For each request: the kind of item that it creates, with an id that the app assigns.
     of_create: Vec<Option<usize>>,
-    /// For each kind: the first request that reads it, and its template.
-    kinds: Vec<(Option<usize>, String)>,
+    /// For each kind: the first request that reads it, and its address.
+    kinds: Vec<(Option<usize>, ItemAddress)>,
 }
 
 impl ItemKinds {
@@ -22,28 +22,33 @@ impl ItemKinds {
         let requests = &scenario.traffic.requests;
         let templates: Vec<String> = scenario.written_templates().into_iter().map(str::to_owned).collect();
         let find = |template: &str| templates.iter().position(|known| known == template);
-        let named = |request: &Request| request.item_key().and_then(|_| find(request.template()));
+        let named = |request: &Request| request.template().and_then(find);
         // `/posts` creates what `/posts/{post}` names.
         let made = |request: &Request| {
-            let of = |known: &String| known.rsplit_once('/').is_some_and(|(list, _)| list == request.template());
-            (request.method == Method::Post).then(|| templates.iter().position(of)).flatten()
+            let path = request.path.split('?').next().unwrap_or_default().trim_end_matches('/');
+            let path = scenario.normalized(path);
+            let of = |known: &String| {
+                known.rsplit_once('/').is_some_and(|(list, _)| if list.is_empty() { path == "/" } else { path == list })
+            };
+            let creates = request.method == Method::Post && request.item.is_none();
+            creates.then(|| templates.iter().position(of)).flatten()
         };
         let spaces = templates.iter().map(|template| {
-            let of = |index: &usize| requests[*index].item_key().is_some() && requests[*index].template() == template;
+            let of = |index: &usize| requests[*index].is_of(template);
             let size = (0..requests.len()).filter(of).find_map(|index| plan.items(index)).unwrap_or(0);
             (size, scenario.assigns_versions(template))
         });
         let judge = Judge::new(spaces);
-        let reads = |template: &String| {
-            requests
-                .iter()
-                .position(|one| one.method.is_read() && one.item_key().is_some() && one.template() == template)
+        let kind = |template: &String| {
+            let reads = requests.iter().position(|one| one.method.is_read() && one.is_of(template));
+            let address = requests.iter().find(|one| one.is_of(template)).and_then(|one| one.item.clone());
+            address.map(|address| (reads, address))
         };
         let items = Self {
             of_request: requests.iter().map(named).collect(),
             of_list: requests.iter().map(|one| one.list.as_ref().and_then(|list| find(&list.of))).collect(),
             of_create: requests.iter().map(made).collect(),
-            kinds: templates.iter().map(|template| (reads(template), template.clone())).collect(),
+            kinds: templates.iter().filter_map(kind).collect(),
         };
         (items, judge)
     }
@@ -51,6 +56,23 @@ impl ItemKinds {
     /// The item that a call reads or writes.
     pub(super) fn key(&self, call: &Call) -> Option<ItemKey> {
         Some(ItemKey { space: self.of_request[call.request]?, id: call.expected.item? })
+    }
+
+    /// The item with this key of its own that is listed, or was created, by a call.
+    pub(super) fn key_beside(&self, plan: &TrafficPlan, call: &Call, space: usize, own: u64) -> Option<ItemKey> {
+        let spaces = &self.kinds.get(space)?.1.keys;
+        if spaces.len() == 1 {
+            return Some(ItemKey { space, id: own });
+        }
+        let mut keys = call.keys.clone();
+        keys.insert(spaces.last()?.clone(), own);
+        Some(ItemKey { space, id: plan.item_of(spaces, &keys)? })
+    }
+
+    /// The item's own key, which answers hold.
+    pub(super) fn own_key(&self, plan: &TrafficPlan, key: ItemKey) -> Option<u64> {
+        let spaces = &self.kinds.get(key.space)?.1.keys;
+        plan.keys_of(spaces, key.id).get(spaces.last()?).copied()
     }
 
     /// The kind of item that a request lists.
@@ -74,10 +96,19 @@ impl ItemKinds {
     }
 
     /// The item by its path: `/posts/17`.
-    pub(super) fn path(&self, key: ItemKey) -> String {
-        let template = self.kinds.get(key.space).map_or("", |(_, template)| template);
-        let list = template.rsplit_once('/').map_or("", |(list, _)| list);
-        format!("{list}/{}", key.id)
+    pub(super) fn path(&self, scenario: &Scenario, plan: &TrafficPlan, key: ItemKey) -> String {
+        let Some((_, address)) = self.kinds.get(key.space) else { return String::new() };
+        let keys = plan.keys_of(&address.keys, key.id);
+        let mut path = String::new();
+        let mut at = 0;
+        for place in placeholders(&address.template) {
+            path.push_str(&address.template[at..place.start]);
+            at = place.end;
+            let space = scenario.key_space(&address.template[place.start + 1..place.end - 1]);
+            let found = space.and_then(|(space, _)| keys.get(space));
+            path.push_str(&found.map_or_else(|| address.template[place].to_owned(), u64::to_string));
+        }
+        path + &address.template[at..]
     }
 }
 

@@ -276,8 +276,8 @@ impl FreshnessMonitor {
             key = Some(write.key);
         } else if let (WriteOutcome::Acked { version }, Some(space), Some(id)) =
             (end, self.items.made(ended.call.request), reading.created)
+            && let Some(made) = self.items.key_beside(&self.plan, ended.call, space, id)
         {
-            let made = ItemKey { space, id };
             self.judge.created(made, version, at);
             key = Some(made);
         }
@@ -321,7 +321,8 @@ impl FreshnessMonitor {
         let (sent, done) = (self.run_nanos(ended.sent), self.run_nanos(ended.done));
         let (mut indeterminate, mut first) = (false, None);
         for (id, version) in &ended.reading.listed {
-            let (key, result) = (ItemKey { space, id: *id }, ReadOutcome::Item { version: *version });
+            let Some(key) = self.items.key_beside(&self.plan, ended.call, space, *id) else { continue };
+            let result = ReadOutcome::Item { version: *version };
             match self.judge.judge_listed(key, ended.before.sequence, result, sent, done) {
                 ReadVerdict::Fresh { .. } | ReadVerdict::NonMonotonic(_) => judged.judged = true,
                 ReadVerdict::Indeterminate => indeterminate = true,
@@ -367,7 +368,7 @@ impl FreshnessMonitor {
                 FreshnessJudgement { wrong: true, trouble: Some(trouble), ..FreshnessJudgement::default() }
             }
             ReadVerdict::Stale(staleness) => {
-                let item = self.items.path(key);
+                let item = self.items.path(&self.scenario, &self.plan, key);
                 let detail = self.describe(staleness, list.then_some(item.as_str()));
                 self.investigate_stale(StaleItem {
                     of,

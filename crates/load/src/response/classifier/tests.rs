@@ -21,11 +21,12 @@ fn get() -> Request {
         headers: Vec::new(),
         owner: None,
         list: None,
+        item: None,
     }
 }
 
 fn item(id: u64) -> ExpectedIdentity {
-    ExpectedIdentity { item: Some(id), owner: None }
+    ExpectedIdentity { item: Some(id), name: Some(id.into()), owner: None }
 }
 
 #[test]
@@ -34,7 +35,7 @@ fn values_of_two_writes_in_one_response_are_torn_and_those_of_another_item_are_i
         let body = serde_json::json!({ "id": 17, "title": title, "body": body }).to_string();
         let read = classifier(CacheStatusSpec::default()).classify(
             &get(),
-            item(17),
+            &item(17),
             StatusCode::OK,
             &HeaderMap::new(),
             body.as_bytes(),
@@ -53,10 +54,10 @@ fn a_response_for_another_user_is_wrong_also_where_it_is_the_right_item() {
     let request = Request { owner: Some("user".into()), ..get() };
     let read = |user: u64| {
         let body = format!(r#"{{"id":17,"user":{user}}}"#);
-        let expected = ExpectedIdentity { item: Some(17), owner: Some(5) };
+        let expected = ExpectedIdentity { owner: Some(5), ..item(17) };
         classifier(CacheStatusSpec::default()).classify(
             &request,
-            expected,
+            &expected,
             StatusCode::OK,
             &HeaderMap::new(),
             body.as_bytes(),
@@ -80,7 +81,7 @@ fn the_items_of_a_list_are_read_with_their_versions() {
         let request = Request { list, ..get() };
         classifier(CacheStatusSpec::default()).classify(
             &request,
-            ExpectedIdentity::default(),
+            &ExpectedIdentity::default(),
             StatusCode::OK,
             &HeaderMap::new(),
             body,
@@ -100,12 +101,12 @@ fn headers(name: &'static str, value: &'static str) -> HeaderMap {
 fn the_body_of_another_item_is_wrong_even_when_it_is_a_hit() {
     let headers = headers("cache-status", "c; hit; ttl=5");
     let reading =
-        classifier(CacheStatusSpec::default()).classify(&get(), item(17), StatusCode::OK, &headers, br#"{"id":18}"#);
+        classifier(CacheStatusSpec::default()).classify(&get(), &item(17), StatusCode::OK, &headers, br#"{"id":18}"#);
     assert_eq!(reading.outcome, Outcome::Wrong);
     assert!(reading.error_detail.unwrap().contains("got id 18"));
     let right = classifier(CacheStatusSpec::default()).classify(
         &get(),
-        item(18),
+        &item(18),
         StatusCode::OK,
         &headers,
         br#"{"id":"18","version":4}"#,
@@ -116,7 +117,7 @@ fn the_body_of_another_item_is_wrong_even_when_it_is_a_hit() {
 #[test]
 fn an_unexpected_status_and_a_body_that_is_not_json_are_errors() {
     let classifier = classifier(CacheStatusSpec::default());
-    let read = |status, body: &[u8]| classifier.classify(&get(), item(1), status, &HeaderMap::new(), body).outcome;
+    let read = |status, body: &[u8]| classifier.classify(&get(), &item(1), status, &HeaderMap::new(), body).outcome;
     assert_eq!(read(StatusCode::INTERNAL_SERVER_ERROR, b"{}"), Outcome::Error);
     assert_eq!(read(StatusCode::NOT_FOUND, b"{}"), Outcome::Plain);
     assert_eq!(read(StatusCode::OK, b"<html>"), Outcome::Error);
@@ -129,7 +130,7 @@ fn what_the_scenario_defines_comes_before_the_standard_headers() {
         CacheStatusSpec { json: Some("meta.cached".into()), hit: vec!["true".into()], ..CacheStatusSpec::default() };
     let reading = classifier(own).classify(
         &get(),
-        item(1),
+        &item(1),
         StatusCode::OK,
         &headers("x-cache", "MISS"),
         br#"{"id":1,"meta":{"cached":true}}"#,
@@ -147,7 +148,7 @@ fn an_app_without_cache_status_can_say_that_it_fell_back() {
     };
     let outcome = |value| {
         let headers = headers("x-cache-status", value);
-        classifier(own.clone()).classify(&get(), item(1), StatusCode::OK, &headers, br#"{"id":1}"#).outcome
+        classifier(own.clone()).classify(&get(), &item(1), StatusCode::OK, &headers, br#"{"id":1}"#).outcome
     };
     assert_eq!([outcome("down"), outcome("HIT")], [Outcome::Fallback, Outcome::Hit]);
 }
@@ -161,7 +162,7 @@ fn read_lines(hit: CacheStatusSpec, lines: &[&'static str]) -> (Outcome, Vec<Str
             headers.append(name, value);
             headers
         });
-    let reading = classifier(hit).classify(&get(), item(1), StatusCode::OK, &headers, br#"{"id":1}"#);
+    let reading = classifier(hit).classify(&get(), &item(1), StatusCode::OK, &headers, br#"{"id":1}"#);
     (reading.outcome, reading.unread)
 }
 
