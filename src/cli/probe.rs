@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 
-use crate::load::response::client_builder;
+use crate::load::response::{BodyError, client_builder, read_body, unpack};
 
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Longer bodies are not read to their end.
-const MAX_BODY_BYTES: usize = 1 << 20;
+const MAX_BODY_BYTES: u64 = 1 << 20;
 
 /// Why there was no answer.
 #[derive(Debug, thiserror::Error)]
@@ -50,14 +50,13 @@ async fn ask(request: reqwest::RequestBuilder) -> Result<ProbeAnswer, reqwest::E
     let mut response = request.send().await?;
     let headers = response.headers().clone();
     let status = response.status().as_u16();
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_BODY_BYTES {
-            break;
-        }
-    }
-    Ok(ProbeAnswer { status, headers, json: serde_json::from_slice(&body).ok() })
+    let body = match read_body(&mut response, MAX_BODY_BYTES).await {
+        Ok(body) => unpack(&headers, body, MAX_BODY_BYTES).ok(),
+        Err(BodyError::EndedEarly(error)) => return Err(error),
+        // A long body shows nothing that its headers do not.
+        Err(_) => None,
+    };
+    Ok(ProbeAnswer { status, headers, json: body.and_then(|body| serde_json::from_slice(&body).ok()) })
 }
 
 /// The root cause. The errors above it repeat the URL, password included.

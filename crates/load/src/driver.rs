@@ -25,8 +25,8 @@ use tokio::task::JoinHandle;
 use self::iteration::{closed_loop_iteration, open_loop_iteration};
 use super::{ArrivalTimes, Exchange, FreshnessMonitor};
 use crate::Recorder;
-use crate::response::{UnreadCacheWords, client_builder};
-use cacheproof_core::journal::AtQuiescence;
+use crate::response::{ConnectCounter, UnreadCacheWords, client_builder};
+use cacheproof_core::journal::{AtQuiescence, NotSentReason};
 use cacheproof_core::scenario::LoadModel;
 
 /// How long the arrival clock may run without letting anything else run, where every arrival is due already: what ends
@@ -117,6 +117,7 @@ impl Shared {
     }
 
     fn record_error(&self, arrival: Arrival) {
+        self.recorder.record_not_sent(arrival.phase, NotSentReason::NoConnection);
         self.recorder.record(0, self.exchange.unsent(arrival.phase, arrival.index, arrival.intended.elapsed()));
     }
 }
@@ -335,8 +336,10 @@ async fn attack(
         let ready = Arc::clone(&ready);
         Box::pin(async move {
             // goose's own client would go through HTTP_PROXY, and measure the proxy.
-            let client = client_builder(timeout, ready.exchange.scenario.target.follow_redirects).no_gzip();
-            user.set_client_builder(client).await?;
+            let client = client_builder(timeout, ready.exchange.scenario.target.follow_redirects);
+            let connects = ConnectCounter::default();
+            user.set_client_builder(connects.count_in(client)).await?;
+            user.set_session_data(connects);
             ready.users_ready.fetch_add(1, Ordering::SeqCst);
             Ok(())
         })

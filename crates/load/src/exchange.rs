@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use goose::goose::{GooseRequest, GooseUser};
 
 use super::freshness::{FinishedRequest, FreshnessJudgement};
-use super::request::{RequestFailure, build, read_response, redirected_write, url_of_write};
+use super::request::{Answer, RequestFailure, build, read_response, redirected_write, url_of_write};
 use super::{FreshnessMonitor, TrafficPlan};
 use crate::ResponseRecord;
-use crate::response::{ClassifiedResponse, ResponseClassifier, UnreadCacheWords};
+use crate::response::{ClassifiedResponse, ConnectCounter, ResponseClassifier, UnreadCacheWords};
 use cacheproof_core::journal::CachePath;
-use cacheproof_core::journal::{Event, Example, Outcome};
+use cacheproof_core::journal::{Event, Example, NotSentReason, Outcome};
 use cacheproof_core::scenario::Scenario;
 
 /// How many examples of each kind of error a phase keeps.
@@ -65,6 +65,23 @@ pub struct ExchangeResult {
     pub done: Instant,
     /// No connection could be made.
     pub unreachable: bool,
+    /// cacheproof itself could not send it: no result of the app.
+    pub client_failure: Option<NotSentReason>,
+    /// It was sent once more, on a new connection.
+    pub reconnected: bool,
+}
+
+/// Sends a request through goose.
+async fn send(
+    user: &mut GooseUser,
+    name: &str,
+    builder: reqwest::RequestBuilder,
+) -> Result<reqwest::Response, RequestFailure> {
+    let goose_request = GooseRequest::builder().name(name).set_request_builder(builder).build();
+    match user.request(goose_request).await {
+        Ok(answer) => answer.response.map_err(|error| RequestFailure::of(&error)),
+        Err(error) => Err(RequestFailure { why: error.to_string(), ..RequestFailure::default() }),
+    }
 }
 
 impl Exchange {
@@ -95,25 +112,36 @@ impl Exchange {
         // Taken before the request is sent: it may or may not see a write that is acknowledged later.
         let before = self.freshness.snapshot_before(&call);
         let sent = Instant::now();
-        let goose_request = GooseRequest::builder().name(request.name.as_str()).set_request_builder(builder).build();
-        let answer = match user.request(goose_request).await {
-            Ok(answer) => match answer.response {
-                Ok(response) => match redirected_write(url_of_write.as_ref(), &response) {
-                    Some(failure) => Err(failure),
-                    None => read_response(response).await,
-                },
-                Err(error) => Err(RequestFailure::of(&error)),
+        let again = builder.try_clone().filter(|_| request.method.is_read());
+        let connects = user.get_session_data::<ConnectCounter>().cloned();
+        let connected = || connects.as_ref().map(ConnectCounter::count);
+        let connected_before = connected();
+        let mut response = send(user, &request.name, builder).await;
+        // A server may close an idle connection at any time. A read that met that end is sent once more, as browsers do
+        // (RFC 9110, 9.2.2), and a write never. On a connection that was made for it, the app dropped the request.
+        let was_reused = connected_before.is_some() && connected() == connected_before;
+        let is_dropped = response.as_ref().is_err_and(|failure| failure.dropped);
+        let mut reconnected = false;
+        if let Some(again) = again.filter(|_| is_dropped && was_reused) {
+            reconnected = true;
+            response = send(user, &request.name, again).await;
+        }
+        let answer = match response {
+            Ok(response) => match redirected_write(url_of_write.as_ref(), &response) {
+                Some(failure) => Err(failure),
+                None => read_response(response, &self.scenario, call.request).await,
             },
-            Err(error) => Err(RequestFailure { why: error.to_string(), unreachable: false }),
+            Err(failure) => Err(failure),
         };
-        let done = Instant::now();
-        let body_hash = answer.as_ref().ok().and_then(|(_, _, body)| distinctive_hash(body));
-        let (status, mut reading, unreachable) = match answer {
-            Ok((status, headers, body)) => {
-                (Some(status), self.classifier.classify(request, call.expected, status, &headers, &body), false)
+        let body_hash = answer.as_ref().ok().and_then(|answer| distinctive_hash(&answer.body));
+        let client_failure = answer.as_ref().err().and_then(|failure| failure.client);
+        let (status, done, mut reading, unreachable) = match answer {
+            Ok(Answer { status, headers, body, done }) => {
+                (Some(status), done, self.classifier.classify(request, &call.expected, status, &headers, &body), false)
             }
-            Err(RequestFailure { why, unreachable }) => (
+            Err(RequestFailure { why, unreachable, .. }) => (
                 None,
+                Instant::now(),
                 ClassifiedResponse {
                     outcome: Outcome::Error,
                     error_detail: Some(why),
@@ -143,12 +171,21 @@ impl Exchange {
         let line = || format!("{} {}", request.method.as_str(), call.path);
         if let Some(error_detail) = trouble {
             self.example(phase, if stale { "stale" } else { "wrong" }, line, error_detail);
-        } else if let Some(error_detail) = reading.error_detail {
+        } else if let Some(error_detail) = reading.error_detail.filter(|_| client_failure.is_none()) {
             self.example(phase, if reading.outcome == Outcome::Wrong { "wrong" } else { "error" }, line, error_detail);
         }
         (
             call.request,
-            ExchangeResult { outcome: reading.outcome, stale, judged_fresh: judged, sent, done, unreachable },
+            ExchangeResult {
+                outcome: reading.outcome,
+                stale,
+                judged_fresh: judged,
+                sent,
+                done,
+                unreachable,
+                client_failure,
+                reconnected,
+            },
         )
     }
 

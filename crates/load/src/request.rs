@@ -1,15 +1,17 @@
 //! HTTP requests and their complete responses: for the load, and for cacheproof's own reads.
 
-use bytes::{Bytes, BytesMut};
+use std::time::Instant;
+
+use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 
 use super::Call;
-use crate::response::{root_cause, shorten, with_bypass};
+use crate::response::{
+    BodyError, client_failure, failure_in_words, is_dropped, read_body, shorten, unpack, with_bypass,
+};
+use cacheproof_core::journal::NotSentReason;
 use cacheproof_core::scenario::{BypassSpec, Method, Scenario};
-
-/// A longer body is an error: it would measure the network, not the cache.
-const BODY_LIMIT: usize = 8 * 1024 * 1024;
 
 /// The HTTP request for a call.
 pub(super) fn build(
@@ -36,23 +38,50 @@ pub(super) fn build(
         builder = builder.header(name, value);
     }
     if let Some(body) = &call.body {
-        builder = builder.header("content-type", "application/json").body(body.clone());
+        if !call.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+            builder = builder.header("content-type", "application/json");
+        }
+        builder = builder.body(body.clone());
     }
     builder
 }
 
 /// Why there was no response.
+#[derive(Debug, Default)]
 pub(super) struct RequestFailure {
     pub(super) why: String,
     /// No connection could be made: nothing was sent.
     pub(super) unreachable: bool,
+    /// cacheproof itself could not send it.
+    pub(super) client: Option<NotSentReason>,
+    /// The connection was closed before the answer began.
+    pub(super) dropped: bool,
 }
 
 impl RequestFailure {
     pub(super) fn of(error: &reqwest::Error) -> Self {
-        let why = if error.is_timeout() { "no answer in time".to_owned() } else { root_cause(error) };
-        Self { why, unreachable: error.is_connect() }
+        Self {
+            why: failure_in_words(error),
+            unreachable: error.is_connect(),
+            client: client_failure(error),
+            dropped: is_dropped(error),
+        }
     }
+
+    fn because(why: String) -> Self {
+        Self { why, ..Self::default() }
+    }
+}
+
+/// A complete response.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    /// Unpacked.
+    pub(super) body: Bytes,
+    /// When its last byte came.
+    pub(super) done: Instant,
 }
 
 /// The URL that a write is sent to, if redirects are followed.
@@ -65,35 +94,31 @@ pub(super) fn url_of_write(builder: &RequestBuilder, scenario: &Scenario, method
 /// 301, 302 and 303 make a GET of a write.
 pub(super) fn redirected_write(url: Option<&Url>, response: &Response) -> Option<RequestFailure> {
     let other = response.url();
-    url.filter(|url| *url != other).map(|_| RequestFailure {
-        why: format!(
+    url.filter(|url| *url != other).map(|_| {
+        RequestFailure::because(format!(
             "the write was redirected to {}, which may not have stored it: name that URL in the scenario",
             shorten(other.path().as_bytes())
-        ),
-        unreachable: false,
+        ))
     })
 }
 
-/// A response with its complete body.
-pub(super) async fn read_response(mut response: Response) -> Result<(StatusCode, HeaderMap, Bytes), RequestFailure> {
+/// A response with its complete body, unpacked. `request`: the index of its request.
+pub(super) async fn read_response(
+    mut response: Response,
+    scenario: &Scenario,
+    request: usize,
+) -> Result<Answer, RequestFailure> {
+    let limit = scenario.target.max_body;
+    let because = |error: BodyError| RequestFailure::because(error.to_string());
+    let body = read_body(&mut response, limit).await.map_err(because)?;
+    let done = Instant::now();
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-    let mut body = BytesMut::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > BODY_LIMIT => {
-                return Err(RequestFailure {
-                    why: format!("the body is longer than {BODY_LIMIT} bytes"),
-                    unreachable: false,
-                });
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Ok((status, headers, body.freeze())),
-            Err(error) => {
-                let why = format!("the body ended early: {}", RequestFailure::of(&error).why);
-                return Err(RequestFailure { why, unreachable: false });
-            }
-        }
-    }
+    let body = match unpack(&headers, body.clone(), limit) {
+        // Nobody looks into it.
+        Err(BodyError::UnknownEncoding(_)) if !scenario.reads_body(request) => body,
+        unpacked => unpacked.map_err(because)?,
+    };
+    Ok(Answer { status, headers, body, done })
 }
 
 #[cfg(test)]

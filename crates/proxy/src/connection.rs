@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 
 use mio::Token;
 use mio::event::Event;
@@ -10,7 +11,7 @@ use mio::net::TcpStream;
 use super::event_loop::ProxyContext;
 use super::faults::{ConnectionInfo, FaultId};
 use super::link::{Flow, Link, PumpResult};
-use super::sockets::{Endpoint, ReadOutcome};
+use super::sockets::{self, Endpoint, ReadOutcome};
 use cacheproof_core::scenario::{Direction, LinkFaultKind};
 
 /// What the event loop has to do with a connection.
@@ -117,6 +118,11 @@ impl Connection {
                     };
                     match connect() {
                         Ok(server) => self.server = UpstreamState::Connecting(server),
+                        // The server may well be up.
+                        Err(error) if sockets::is_own_failure(&error) => {
+                            context.counters.own_failures.fetch_add(1, Ordering::Relaxed);
+                            return AdvanceOutcome::Reset;
+                        }
                         Err(_) => return AdvanceOutcome::Unreachable,
                     }
                     return AdvanceOutcome::Pending;

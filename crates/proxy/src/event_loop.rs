@@ -230,6 +230,7 @@ impl EventLoop {
                         }
                         Err(_) => {
                             self.context.counters.closed.fetch_add(1, Ordering::Relaxed);
+                            self.context.counters.own_failures.fetch_add(1, Ordering::Relaxed);
                         }
                     }
                 }
@@ -238,6 +239,7 @@ impl EventLoop {
                 Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {
                 }
                 Err(error) => {
+                    self.context.counters.own_failures.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(%error, "the proxy can't accept a connection and will try again");
                     self.context.timers.schedule(Instant::now() + ACCEPT_RETRY_DELAY, TimerTarget::Listener);
                     return;

@@ -50,6 +50,8 @@ pub struct Stats {
     pub resets: u64,
     /// Of those, connections that were reset because the server could not be reached.
     pub unreached: u64,
+    /// Connections that failed because this process or machine had no file, port or memory for them.
+    pub own_failures: u64,
     /// Bytes forwarded to the server.
     pub to_server: u64,
     /// Bytes forwarded to clients.
@@ -63,6 +65,7 @@ pub(super) struct StatsCounters {
     pub(super) closed: AtomicU64,
     pub(super) resets: AtomicU64,
     pub(super) unreached: AtomicU64,
+    pub(super) own_failures: AtomicU64,
     forwarded: [AtomicU64; 2],
 }
 
@@ -161,6 +164,7 @@ impl Proxy {
             open: accepted.saturating_sub(closed),
             resets: read(&self.counters.resets),
             unreached: read(&self.counters.unreached),
+            own_failures: read(&self.counters.own_failures),
             to_server: read(&self.counters.forwarded[Flow::ToServer as usize]),
             to_client: read(&self.counters.forwarded[Flow::ToClient as usize]),
         }

@@ -7,7 +7,14 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use nix::errno::Errno;
 use socket2::SockRef;
+
+/// Whether this process or its machine had no file, port or memory for a socket: the other end did nothing.
+pub(super) fn is_own_failure(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::EADDRNOTAVAIL | Errno::ENOMEM | Errno::ENOBUFS))
+}
 
 /// The result of a read.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use super::sockets;
 use super::timers::{TimerTarget, Timers};
 
 /// How often a server that refuses is checked. The proxy's port accepts again that much later than the server.
@@ -106,6 +107,8 @@ impl Upstream {
                 self.attempt = Some((stream, now));
                 self.schedule_check(now + CONNECT_TIMEOUT, timers);
             }
+            // Without a file for it, nothing is known of the server: it is as it was.
+            Err(error) if sockets::is_own_failure(&error) => self.schedule_check(now + RETRY_INTERVAL, timers),
             Err(error) => self.on_check_result(Err(error), timers),
         }
     }

@@ -14,7 +14,7 @@
 //! | [`app`] | the app under test: started or found, faulted, stopped |
 //! | [`fault`] | the faults: injected, confirmed by a probe, undone |
 //! | [`probe`] | samples of the servers and processes, the host, the cost of the proxy |
-//! | `preflight` | does the scenario fit the app? |
+//! | `open_files`, `preflight` | may enough files be open; does the scenario fit the app? |
 //! | `timeline`, `monitors` | the phases, and what runs in parallel |
 //! | `warm_up`, `steady`, `abort` | when a warm-up ends; whether a fault may be injected; when `[safety]` aborts the run |
 //!
@@ -29,6 +29,7 @@ mod abort;
 pub mod app;
 pub mod fault;
 mod monitors;
+mod open_files;
 mod preflight;
 pub mod probe;
 mod steady;
@@ -43,6 +44,7 @@ use tokio::sync::watch;
 
 use crate::app::{App, AppEnvironment, TargetError};
 use crate::fault::{FaultContext, FaultEngine, FaultError};
+pub use crate::open_files::TooFewFiles;
 use crate::probe::Prober;
 use cacheproof_core::journal::{Event, EventSink, RunEnded, RunStarted, RunStatus, TargetReady};
 use cacheproof_core::scenario::{Scenario, TargetKind, mask_passwords};
@@ -77,6 +79,10 @@ pub struct RunPlan {
 /// Why a run failed before anything was measured.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum RunError {
+    /// Too few files may be open.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    TooFewFiles(#[from] TooFewFiles),
     /// The servers.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -122,6 +128,7 @@ pub async fn execute(
     mut stop: watch::Receiver<bool>,
     report_progress: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<RunOutcome, RunError> {
+    open_files::allow_open_files(&plan.scenario)?;
     event_sink.emit(Event::RunStarted(RunStarted {
         journal: cacheproof_core::journal::JOURNAL_VERSION,
         cacheproof: env!("CARGO_PKG_VERSION").into(),

@@ -9,7 +9,7 @@ use super::abort::AbortWatch;
 use super::timeline::{RunContext, RunControl, STOPPED};
 use super::warm_up::WarmUp;
 use crate::probe::Prober;
-use cacheproof_core::journal::{Event, RunStatus};
+use cacheproof_core::journal::{Event, NotSentReason, RunStatus};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -28,6 +28,7 @@ pub(super) async fn coarse_slices(
     let mut since = std::time::Instant::now();
     let mut warm_up: Option<(usize, WarmUp)> = None;
     let mut abort = AbortWatch::new(&context.scenario.safety.abort, context.directory);
+    let mut own_failures = 0;
     loop {
         tokio::select! {
             _ = tick.tick() => {}
@@ -36,6 +37,7 @@ pub(super) async fn coarse_slices(
         }
         let seconds = since.elapsed().as_secs_f64();
         since = std::time::Instant::now();
+        own_failures = record_own_failures(context, control.current(), own_failures);
         let mut slice = context.recorder.take_coarse_slice(seconds, context.driver.backlog());
         slice.freshness = context.driver.freshness().drain();
         for example in context.driver.take_examples() {
@@ -60,6 +62,20 @@ pub(super) async fn coarse_slices(
             control.end_run(RunStatus::EnvironmentFailed, why);
         }
     }
+}
+
+/// Records the connections for which the proxies had no file or port since there were `before` of them; returns how many there
+/// are now.
+fn record_own_failures(context: &RunContext<'_>, phase: Option<usize>, before: u64) -> u64 {
+    let servers = [&context.stack.redis, &context.stack.postgres].into_iter().flatten();
+    let proxies = servers.flat_map(|servers| servers.nodes()).filter_map(|node| node.proxy.as_ref());
+    let now = proxies.map(|proxy| proxy.stats().own_failures).sum();
+    if let Some(phase) = phase {
+        (before..now).for_each(|_| context.recorder.record_not_sent(phase, NotSentReason::Proxy));
+        return now;
+    }
+    // Told in the next phase: what happened between two reaches into it.
+    before
 }
 
 fn abort_message(why: &str) -> String {

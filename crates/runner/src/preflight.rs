@@ -5,7 +5,9 @@ use std::time::Duration;
 use crate::app::TargetError;
 use cacheproof_core::journal::Outcome;
 use cacheproof_core::scenario::{BypassSpec, Scenario};
-use cacheproof_load::response::{ResponseClassifier, VersionReading, client, root_cause, with_bypass};
+use cacheproof_load::response::{
+    BodyError, ResponseClassifier, VersionReading, client, client_failure, failure_in_words, read_body, unpack, with_bypass,
+};
 use cacheproof_load::{Call, TrafficPlan};
 
 /// Sends each kind of read once, past the cache if the scenario says how, and checks the answer. A read that fails here
@@ -31,20 +33,24 @@ pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url:
         if let Some(BypassSpec::Header(name, value)) = &scenario.target.bypass {
             builder = builder.header(name, value);
         }
-        let answer = builder.send().await.map_err(|error| {
-            unfit(
-                format!("no answer: {}", root_cause(&error)),
+        let mut answer = builder.send().await.map_err(|error| match client_failure(&error) {
+            Some(reason) => TargetError::NotSent { reason },
+            None => unfit(
+                format!("no answer: {}", failure_in_words(&error)),
                 "is the path correct, and does the app answer it in time?",
-            )
+            ),
         })?;
         let (status, answered) = (answer.status(), answer.headers().clone());
-        let body = answer.bytes().await.map_err(|error| {
-            unfit(
-                format!("the body was incomplete: {}", root_cause(&error)),
-                "request this path by hand: what does it answer?",
-            )
-        })?;
-        let reading = classifier.classify(request, expected, status, &answered, &body);
+        let limit = scenario.target.max_body;
+        let body = match read_body(&mut answer, limit).await.map(|body| (body.clone(), unpack(&answered, body, limit)))
+        {
+            // Nobody looks into it.
+            Ok((body, Err(BodyError::UnknownEncoding(_)))) if !scenario.reads_body(index) => Ok(body),
+            Ok((_, unpacked)) => unpacked,
+            Err(error) => Err(error),
+        };
+        let body = body.map_err(|error| unfit(error.to_string(), body_help(&error)))?;
+        let reading = classifier.classify(request, &expected, status, &answered, &body);
         match reading.outcome {
             Outcome::Error if status.is_success() => {
                 let kind =
@@ -52,7 +58,8 @@ pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url:
                 return Err(unfit(
                     format!("{} ({kind})", reading.error_detail.unwrap_or_default()),
                     "target.identity must name a field of a JSON body; remove it for an app without JSON bodies \
-                     (then wrong answers can't be detected)",
+                     (then wrong answers can't be detected). If this path names no item, write item = false into its \
+                     request",
                 ));
             }
             Outcome::Error => {
@@ -68,13 +75,14 @@ pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url:
             Outcome::Wrong => {
                 return Err(unfit(
                     reading.error_detail.unwrap_or_default(),
-                    "target.identity must name the field that contains the key of the path",
+                    "target.identity must name the field that contains the key of the path, or the whole segment with \
+                     it (a slug); if this path names no item, write item = false into its request",
                 ));
             }
             _ => {}
         }
         if let (Some(version), VersionReading::Unreadable(found)) = (&scenario.target.version, &reading.version)
-            && !scenario.assigns_versions(request.template())
+            && !request.template().is_some_and(|template| scenario.assigns_versions(template))
         {
             return Err(unfit(
                 format!("its version ({version}) is {found:?}"),
@@ -85,6 +93,22 @@ pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url:
         }
     }
     Ok(())
+}
+
+/// What to do about a body that cannot be read.
+fn body_help(error: &BodyError) -> &'static str {
+    match error {
+        BodyError::TooLong { .. } | BodyError::UnpacksTooLong { .. } => {
+            "name a path with a shorter body, or raise the limit in [target]: max_body = \"64mb\""
+        }
+        BodyError::UnknownEncoding(_) => {
+            "cacheproof unpacks gzip, deflate, br and zstd: send headers = { \"Accept-Encoding\" = \"gzip\" }"
+        }
+        BodyError::Broken { .. } => {
+            "request this path by hand: is the body packed as Content-Encoding says? `curl -v --raw` shows both"
+        }
+        BodyError::EndedEarly(_) => "request this path by hand: what does it answer?",
+    }
 }
 
 /// What to do about a redirect that was not followed, by whether the scenario wants them followed.

@@ -131,6 +131,14 @@ impl Simulator {
         }
         let send_lag = Some(SendLag { p50: 92_000, p99: 1_400_000, max: 3_900_000 });
         let freshness = if self.plan.stale_examples > 0 { self.freshness(phase, second, &cells) } else { Vec::new() };
-        CoarseSlice { seconds: 1.0, backlog: 0, send_lag, cells: cells.into_values().collect(), freshness }
+        CoarseSlice {
+            seconds: 1.0,
+            backlog: 0,
+            send_lag,
+            cells: cells.into_values().collect(),
+            freshness,
+            not_sent: Vec::new(),
+            reconnects: Vec::new(),
+        }
     }
 }

@@ -9,7 +9,7 @@ use bollard::Docker;
 use crate::container::{ask_registry, has_image};
 use crate::probe::ServerKind;
 use crate::{StackError, free_port, local};
-use cacheproof_supervise::{Guard, docker, has_proc, max_open_files};
+use cacheproof_supervise::{Guard, docker, has_proc, most_open_files};
 
 /// The images of a scenario that names none.
 const DEFAULT_IMAGES: [(ServerKind, &str); 2] = [(ServerKind::Redis, "redis:7"), (ServerKind::Postgres, "postgres:17")];
@@ -197,9 +197,10 @@ fn port() -> Check {
 }
 
 fn open_files() -> Check {
-    match max_open_files() {
+    // A run raises its own limit.
+    match most_open_files() {
         Some(limit) if limit < MIN_OPEN_FILES => {
-            failed(format!("only {limit} open files are allowed"), format!("ulimit -n {MIN_OPEN_FILES} or more"))
+            failed(format!("only {limit} open files are allowed"), format!("ulimit -Hn {MIN_OPEN_FILES} or more"))
         }
         Some(limit) => passed(format!("{limit} open files are allowed")),
         None => passed("the limit on open files is unknown here"),

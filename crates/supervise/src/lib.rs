@@ -31,7 +31,10 @@ pub use ledger::{
     read_ledger, strike_out_of_ledger,
 };
 pub use markers::{COMMAND_VARIABLE, RUN_LABEL, RUN_VARIABLE};
-pub use process::{Process, has_proc, is_process_alive, kill_by_environment, max_open_files, signal_group};
+pub use process::{
+    Process, has_proc, is_process_alive, kill_by_environment, max_open_files, most_open_files, raise_open_files,
+    signal_group,
+};
 pub use recover::{RecoveryReport, find_open_ledgers, recover};
 pub use tail::read_tail;
 pub use undo::{Undo, shell_command};

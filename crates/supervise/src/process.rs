@@ -105,6 +105,24 @@ pub fn max_open_files() -> Option<u64> {
     None
 }
 
+/// Raises the limit on open files of this process to `wanted`, or as far as the system allows. What it starts later has the
+/// same limit, so it is raised no further. Returns the limit; `None` where it is unknown.
+pub fn raise_open_files(wanted: u64) -> Option<u64> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let raised = wanted.min(hard);
+    if raised <= soft {
+        return Some(soft);
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, raised, hard).map_or(Some(soft), |()| Some(raised))
+}
+
+/// Up to how many files this process may allow itself to open. `None` where it is unknown.
+pub fn most_open_files() -> Option<u64> {
+    use nix::sys::resource::{Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(_, hard)| hard)
+}
+
 /// Whether a process was started with all of these variables in its environment. False where there is no /proc.
 pub(crate) fn has_environment(pid: u32, variables: &[(&str, &str)]) -> bool {
     let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { return false };

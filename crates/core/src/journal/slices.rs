@@ -22,6 +22,84 @@ pub struct CoarseSlice {
     /// Freshness checks beyond the counts in [`Self::cells`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freshness: Vec<FreshnessCell>,
+    /// Requests that were due and that cacheproof never sent. Older journals do not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_sent: Vec<NotSent>,
+    /// Reads that were sent once more, because the app had closed the connection before a byte of the answer came: phase and
+    /// number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reconnects: Vec<(usize, u64)>,
+}
+
+/// Requests of one phase that were never sent, for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotSent {
+    /// Phase that they were meant for.
+    pub phase: usize,
+    /// Why.
+    pub reason: NotSentReason,
+    /// How many.
+    pub count: u64,
+}
+
+/// Why cacheproof did not send a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotSentReason {
+    /// No connection came free before the run ended: all were waiting for the app. These requests are errors of their phase
+    /// as well.
+    NoConnection,
+    /// This process may not open more files. These requests, and those below, are no errors of the app.
+    Files,
+    /// The machine has no more file descriptors.
+    SystemFiles,
+    /// No local port was free.
+    Ports,
+    /// The system had no memory for the socket.
+    Memory,
+    /// The name of the app's host was not found.
+    Name,
+    /// No request: a connection of the app to a server, for which cacheproof's proxy had no file or port.
+    Proxy,
+}
+
+impl NotSentReason {
+    /// Whether cacheproof or its machine failed, whatever the app did.
+    pub fn is_client_failure(self) -> bool {
+        self != Self::NoConnection
+    }
+
+    /// Whether it is the reason for a request that was not sent and is no error of the app.
+    pub fn is_failed_request(self) -> bool {
+        self.is_client_failure() && self != Self::Proxy
+    }
+
+    /// What was missing, in words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoConnection => "no connection came free",
+            Self::Files => "cacheproof may not open more files",
+            Self::SystemFiles => "the machine has no file descriptors left",
+            Self::Ports => "the machine has no local port left",
+            Self::Memory => "the system has no memory for a socket",
+            Self::Name => "the name of the app's host was not found",
+            Self::Proxy => "cacheproof's proxy had no file or port left",
+        }
+    }
+
+    /// What to do about it.
+    pub fn help(self) -> &'static str {
+        match self {
+            Self::NoConnection => "lower traffic.rate, or raise traffic.connections",
+            Self::Files | Self::Proxy => "raise the limit (`ulimit -n 65536`), or lower traffic.connections or users",
+            Self::SystemFiles => "raise the limit (`sysctl fs.file-max`), or stop other programs",
+            Self::Ports => {
+                "widen the range (`sysctl net.ipv4.ip_local_port_range`), let the app keep connections open, or lower the rate"
+            }
+            Self::Memory => "free some memory, or lower traffic.connections or users",
+            Self::Name => "write an address that this machine knows into target.url",
+        }
+    }
 }
 
 impl CoarseSlice {

@@ -15,8 +15,9 @@ pub use slices::{DetailedCounts, JoinedSlices, Percentiles, TimeSlice, join_to_l
 pub use totals::{ResponseKey, Totals};
 
 use crate::journal::{
-    AtQuiescence, CountCell, Event, Example, FaultEvent, FreshnessCounts, FreshnessKey, JournalEntry, Outcome,
-    ProxyCost, RunEnded, RunStarted, RunStatus, Sample, StackReady, StaleClassification, StaleRead, TargetReady,
+    AtQuiescence, CountCell, Event, Example, FaultEvent, FreshnessCounts, FreshnessKey, JournalEntry, NotSentReason,
+    Outcome, ProxyCost, RunEnded, RunStarted, RunStatus, Sample, StackReady, StaleClassification, StaleRead,
+    TargetReady,
 };
 
 /// Everything in a journal, by subject.
@@ -46,6 +47,10 @@ pub struct Measurements {
     pub examples: Vec<Example>,
     /// Freshness checks, summed over time.
     pub fresh: BTreeMap<FreshnessKey, FreshnessCounts>,
+    /// Requests that were never sent, by phase and reason.
+    pub not_sent: BTreeMap<(usize, NotSentReason), u64>,
+    /// Reads that were sent once more on a new connection, by phase.
+    pub reconnects: BTreeMap<usize, u64>,
     /// Examples of stale responses, with the time of their line.
     pub stale_reads: Vec<(f64, StaleRead)>,
     /// The kinds of the stale responses.
@@ -105,6 +110,12 @@ impl Measurements {
                 for cell in &slice.freshness {
                     self.fresh.entry(cell.of).or_default().add(&cell.counts);
                 }
+                for not_sent in &slice.not_sent {
+                    *self.not_sent.entry((not_sent.phase, not_sent.reason)).or_default() += not_sent.count;
+                }
+                for (phase, count) in &slice.reconnects {
+                    *self.reconnects.entry(*phase).or_default() += count;
+                }
                 self.coarse_slices.push(TimeSlice::ending_at(at, slice.seconds, DetailedCounts::of(slice)));
             }
             Event::FineSlice(slice) => {
@@ -143,6 +154,19 @@ impl Measurements {
     /// Number of responses whose key passes.
     pub fn count(&self, mut wanted: impl FnMut(&ResponseKey) -> bool) -> u64 {
         self.cells.iter().filter(|(key, _)| wanted(key)).map(|(_, totals)| totals.count()).sum()
+    }
+
+    /// Number of requests that were never sent, for the reasons that pass.
+    pub fn count_not_sent(&self, mut wanted: impl FnMut(usize, NotSentReason) -> bool) -> u64 {
+        self.not_sent.iter().filter(|((phase, reason), _)| wanted(*phase, *reason)).map(|(_, count)| count).sum()
+    }
+
+    /// How many of [`RunEnded::unsent`] are among the errors as well.
+    pub fn unsent_errors(&self) -> u64 {
+        let Some(end) = &self.end else { return 0 };
+        let told = self.count_not_sent(|_, reason| reason == NotSentReason::NoConnection);
+        // Older journals do not say. All were recorded when the run was complete.
+        if told == 0 && end.how == RunStatus::Completed { end.unsent } else { told.min(end.unsent) }
     }
 
     /// Length of a phase so far, in seconds.

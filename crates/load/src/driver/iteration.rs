@@ -68,6 +68,13 @@ async fn send(
     shared.in_flight.fetch_add(1, Ordering::SeqCst);
     let (request, exchanged) = shared.exchange.run(user, phase, index).await;
     shared.in_flight.fetch_sub(1, Ordering::SeqCst);
+    if exchanged.reconnected {
+        shared.recorder.record_reconnect(phase);
+    }
+    if let Some(reason) = exchanged.client_failure {
+        shared.recorder.record_not_sent(phase, reason);
+        return true;
+    }
     let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let service = exchanged.done.duration_since(exchanged.sent);
     let response = from.map_or(service, |from| exchanged.done.duration_since(from));

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use reqwest::StatusCode;
 
 use crate::Call;
-use crate::request::{build, read_response};
-use crate::response::{ClassifiedResponse, ResponseClassifier, client_builder};
+use crate::request::{Answer, build, read_response};
+use crate::response::{ClassifiedResponse, ResponseClassifier, client};
 use cacheproof_core::scenario::Scenario;
 
 /// Sends them, with a separate HTTP client.
@@ -32,10 +32,7 @@ pub(super) struct ProbeResponse {
 
 impl ProbeClient {
     pub(super) fn new(scenario: Arc<Scenario>, base_urls: Vec<String>) -> Self {
-        let client = client_builder(scenario.traffic.timeout, scenario.target.follow_redirects)
-            .no_gzip()
-            .build()
-            .unwrap_or_default();
+        let client = client(scenario.traffic.timeout, scenario.target.follow_redirects);
         let classifier = ResponseClassifier::new(&scenario.target);
         Self { scenario, client, base_urls, classifier }
     }
@@ -50,10 +47,10 @@ impl ProbeClient {
         let base_url = self.base_urls.get(instance % self.instances())?;
         let request = build(&self.client, &self.scenario, base_url, call, past_cache);
         let sent = Instant::now();
-        let (status, headers, body) = read_response(request.send().await.ok()?).await.ok()?;
-        let done = Instant::now();
+        let answer = read_response(request.send().await.ok()?, &self.scenario, call.request).await.ok()?;
+        let Answer { status, headers, body, done } = answer;
         let asked = &self.scenario.traffic.requests[call.request];
-        let reading = self.classifier.classify(asked, call.expected, status, &headers, &body);
+        let reading = self.classifier.classify(asked, &call.expected, status, &headers, &body);
         Some(ProbeResponse { status, reading, body, sent, done })
     }
 }

@@ -9,7 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 mod accumulator;
 
-use cacheproof_core::journal::{CachePath, CoarseSlice, FineSlice, Histogram, Outcome, ResponseCell, SendLag};
+use cacheproof_core::journal::{
+    CachePath, CoarseSlice, FineSlice, Histogram, NotSent, NotSentReason, Outcome, ResponseCell, SendLag,
+};
 use cacheproof_core::measurements::ResponseKey;
 
 use self::accumulator::ResponseAccumulator;
@@ -44,6 +46,10 @@ pub struct Recorder {
     shards: Vec<Mutex<Vec<ResponseRecord>>>,
     /// Responses taken out of the shards.
     pending: Mutex<Pending>,
+    /// What was never sent since the last coarse slice, by phase and reason.
+    not_sent: Mutex<BTreeMap<(usize, NotSentReason), u64>>,
+    /// Reads sent once more since the last coarse slice, by phase.
+    reconnects: Mutex<BTreeMap<usize, u64>>,
     limits: Vec<u64>,
     /// By request: whether the hit rate of fine slices counts it. A request beyond the end counts.
     cacheable: Vec<bool>,
@@ -62,7 +68,14 @@ impl Recorder {
     /// there are threads that record.
     pub fn new(limits: Vec<u64>, shards: usize) -> Self {
         let shards = (0..shards.max(1)).map(|_| Mutex::default()).collect();
-        Self { shards, pending: Mutex::default(), limits, cacheable: Vec::new() }
+        Self {
+            shards,
+            pending: Mutex::default(),
+            not_sent: Mutex::default(),
+            reconnects: Mutex::default(),
+            limits,
+            cacheable: Vec::new(),
+        }
     }
 
     /// Sets for each request, by index, whether the hit rate counts it. Without this all of them count.
@@ -74,6 +87,16 @@ impl Recorder {
     /// Records one response. `worker` spreads the workers over the shards.
     pub fn record(&self, worker: usize, response: ResponseRecord) {
         lock(&self.shards[worker % self.shards.len()]).push(response);
+    }
+
+    /// Records a request that cacheproof never sent.
+    pub fn record_not_sent(&self, phase: usize, reason: NotSentReason) {
+        *lock(&self.not_sent).entry((phase, reason)).or_default() += 1;
+    }
+
+    /// Records that a read was sent once more.
+    pub fn record_reconnect(&self, phase: usize) {
+        *lock(&self.reconnects).entry(phase).or_default() += 1;
     }
 
     /// Everything recorded since the last call. `seconds`: how long that was; `backlog`: arrivals waiting now.
@@ -95,7 +118,17 @@ impl Recorder {
             p99: lags.quantile(0.99).unwrap_or(p50),
             max: lags.max().unwrap_or(p50),
         });
-        CoarseSlice { seconds, backlog, send_lag, cells: cells.into_values().collect(), freshness: Vec::new() }
+        let not_sent = std::mem::take(&mut *lock(&self.not_sent));
+        let not_sent = not_sent.into_iter().map(|((phase, reason), count)| NotSent { phase, reason, count });
+        CoarseSlice {
+            seconds,
+            backlog,
+            send_lag,
+            cells: cells.into_values().collect(),
+            freshness: Vec::new(),
+            not_sent: not_sent.collect(),
+            reconnects: std::mem::take(&mut *lock(&self.reconnects)).into_iter().collect(),
+        }
     }
 
     /// Counts of everything recorded since the last call; the responses stay for the next coarse slice. `seconds`: how

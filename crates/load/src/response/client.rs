@@ -9,13 +9,19 @@ const MAX_REDIRECTS: usize = 10;
 
 /// The builder of every client for the app. It never uses a proxy: HTTP_PROXY is not meant for an app under test, and
 /// the proxy would be measured with it. A redirect is an answer of its own; with `follow_redirects` it is followed, but only to
-/// the same scheme, host and port: headers and bodies may hold secrets, and load is for the app under test only.
+/// the same scheme, host and port: headers and bodies may hold secrets, and load is for the app under test only. It asks for no
+/// encoding and unpacks none: what is sent is what the scenario says, as `Accept-Encoding` can select another stored answer
+/// (`Vary`). [`super::unpack`] unpacks what was packed.
 pub fn client_builder(timeout: Duration, follow_redirects: bool) -> reqwest::ClientBuilder {
     let redirects = if follow_redirects { Policy::custom(follow_within_origin) } else { Policy::none() };
     // No retries: a repeated write could be stored over a newer one.
     let once = reqwest::retry::never();
     reqwest::Client::builder()
         .no_proxy()
+        .no_gzip()
+        .no_brotli()
+        .no_deflate()
+        .no_zstd()
         .retry(once)
         .redirect(redirects)
         .timeout(timeout)
@@ -32,6 +38,11 @@ fn follow_within_origin(attempt: Attempt<'_>) -> Action {
     let is_own = attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
     let is_new = !attempt.previous().contains(attempt.url());
     if is_own && is_new && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
+}
+
+/// Why there was no answer, in words.
+pub fn failure_in_words(error: &reqwest::Error) -> String {
+    if error.is_timeout() { "no answer in time".to_owned() } else { root_cause(error) }
 }
 
 /// The innermost source of an error, in words.

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cacheproof_core::journal::NotSentReason;
+
 /// Why an app cannot be tested. Each says what to do about it.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum TargetError {
@@ -52,6 +54,13 @@ pub enum TargetError {
     BadUrl {
         /// As given.
         url: String,
+    },
+    /// cacheproof itself could not send a request.
+    #[error("no request can be sent to the app: {}", reason.as_str())]
+    #[diagnostic(help("{}", reason.help()))]
+    NotSent {
+        /// Why not.
+        reason: NotSentReason,
     },
     /// The preflight shows that the scenario does not fit the app.
     #[error("{request} doesn't fit the scenario: {problem}")]

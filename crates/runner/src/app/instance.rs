@@ -8,8 +8,9 @@ use reqwest::header::HeaderValue;
 
 use super::process::{AppProcess, LaunchSpec, PORT_VARIABLE};
 use super::{AppEnvironment, TargetError};
+use cacheproof_core::journal::NotSentReason;
 use cacheproof_core::scenario::{CacheKind, Scenario, TargetKind, mask_passwords};
-use cacheproof_load::response::{client, root_cause, shorten};
+use cacheproof_load::response::{client, client_failure, root_cause, shorten};
 use cacheproof_stack::{ProcessFaultKind, free_port};
 use cacheproof_supervise::{RUN_VARIABLE, is_process_alive};
 
@@ -292,7 +293,11 @@ impl Instance {
                 Ok(answer) if answer.status().is_success() => return Ok(()),
                 Ok(answer) => last = unready(answer.status(), answer.headers().get("location"), self.follow_redirects),
                 Err(error) if error.is_builder() => return Err(TargetError::BadUrl { url: shown }),
-                Err(error) => last = root_cause(&error),
+                // A name may be known later, when the app's network is up.
+                Err(error) => match client_failure(&error).filter(|reason| *reason != NotSentReason::Name) {
+                    Some(reason) => return Err(TargetError::NotSent { reason }),
+                    None => last = root_cause(&error),
+                },
             }
             if let Some(process) = &self.process {
                 let ended = process.state().child.try_wait().ok().flatten();
