@@ -16,6 +16,7 @@ mod model;
 mod plan_check;
 mod recovery;
 mod rule;
+mod sending;
 mod validity;
 
 pub use cacheproof_core::metrics::{Recovery, clopper_pearson_upper_bound, stale_reads};

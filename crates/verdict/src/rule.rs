@@ -254,6 +254,16 @@ fn apply_validity_issues(context: &JudgeContext<'_>, rule: &Rule, phases: &BTree
             return;
         }
         format!("the run ended before '{}' was over", name(phase))
+    } else if let Some(phase) = phases.intersection(&issues.client_failures).next() {
+        // What an answer holds is the app's, whatever was not sent.
+        if result.ruling == Ruling::Fail && result.observed.is_some() && is_about_content(rule) {
+            return;
+        }
+        format!("cacheproof could not send all requests in '{}'", name(phase))
+    } else if let Some(phase) = phases.intersection(&issues.unsendable).next()
+        && matches!(rule.term.metric.definition().name, "errors" | "availability" | "requests")
+    {
+        format!("the load generator could not send all requests in '{}'", name(phase))
     } else if let Some(phase) = phases.intersection(&issues.saturated).next()
         && rule.term.metric.definition().is_timing
     {
@@ -277,6 +287,12 @@ fn apply_validity_issues(context: &JudgeContext<'_>, rule: &Rule, phases: &BTree
     };
     result.ruling = Ruling::Inconclusive;
     result.evidence += &format!("; {why}");
+}
+
+/// Whether a broken limit shows in the content of single answers.
+fn is_about_content(rule: &Rule) -> bool {
+    let name = rule.term.metric.definition().name;
+    stays_broken(rule) && (name.starts_with("wrong_answers") || name == "lost_updates")
 }
 
 /// Whether a broken limit stays broken, however the phase would have gone on.

@@ -1,24 +1,16 @@
 //! What makes a run valid or not, before any rule is looked at.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use cacheproof_core::journal::{AtQuiescence, Outcome, RunStatus, Sample, SendLag};
+use cacheproof_core::journal::{AtQuiescence, Outcome, RunStatus, Sample};
 use cacheproof_core::measurements::Measurements;
 use cacheproof_core::metrics::{ScenarioFacts, phases_without_db_queries};
-use cacheproof_core::scenario::{LoadModel, Scenario};
+use cacheproof_core::scenario::Scenario;
 
 use super::answers::check_answers;
 use super::fault_effects::check_fault_effects;
+use super::sending::{check_client_failures, check_unsendable, counts, generator, rates};
 use super::{FaultOutcome, Finding, numbers};
-
-/// The generator's lateness that counts as too late, in nanoseconds.
-const MAX_SEND_LAG_NANOS: u64 = 50_000_000;
-/// Share of a phase's coarse slices that may be late.
-const MAX_LATE_WINDOW_SHARE: f64 = 0.10;
-/// Share of all cores above which the generator is saturated.
-const MAX_CPU_SHARE: f64 = 0.85;
-/// How far our count of requests and goose's may differ.
-const MAX_COUNT_DEVIATION: f64 = 0.01;
 
 /// What weakens the rules on certain phases.
 #[derive(Debug, Default)]
@@ -27,6 +19,10 @@ pub(super) struct ValidityIssues {
     pub incomplete: BTreeSet<usize>,
     /// Phases in which the generator was saturated.
     pub saturated: BTreeSet<usize>,
+    /// Phases of which some arrivals were never sent, because the generator or its machine could not.
+    pub unsendable: BTreeSet<usize>,
+    /// Phases in which cacheproof itself could not send some requests.
+    pub client_failures: BTreeSet<usize>,
     /// Phases whose fault was never seen to work.
     pub ineffective_faults: BTreeSet<usize>,
     /// Phases whose answers were not the items that were asked for.
@@ -51,9 +47,11 @@ pub(super) fn check_validity(
     let mut findings = Findings(Vec::new());
     let mut issues = ValidityIssues::default();
     check_completion(scenario, measurements, &mut findings, &mut issues);
+    check_client_failures(scenario, measurements, &mut findings, &mut issues);
     generator(scenario, measurements, &mut findings, &mut issues);
+    check_unsendable(scenario, measurements, &mut findings, &mut issues);
     rates(scenario, measurements, &mut findings);
-    counts(measurements, &mut findings, &mut issues);
+    counts(scenario, measurements, &mut findings, &mut issues);
     for phase in judged(scenario) {
         let ran = measurements.phases.contains_key(&phase) && !issues.incomplete.contains(&phase);
         if ran && measurements.count(|key| key.phase == phase) == 0 {
@@ -127,134 +125,6 @@ fn check_completion(
     };
     let why = why.trim_end().trim_end_matches('.');
     findings.blocking(format!("The run is incomplete. It ended after {at}: {why}. {missing}"));
-}
-
-fn generator(scenario: &Scenario, measurements: &Measurements, findings: &mut Findings, issues: &mut ValidityIssues) {
-    let cores = measurements.start.as_ref().map_or(0, |start| start.host.cores);
-    for phase in judged(scenario) {
-        let Some(span) = measurements.phases.get(&phase) else { continue };
-        let to = span.to.unwrap_or(measurements.last_at);
-        let cpu: Vec<(f64, f64)> = measurements
-            .samples
-            .iter()
-            .filter(|(at, _)| *at >= span.from && *at <= to)
-            .filter_map(|(at, sample)| sample.harness.as_ref().map(|harness| (*at, harness.cpu)))
-            .collect();
-        if let (Some(first), Some(last)) = (cpu.first(), cpu.last())
-            && cores > 0
-            && last.0 > first.0
-        {
-            let share = (last.1 - first.1) / (last.0 - first.0) / cores as f64;
-            if share > MAX_CPU_SHARE {
-                issues.saturated.insert(phase);
-                findings.blocking(format!(
-                    "The load generator was saturated in '{}': it used {} of the {cores} cores. Times and throughput \
-                     are those of the load generator, not of the app. Lower traffic.rate, or use a larger machine.",
-                    name(scenario, phase),
-                    numbers::share(share)
-                ));
-            }
-        }
-        let lags: Vec<SendLag> = measurements
-            .coarse_slices
-            .iter()
-            .filter(|slice| slice.to > span.from && slice.to <= to)
-            .filter_map(|slice| slice.counts.send_lag)
-            .collect();
-        // One late second is a hiccup of the machine, also in a phase so short that it is a tenth of it.
-        let too_many = |late: usize| late > 1 && late as f64 > lags.len() as f64 * MAX_LATE_WINDOW_SHARE;
-        // Half of a second's requests late: the generator cannot keep up. A few late: something else took the
-        // processor for a moment, from the app as well, which can only make it look slower than it is.
-        let behind = lags.iter().filter(|lag| lag.p50 > MAX_SEND_LAG_NANOS).count();
-        let paused = lags.iter().filter(|lag| lag.p99 > MAX_SEND_LAG_NANOS).count();
-        if too_many(behind) {
-            issues.saturated.insert(phase);
-            findings.blocking(format!(
-                "The load generator was behind in '{}': in {behind} of {} seconds half of its requests were sent more \
-                 than 50 ms late, although a connection was free. Lower traffic.rate, or keep the machine free of \
-                 other work.",
-                name(scenario, phase),
-                lags.len()
-            ));
-        } else if too_many(paused) {
-            findings.informational(format!(
-                "The machine was not quiet in '{}': in {paused} of {} seconds at least 1 % of the requests were sent more \
-                 than 50 ms late. The app was slowed down as well, so its real times may be better than these.",
-                name(scenario, phase),
-                lags.len()
-            ));
-        }
-    }
-}
-
-fn rates(scenario: &Scenario, measurements: &Measurements, findings: &mut Findings) {
-    let LoadModel::Open { rate, .. } = scenario.traffic.load_model else { return };
-    let planned = |phase: usize| scenario.phases[phase].rate.unwrap_or(rate);
-    let sent = |phase: usize| measurements.count(|key| key.phase == phase);
-    // Nobody says which phases the unsent were meant for; they are the last in the queue.
-    let mut left = measurements.end.as_ref().map_or(0, |end| end.unsent);
-    let mut arrivals: BTreeMap<usize, u64> = BTreeMap::new();
-    for phase in measurements.phases.keys().rev().filter(|phase| **phase < scenario.phases.len()) {
-        let expected = planned(*phase) * measurements.phase_seconds(*phase);
-        let unsent = left.min((expected.ceil() as u64).saturating_sub(sent(*phase)));
-        left -= unsent;
-        arrivals.insert(*phase, sent(*phase) + unsent);
-    }
-    for phase in judged(scenario) {
-        let seconds = measurements.phase_seconds(phase);
-        if seconds < 1.0 {
-            continue;
-        }
-        let planned = planned(phase);
-        let count = arrivals.get(&phase).copied().unwrap_or(0) as f64;
-        let answered = measurements.throughput(&[phase], |_| true).filter(|answered| *answered < count / seconds * 0.9);
-        let answered =
-            answered.map_or_else(String::new, |answered| format!("; answered in time: {}", numbers::rate(answered)));
-        let text = format!(
-            "Arrivals in '{}': {} planned, {} achieved{answered}.",
-            name(scenario, phase),
-            numbers::rate(planned),
-            numbers::rate(count / seconds)
-        );
-        // Poisson arrivals spread by the root of their number; only what is beyond four times that is a lack.
-        let expected = planned * seconds;
-        if count < expected * 0.9 && expected - count > 4.0 * expected.sqrt() {
-            findings.blocking(text);
-        } else {
-            findings.informational(text);
-        }
-    }
-}
-
-fn counts(measurements: &Measurements, findings: &mut Findings, issues: &mut ValidityIssues) {
-    let Some(end) = &measurements.end else { return };
-    let ours = measurements.count(|_| true);
-    if end.unsent > 0 {
-        let share = end.unsent as f64 / (ours + end.unsent) as f64;
-        let text = format!(
-            "{} arrivals ({}) were due but never sent, because no connection came free before the run ended.",
-            numbers::count(end.unsent),
-            numbers::share(share)
-        );
-        if share > MAX_COUNT_DEVIATION { findings.blocking(text) } else { findings.informational(text) }
-    }
-    if let Some(goose) = end.goose_requests {
-        // What was never sent is our error, and none of goose's requests.
-        let goose = goose + if end.how == RunStatus::Completed { end.unsent } else { 0 };
-        let apart = ours.abs_diff(goose) as f64 / ours.max(goose).max(1) as f64;
-        let text = format!(
-            "Requests counted: {} by cacheproof, {} by goose ({} apart).",
-            numbers::count(ours),
-            numbers::count(goose),
-            numbers::share(apart)
-        );
-        if apart > MAX_COUNT_DEVIATION {
-            issues.count_mismatch = true;
-            findings.blocking(format!("{text} One of them is wrong: please report this."));
-        } else {
-            findings.informational(text);
-        }
-    }
 }
 
 /// How far what is said about freshness reaches.

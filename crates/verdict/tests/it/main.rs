@@ -4,3 +4,4 @@ mod verdict;
 mod verdict_coverage;
 mod verdict_faults;
 mod verdict_judged;
+mod verdict_sending;

@@ -1,0 +1,62 @@
+//! Fails if the limits of cacheproof and its machine are told as the app's errors, or pass for it.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::{CACHEPROOF, completed_run, eventually, root};
+
+/// A run with at most this many open files.
+fn run_with_files(limit: u32, sets: &[&str]) -> crate::support::CompletedRun {
+    let reports = tempfile::tempdir().expect("a temporary directory");
+    let sets: String = sets.iter().map(|set| format!(" --set '{set}'")).collect();
+    let scenario = root().join("tests/scenarios/shapes.toml");
+    let script = format!(
+        "ulimit -n {limit}; exec {CACHEPROOF} run {} --reports {}{sets}",
+        scenario.display(),
+        reports.path().display()
+    );
+    let output = Command::new("bash").args(["-c", &script]).current_dir(root()).output().expect("bash runs");
+    completed_run(output, reports)
+}
+
+#[test]
+fn a_run_whose_connections_need_more_files_than_are_allowed_is_refused() {
+    let ran = run_with_files(64, &[]);
+    assert_eq!(ran.code, Some(3), "{}", ran.said());
+    assert!(ran.stderr.contains("may have only 64 files open") && ran.stderr.contains("ulimit -n"), "{}", ran.said());
+}
+
+#[test]
+fn a_run_whose_connections_fit_is_run() {
+    let ran = run_with_files(72, &["phase.steady.lasts=3s"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.said());
+}
+
+#[test]
+fn a_limit_that_is_met_during_the_run_is_never_the_apps_failure() {
+    let reports = tempfile::tempdir().expect("a temporary directory");
+    // The app closes a connection that is idle for a moment, so that new ones are opened all the time.
+    let start = "target.start=[\"python3\", \"tests/fixtures/shapes/app.py\", \"{port}\", \"closing\"]".to_owned();
+    let sets = [start, "phase.steady.lasts=6s".to_owned(), "traffic.rate=60/s".to_owned()];
+    let mut command = crate::support::command(&root().join("tests/scenarios/shapes.toml"), &sets, reports.path());
+    let child =
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("it runs");
+    let journal = || {
+        let run = std::fs::read_dir(reports.path()).ok()?.flatten().find(|entry| !entry.path().is_symlink())?;
+        std::fs::read_to_string(run.path().join("events.jsonl")).ok()
+    };
+    eventually(Duration::from_secs(60), "requests are answered", || {
+        journal().is_some_and(|journal| journal.contains("\"window\""))
+    });
+    let limited = Command::new("prlimit")
+        .args(["--pid", &child.id().to_string(), "--nofile=12:12"])
+        .status()
+        .expect("prlimit is there");
+    assert!(limited.success());
+    let ran = completed_run(child.wait_with_output().expect("it ends"), reports);
+    assert_eq!(ran.code, Some(4), "{}", ran.said());
+    assert!(ran.stdout.contains("cacheproof could not send"), "{}", ran.said());
+    assert!(ran.stdout.contains("may not open more files"), "{}", ran.said());
+    let errors = ran.measurements().count(|key| key.outcome == cacheproof::journal::Outcome::Error);
+    assert_eq!(errors, 0, "{}", ran.said());
+}
