@@ -37,7 +37,7 @@ fn a_limit_that_is_met_during_the_run_is_never_the_apps_failure() {
     let reports = tempfile::tempdir().expect("a temporary directory");
     // The app closes a connection that is idle for a moment, so that new ones are opened all the time.
     let start = "target.start=[\"python3\", \"tests/fixtures/shapes/app.py\", \"{port}\", \"closing\"]".to_owned();
-    let sets = [start, "phase.steady.lasts=6s".to_owned(), "traffic.rate=60/s".to_owned()];
+    let sets = [start, "phase.steady.lasts=8s".to_owned(), "traffic.rate=60/s".to_owned()];
     let mut command = crate::support::command(&root().join("tests/scenarios/shapes.toml"), &sets, reports.path());
     let child =
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("it runs");
@@ -59,4 +59,31 @@ fn a_limit_that_is_met_during_the_run_is_never_the_apps_failure() {
     assert!(ran.stdout.contains("may not open more files"), "{}", ran.said());
     let errors = ran.measurements().count(|key| key.outcome == cacheproof::journal::Outcome::Error);
     assert_eq!(errors, 0, "{}", ran.said());
+}
+
+/// A run of reads only, with the app in this mode.
+fn run_reads(mode: &str) -> crate::support::CompletedRun {
+    let start = format!("target.start=[\"python3\", \"tests/fixtures/shapes/app.py\", \"{{port}}\", \"{mode}\"]");
+    crate::support::run_scenario(&root().join("tests/scenarios/reconnects.toml"), &[start])
+}
+
+#[test]
+fn a_read_that_met_the_end_of_its_connection_is_sent_once_more_and_counted() {
+    let ran = run_reads("third");
+    assert_eq!(ran.code, Some(0), "{}", ran.said());
+    let reconnects: u64 = ran.measurements().reconnects.values().sum();
+    let requests = ran.measurements().count(|_| true);
+    // Every fourth request on a connection.
+    assert!(reconnects * 8 > requests && reconnects * 3 < requests, "{reconnects} of {requests}");
+    assert!(ran.stdout.contains("sent once more on a new connection"), "{}", ran.said());
+}
+
+#[test]
+fn an_app_that_drops_answers_fails_all_the_same() {
+    for mode in ["cut", "silent"] {
+        let ran = run_reads(mode);
+        assert_eq!(ran.code, Some(1), "{mode}: {}", ran.said());
+    }
+    let ran = run_reads("cut");
+    assert_eq!(ran.measurements().reconnects.values().sum::<u64>(), 0, "an answer that began is not asked for again");
 }

@@ -18,6 +18,9 @@ use cacheproof_core::scenario::Scenario;
 /// How many examples of each kind of error a phase keeps.
 const EXAMPLES: usize = 3;
 
+/// How many connections that a user keeps may be at their end when a read needs one.
+const MAX_RECONNECTS: u64 = 3;
+
 /// JSON that is shorter may well be the same for many items: `[]`, `{"on":true}`.
 const MIN_DISTINCTIVE_JSON: usize = 24;
 
@@ -67,8 +70,8 @@ pub struct ExchangeResult {
     pub unreachable: bool,
     /// cacheproof itself could not send it: no result of the app.
     pub client_failure: Option<NotSentReason>,
-    /// It was sent once more, on a new connection.
-    pub reconnected: bool,
+    /// How often it was sent once more, because the connection in use had been closed.
+    pub reconnects: u64,
 }
 
 /// Sends a request through goose.
@@ -115,15 +118,19 @@ impl Exchange {
         let again = builder.try_clone().filter(|_| request.method.is_read());
         let connects = user.get_session_data::<ConnectCounter>().cloned();
         let connected = || connects.as_ref().map(ConnectCounter::count);
-        let connected_before = connected();
+        let (mut before_send, mut reconnects) = (connected(), 0);
         let mut response = send(user, &request.name, builder).await;
         // A server may close an idle connection at any time. A read that met that end is sent once more, as browsers do
-        // (RFC 9110, 9.2.2), and a write never. On a connection that was made for it, the app dropped the request.
-        let was_reused = connected_before.is_some() && connected() == connected_before;
-        let is_dropped = response.as_ref().is_err_and(|failure| failure.dropped);
-        let mut reconnected = false;
-        if let Some(again) = again.filter(|_| is_dropped && was_reused) {
-            reconnected = true;
+        // (RFC 9110, 9.2.2), and a write never. On a connection that was made for it, the app dropped the request. A further
+        // idle connection may be at its end as well.
+        while reconnects < MAX_RECONNECTS
+            && before_send.is_some()
+            && connected() == before_send
+            && response.as_ref().is_err_and(|failure| failure.dropped)
+            && let Some(again) = again.as_ref().and_then(reqwest::RequestBuilder::try_clone)
+        {
+            reconnects += 1;
+            before_send = connected();
             response = send(user, &request.name, again).await;
         }
         let answer = match response {
@@ -184,7 +191,7 @@ impl Exchange {
                 done,
                 unreachable,
                 client_failure,
-                reconnected,
+                reconnects,
             },
         )
     }

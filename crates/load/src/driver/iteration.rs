@@ -68,8 +68,8 @@ async fn send(
     shared.in_flight.fetch_add(1, Ordering::SeqCst);
     let (request, exchanged) = shared.exchange.run(user, phase, index).await;
     shared.in_flight.fetch_sub(1, Ordering::SeqCst);
-    if exchanged.reconnected {
-        shared.recorder.record_reconnect(phase);
+    if exchanged.reconnects > 0 {
+        shared.recorder.record_reconnects(phase, exchanged.reconnects);
     }
     if let Some(reason) = exchanged.client_failure {
         shared.recorder.record_not_sent(phase, reason);

@@ -94,9 +94,9 @@ impl Recorder {
         *lock(&self.not_sent).entry((phase, reason)).or_default() += 1;
     }
 
-    /// Records that a read was sent once more.
-    pub fn record_reconnect(&self, phase: usize) {
-        *lock(&self.reconnects).entry(phase).or_default() += 1;
+    /// Records how often a read was sent once more.
+    pub fn record_reconnects(&self, phase: usize, count: u64) {
+        *lock(&self.reconnects).entry(phase).or_default() += count;
     }
 
     /// Everything recorded since the last call. `seconds`: how long that was; `backlog`: arrivals waiting now.
