@@ -6,7 +6,8 @@ use crate::app::TargetError;
 use cacheproof_core::journal::Outcome;
 use cacheproof_core::scenario::{BypassSpec, Scenario};
 use cacheproof_load::response::{
-    BodyError, ResponseClassifier, VersionReading, client, client_failure, failure_in_words, read_body, unpack, with_bypass,
+    BodyError, ResponseClassifier, VersionReading, client, client_failure, failure_in_words, read_body, unpack,
+    with_bypass,
 };
 use cacheproof_load::{Call, TrafficPlan};
 
