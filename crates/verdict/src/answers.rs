@@ -16,6 +16,9 @@ const MIN_ANSWERS: u64 = 20;
 /// Share of the reads of items that may be answered with a status of `expect`.
 const MAX_ABSENT_SHARE: f64 = 0.75;
 
+/// Share of the items that may look like an error page or a sign-in page.
+const MAX_SUBSTITUTE_SHARE: f64 = 0.1;
+
 /// Share of the answers that may be the same as the answer before, which was of another item.
 const MAX_SAME_SHARE: f64 = 0.9;
 
@@ -68,6 +71,16 @@ fn check_items(
              about the items. Read items that exist.",
             name(scenario, phase),
             of(answers.absent, reads)
+        ));
+    }
+    if answers.items >= MIN_ANSWERS && answers.substitutes as f64 > answers.items as f64 * MAX_SUBSTITUTE_SHARE {
+        issues.no_items.insert(phase);
+        findings.blocking(format!(
+            "In '{}', {} answers to '{request}' look like an error page or a sign-in page: their title or a field says so, \
+             and the item's key is not in them. If the app answers with JSON, say in [target] where the key is: \
+             identity = \"id\".",
+            name(scenario, phase),
+            of(answers.substitutes, answers.items)
         ));
     }
     // Where answers are checked, another item's answer is wrong, and told as such.

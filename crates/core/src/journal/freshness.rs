@@ -75,6 +75,9 @@ pub struct AnswerCounts {
     /// Reads that returned a status of `expect` from 400 on instead, such as 404.
     #[serde(skip_serializing_if = "is_zero")]
     pub absent: u64,
+    /// Those of [`Self::items`] that look like an error page or a sign-in page.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub substitutes: u64,
     /// Items without the version that the scenario declares.
     #[serde(skip_serializing_if = "is_zero")]
     pub unversioned: u64,
@@ -111,10 +114,21 @@ impl AnswerCounts {
 
     /// Adds the counts of another.
     pub fn add(&mut self, other: &Self) {
-        let Self { items, absent, unversioned, unversioned_written, compared, same, updates, lost_updates, unchanged } =
-            *other;
+        let Self {
+            items,
+            absent,
+            substitutes,
+            unversioned,
+            unversioned_written,
+            compared,
+            same,
+            updates,
+            lost_updates,
+            unchanged,
+        } = *other;
         self.items += items;
         self.absent += absent;
+        self.substitutes += substitutes;
         self.unversioned += unversioned;
         self.unversioned_written += unversioned_written;
         self.compared += compared;

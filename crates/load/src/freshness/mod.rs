@@ -231,6 +231,7 @@ impl FreshnessMonitor {
         let of_another = before.filter(|(other, _)| *other != item);
         AnswerCounts {
             items: 1,
+            substitutes: u64::from(reading.is_substitute),
             unversioned: u64::from(is_unversioned),
             unversioned_written: u64::from(is_unversioned && !assigns && ended.before.acked > 0),
             compared: u64::from(of_another.is_some()),

@@ -5,6 +5,7 @@ use reqwest::header::{HeaderMap, LOCATION};
 
 use super::cache_words::{self, CacheReading, Meaning};
 use super::fields::{field, unquote};
+use super::substitute;
 use super::{VersionReading, WriteToken};
 use cacheproof_core::journal::Outcome;
 use cacheproof_core::journal::WrongKind;
@@ -94,6 +95,8 @@ pub struct ClassifiedResponse {
     pub wrong: Option<WrongKind>,
     /// Whether the response is that there is no such item.
     pub missing: bool,
+    /// Whether it looks like an error page or a sign-in page in place of the item. Only where nothing else tells.
+    pub is_substitute: bool,
     /// The write that it comes from, where it carries a token.
     pub token: Option<WriteToken>,
     /// Id of the item that a POST created, where the response names it.
@@ -160,6 +163,11 @@ impl ResponseClassifier {
             Some(Ok(listed)) => listed,
             None => Vec::new(),
         };
+        let names = expected.name.as_ref().filter(|_| self.identity.is_none() && request.method.is_read());
+        let is_substitute = names.is_some_and(|name| {
+            let names: Vec<String> = name.segment.iter().cloned().chain([name.key.to_string()]).collect();
+            substitute::is_substitute(body, &names)
+        });
         let created_id_field = self.identity.as_ref().filter(|_| request.method == Method::Post);
         let CacheReading { outcome, unread } = self.cache_reading(request, headers, body);
         ClassifiedResponse {
@@ -169,6 +177,7 @@ impl ResponseClassifier {
             created: created_id_field.and_then(|name| unquote(field(body, name).ok()??).parse().ok()),
             token,
             listed,
+            is_substitute,
             ..ClassifiedResponse::default()
         }
     }

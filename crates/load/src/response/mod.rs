@@ -7,6 +7,7 @@ mod client;
 mod client_failure;
 mod fields;
 mod reconnect;
+mod substitute;
 mod token;
 mod unread;
 mod version;
