@@ -25,13 +25,15 @@ ALLOWED = {
     "cacheproof-core": [],
     "cacheproof-verdict": [CORE],
     "cacheproof-report": [CORE, "cacheproof-verdict"],
+    "cacheproof-proofs": [CORE],
     "cacheproof-simulated": [CORE],
     "cacheproof-proxy": [CORE],
     "cacheproof-supervise": [CORE],
     "cacheproof-stack": STACK_BASE,
     "cacheproof-load": [CORE],
     "cacheproof-runner": RUNNER,
-    "cacheproof": [*RUNNER, "cacheproof-runner", "cacheproof-verdict", "cacheproof-report", "reference-app"],
+    "cacheproof": [*RUNNER, "cacheproof-runner", "cacheproof-verdict", "cacheproof-report", "cacheproof-proofs",
+                   "reference-app"],
     "cache-layer-macros": [],
     "cache-layer": ["cache-layer-macros"],
     "reference-app": ["cache-layer"],
@@ -42,7 +44,7 @@ ALLOWED = {
 PURE = ["cacheproof-core", "cacheproof-verdict", "cacheproof-report"]
 IMPURE = {"tokio", "sqlx", "redis", "goose"}
 
-HARNESS = ["core", "verdict", "report", "proxy", "supervise", "stack", "load", "runner"]
+HARNESS = ["core", "proofs", "verdict", "report", "proxy", "supervise", "stack", "load", "runner"]
 
 DEPENDENCY_TABLES = ["dependencies", "build-dependencies"]
 

@@ -10,6 +10,7 @@ pub mod cli;
 
 pub use cacheproof_core::{journal, measurements, scenario, secrets};
 pub use cacheproof_load as load;
+pub use cacheproof_proofs as proofs;
 pub use cacheproof_proxy as proxy;
 pub use cacheproof_report as report;
 pub use cacheproof_runner as run;

@@ -1,11 +1,14 @@
 //! `cacheproof check SCENARIO`: validates a scenario. Nothing is started.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::{CommandResult, Exit, Failure, terminal};
-use crate::scenario::{LoadModel, LoadedScenario, Phase, Quantity, Scenario, TargetKind, check_proofs, load};
-use crate::verdict::undecidable_rules;
+use crate::journal::{TestResult, TestState};
+use crate::proofs::read_proofs;
+use crate::scenario::{LoadModel, LoadedScenario, Phase, Quantity, Scenario, TargetKind, load};
+use crate::verdict::{test_in_words, undecidable_rules};
 
 /// Validates a scenario; nothing is started
 #[derive(Clone, Debug, clap::Args)]
@@ -16,6 +19,9 @@ pub struct CheckArgs {
     /// Replace or add one value, e.g. --set traffic.rate=800/s; can be repeated
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub set: Vec<String>,
+    /// A JUnit file with the results of the tests that criteria name in proved_by; can be repeated
+    #[arg(long = "proofs", value_name = "FILE")]
+    pub proofs: Vec<PathBuf>,
 }
 
 /// Validates the scenario and prints a summary of it.
@@ -23,18 +29,23 @@ pub struct CheckArgs {
 /// # Errors
 /// Everything that is wrong with the scenario, including missing proofs.
 pub fn run(args: CheckArgs) -> CommandResult {
-    let loaded = load_checked(&args.file, &args.set, Path::new(""))?;
-    terminal::print(&summary(&loaded));
+    let (loaded, proofs) = load_checked(&args.file, &args.set, &args.proofs, Path::new(""))?;
+    terminal::print(&summary(&loaded, &proofs));
     Ok(Exit::Pass)
 }
 
 /// Loads a scenario and checks its proofs, whose paths are relative to `base`.
-fn load_checked(file: &Path, sets: &[String], base: &Path) -> Result<LoadedScenario, Failure> {
+fn load_checked(
+    file: &Path,
+    sets: &[String],
+    junit: &[PathBuf],
+    base: &Path,
+) -> Result<(LoadedScenario, BTreeMap<String, TestResult>), Failure> {
     let loaded = load(file, sets).map_err(Failure::usage)?;
-    check_proofs(&loaded, base).map_err(Failure::usage)?;
+    let proofs = read_proofs(&loaded, junit, base).map_err(Failure::usage)?;
     terminal::hide(&loaded.mask);
     check_reference_app(&loaded.scenario)?;
-    Ok(loaded)
+    Ok((loaded, proofs))
 }
 
 /// Rejects a scenario that tests the reference app if cacheproof was built without it.
@@ -50,11 +61,12 @@ pub fn check_reference_app(scenario: &Scenario) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One line for the scenario, one for each phase, and one for each rule that cannot be decided.
-fn summary(loaded: &LoadedScenario) -> String {
+/// One line for the scenario, one for each phase, and one for each rule that cannot be decided and each test that was run and proves
+/// nothing.
+fn summary(loaded: &LoadedScenario, proofs: &BTreeMap<String, TestResult>) -> String {
     let scenario = &loaded.scenario;
     let rules = scenario.criteria.iter().map(|criterion| criterion.rules.len()).sum();
-    let proofs = scenario.criteria.iter().filter(|criterion| criterion.proved_by.is_some()).count();
+    let named = scenario.criteria.iter().filter(|criterion| criterion.proved_by.is_some()).count();
     let mut text = format!(
         "{} is valid: {}, {}, {} of request, {} with {}",
         loaded.name,
@@ -68,8 +80,8 @@ fn summary(loaded: &LoadedScenario) -> String {
         },
         count(rules, "rule"),
     );
-    if proofs > 0 {
-        let _ = write!(text, " and {}", count(proofs, "test"));
+    if named > 0 {
+        let _ = write!(text, " and {}", count(named, "test"));
     }
     text.push('\n');
     let width = |of: &dyn Fn(&Phase) -> usize| scenario.phases.iter().map(of).max().unwrap_or(0);
@@ -88,6 +100,11 @@ fn summary(loaded: &LoadedScenario) -> String {
     }
     for note in undecidable_rules(scenario) {
         let _ = writeln!(text, "  warning: {note}");
+    }
+    for (test, result) in
+        proofs.iter().filter(|(_, result)| !matches!(result.state, TestState::Passed | TestState::NotRun))
+    {
+        let _ = writeln!(text, "  warning: {}", test_in_words(test, result));
     }
     text
 }
@@ -131,7 +148,7 @@ mod tests {
         let sample = file("../crates/core/src/scenario/tests/app.toml");
         let mut loaded = load(&sample, &["phase.steady.rate=800/s".to_owned()]).unwrap();
         loaded.name = "app.toml".to_owned();
-        insta::assert_snapshot!(summary(&loaded), @r#"
+        insta::assert_snapshot!(summary(&loaded, &BTreeMap::new()), @r#"
         app.toml is valid: 4 phases, at most 41 s, 2 kinds of request, 1 criterion with 1 rule
           uncached    uncached   5s  50/s
           warm-up     cached     6s  50/s, not judged, ends when the hit rate is stable
@@ -147,12 +164,12 @@ mod tests {
         let path = directory.path().join("app.toml");
         std::fs::write(&path, text.replace("errors < 1%", "p95 in steady < 1s")).unwrap();
         let loaded = |rate: &str| load(&path, &[format!("phase.steady.rate={rate}")]).unwrap();
-        let short = summary(&loaded("1/s"));
+        let short = summary(&loaded("1/s"), &BTreeMap::new());
         assert!(short.contains("will not be decided: about 20 requests are planned, 200 are needed"), "{short}");
-        assert!(!summary(&loaded("800/s")).contains("  warning: "));
+        assert!(!summary(&loaded("800/s"), &BTreeMap::new()).contains("  warning: "));
         let mut empty = loaded("800/s");
         empty.scenario.criteria.clear();
-        assert!(summary(&empty).contains("  warning: there is no [[criterion]]"));
+        assert!(summary(&empty, &BTreeMap::new()).contains("  warning: there is no [[criterion]]"));
     }
 
     #[test]
@@ -163,7 +180,8 @@ mod tests {
         let warned = |rule: &str, hit: &str| {
             let text = text.replace("RULE", rule).replace("[data]", &format!("{hit}\n[data]"));
             std::fs::write(&path, text).unwrap();
-            summary(&load(&path, &[]).unwrap()).contains("holds in vain if the app does not say that it fell back")
+            summary(&load(&path, &[]).unwrap(), &BTreeMap::new())
+                .contains("holds in vain if the app does not say that it fell back")
         };
         assert!(warned("fallbacks == 0", ""));
         assert!(warned("fallbacks in broken < 1%", "[target.hit]\nheader = \"Cache-Status\"\nhit = [\"app; hit\"]"));
@@ -175,7 +193,8 @@ mod tests {
     #[test]
     fn a_valid_scenario_passes_and_an_invalid_one_is_a_usage_error() {
         let run = |set: &[&str]| {
-            run(CheckArgs { file: file("http-app.toml"), set: set.iter().map(|set| (*set).to_owned()).collect() })
+            let set = set.iter().map(|set| (*set).to_owned()).collect();
+            run(CheckArgs { file: file("http-app.toml"), set, proofs: Vec::new() })
         };
         assert_eq!(run(&[]).unwrap(), Exit::Pass);
         assert_eq!(run(&["traffic.users=0"]).unwrap_err().exit, Exit::Usage);
@@ -188,8 +207,8 @@ mod tests {
         let text = std::fs::read_to_string(file("http-app.toml")).unwrap();
         let proof = "\n[[criterion]]\nsays = \"x\"\nproved_by = \"none.rs::none\"\n";
         std::fs::write(&path, text + proof).unwrap();
-        assert_eq!(load_checked(&path, &[], directory.path()).unwrap_err().exit, Exit::Usage);
+        assert_eq!(load_checked(&path, &[], &[], directory.path()).unwrap_err().exit, Exit::Usage);
         std::fs::write(directory.path().join("none.rs"), "#[test]\nfn none() {}").unwrap();
-        assert!(load_checked(&path, &[], directory.path()).is_ok());
+        assert!(load_checked(&path, &[], &[], directory.path()).is_ok());
     }
 }

@@ -28,15 +28,18 @@ impl Exit {
     /// What the exit code of `cacheproof run` means.
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::Pass => "pass: every rule held, and every test named in `proved_by` exists (it is not run)",
-            Self::RulesFailed => "a rule failed",
+            Self::Pass => {
+                "pass: every rule held, and no test named in `proved_by` failed; one without a result counts neither way"
+            }
+            Self::RulesFailed => "a rule failed, or a test named in `proved_by` did",
             Self::Usage => "bad arguments or scenario; nothing was started",
             Self::Environment => {
                 "the environment failed: servers or app did not start, or died unexpectedly, or the report could not be written"
             }
             Self::Inconclusive => {
                 "inconclusive, for example: too few samples, a saturated load generator, a fault without an observed effect, a \
-                 system that was not steady before the first fault, a run aborted by `[safety]`"
+                 system that was not steady before the first fault, a run aborted by `[safety]`, criteria that only tests without a \
+                 result claim"
             }
             Self::Interrupted => "interrupted, after undo and clean-up",
         }

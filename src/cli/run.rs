@@ -8,6 +8,7 @@ use super::silence_stdout::SilencedStdout;
 use super::{CommandResult, Exit, Failure, check, progress, runtime, stop, terminal};
 use crate::journal::{EventSink, JOURNAL_FILE, JournalWriter, RunStatus, read_journal};
 use crate::measurements::Measurements;
+use crate::proofs::read_proofs;
 use crate::run::{RunOutcome, RunPlan, execute};
 use crate::scenario;
 use crate::supervise::{LEDGER_FILE, read_ledger};
@@ -21,6 +22,9 @@ pub struct RunArgs {
     /// Replace or add one value, e.g. --set traffic.rate=800/s; can be repeated
     #[arg(long = "set", value_name = "PATH=VALUE")]
     sets: Vec<String>,
+    /// A JUnit file with the results of the tests that criteria name in proved_by; can be repeated
+    #[arg(long = "proofs", value_name = "FILE")]
+    proofs: Vec<PathBuf>,
     /// The directory for reports; the run gets a directory of its own in it
     #[arg(long, value_name = "DIR", default_value = "reports")]
     reports: PathBuf,
@@ -31,7 +35,7 @@ pub fn run(arguments: RunArgs) -> CommandResult {
     // Before anything else: goose would install its own SIGINT handler.
     let stop = stop::on_signal();
     let mut loaded = scenario::load(&arguments.scenario, &arguments.sets).map_err(Failure::usage)?;
-    scenario::check_proofs(&loaded, Path::new("")).map_err(Failure::usage)?;
+    let proofs = read_proofs(&loaded, &arguments.proofs, Path::new("")).map_err(Failure::usage)?;
     check::check_reference_app(&loaded.scenario)?;
     terminal::hide(&loaded.mask);
     scenario::resolve_env(&mut loaded.scenario, &loaded.mask, |name| std::env::var(name).ok())
@@ -51,6 +55,7 @@ pub fn run(arguments: RunArgs) -> CommandResult {
         run_id,
         directory: directory.clone(),
         started_at: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        proofs,
     };
     let silence_stdout = SilencedStdout::stdout();
     let result = runtime()?.block_on(async {
@@ -97,7 +102,7 @@ fn conclude(reports: &Path, directory: &Path, outcome: RunOutcome) -> CommandRes
         RunStatus::Completed => Ok(match judged.verdict.ruling {
             Ruling::Pass => Exit::Pass,
             Ruling::Fail => Exit::RulesFailed,
-            Ruling::Inconclusive => Exit::Inconclusive,
+            Ruling::Inconclusive | Ruling::Claimed => Exit::Inconclusive,
         }),
     }
 }
@@ -154,6 +159,9 @@ fn command(arguments: &RunArgs) -> String {
     let mut command = format!("cacheproof run {}", quoted(&arguments.scenario.to_string_lossy()));
     for set in &arguments.sets {
         command.push_str(&format!(" --set {}", quoted(set)));
+    }
+    for file in &arguments.proofs {
+        command.push_str(&format!(" --proofs {}", quoted(&file.to_string_lossy())));
     }
     if arguments.reports != Path::new("reports") {
         command.push_str(&format!(" --reports {}", quoted(&arguments.reports.to_string_lossy())));

@@ -137,6 +137,7 @@ impl Paint {
 
     fn ruling(&self, ruling: Ruling, text: &str) -> String {
         let code = match ruling {
+            Ruling::Claimed => "2",
             Ruling::Pass => "1;32",
             Ruling::Inconclusive => "1;33",
             Ruling::Fail => "1;31",

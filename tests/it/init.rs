@@ -85,7 +85,10 @@ fn init_detects_nginxs_cache_headers_and_its_scenario_is_valid() {
     let out = directory.path().join("scenario.toml");
     let url = format!("http://127.0.0.1:{}/items/17", nginx.port);
     assert_eq!(init::run(init::InitArgs { url, out: out.clone() }).unwrap(), Exit::Pass);
-    assert_eq!(check::run(check::CheckArgs { file: out.clone(), set: Vec::new() }).unwrap(), Exit::Pass);
+    assert_eq!(
+        check::run(check::CheckArgs { file: out.clone(), set: Vec::new(), proofs: Vec::new() }).unwrap(),
+        Exit::Pass
+    );
     let target = load(&out, &[]).unwrap().scenario.target;
     assert_eq!(target.hit.header.as_deref(), Some("x-cache-status"));
     assert_eq!(target.bypass, Some(BypassSpec::Header("Cache-Control".into(), "no-store".into())));

@@ -1,10 +1,11 @@
-//! junit.xml: one suite for each run, one case for each rule. Names are the same in every run, so that a CI system can
+//! junit.xml: one suite for each run, one case for each rule and for each test that a criterion names. Names are the same in every run, so that a CI system can
 //! follow a rule over time; the numbers are in messages and output.
 
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
+use cacheproof_core::journal::TestState;
 use cacheproof_verdict::{CriterionResult, Ruling};
 
 use super::ReportError;
@@ -55,22 +56,31 @@ fn properties(view: &View<'_>) -> impl Iterator<Item = (&'static str, String)> {
 
 fn cases(criterion: &CriterionResult) -> Vec<TestCase> {
     let class = one_line(&criterion.says, 300);
-    if criterion.rules.is_empty() {
-        let name =
-            criterion.proved_by.as_ref().map_or_else(|| "no rule".to_owned(), |test| format!("proved by {test}"));
-        let evidence = criterion.evidence().join("; ");
-        // This run did not show it: skipped, with the name of the test that does.
-        let mut status = TestCaseStatus::skipped();
-        status.set_message(one_line(&evidence, 1_000));
-        return vec![test_case(&class, &name, status)];
+    let rules = criterion.rules.iter().map(|rule| case(&class, &rule.text, rule.ruling, &rule.evidence, "rule broken"));
+    let mut cases: Vec<TestCase> = rules.collect();
+    if let (Some(test), Some(result), Some(evidence)) =
+        (&criterion.proved_by, &criterion.test, criterion.test_evidence())
+    {
+        let ruling = match result.state {
+            TestState::Passed => Ruling::Pass,
+            TestState::Failed => Ruling::Fail,
+            _ => Ruling::Claimed,
+        };
+        cases.push(case(&class, &format!("proved by {test}"), ruling, &evidence, "test failed"));
     }
-    criterion.rules.iter().map(|rule| case(&class, &rule.text, rule.ruling, &rule.evidence)).collect()
+    if cases.is_empty() {
+        let mut status = TestCaseStatus::skipped();
+        status.set_message("no rule and no test");
+        cases.push(test_case(&class, "no rule", status));
+    }
+    cases
 }
 
-fn case(class: &str, name: &str, ruling: Ruling, evidence: &str) -> TestCase {
+fn case(class: &str, name: &str, ruling: Ruling, evidence: &str, broken: &str) -> TestCase {
     let evidence = one_line(evidence, 1_000);
     let mut status = match ruling {
         Ruling::Pass => TestCaseStatus::success(),
+        Ruling::Claimed => TestCaseStatus::skipped(),
         // Not skipped: a CI system that reads only this file must not take it for a pass.
         Ruling::Inconclusive => TestCaseStatus::non_success(NonSuccessKind::Error),
         Ruling::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
@@ -79,12 +89,12 @@ fn case(class: &str, name: &str, ruling: Ruling, evidence: &str) -> TestCase {
         status.set_message(evidence.clone());
     }
     match ruling {
-        Ruling::Pass => {}
+        Ruling::Pass | Ruling::Claimed => {}
         Ruling::Inconclusive => {
             status.set_type("not decided");
         }
         Ruling::Fail => {
-            status.set_type("rule broken");
+            status.set_type(broken);
         }
     }
     let mut case = test_case(class, name, status);

@@ -29,7 +29,7 @@ pub use text::{one_line, with_nonbreaking_spaces};
 pub use view::{ComparisonRow, PathComparison, RequestStats, path_comparison};
 
 /// Version of summary.json's schema; see docs/summary-schema.md.
-pub const SUMMARY_VERSION: u32 = 1;
+pub const SUMMARY_VERSION: u32 = 2;
 
 /// Name of the page in a run's directory.
 pub const HTML_FILE: &str = "report.html";

@@ -36,6 +36,7 @@ mod steady;
 mod timeline;
 mod warm_up;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +47,7 @@ use crate::app::{App, AppEnvironment, TargetError};
 use crate::fault::{FaultContext, FaultEngine, FaultError};
 pub use crate::open_files::TooFewFiles;
 use crate::probe::Prober;
-use cacheproof_core::journal::{Event, EventSink, RunEnded, RunStarted, RunStatus, TargetReady};
+use cacheproof_core::journal::{Event, EventSink, RunEnded, RunStarted, RunStatus, TargetReady, TestResult};
 use cacheproof_core::scenario::{Scenario, TargetKind, mask_passwords};
 use cacheproof_core::secrets::Mask;
 use cacheproof_load::{Driver, Exchange, LoadError, Recorder};
@@ -74,6 +75,8 @@ pub struct RunPlan {
     pub directory: PathBuf,
     /// The start of the run: UTC, RFC 3339, whole seconds.
     pub started_at: String,
+    /// For each `proved_by` the result of that test.
+    pub proofs: BTreeMap<String, TestResult>,
 }
 
 /// Why a run failed before anything was measured.
@@ -140,6 +143,7 @@ pub async fn execute(
         limits: plan.scenario.latency_limits(),
         host: probe::host(),
         git: probe::git_commit(),
+        proofs: plan.proofs.clone(),
     }));
     let guard = Guard::start(&plan.cacheproof)?;
     // A stop during startup drops half-started servers; the guard cleans them up.

@@ -6,6 +6,8 @@ mod freshness;
 mod responses;
 mod schedule;
 
+use std::collections::BTreeMap;
+
 use cacheproof_core::journal::*;
 use cacheproof_core::scenario::*;
 use rand::SeedableRng as _;
@@ -42,6 +44,8 @@ pub struct SimulationPlan {
     pub fine_slices: bool,
     /// How many stale reads are written as examples with their history, in the first judged cached phase.
     pub stale_examples: u64,
+    /// The results of the tests that criteria name.
+    pub proofs: BTreeMap<String, TestResult>,
 }
 
 impl Default for SimulationPlan {
@@ -60,6 +64,7 @@ impl Default for SimulationPlan {
             reconnect_after: 0,
             fine_slices: true,
             stale_examples: 0,
+            proofs: BTreeMap::new(),
         }
     }
 }
@@ -167,6 +172,7 @@ impl Simulator {
                 kernel: "Linux 6.1.0-28-amd64".to_owned(),
             },
             git: "5f2c1d90ab34".to_owned(),
+            proofs: self.plan.proofs.clone(),
         };
         self.push(0.0, Event::RunStarted(start));
         let facts = |version: &str, url: &str, settings: &[(&str, &str)]| ServerFacts {

@@ -2,7 +2,7 @@
 //!
 //! [`judge`] first checks what makes the run valid (`validity`) and times what each fault did (`recovery`). Then it
 //! measures each rule's terms (`measure`, by the table of metrics in `cacheproof_core`), judges them (`rule`) and words
-//! the evidence (`evidence`).
+//! the evidence (`evidence`). The results of tests are in the journal (`test_proof`).
 
 mod answers;
 mod chance;
@@ -17,6 +17,8 @@ mod plan_check;
 mod recovery;
 mod rule;
 mod sending;
+mod summary;
+mod test_proof;
 mod validity;
 
 pub use cacheproof_core::metrics::{Recovery, clopper_pearson_upper_bound, stale_reads};
@@ -25,3 +27,4 @@ pub use judge::judge;
 pub use model::*;
 pub use plan_check::undecidable_rules;
 pub use recovery::{FaultOutcome, HitRateRecovery, LimitViolation, RefillCurve, SteadyLimits, fault_outcomes};
+pub use test_proof::test_in_words;

@@ -1,14 +1,17 @@
 //! What a verdict says.
 
+use cacheproof_core::journal::TestResult;
 use cacheproof_core::numbers::Unit;
 use serde::Serialize;
 
 use super::FaultOutcome;
 
-/// Pass, fail or inconclusive.
+/// Pass, fail or inconclusive; of a criterion also that a test claims it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ruling {
+    /// A test is said to prove it, and there is no result of that test: neither for the run nor against it.
+    Claimed,
     /// It was proved.
     Pass,
     /// Too few samples, a saturated load generator, or a run that broke off: nothing was proved either way.
@@ -27,7 +30,7 @@ impl Ruling {
 /// The judgement of a whole run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verdict {
-    /// Fail if any criterion fails; else inconclusive if any is, or the run is not valid; else pass.
+    /// Fail if any criterion fails; else inconclusive if any is, if none was proved, or if the run is not valid; else pass.
     pub ruling: Ruling,
     /// One sentence for the first screen.
     pub summary: String,
@@ -45,12 +48,14 @@ pub struct Verdict {
 pub struct CriterionResult {
     /// The story's own words.
     pub says: String,
-    /// The worst of its rules.
+    /// The worst of its rules and its test. Without a result of the test it is [`Ruling::Claimed`] at best.
     pub ruling: Ruling,
     /// Its rules, judged.
     pub rules: Vec<RuleResult>,
     /// The test that proves it where no measurement can.
     pub proved_by: Option<String>,
+    /// The result of that test.
+    pub test: Option<TestResult>,
 }
 
 /// One rule, judged.

@@ -1,6 +1,10 @@
 //! The run itself: how it started, on which machine, and how it ended.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use super::TestResult;
 
 /// What was run, and where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +30,9 @@ pub struct RunStarted {
     pub host: Host,
     /// Commit of the working directory, `-dirty` appended where it has changes; empty outside git.
     pub git: String,
+    /// For each `proved_by` the result of that test. None in journals of older versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub proofs: BTreeMap<String, TestResult>,
 }
 
 /// The machine of the run.

@@ -1,6 +1,6 @@
 //! What the user writes: the scenario file, its types, its parser and its diagnostics.
 //!
-//! The only I/O here is reading the scenario file and, for [`check_proofs`], the files of the tests that it names.
+//! The only I/O here is reading the scenario file.
 //! [`parse`] turns text into a [`Scenario`] in which everything is checked: names resolve, units are right, and every
 //! rule is about something that the scenario does. docs/scenario.md is the reference.
 
@@ -28,7 +28,6 @@ mod parse_target;
 mod parse_timeline;
 mod parse_traffic;
 mod problem;
-mod proofs;
 mod reader;
 mod requirements;
 mod resolve;
@@ -58,7 +57,6 @@ pub use model::*;
 pub use parse::parse;
 pub use parse_traffic::placeholders;
 pub use problem::{Problem, ScenarioErrors};
-pub use proofs::check_proofs;
 pub use rule::*;
 pub use safety::*;
 pub use secrets::strike_out_of_file;

@@ -30,6 +30,8 @@ pub struct Scenario {
     pub phases: Vec<Phase>,
     /// What keeps faults in bounds.
     pub safety: SafetySpec,
+    /// JUnit files with the results of the tests that criteria name; paths as seen from the project's root.
+    pub proofs: Vec<String>,
     /// The story's criteria.
     pub criteria: Vec<Criterion>,
 }

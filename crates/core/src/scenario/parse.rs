@@ -71,8 +71,9 @@ fn read(root: &Section<'_>, text: &str) -> Scenario {
     let requests = &traffic.requests;
     let context = RuleContext { stack: &stack, target: &target, requests, freshness: &freshness, phases: &phases };
     safety.steady = parse_safety::steady(root, text, &context, &phases);
+    let proofs = proofs(root);
     let criteria = criteria(root, text, &context);
-    Scenario { title, seed, stack, target, data, traffic, freshness, evidence, phases, safety, criteria }
+    Scenario { title, seed, stack, target, data, traffic, freshness, evidence, phases, safety, proofs, criteria }
 }
 
 /// `[data]`: key spaces by name and size.
@@ -203,14 +204,25 @@ pub(super) fn read_rule(
     }
 }
 
-/// `FILE::test_name`. Whether the test is there is asked by [`super::check_proofs`].
+/// The JUnit files of `proofs`.
+fn proofs(root: &Section<'_>) -> Vec<String> {
+    let files = root.strings("proofs").unwrap_or_default();
+    for file in files.iter().filter(|file| file.value.trim().is_empty() || file.value.contains(char::is_control)) {
+        let help = "write the path of a JUnit file: proofs = [\"target/nextest/default/junit.xml\"]";
+        root.problems.add(Problem::new("\"proofs\" does not name a file").at(file.span.clone()).help(help));
+    }
+    files.into_iter().map(|file| file.value.to_owned()).collect()
+}
+
+/// `FILE::TEST`, the test as its own runner names it. Whether it is there is for the crate `cacheproof-proofs` to say.
 fn checked_proof(section: &Section<'_>, proof: &Located<&str>) -> Option<String> {
-    let right = proof.value.rsplit_once("::").is_some_and(|(file, test)| {
+    let right = proof.value.split_once("::").is_some_and(|(file, test)| {
         let relative = !file.is_empty() && !file.starts_with('/') && file.split('/').all(|part| part != "..");
-        relative && is_identifier(test)
+        let is_name = test.trim() == test && !test.is_empty() && !test.contains(char::is_control);
+        relative && file.trim() == file && !file.contains(char::is_control) && is_name
     });
     if !right {
-        let help = "write FILE::test_name, the file seen from the project's root: \"tests/it/layer.rs::falls_back\"";
+        let help = "write FILE::TEST, the file seen from the project's root: \"tests/it/layer.rs::falls_back\"";
         let message = "\"proved_by\" does not name a test";
         section.problems.add(Problem::new(message).at(proof.span.clone()).help(help));
     }

@@ -31,6 +31,7 @@ const fn table(name: &'static str, keys: &'static [Key]) -> Key {
 pub(super) const ROOT: &[Key] = &[
     value("title"),
     value("seed"),
+    value("proofs"),
     table("stack", STACK),
     table("target", TARGET),
     Key { name: "data", kind: KeyKind::UserKeys },

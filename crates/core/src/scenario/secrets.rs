@@ -220,7 +220,8 @@ impl Reader<'_> {
             }
             _ => Vec::new(),
         };
-        if !matches!(key, "name" | "rules" | "steady" | "abort" | "proved_by" | "kind" | "provider" | "path") {
+        if !matches!(key, "name" | "rules" | "steady" | "abort" | "proved_by" | "proofs" | "kind" | "provider" | "path")
+        {
             self.found.texts.push(span.clone());
         }
         self.add(span, value, parts.into_iter().chain(in_text(value)).collect());

@@ -170,27 +170,6 @@ fn environment_variables_are_filled_in_at_the_run_and_not_needed_to_parse() {
 }
 
 #[test]
-fn a_proof_must_name_a_test_that_is_there() {
-    let directory = tempfile::tempdir().unwrap();
-    std::fs::create_dir_all(directory.path().join("scenarios")).unwrap();
-    std::fs::write(directory.path().join("t.rs"), "#[test]\nfn it_holds() {}\n").unwrap();
-    let path = directory.path().join("scenarios/app.toml");
-    let check = |proof: &str, base: &FilePath| {
-        let text = APP.replace("rules = [\"errors < 1%\"]", &format!("proved_by = \"{proof}\""));
-        std::fs::write(&path, text).unwrap();
-        check_proofs(&load(&path, &[]).unwrap(), base).map_err(|errors| errors.problems()[0].to_string())
-    };
-    let elsewhere = tempfile::tempdir().unwrap();
-    assert_eq!(check("t.rs::it_holds", directory.path()), Ok(()));
-    assert_eq!(check("t.rs::it_holds", elsewhere.path()), Ok(()), "found above the scenario file");
-    let mut named = load(&path, &[]).unwrap();
-    named.name = "app.toml".into();
-    assert!(check_proofs(&named, &directory.path().join("scenarios")).is_ok(), "found from the file's own directory");
-    assert_eq!(check("t.rs::it_hold", directory.path()), Err("t.rs has no test \"it_hold\"".into()));
-    assert_eq!(check("u.rs::it_holds", directory.path()), Err("the file of this proof is not there: u.rs".into()));
-}
-
-#[test]
 fn the_reference_app_comes_with_its_defaults() {
     let text = "title = 't'\n[target]\nkind = 'reference'\n[traffic]\nusers = 2\n\
         [[traffic.request]]\nname = 'r'\nget = '/'\n[[phase]]\nname = 'p'\nlasts = '1s'\n";

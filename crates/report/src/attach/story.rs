@@ -99,8 +99,8 @@ impl StoryError {
 
 /// Puts a block into a story, in place of an earlier one or at its end, and sets its boxes by the verdict: ticked
 /// where the criterion passed in a run without a blocking finding (a run that broke off has one), not ticked otherwise, even where
-/// a test alone proves it: no run has shown that the deployment is right. A box belongs to a criterion if a reader sees the same text
-/// beside it; spaces and a full stop at the end do not count.
+/// a test alone proves it: no run has shown that the deployment is right. Nor is one ticked that a test without a result claims. A box
+/// belongs to a criterion if a reader sees the same text beside it; spaces and a full stop at the end do not count.
 pub fn attach_to(story: &str, verdict: &Verdict, block: &str) -> Result<AttachResult, StoryError> {
     let place = Place::of(story)?;
     let line_end = ["\r\n", "\n", "\r"].into_iter().find(|end| story.contains(end)).unwrap_or("\n");

@@ -108,6 +108,7 @@ fn paint(
 /// The colour of a ruling.
 fn role(ruling: Ruling) -> ColorRole {
     match ruling {
+        Ruling::Claimed => ColorRole::Muted,
         Ruling::Pass => ColorRole::Pass,
         Ruling::Inconclusive => ColorRole::Inconclusive,
         Ruling::Fail => ColorRole::Error,

@@ -51,6 +51,7 @@ pub(super) fn sign(ruling: Ruling) -> String {
 
 fn short_sign(ruling: Ruling) -> &'static str {
     match ruling {
+        Ruling::Claimed => "⬜",
         Ruling::Pass => "✅",
         Ruling::Inconclusive => "⚠️",
         Ruling::Fail => "❌",

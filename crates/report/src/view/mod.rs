@@ -149,9 +149,9 @@ pub(crate) fn criteria(verdict: &Verdict) -> Vec<Criterion<'_>> {
 }
 
 impl Criterion<'_> {
-    /// Whether each rule shows its own ruling: with one rule it is the criterion's.
+    /// Whether each rule shows its own ruling: with one rule and no test it is the criterion's.
     pub fn has_several_rules(&self) -> bool {
-        self.rules.len() > 1
+        self.rules.len() + usize::from(self.other_evidence.is_some()) > 1
     }
 
     /// All its evidence in one line.

@@ -13,6 +13,7 @@ pub fn verdict(criteria: &[(&str, Ruling)]) -> Verdict {
         ruling: *ruling,
         rules: Vec::new(),
         proved_by: None,
+        test: None,
     };
     Verdict {
         ruling: Ruling::Pass,

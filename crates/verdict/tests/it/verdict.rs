@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cacheproof_core::journal::CachePath;
-use cacheproof_core::journal::{Event, JournalEntry, Outcome, RunStatus, SendLag};
+use cacheproof_core::journal::{Event, JournalEntry, Outcome, RunStatus, SendLag, TestResult, TestState};
 use cacheproof_core::measurements::Measurements;
 use cacheproof_core::scenario::{Criterion, Limit, Metric, Op, Quantity, Rule, Scenario, Term};
 use cacheproof_verdict::{RuleResult, Ruling, Verdict, judge};
@@ -59,8 +59,8 @@ fn a_healthy_run_passes_with_every_number_in_its_evidence() {
 fn a_cache_that_never_hits_fails_its_hit_rate_and_nothing_else_is_blamed_on_freshness() {
     let verdict = judged(&SimulationPlan { hit_share: 0.0, ..SimulationPlan::default() });
     let rulings: Vec<Ruling> = verdict.criteria.iter().map(|criterion| criterion.ruling).collect();
-    use Ruling::{Fail, Pass};
-    assert_eq!(rulings, [Fail, Fail, Fail, Pass, Pass, Pass]);
+    use Ruling::{Claimed, Fail, Pass};
+    assert_eq!(rulings, [Fail, Fail, Fail, Pass, Pass, Claimed]);
     assert_eq!(verdict.ruling, Fail);
     assert!(verdict.summary.starts_with("3 of 6 criteria failed"), "{}", verdict.summary);
 }
@@ -351,4 +351,41 @@ fn a_limit_between_the_least_and_the_most_that_an_age_can_be_is_not_kept() {
     assert!(between.evidence.contains("; it may have been "), "{}", between.evidence);
     assert_eq!(judged(Op::More, least + 0.005).ruling, Ruling::Inconclusive);
     assert_eq!(judged(Op::Less, least - 0.01).ruling, Ruling::Fail);
+}
+
+/// The ruling of the run and of a criterion with these rules, whose test has this result.
+fn with_test(rules: &[&str], state: Option<TestState>, others: bool) -> (Ruling, Ruling, String) {
+    let test = "t.rs::it".to_owned();
+    let proofs = state.map(|state| (test.clone(), TestResult { state, ..TestResult::default() })).into_iter().collect();
+    let plan = SimulationPlan { proofs, ..SimulationPlan::default() };
+    let mut scenario = scenario(&plan);
+    let known: Vec<Rule> = scenario.criteria.iter().flat_map(|criterion| criterion.rules.clone()).collect();
+    let rules = rules.iter().map(|text| known.iter().find(|rule| rule.text == *text).expect(text).clone()).collect();
+    scenario.criteria.truncate(usize::from(others));
+    scenario.criteria.push(Criterion { says: "it".to_owned(), rules, proved_by: Some(test) });
+    let verdict = judge(&scenario, &Measurements::of(&journal(&plan)));
+    (verdict.ruling, verdict.criteria.last().expect("it").ruling, verdict.summary)
+}
+
+#[test]
+fn a_test_proves_its_criterion_by_its_result_alone() {
+    use Ruling::{Claimed, Fail, Inconclusive, Pass};
+    use TestState::{Ambiguous, Empty, Failed, Missing, NotRun, Outdated, Passed, Skipped};
+    let rule = ["stale == 0"];
+    assert_eq!(with_test(&[], Some(Passed), true).1, Pass);
+    assert_eq!(with_test(&[], Some(Passed), false).0, Pass);
+    let (run, criterion, summary) = with_test(&[], Some(Failed), true);
+    assert_eq!((run, criterion, summary.as_str()), (Fail, Fail, "1 of 2 criteria failed."));
+    for state in [None, Some(NotRun), Some(Skipped), Some(Outdated), Some(Ambiguous), Some(Missing), Some(Empty)] {
+        let (run, criterion, summary) = with_test(&[], state, true);
+        assert_eq!((run, criterion), (Pass, Claimed), "{state:?} counts neither way");
+        assert_eq!(summary, "2 criteria: 1 proved by this run, 1 by a test that was not run here.");
+        let (run, _, summary) = with_test(&[], state, false);
+        assert_eq!(run, Inconclusive, "{state:?}: nothing was proved");
+        assert!(summary.starts_with("Nothing was proved. The only criterion is claimed by a test"), "{summary}");
+        // Rules that hold are half of what the criterion asks for.
+        assert_eq!(with_test(&rule, state, true).1, Claimed);
+    }
+    assert_eq!(with_test(&rule, Some(Passed), false).1, Pass);
+    assert_eq!(with_test(&rule, Some(Failed), false).0, Fail);
 }
