@@ -9,10 +9,10 @@ _default:
 setup:
     sh scripts/setup.sh
 
-# The main job: prove story 3.1 on a real Redis and Postgres, and write reports/latest
+# The main job: prove story 3.1 on a real Redis and Postgres, and write reports/latest. With the results of `just test`, if there are any
 bench *ARGS:
     cargo build
-    cargo run --quiet -- run {{scenario}} {{ARGS}}
+    cargo run --quiet -- run {{scenario}} $(sh scripts/proofs.sh) {{ARGS}}
 
 # The tests, on real servers; containers too where Docker answers. One test of each slow kind: the others are in `just test-all`
 test *ARGS:
