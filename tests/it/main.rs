@@ -16,6 +16,7 @@ mod interrupt;
 mod numbers;
 mod open_loop;
 mod own_container;
+mod proofs;
 mod proxy;
 mod readme;
 mod recover;
