@@ -309,7 +309,7 @@ impl OpenCase {
 }
 
 impl Started {
-    fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         // The tick of the last digit that is given: it may have been cut off.
         let digits = text.split_once('.').map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count());

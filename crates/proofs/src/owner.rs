@@ -148,14 +148,13 @@ impl Wanted<'_> {
         if !fits(title, name) {
             return false;
         }
-        // Only the title is the name: the suites must be told beside it.
-        let nested = case.suites.iter().map(String::as_str).collect::<Vec<_>>();
-        let is_below =
-            |around: &[&str]| around.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>().ends_with(suites);
+        // Only the title is the name: the suites must be told beside it, all of them.
+        let is_suite = |name: &&String| !name.is_empty() && *name != "Root Suite" && Language::of(name).is_none();
+        let nested: Vec<&String> = case.suites.iter().filter(is_suite).collect();
         let told_around = joined_is(suites, &case.class)
-            || is_below(&nested)
-            || nested.last().is_some_and(|name| joined_is(suites, name));
-        if suites.is_empty() { told.is_some() || told_around } else { told_around }
+            || nested.iter().copied().eq(suites)
+            || matches!(nested.as_slice(), [only] if joined_is(suites, only));
+        !suites.is_empty() && told_around
     }
 
     /// go-junit-report, gotestsum: `classname` is the package's import path, or the end of it.

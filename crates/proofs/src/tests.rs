@@ -270,6 +270,11 @@ fn javascript_tests_are_named_by_their_titles() {
     // node:test tells a title alone: in a suite it is another test.
     let other = Project::new(&[("keys.test.js", "it('has a prefix', () => {});")]);
     other.states("node.xml", &[("keys.test.js::has a prefix", Missing, "is another test")]);
+    let inner = Project::new(&[(
+        "keys.test.js",
+        "describe('of posts', () => { it('returns a fresh value after a write', () => {}); });",
+    )]);
+    inner.states("node.xml", &[("keys.test.js::returns a fresh value after a write", Missing, "is another test")]);
     let several = project.one("keys.test.js::returns a fresh value after a write", &[junit("jest.xml")]).unwrap_err();
     assert_eq!(several, "keys.test.js has several tests \"returns a fresh value after a write\"");
 

@@ -48,8 +48,10 @@ pub(super) fn tests(trees: &[Tree], file: &str, text: &str) -> Vec<Found> {
         let status = status(name, parameters, body, why.as_deref());
         let path = vec![name.to_owned()];
         found.push(Found::new(path.clone(), status.clone()));
-        if !matches!(&status, TestStatus::Not(_)) {
-            subtests(body, &path, None, &mut found);
+        // A subtest may run where another one is skipped.
+        let why = if skips(body) { Some("it skips itself (t.Skip)") } else { why.as_deref() };
+        if name.starts_with("Test") {
+            subtests(body, &path, why, &mut found);
         }
     }
     found
@@ -65,14 +67,31 @@ fn status(name: &str, parameters: &[Tree], body: &[Tree], why: Option<&str>) -> 
         None => return not("go test runs functions named Test…"),
     };
     // `t *testing.T`: the parameter's name first.
-    if parameters.len() < 2 || written(&parameters[1..]).trim_end_matches(',') != wanted {
+    let typed = if parameters.first().is_some_and(|tree| tree.is_sign('*')) {
+        parameters
+    } else {
+        parameters.get(1..).unwrap_or_default()
+    };
+    if written(typed).trim_end_matches(',') != wanted {
         return not(format!("go test runs it only with the one parameter {wanted}"));
     }
     match why {
         Some(why) => not(why),
         None if skips(body) => not("it skips itself (t.Skip)"),
+        None if may_skip(body) => not("it or one of its subtests may skip itself (t.Skip)"),
         None => TestStatus::Runs,
     }
+}
+
+/// Whether anything in a function may skip it or a subtest; what is under `testing.Short()` does not, unless it is asked for.
+fn may_skip(body: &[Tree]) -> bool {
+    let is_short = |at: usize| written(&body[at.saturating_sub(5)..at]).ends_with("if testing.Short()");
+    skips(body)
+        || body.iter().enumerate().any(|(at, tree)| match tree {
+            Tree::Group('{', _) if is_short(at) => false,
+            Tree::Group(_, inside) => may_skip(inside),
+            Tree::Leaf(_) => false,
+        })
 }
 
 /// Whether a statement of the function's own skips it.
@@ -98,7 +117,7 @@ fn subtests(trees: &[Tree], path: &[String], why: Option<&str>, found: &mut Vec<
             let path = below(path, &name.replace(char::is_whitespace, "_"));
             let status = match why {
                 Some(why) => not(why),
-                None if skips(body) => not("it skips itself (t.Skip)"),
+                None if may_skip(body) => not("it skips itself, or may (t.Skip)"),
                 None => TestStatus::Runs,
             };
             found.push(Found::new(path.clone(), status));

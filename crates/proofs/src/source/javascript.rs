@@ -116,6 +116,9 @@ impl Reader {
                 at = call.end;
                 continue;
             }
+            if trees[at].is_word("return") || trees[at].is_word("throw") {
+                around = around.with_reason("it comes after a return");
+            }
             if let Tree::Group(_, inside) = &trees[at] {
                 self.scan(inside, &around.with_reason("it is inside a function or a condition, which may not run"));
             }
@@ -235,10 +238,9 @@ fn not_run(call: &Call<'_>, has_function: bool, is_suite: bool, body: Option<&[T
     }
     for option in options {
         for part in option.split(|tree| tree.is_sign(',')) {
-            if let [name, _, value @ ..] = part
-                && ["skip", "todo", "only"].iter().any(|word| name.is_word(word) || name.text() == Some(word))
-                && !matches!(value, [value] if value.is_word("false"))
-                && !name.is_word("only")
+            if let [name, value @ ..] = part
+                && ["skip", "todo"].iter().any(|word| name.is_word(word) || name.text() == Some(word))
+                && !matches!(value, [_, value] if value.is_word("false"))
             {
                 return Some("it is skipped or may be (by its options)".to_owned());
             }
@@ -253,14 +255,26 @@ fn not_run(call: &Call<'_>, has_function: bool, is_suite: bool, body: Option<&[T
     }
 }
 
-/// Whether a test skips itself, in a statement of its own: `this.skip()`, `t.skip()`, `test.skip(…)`.
+/// Whether a test skips itself, or may: `this.skip()`, `t.skip()`, `test.skip(…)`.
 fn skips_itself(body: &[Tree]) -> Option<String> {
-    body.windows(4).find_map(|window| match window {
-        [_, dot, name, Tree::Group('(', _)] if dot.is_sign('.') => match name.word() {
-            Some(word @ ("skip" | "fixme" | "todo" | "fail")) => Some(format!("it skips itself (.{word})")),
-            _ => None,
-        },
+    const CONTEXTS: [&str; 7] = ["this", "t", "ctx", "context", "test", "it", "testInfo"];
+    let own = body.windows(4).find_map(|window| match window {
+        [object, dot, name, Tree::Group('(', _)]
+            if dot.is_sign('.') && object.word().is_some_and(|object| CONTEXTS.contains(&object)) =>
+        {
+            match name.word() {
+                Some(word @ ("skip" | "fixme" | "todo")) => Some(format!("it skips itself, or may (.{word})")),
+                Some("fail") if object.is_word("test") => Some("it is expected to fail (test.fail)".to_owned()),
+                _ => None,
+            }
+        }
         _ => None,
+    });
+    own.or_else(|| {
+        body.iter().find_map(|tree| match tree {
+            Tree::Group(_, inside) => skips_itself(inside),
+            Tree::Leaf(_) => None,
+        })
     })
 }
 

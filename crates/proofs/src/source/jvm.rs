@@ -63,8 +63,11 @@ impl Reader {
                 Some("fun") if self.is_kotlin => {
                     let parameters = (at + 1..trees.len()).find(|at| trees[*at].group('(').is_some());
                     let end = parameters.unwrap_or(trees.len());
+                    let rest = trees.get(end + 1..).unwrap_or_default();
+                    let next =
+                        rest.iter().position(|tree| tree.is_sign('@') || tree.is_word("fun") || tree.is_word("class"));
                     if let Some(name) = trees.get(end.saturating_sub(1)).and_then(Tree::word) {
-                        found.push(self.method(name, &before, around));
+                        found.push(self.method(name, &before, around, &rest[..next.unwrap_or(rest.len())]));
                     }
                     before = Before::default();
                     at = end + 1;
@@ -76,10 +79,11 @@ impl Reader {
                 Some(word) => {
                     let is_method = !self.is_kotlin && next(1).is_some_and(|tree| tree.group('(').is_some());
                     if is_method {
-                        found.push(self.method(word, &before, around));
                         let end =
                             (at + 2..trees.len()).find(|at| trees[*at].group('{').is_some() || trees[*at].is_sign(';'));
-                        at = end.map_or(trees.len(), |end| end + 1);
+                        let body = &trees[at..end.map_or(trees.len(), |end| end + 1)];
+                        found.push(self.method(word, &before, around, body));
+                        at += body.len();
                         before = Before::default();
                     } else {
                         before.words.push(word);
@@ -132,7 +136,7 @@ impl Reader {
         end + 1
     }
 
-    fn method(&self, name: &str, before: &Before<'_>, around: &Around) -> Found {
+    fn method(&self, name: &str, before: &Before<'_>, around: &Around, body: &[Tree]) -> Found {
         let test = before.annotations.iter().find(|(name, _)| TEST.contains(name));
         let has = |word| before.words.contains(&word);
         let is_junit3 = around.is_test_case && name.starts_with("test") && (self.is_kotlin || has("public"));
@@ -142,6 +146,9 @@ impl Reader {
             (_, Some(why)) => not(why),
             (Some((_, arguments)), _) if has_word(arguments, "enabled") && has_word(arguments, "false") => {
                 not("it is skipped (enabled = false)")
+            }
+            _ if ["assumeTrue", "assumeFalse", "assumeThat"].iter().any(|word| has_word(body, word)) => {
+                not("it may be skipped (by an assumption)")
             }
             _ if has("private") || has("static") || has("abstract") => not("it is private, static or abstract"),
             _ => disabled(before).map_or(TestStatus::Runs, TestStatus::Not),

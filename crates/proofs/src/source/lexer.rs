@@ -97,7 +97,7 @@ impl<'a> Lexer<'a> {
             }
             return comment;
         }
-        if rest.starts_with("//") {
+        if rest.starts_with("//") || (self.language == Language::JavaScript && rest.starts_with("<!--")) {
             self.skip_line();
             return true;
         }
@@ -209,8 +209,8 @@ impl<'a> Lexer<'a> {
 
     fn javascript_text(&mut self) -> bool {
         match self.peek(0) {
-            Some('\'') => self.quoted(0, "'", false),
-            Some('"') => self.quoted(0, "\"", false),
+            // A quote that its line does not close is an apostrophe in the text of JSX.
+            Some(quote @ ('\'' | '"')) if closes(&self.rest()[1..], quote) => self.quoted(0, &quote.to_string(), false),
             Some('`') => self.template("`"),
             Some('/') if self.is_regex_start() => self.regex(),
             _ => false,
@@ -299,7 +299,13 @@ impl<'a> Lexer<'a> {
         match self.tokens.last() {
             None => true,
             Some(token) if token.kind == Kind::Word => BEFORE_VALUE.contains(&token.text.as_str()),
-            Some(token) if token.kind == Kind::Sign => !matches!(token.text.as_str(), ")" | "]" | "}"),
+            Some(token) if token.kind == Kind::Sign => {
+                let before = self.tokens.iter().rev().nth(1);
+                let is_step =
+                    ["+", "-"].contains(&token.text.as_str()) && before.is_some_and(|other| other.text == token.text);
+                // `<` begins a closing tag of JSX.
+                !is_step && !matches!(token.text.as_str(), ")" | "]" | "}" | "<")
+            }
             Some(_) => false,
         }
     }
@@ -388,4 +394,19 @@ fn unescaped(raw: &str) -> String {
         }
     }
     value
+}
+
+/// Whether a quote is closed on its line, or goes on behind a backslash at its end.
+fn closes(inside: &str, quote: char) -> bool {
+    let mut escaped = false;
+    for next in inside.chars() {
+        match next {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '\n' => return false,
+            _ if next == quote => return true,
+            _ => {}
+        }
+    }
+    false
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::python_ids::case_ids;
-use super::python_skips::{Skips, skips_itself};
+use super::python_skips::{Skips, may_skip_itself, skips_itself};
 use super::trees::{Tree, has_word, written};
 use super::{Cases, Found, TestStatus, below, not};
 
@@ -107,6 +107,7 @@ impl Reader {
                 }
                 (Some("def"), Some(name)) => self.function(name, &decorators, line, body, scope, why),
                 (Some("class"), Some(name)) => self.class(name, &decorators, line, body, scope, why),
+                (Some("from" | "import"), _) => self.skips.import(line.trees),
                 (Some("del"), _) => {
                     for name in line.trees[1..].iter().filter_map(Tree::word) {
                         scope.hide(name, "its name is deleted");
@@ -147,6 +148,8 @@ impl Reader {
             not(why)
         } else if skips {
             not("it skips itself")
+        } else if may_skip_itself(body) {
+            not("it may skip itself")
         } else if has_word_in_body("yield") && !body.iter().any(|line| has_word(line.trees, "def")) {
             not("it is a generator, which pytest does not run")
         } else {

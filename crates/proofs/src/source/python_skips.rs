@@ -34,6 +34,23 @@ impl Skips {
         self.named.insert(name.to_owned(), value.to_vec());
     }
 
+    /// Takes note of `from unittest import skip as later`.
+    pub fn import(&mut self, statement: &[Tree]) {
+        let names = statement.iter().flat_map(|tree| match tree {
+            Tree::Group(_, inside) => inside.as_slice(),
+            leaf => std::slice::from_ref(leaf),
+        });
+        let names: Vec<&Tree> = names.collect();
+        for window in names.windows(3) {
+            if let ([name, keyword, alias], Some(known)) = (window, window[2].word())
+                && keyword.is_word("as")
+                && alias.word().is_some()
+            {
+                self.named.insert(known.to_owned(), vec![(*name).clone()]);
+            }
+        }
+    }
+
     /// Why what has this decorator or mark is no test that runs.
     pub fn reason(&self, mark: &[Tree]) -> Option<String> {
         let end = mark.iter().position(|tree| tree.word().is_none() && !tree.is_sign('.')).unwrap_or(mark.len());
@@ -90,7 +107,8 @@ fn reason(mark: &[Tree]) -> Option<String> {
 pub(super) fn is_skip(statement: &[Tree]) -> bool {
     let end = statement.iter().position(|tree| matches!(tree, Tree::Group(..))).unwrap_or(statement.len());
     let text = written(&statement[..end]);
-    matches!(text.as_str(), "pytest.skip" | "pytest.xfail" | "self.skipTest" | "skip" | "skipTest")
+    let text = text.strip_prefix("return ").unwrap_or(&text);
+    matches!(text, "pytest.skip" | "pytest.xfail" | "self.skipTest" | "skip" | "skipTest")
         || (text.starts_with("raise ") && text.to_lowercase().contains("skip"))
 }
 
@@ -101,4 +119,17 @@ pub(super) fn skips_itself(line: &Line<'_>, body: &[Line<'_>]) -> bool {
     let column = body.first().map(|line| line.column);
     let own = body.iter().filter(|line| Some(line.column) == column).map(|line| line.trees);
     own.chain(inline).any(|statement| statement.split(|tree| tree.is_sign(';')).any(is_skip))
+}
+
+/// Whether anything in a function may skip it: `pytest.skip(…)` under a condition.
+pub(super) fn may_skip_itself(body: &[Line<'_>]) -> bool {
+    let calls = |statement: &[Tree]| {
+        let text = written(statement);
+        ["pytest.skip(", "pytest.xfail(", "self.skipTest(", "pytest.importorskip("]
+            .iter()
+            .any(|call| text.contains(call))
+            || text.contains("raise unittest.SkipTest")
+            || text.contains("raise SkipTest")
+    };
+    body.iter().any(|line| calls(line.trees))
 }

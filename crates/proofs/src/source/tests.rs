@@ -192,6 +192,9 @@ fn python_tests_that_do_not_run() {
             ("raise unittest.SkipTest('x')\ndef test_it():\n    pass", "whole file"),
             ("def test_it():\n    '''Doc.'''\n    pytest.skip('x')\n    assert x", "skips itself"),
             ("def test_it(): pytest.skip('x')", "skips itself"),
+            ("def test_it():\n    return pytest.skip('x')", "skips itself"),
+            ("def test_it():\n    if not redis():\n        pytest.skip('x')", "may skip itself"),
+            ("from unittest import (\n    skip as later,\n)\n@later('x')\ndef test_it():\n    pass", "skipped"),
             ("def setup_module():\n    pytest.skip('x')\ndef test_it():\n    pass", "setup_module"),
             (
                 "@pytest.fixture(autouse=True)\ndef redis():\n    if not x:\n        pytest.skip('x')\ndef test_it():\n    pass",
@@ -272,6 +275,8 @@ fn javascript_tests_that_run() {
             "const t = `${f(`x`)} }`;\nit('returns a fresh value', () => {});",
             "import { test } from 'vitest';\nexport const test = base.extend({ redis: async ({}, use) => {} });\ntest('returns a fresh value', async ({ redis }) => {});",
             "it('returns a fresh value', { timeout: 5, skip: false }, () => {});",
+            "let a = x++ / 2; let b = '/'; it('returns a fresh value', () => { assert.fail('x'); });",
+            "it('other', () => { render(<p>Don't</p>) })\nit('returns a fresh value', () => {});",
             "test.describe('keys', () => { test('returns a fresh value', async ({ page }) => {}); });",
         ],
     );
@@ -323,6 +328,10 @@ fn javascript_tests_that_do_not_run() {
             ("test('it holds', { todo: 'later' }, () => {});", "options"),
             ("it('it holds', function () { this.skip(); });", "skips itself"),
             ("test('it holds', (t) => { t.skip('x'); });", "skips itself"),
+            ("test('it holds', (t) => { if (!redis) { t.skip('x'); } });", "skips itself"),
+            ("test('it holds', { skip }, () => {});", "options"),
+            ("describe('a', () => { return; it('it holds', () => {}); });", "after a return"),
+            ("<!-- it('it holds', () => {}) -->", "missing"),
             (
                 "test.describe('a', () => { test.skip(process.platform === 'x', 'no'); test('it holds', () => {}); });",
                 "may be skipped",
@@ -348,16 +357,14 @@ fn javascript_tests_that_do_not_run() {
 
 #[test]
 fn go_tests_that_run_and_that_do_not() {
-    let file = "package cache\n\nimport \"testing\"\n\nfunc TestKeys(t *testing.T) {\n\tt.Helper()\n\tif testing.Short() {\n\t\tt.Skip()\n\t}\n\tt.Run(\"an old key\", func(t *testing.T) {\n\t\tt.Run(\"deep\", func(t *testing.T) {})\n\t})\n\tfor _, c := range cases {\n\t\tt.Run(c.name, func(t *testing.T) {})\n\t\tt.Run(\"looped\", func(t *testing.T) {})\n\t}\n\tt.Run(\"gone\", func(t *testing.T) {\n\t\tt.Skip(\"x\")\n\t})\n}\n";
+    let file = "package cache\n\nimport \"testing\"\n\nfunc TestKeys(t *testing.T) {\n\tt.Helper()\n\tif testing.Short() {\n\t\tt.Skip()\n\t}\n\tt.Run(\"an old key\", func(t *testing.T) {\n\t\tt.Run(\"deep\", func(t *testing.T) {})\n\t})\n\tfor _, c := range cases {\n\t\tt.Run(c.name, func(t *testing.T) {})\n\t\tt.Run(\"looped\", func(t *testing.T) {})\n\t}\n}\n\nfunc TestHalf(t *testing.T) {\n\tt.Run(\"gone\", func(t *testing.T) {\n\t\tt.Skip(\"x\")\n\t})\n\tt.Run(\"here\", func(t *testing.T) {})\n}\n";
+    runs("cache/keys_test.go", "TestHalf/here", &[file]);
+    refused("cache/keys_test.go", "TestHalf", &[(file, "one of its subtests")]);
+    refused("cache/keys_test.go", "TestHalf/gone", &[(file, "skips itself")]);
     for name in ["TestKeys", "TestKeys/an_old_key", "TestKeys/an_old_key/deep"] {
         runs("cache/keys_test.go", name, &[file]);
     }
-    for (name, why) in [
-        ("TestKeys/looped", "loop"),
-        ("TestKeys/gone", "skips itself"),
-        ("TestKeys/other", "missing"),
-        ("TestKey", "missing"),
-    ] {
+    for (name, why) in [("TestKeys/looped", "loop"), ("TestKeys/other", "missing"), ("TestKey", "missing")] {
         refused("cache/keys_test.go", name, &[(file, why)]);
     }
     runs(
@@ -381,6 +388,7 @@ fn go_tests_that_run_and_that_do_not() {
             ("package a\nconst s = `func TestIt(t *testing.T) {}`", "missing"),
             ("package a\nfunc TestIt(t *testing.T) {\n\tt.Skip(\"flaky\")\n}", "skips itself"),
             ("package a\nfunc TestIt(t *testing.T) { t.SkipNow(); x() }", "skips itself"),
+            ("package a\nfunc TestIt(t *testing.T) {\n\tif !redis {\n\t\tt.Skip()\n\t}\n}", "may skip itself"),
             ("package a\nfunc TestIt() {}", "one parameter"),
             ("package a\nfunc TestIt(m *testing.M) {}", "one parameter"),
             ("package a\nfunc (s *Suite) TestIt() {}", "method"),
@@ -424,6 +432,7 @@ fn java_and_kotlin_tests_that_run_and_that_do_not() {
         ("@Test\n@EnabledIfEnvironmentVariable(named = \"CI\", matches = \"x\")\nvoid keeps() {}", "may be skipped"),
         ("@Test\nprivate void keeps() {}", "private"),
         ("class Inner { @Test void keeps() {} }", "@Nested"),
+        ("@Test\nvoid keeps() { assumeTrue(redis); }", "assumption"),
     ] {
         refused("src/test/java/com/example/KeysTest.java", "keeps", &[(&class(body), why)]);
     }
