@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 use self::iteration::{closed_loop_iteration, open_loop_iteration};
 use super::{ArrivalTimes, Exchange, FreshnessMonitor};
 use crate::Recorder;
-use crate::response::{ConnectCounter, UnreadCacheWords, client_builder};
+use crate::response::{UnreadCacheWords, UsedConnections, client_builder};
 use cacheproof_core::journal::{AtQuiescence, NotSentReason};
 use cacheproof_core::scenario::LoadModel;
 
@@ -337,9 +337,8 @@ async fn attack(
         Box::pin(async move {
             // goose's own client would go through HTTP_PROXY, and measure the proxy.
             let client = client_builder(timeout, ready.exchange.scenario.target.follow_redirects);
-            let connects = ConnectCounter::default();
-            user.set_client_builder(connects.count_in(client)).await?;
-            user.set_session_data(connects);
+            user.set_client_builder(client).await?;
+            user.set_session_data(UsedConnections::default());
             ready.users_ready.fetch_add(1, Ordering::SeqCst);
             Ok(())
         })

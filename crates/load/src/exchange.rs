@@ -10,7 +10,7 @@ use super::freshness::{FinishedRequest, FreshnessJudgement};
 use super::request::{Answer, RequestFailure, build, read_response, redirected_write, url_of_write};
 use super::{FreshnessMonitor, TrafficPlan};
 use crate::ResponseRecord;
-use crate::response::{ClassifiedResponse, ConnectCounter, ResponseClassifier, UnreadCacheWords};
+use crate::response::{ClassifiedResponse, ResponseClassifier, UnreadCacheWords, UsedConnections};
 use cacheproof_core::journal::CachePath;
 use cacheproof_core::journal::{Event, Example, NotSentReason, Outcome};
 use cacheproof_core::scenario::Scenario;
@@ -116,22 +116,21 @@ impl Exchange {
         let before = self.freshness.snapshot_before(&call);
         let sent = Instant::now();
         let again = builder.try_clone().filter(|_| request.method.is_read());
-        let connects = user.get_session_data::<ConnectCounter>().cloned();
-        let connected = || connects.as_ref().map(ConnectCounter::count);
-        let (mut before_send, mut reconnects) = (connected(), 0);
+        let mut reconnects = 0;
         let mut response = send(user, &request.name, builder).await;
         // A server may close an idle connection at any time. A read that met that end is sent once more, as browsers do
         // (RFC 9110, 9.2.2), and a write never. On a connection that was made for it, the app dropped the request. A further
         // idle connection may be at its end as well.
         while reconnects < MAX_RECONNECTS
-            && before_send.is_some()
-            && connected() == before_send
-            && response.as_ref().is_err_and(|failure| failure.dropped)
+            && let Some(dropped_on) = response.as_ref().err().and_then(|failure| failure.dropped_on)
+            && user.get_session_data_mut::<UsedConnections>().is_some_and(|used| used.forget(dropped_on))
             && let Some(again) = again.as_ref().and_then(reqwest::RequestBuilder::try_clone)
         {
             reconnects += 1;
-            before_send = connected();
             response = send(user, &request.name, again).await;
+        }
+        if let (Ok(response), Some(used)) = (&response, user.get_session_data_mut::<UsedConnections>()) {
+            used.remember(response);
         }
         let answer = match response {
             Ok(response) => match redirected_write(url_of_write.as_ref(), &response) {

@@ -1,5 +1,6 @@
 //! HTTP requests and their complete responses: for the load, and for cacheproof's own reads.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 
 use super::Call;
 use crate::response::{
-    BodyError, client_failure, failure_in_words, is_dropped, read_body, shorten, unpack, with_bypass,
+    BodyError, client_failure, dropped_on, failure_in_words, read_body, shorten, unpack, with_bypass,
 };
 use cacheproof_core::journal::NotSentReason;
 use cacheproof_core::scenario::{BypassSpec, Method, Scenario};
@@ -54,8 +55,8 @@ pub(super) struct RequestFailure {
     pub(super) unreachable: bool,
     /// cacheproof itself could not send it.
     pub(super) client: Option<NotSentReason>,
-    /// The connection was closed before the answer began.
-    pub(super) dropped: bool,
+    /// The connection that was closed before the answer began, by its local address.
+    pub(super) dropped_on: Option<SocketAddr>,
 }
 
 impl RequestFailure {
@@ -64,7 +65,7 @@ impl RequestFailure {
             why: failure_in_words(error),
             unreachable: error.is_connect(),
             client: client_failure(error),
-            dropped: is_dropped(error),
+            dropped_on: dropped_on(error),
         }
     }
 

@@ -9,7 +9,7 @@ use super::reader::{Located, span_in_file};
 use super::secret_comments::{assigned, comments, is_no_prose, named_values};
 use super::{BypassSpec, Problem, Scenario, ScenarioErrors, parse};
 use crate::secrets::{
-    Mask, in_command, in_header, in_json, in_query, in_shell, in_text, in_whole_url, is_secret_name, literal_parts,
+    Mask, in_body, in_command, in_header, in_query, in_shell, in_text, in_whole_url, is_secret_name, literal_parts,
     strike, strike_in_place,
 };
 
@@ -151,7 +151,7 @@ pub(super) fn add_filled_in(scenario: &Scenario, mask: &Mask) {
         add(&request.path, in_query(&request.path, 0));
         request.headers.iter().for_each(|(name, value)| add(value, in_header(name, value)));
         if let Some(body) = &request.body {
-            add(body, in_json(body).into_iter().filter(|(_, is_string)| *is_string).map(|(part, _)| part).collect());
+            add(body, in_body(body).into_iter().filter(|(_, is_string)| *is_string).map(|(part, _)| part).collect());
         }
     }
 }
@@ -207,10 +207,10 @@ impl Reader<'_> {
             _ if secret.is_some() => literal_parts(value, 0..value.len(), true),
             (Some("bypass"), "query") => in_query(value, 0),
             (_, "url") => in_whole_url(value),
-            (_, "get" | "post" | "put" | "patch" | "delete" | "of" | "ready") => in_query(value, 0),
+            (_, "get" | "post" | "put" | "patch" | "delete" | "of" | "item" | "ready") => in_query(value, 0),
             (_, "run" | "undo" | "check") => in_shell(value),
             (_, "body") => {
-                let (strings, numbers): (Vec<_>, Vec<_>) = in_json(value).into_iter().partition(|(_, string)| *string);
+                let (strings, numbers): (Vec<_>, Vec<_>) = in_body(value).into_iter().partition(|(_, string)| *string);
                 for (part, _) in numbers {
                     self.found.words.push(value[part.clone()].to_owned());
                     let place = self.place(&span, value, part);

@@ -9,12 +9,14 @@
 //! |---|---|
 //! | `names` | names that say "the value is a secret": `Authorization`, `X-Api-Key`, `access_token` |
 //! | `url` | passwords and secret parameters in URLs, whatever characters they hold |
-//! | `values` | the secret parts of headers, JSON bodies and commands |
+//! | `values` | the secret parts of headers, JSON and commands |
+//! | `bodies` | those of bodies: JSON, forms, multipart, XML |
 //! | `expansion` | `${NAME:-default}` in a script |
 //! | `words` | finds a known secret in a text: plain, percent-encoded, escaped or inside base64 |
 //! | `mask` | [`Mask`]: the known secrets of a run |
 //! | `serialize` | JSON with every string masked |
 
+mod bodies;
 mod expansion;
 mod mask;
 mod names;
@@ -25,12 +27,13 @@ mod words;
 
 use std::ops::Range;
 
+pub(crate) use bodies::in_body;
 pub use mask::{MIN_SECRET_LENGTH, Mask};
 pub use names::is_secret_name;
 pub(crate) use serialize::as_verbatim;
 pub use serialize::to_masked_json;
 pub(crate) use url::{encode_password, in_query, in_text, in_whole_url, unencoded_in_password, user_end};
-pub(crate) use values::{in_command, in_header, in_json, in_shell, is_shell_script, literal_parts};
+pub(crate) use values::{in_command, in_header, in_shell, is_shell_script, literal_parts};
 
 /// What is shown instead of a secret.
 pub const STRUCK_OUT: &str = "***";

@@ -16,7 +16,7 @@ pub use body::*;
 pub use classifier::*;
 pub use client::*;
 pub use client_failure::client_failure;
-pub use reconnect::{ConnectCounter, is_dropped};
+pub use reconnect::{UsedConnections, dropped_on};
 pub use token::*;
 pub use unread::*;
 pub use version::*;

@@ -2,48 +2,58 @@
 
 use std::error::Error;
 use std::io::ErrorKind;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::SocketAddr;
 
-use tower::util::MapRequestLayer;
+use hyper_util::client::legacy::connect::HttpInfo;
 
-/// Counts the connections that a client makes. If none was made for a request, it went on one that was used before.
+/// How many connections of a user are remembered: more than it keeps open.
+const REMEMBERED: usize = 8;
+
+/// The connections on which a user has had an answer, by their local address.
 #[derive(Clone, Debug, Default)]
-pub struct ConnectCounter(Arc<AtomicU64>);
+pub struct UsedConnections(Vec<SocketAddr>);
 
-impl ConnectCounter {
-    /// The builder of a client whose connections this counts.
-    pub fn count_in(&self, builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
-        let made = Arc::clone(&self.0);
-        builder.connector_layer(MapRequestLayer::new(move |to| {
-            made.fetch_add(1, Ordering::SeqCst);
-            to
-        }))
+impl UsedConnections {
+    /// Remembers the connection of an answer.
+    pub fn remember(&mut self, response: &reqwest::Response) {
+        let Some(local) = response.extensions().get::<HttpInfo>().map(HttpInfo::local_addr) else { return };
+        if !self.0.contains(&local) {
+            self.0.truncate(REMEMBERED - 1);
+            self.0.insert(0, local);
+        }
     }
 
-    /// How many it has begun to make.
-    pub fn count(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+    /// Whether this connection, which is closed now, had been used before.
+    pub fn forget(&mut self, local: SocketAddr) -> bool {
+        let before = self.0.len();
+        self.0.retain(|used| *used != local);
+        self.0.len() < before
     }
 }
 
-/// Whether the connection was closed before the answer began.
-pub fn is_dropped(error: &reqwest::Error) -> bool {
-    if !error.is_request() || error.is_connect() || error.is_timeout() {
-        return false;
+/// The local address of the connection that was closed before the answer began, if that is what happened.
+pub fn dropped_on(error: &reqwest::Error) -> Option<SocketAddr> {
+    if error.is_connect() || error.is_timeout() {
+        return None;
     }
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    let (mut local, mut is_closed) = (None, false);
     while let Some(error) = cause {
-        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        let is_closed =
-            matches!(kind, Some(ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe));
-        // The HTTP client does not export the type of this error.
-        if is_closed || error.to_string() == "connection closed before message completed" {
-            return true;
+        if let Some(connection) =
+            error.downcast_ref::<hyper_util::client::legacy::Error>().and_then(|error| error.connect_info())
+        {
+            let mut extensions = Default::default();
+            connection.get_extras(&mut extensions);
+            local = extensions.get::<HttpInfo>().map(HttpInfo::local_addr);
         }
+        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        let closed = [ErrorKind::ConnectionReset, ErrorKind::ConnectionAborted, ErrorKind::BrokenPipe];
+        // The HTTP client does not export the type of this error.
+        is_closed |= kind.is_some_and(|kind| closed.contains(&kind))
+            || error.to_string() == "connection closed before message completed";
         cause = error.source();
     }
-    false
+    local.filter(|_| is_closed)
 }
 
 #[cfg(test)]
@@ -53,7 +63,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::response::client_builder;
+    use crate::response::client;
 
     /// Answers as many requests of each connection as it is told, and closes on the next after it has read it and written `last`.
     fn closing(answers: usize, last: &'static str) -> String {
@@ -77,26 +87,26 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_a_used_connection_is_told_from_a_dropped_request() {
-        let connects = ConnectCounter::default();
-        let client = connects.count_in(client_builder(Duration::from_secs(5), false)).build().unwrap();
+        let mut used = UsedConnections::default();
+        let client = client(Duration::from_secs(5), false);
         let url = closing(1, "");
-        assert!(client.get(&url).send().await.is_ok());
-        assert_eq!(connects.count(), 1);
+        used.remember(&client.get(&url).send().await.unwrap());
         let error = client.get(&url).send().await.unwrap_err();
-        assert!(is_dropped(&error) && connects.count() == 1, "{error:?}, on the connection that was used before");
-        assert!(client.get(&url).send().await.is_ok());
-        assert_eq!(connects.count(), 2);
+        let local = dropped_on(&error).unwrap_or_else(|| panic!("{error:?}"));
+        assert!(used.forget(local), "on the connection that was used before");
+        assert!(!used.forget(local), "it is closed now");
 
-        let dropped = client.get(closing(0, "")).send().await.unwrap_err();
-        assert!(is_dropped(&dropped) && connects.count() == 3, "{dropped:?}, on a new connection");
+        let error = client.get(closing(0, "")).send().await.unwrap_err();
+        let local = dropped_on(&error).unwrap_or_else(|| panic!("{error:?}"));
+        assert!(!used.forget(local), "on a new connection");
 
         let garbage = client.get(closing(0, "no HTTP\r\n\r\n")).send().await.unwrap_err();
-        assert!(!is_dropped(&garbage), "{garbage:?}");
+        assert_eq!(dropped_on(&garbage), None, "{garbage:?}");
         let mut cut = client.get(closing(0, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc")).send().await.unwrap();
         let mut error = None;
         while error.is_none() {
             error = cut.chunk().await.err();
         }
-        assert!(error.is_some_and(|error| !is_dropped(&error)), "an answer that began is not asked for again");
+        assert_eq!(error.and_then(|error| dropped_on(&error)), None, "an answer that began is not asked for again");
     }
 }
