@@ -30,4 +30,5 @@ mod stack_choice;
 mod support;
 mod tls;
 mod topologies;
+mod whole;
 mod workspace;

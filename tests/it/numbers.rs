@@ -62,7 +62,7 @@ fn requests_queries_and_hits_agree_with_the_app_postgres_and_redis() {
     // the cache's own keys. So Redis is compared with the app's look-ups, and each hit needs a look-up.
     let hits = measurements.count(|key| key.outcome == Outcome::Hit) as f64;
     assert_within_one_percent("hits, by the app's own count", hits, counter(&text, "cache_hits_total", ""));
-    let redis = growth(&measurements, |sample| sample.redis.as_ref().map(|redis| redis.hits));
+    let redis = growth(&measurements, |sample| sample.redis.as_ref()?.hits);
     let found = counter(&text, "cache_store_lookups_total", "outcome=\"found\"");
     assert_within_one_percent("keys found, by Redis INFO", found, redis);
     assert!(hits <= redis * 1.01, "{hits} answers said hit, but Redis found only {redis} keys");
@@ -105,7 +105,7 @@ fn false_hits_are_detected_by_the_counts_of_redis_and_postgres() {
     assert_eq!(ran.code, Some(1), "{}", ran.said());
     let measurements = ran.measurements();
     let hits = measurements.count(|key| key.outcome == Outcome::Hit) as f64;
-    let redis = growth(&measurements, |sample| sample.redis.as_ref().map(|redis| redis.hits));
+    let redis = growth(&measurements, |sample| sample.redis.as_ref()?.hits);
     assert!(hits > 1000.0 && redis < hits / 10.0, "{hits} answers said hit, Redis found {redis} keys");
     let queries: f64 =
         (0..measurements.phases.len()).filter_map(|phase| measurements.db_queries(phase)).sum::<u64>() as f64;

@@ -241,7 +241,9 @@ async fn run_against_app(
         Ok(_) = stop.wait_for(|stop| *stop) => return Ok(interrupted_early(event_sink)),
     };
     let redis = stack.redis.as_ref().map(Deployment::probe_urls).unwrap_or_default();
-    let prober = Prober::new(&redis, stack.postgres.as_ref().map(|postgres| postgres.first().url()));
+    let mut prober = Prober::new(&redis, stack.postgres.as_ref().map(|postgres| postgres.first().url()));
+    // So that it is connected when the first phase begins.
+    let _before_the_run = prober.sample(&[]).await;
 
     let has_faults = scenario.phases.iter().any(|phase| !phase.faults.is_empty());
     let ledger = has_faults.then(|| Ledger::create(&plan.directory, guard));

@@ -8,7 +8,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use super::abort::AbortWatch;
 use super::timeline::{RunContext, RunControl, STOPPED};
 use super::warm_up::WarmUp;
-use crate::probe::Prober;
+use crate::app::{App, Instance};
+use crate::probe::{AppRoot, Prober};
 use cacheproof_core::journal::{Event, NotSentReason, RunStatus};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -123,6 +124,15 @@ async fn find_unexpected_exit(context: &RunContext<'_>) -> Option<String> {
     None
 }
 
+/// Where the processes of the app begin.
+fn app_roots(app: &App) -> Vec<AppRoot> {
+    let root = |instance: &Instance| {
+        let marks = instance.marks().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Some(AppRoot { pid: instance.pid()?, marks, ports: instance.ports() })
+    };
+    app.instances(None).iter().filter_map(root).collect()
+}
+
 /// Samples the servers once a second, and whenever a phase begins or ends.
 pub(super) async fn samples(
     context: &RunContext<'_>,
@@ -144,7 +154,7 @@ pub(super) async fn samples(
         if over {
             return;
         }
-        let mut sample = prober.sample(&context.app.pids()).await;
+        let mut sample = prober.sample(&app_roots(context.app)).await;
         if let Some(app) = &mut sample.app {
             app.log = context.app.log_bytes();
         }

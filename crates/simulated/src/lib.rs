@@ -126,9 +126,14 @@ pub fn journal(plan: &SimulationPlan) -> Vec<JournalEntry> {
         redis: RedisSample {
             run_id: "a".repeat(40),
             role: "master".to_owned(),
-            max_memory: 64 << 20,
-            clients: 12,
-            memory: 1_100_000,
+            hits: Some(0),
+            misses: Some(0),
+            evicted: Some(0),
+            expired: Some(0),
+            max_memory: Some(64 << 20),
+            clients: Some(12),
+            memory: Some(1_100_000),
+            keys: Some(0),
             ..RedisSample::default()
         },
         cached_reads: 0,
@@ -241,7 +246,7 @@ impl Simulator {
             self.fault(index, at + 0.034, fault, FaultStage::Seen, fault.seen);
         }
         if fault.empties && fault.to.is_none() {
-            (self.redis.memory, self.redis.keys) = (1_100_000, 0);
+            (self.redis.memory, self.redis.keys) = (Some(1_100_000), Some(0));
         }
     }
 
@@ -255,8 +260,8 @@ impl Simulator {
             FaultEvent { phase, fault: fault.number, round: fault.round, what, stage, detail, connections, app_bytes };
         self.push(at, Event::Fault(event));
         if stage == FaultStage::Undone && fault.empties {
-            (self.redis.memory, self.redis.keys) = (1_100_000, 0);
-            (self.redis.hits, self.redis.misses) = (0, 0);
+            (self.redis.memory, self.redis.keys) = (Some(1_100_000), Some(0));
+            (self.redis.hits, self.redis.misses) = (Some(0), Some(0));
             self.redis.run_id = "b".repeat(40);
         }
     }
@@ -272,17 +277,22 @@ impl Simulator {
             postgres: Some(PostgresSample {
                 queries: self.queries,
                 exact: true,
-                busy: self.queries as f64 * 0.0004,
-                connections: 16,
+                busy: Some(self.queries as f64 * 0.0004),
+                connections: Some(16),
                 ..PostgresSample::default()
             }),
             app: Some(ProcessSample {
                 cpu: at * 0.22,
                 memory: 31_000_000 + (at * 20_000.0) as u64,
-                files: 84,
+                files: Some(84),
                 log: Some(2_400),
             }),
-            harness: Some(ProcessSample { cpu: at * self.plan.harness_cpu, memory: 58_000_000, files: 92, log: None }),
+            harness: Some(ProcessSample {
+                cpu: at * self.plan.harness_cpu,
+                memory: 58_000_000,
+                files: Some(92),
+                ..ProcessSample::default()
+            }),
         };
         self.push(at, Event::Sample(sample));
     }

@@ -101,11 +101,12 @@ impl Simulator {
                     });
                 }
             }
-            self.redis.hits += u64::from(outcome == Outcome::Hit);
+            let add = |counter: &mut Option<u64>, more: u64| *counter.get_or_insert(0) += more;
+            add(&mut self.redis.hits, u64::from(outcome == Outcome::Hit));
             if outcome == Outcome::Miss {
-                self.redis.misses += 1;
-                self.redis.keys += 1;
-                self.redis.memory += 2_100;
+                add(&mut self.redis.misses, 1);
+                add(&mut self.redis.keys, 1);
+                add(&mut self.redis.memory, 2_100);
             }
             if outcome == Outcome::Error && self.rng.random_bool(0.3) {
                 let detail =

@@ -7,6 +7,9 @@ use sqlx::{Connection as _, PgConnection};
 use crate::{StackError, connect_redis};
 use cacheproof_core::scenario::CacheServer;
 
+// Every statement that cacheproof sends while a run lasts reads from an expression with the name `cacheproof_probe`. Postgres tells
+// statements apart by such names but not by comments, so none of them is counted together with one of the app.
+
 /// Which product a server is. A Sentinel counts as its Redis or Valkey.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ServerKind {
@@ -57,7 +60,7 @@ impl ServerKind {
         }
     }
 
-    /// The oldest version that works.
+    /// The oldest version that works of a server that cacheproof starts; of Postgres also of any other.
     pub(super) fn needed(self) -> &'static str {
         match self {
             Self::Redis | Self::Valkey => "7.0",
@@ -83,7 +86,9 @@ impl ServerKind {
                 }
                 Self::Postgres => {
                     let mut connection = PgConnection::connect(url).await.map_err(|error| error.to_string())?;
-                    let answer = sqlx::raw_sql("SELECT /* cacheproof */ 1").execute(&mut connection).await;
+                    let answer = sqlx::raw_sql("WITH cacheproof_probe AS (SELECT 1) SELECT * FROM cacheproof_probe")
+                        .execute(&mut connection)
+                        .await;
                     answer.map(|_| ()).map_err(|error| error.to_string())
                 }
             }
@@ -131,7 +136,11 @@ pub(super) async fn redis_command<T: redis::FromRedisValue>(url: &str, command: 
 
 async fn redis_facts(url: &str) -> redis::RedisResult<VersionAndSettings> {
     let mut connection = redis_connection(url).await?;
-    let info: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
+    // A hosted server may not allow INFO; then its version stays unknown.
+    let info = match redis::cmd("INFO").arg("server").query_async::<String>(&mut connection).await {
+        Err(error) if error.is_unrecoverable_error() || error.is_timeout() => return Err(error),
+        info => info.unwrap_or_default(),
+    };
     // Valkey also reports the Redis version that it is compatible with.
     let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name));
     let version = field("valkey_version:").or_else(|| field("redis_version:")).unwrap_or_default();
@@ -149,10 +158,15 @@ async fn redis_facts(url: &str) -> redis::RedisResult<VersionAndSettings> {
 
 async fn postgres_facts(url: &str) -> Result<VersionAndSettings, sqlx::Error> {
     let mut connection = PgConnection::connect(url).await?;
-    let version: String = sqlx::query_scalar("SHOW /* cacheproof */ server_version").fetch_one(&mut connection).await?;
+    let version: String = sqlx::query_scalar(
+        "WITH cacheproof_probe AS (SELECT current_setting('server_version')) SELECT * FROM cacheproof_probe",
+    )
+    .fetch_one(&mut connection)
+    .await?;
     let settings: Vec<(String, String)> = sqlx::query_as(
-        "SELECT /* cacheproof */ name, current_setting(name) FROM pg_settings WHERE name IN \
-         ('shared_buffers', 'max_connections', 'fsync', 'synchronous_commit', 'shared_preload_libraries') ORDER BY name",
+        "WITH cacheproof_probe AS (SELECT name, current_setting(name, true) AS value FROM pg_settings WHERE name IN \
+         ('shared_buffers', 'max_connections', 'fsync', 'synchronous_commit', 'shared_preload_libraries')) \
+         SELECT name, coalesce(value, '') FROM cacheproof_probe ORDER BY name",
     )
     .fetch_all(&mut connection)
     .await?;

@@ -135,8 +135,11 @@ impl Server {
             why,
             help: "look at the message above".into(),
         })?;
-        self.kind.check_version(&what, &version)?;
-        self.facts.version = version;
+        // An external Redis may be any server that speaks its protocol, and say any version: what it does not report is not measured.
+        if self.kind == ServerKind::Postgres || self.facts.provider != "external" {
+            self.kind.check_version(&what, &version)?;
+        }
+        self.facts.version = if version.is_empty() { "of an unknown version".into() } else { version };
         self.facts.settings = settings;
         Ok(())
     }

@@ -158,7 +158,7 @@ pub(crate) fn resume_container(id: &str) -> Result<String, String> {
 
 async fn resume(id: &str) -> Result<String, DockerError> {
     let docker = connect().await?;
-    let short = &id[..12.min(id.len())];
+    let short = id.get(..12).unwrap_or(id);
     let refused = |verb: &str| DockerError::refused(format!("{verb} container {short}"));
     let inspected = with_request_timeout(docker.inspect_container(id, None)).await.map_err(refused("look at"))?;
     let state = inspected.state.unwrap_or_default();

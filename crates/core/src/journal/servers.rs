@@ -77,35 +77,43 @@ pub struct Sample {
     pub redis: Option<RedisSample>,
     /// The database; `None` where there is none or it did not answer.
     pub postgres: Option<PostgresSample>,
-    /// The app's process, where cacheproof started it.
+    /// The app's processes, where cacheproof started it and they are known.
     pub app: Option<ProcessSample>,
     /// cacheproof's own process.
     pub harness: Option<ProcessSample>,
 }
 
-/// From Redis INFO. Counters run since the server's start.
+/// From Redis INFO. Counters run since the server's start. A field that the server does not report is `None`, never 0.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RedisSample {
-    /// Changes with every start of the server.
+    /// Changes with every start of the server. Empty where it does not report one.
     pub run_id: String,
-    /// `master` or `slave`.
+    /// `master` or `slave`. Empty where it does not report it.
     pub role: String,
     /// `keyspace_hits`.
-    pub hits: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hits: Option<u64>,
     /// `keyspace_misses`.
-    pub misses: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub misses: Option<u64>,
     /// `evicted_keys`.
-    pub evicted: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evicted: Option<u64>,
     /// `expired_keys`.
-    pub expired: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expired: Option<u64>,
     /// `used_memory`, bytes.
-    pub memory: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
     /// `maxmemory`, bytes; 0: no limit.
-    pub max_memory: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_memory: Option<u64>,
     /// `connected_clients`, the probe's own among them.
-    pub clients: u64,
-    /// Keys in all databases.
-    pub keys: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<u64>,
+    /// Keys in all databases: the section `Keyspace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<u64>,
     /// Every server that answered, where there are several. The counters above are then sums of the growth of every
     /// server so far, the other values are sums over the masters, and `run_id` never changes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -125,22 +133,33 @@ pub struct RedisNodeSample {
     /// `master` or `slave`.
     pub role: String,
     /// `used_memory`, bytes.
-    pub memory: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
     /// Keys in all databases.
-    pub keys: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<u64>,
 }
 
-/// From Postgres' statistics. Counters run since the statistics began.
+/// From Postgres' statistics. Counters run since the statistics began. What it does not tell is `None`, never 0.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PostgresSample {
     /// Statements executed for all clients but cacheproof (pg_stat_statements), or transactions where that is missing.
     pub queries: u64,
     /// Whether [`Self::queries`] counts statements (pg_stat_statements) and not transactions.
     pub exact: bool,
-    /// Time spent executing them, seconds; 0 where only transactions are known.
-    pub busy: f64,
-    /// Client connections, the probe's own left out.
-    pub connections: u64,
+    /// Time spent executing them, seconds; `None` where only transactions are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy: Option<f64>,
+    /// Client connections, the probe's own left out; `None` where this user may not see those of others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u64>,
+    /// How often pg_stat_statements threw out the statements that are executed least (`dealloc`), with their counts.
+    /// `None` before Postgres 14.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evicted: Option<u64>,
+    /// Since when pg_stat_statements counts (`stats_reset`); empty before Postgres 14.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub counting_since: String,
     /// When the server was started; empty where that is not known.
     #[serde(default)]
     pub started: String,
@@ -149,15 +168,17 @@ pub struct PostgresSample {
     pub age: f64,
 }
 
-/// From /proc.
+/// From /proc: one process, or the app with all its processes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProcessSample {
-    /// CPU time used since its start, seconds.
+    /// CPU time used since its start, seconds. With that of the children that have ended.
     pub cpu: f64,
-    /// Resident memory, bytes.
+    /// Memory, bytes: what is shared by several processes counts once (PSS, with what is swapped out). Resident memory where the system
+    /// does not tell that.
     pub memory: u64,
-    /// Open file descriptors.
-    pub files: u64,
+    /// Open file descriptors. `None` where this user may not see those of every process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
     /// Size of its log so far, bytes, where cacheproof keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<u64>,
@@ -169,7 +190,7 @@ impl ProcessSample {
         Self {
             cpu: self.cpu + other.cpu,
             memory: self.memory + other.memory,
-            files: self.files + other.files,
+            files: self.files.zip(other.files).map(|(files, more)| files + more),
             log: self.log.zip(other.log).map(|(log, more)| log + more),
         }
     }

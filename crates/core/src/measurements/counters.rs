@@ -31,7 +31,7 @@ impl Measurements {
             let (before, after) = (&pair[0].1, &pair[1].1);
             let restarted = before.server != after.server;
             *grown.get_or_insert(0) += match after.value.checked_sub(before.value) {
-                _ if before.exact != after.exact => return None,
+                _ if before.exact != after.exact || after.has_lost_since(before) => return None,
                 _ if restarted && !after.survives => after.value,
                 Some(more) => more,
                 None if restarted => after.value,
@@ -41,11 +41,11 @@ impl Measurements {
         grown
     }
 
-    fn redis_counter_increase(&self, phase: usize, counter: impl Fn(&RedisSample) -> u64) -> Option<u64> {
+    fn redis_counter_increase(&self, phase: usize, counter: impl Fn(&RedisSample) -> Option<u64>) -> Option<u64> {
         self.counter_increase(phase, |sample| {
             let redis = sample.redis.as_ref()?;
-            let (value, server) = (counter(redis), redis.run_id.as_str());
-            Some(CounterReading { value, server, exact: true, survives: false, age: redis.age })
+            let (value, server) = (counter(redis)?, redis.run_id.as_str());
+            Some(CounterReading { exact: true, age: redis.age, ..CounterReading::new(value, server) })
         })
     }
 
@@ -56,7 +56,14 @@ impl Measurements {
             let postgres = sample.postgres.as_ref()?;
             // Postgres keeps its statistics over an orderly restart.
             let (value, server) = (postgres.queries, postgres.started.as_str());
-            Some(CounterReading { value, server, exact: postgres.exact, survives: true, age: postgres.age })
+            Some(CounterReading {
+                exact: postgres.exact,
+                survives: true,
+                age: postgres.age,
+                evicted: postgres.evicted,
+                since: &postgres.counting_since,
+                ..CounterReading::new(value, server)
+            })
         })
     }
 
@@ -64,7 +71,7 @@ impl Measurements {
     pub fn log_bytes(&self, phase: usize) -> Option<u64> {
         self.counter_increase(phase, |sample| {
             let value = sample.app.as_ref()?.log?;
-            Some(CounterReading { value, server: "", exact: true, survives: true, age: 0.0 })
+            Some(CounterReading { exact: true, survives: true, ..CounterReading::new(value, "") })
         })
     }
 
@@ -94,6 +101,24 @@ struct CounterReading<'a> {
     survives: bool,
     /// How long before the time of its line it was made, seconds.
     age: f64,
+    /// How often counts were thrown out, where that is known.
+    evicted: Option<u64>,
+    /// Since when it counts, where that is known.
+    since: &'a str,
+}
+
+impl<'a> CounterReading<'a> {
+    fn new(value: u64, server: &'a str) -> Self {
+        Self { value, server, exact: false, survives: false, age: 0.0, evicted: None, since: "" }
+    }
+
+    /// Whether counts were thrown out since another reading, or set to 0, so that the difference is less than what was counted.
+    fn has_lost_since(&self, before: &Self) -> bool {
+        // A crash loses them all, and then it counts from 0.
+        let restarted = self.server != before.server;
+        let evicted = self.evicted != before.evicted && !(restarted && self.evicted == Some(0));
+        evicted || (!restarted && self.since != before.since)
+    }
 }
 
 #[cfg(test)]
@@ -151,11 +176,36 @@ mod tests {
     #[test]
     fn redis_counts_from_zero_after_a_restart() {
         let redis = |at, run_id: &str, hits| {
-            let redis = RedisSample { run_id: run_id.into(), hits, misses: hits / 10, ..RedisSample::default() };
+            let (hits, misses) = (Some(hits), Some(hits / 10));
+            let redis = RedisSample { run_id: run_id.into(), hits, misses, ..RedisSample::default() };
             JournalEntry { at, event: Event::Sample(Sample { redis: Some(redis), ..Sample::default() }) }
         };
         let mut lines = Vec::from(phase(0, 0.0, 2.0));
         lines.extend([redis(0.0, "a", 100), redis(1.0, "a", 140), redis(2.0, "b", 200)]);
         assert_eq!(Measurements::of(&lines).redis_lookups(0), Some((240, 24)));
+        assert_eq!(Measurements::of(&lines).evictions(0), None, "it does not report them: that is not 0");
+    }
+
+    #[test]
+    fn counts_that_were_thrown_out_or_set_to_0_make_the_number_of_queries_unknown() {
+        let of = |last: JournalEntry| {
+            let mut lines = Vec::from(phase(0, 0.0, 2.0));
+            let counted = |postgres: &mut PostgresSample| {
+                (postgres.evicted, postgres.counting_since) = (Some(1), "eleven".into());
+            };
+            lines.extend([postgres(0.0, 100, counted), postgres(1.0, 150, counted), last]);
+            Measurements::of(&lines).db_queries(0)
+        };
+        let last = |evicted, since: &str, started: &str| {
+            postgres(2.0, 170, |postgres| {
+                (postgres.evicted, postgres.counting_since, postgres.started) = (evicted, since.into(), started.into());
+            })
+        };
+        assert_eq!(of(last(Some(1), "eleven", "noon")), Some(70));
+        assert_eq!(of(last(Some(2), "eleven", "noon")), None, "it grew although statements were thrown out");
+        assert_eq!(of(last(Some(1), "now", "noon")), None, "it was reset and has grown again");
+        assert_eq!(of(last(None, "eleven", "noon")), None);
+        assert_eq!(of(last(Some(0), "now", "one")), Some(70), "a crash");
+        assert_eq!(of(last(Some(2), "eleven", "one")), None, "thrown out before an orderly restart");
     }
 }

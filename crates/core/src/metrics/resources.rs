@@ -10,9 +10,10 @@ use crate::journal::{CachePath, Outcome, Sample};
 use crate::measurements::Measurements;
 use crate::numbers;
 
-const UNKNOWN_APP: &str = "the app's process is unknown: cacheproof did not start it";
-const NO_REDIS: &str = "Redis gave no statistics";
-const NO_DATABASE: &str = "the database gave no statistics";
+const UNKNOWN_APP: &str = "the app's processes are unknown: cacheproof did not start what listens on the app's port";
+const UNKNOWN_FILES: &str = "the open files of the app are unknown: cacheproof did not start what listens on the app's port, or may not look at it";
+const NO_REDIS: &str = "Redis gave no such statistics";
+const NO_DATABASE: &str = "the database gave no such statistics; its user may need the role pg_read_all_stats";
 
 /// What the counts of queries have in common.
 const QUERIES: MetricDefinition = MetricDefinition {
@@ -87,7 +88,8 @@ pub(super) static ROWS: &[MetricDefinition] = &[
         requires: &[Requirement::Redis],
         measure: |scope| {
             let evicted: Option<u64> = scope.phases.iter().map(|phase| scope.measurements.evictions(*phase)).sum();
-            let readings = scope.samples().filter(|sample| sample.redis.is_some()).count();
+            let reports = |sample: &Sample| sample.redis.as_ref().is_some_and(|redis| redis.evicted.is_some());
+            let readings = scope.samples().filter(|sample| reports(sample)).count();
             let missing_reason = evicted.is_none().then(|| NO_REDIS.to_owned());
             let measured = Measured::of(evicted.map(|keys| keys as f64), readings as u64);
             Measured { events: evicted, missing_reason, ..measured }
@@ -148,14 +150,14 @@ pub(super) static ROWS: &[MetricDefinition] = &[
         name: "app_files",
         synonyms: &[("connections", "app_files")],
         requires: &[Requirement::StartedApp],
-        measure: |scope| largest(scope, app_files, UNKNOWN_APP),
+        measure: |scope| largest(scope, app_files, UNKNOWN_FILES),
         wording: Wording::Noun("open files of the app at most"),
         ..LARGEST
     },
     MetricDefinition {
         name: "app_files_growth",
         requires: &[Requirement::StartedApp],
-        measure: |scope| largest_growth(scope, app_files, UNKNOWN_APP),
+        measure: |scope| largest_growth(scope, app_files, UNKNOWN_FILES),
         wording: Wording::Label("the app's open files grew by"),
         ..GROWTH
     },
@@ -180,11 +182,11 @@ pub(super) static ROWS: &[MetricDefinition] = &[
 type Reader = fn(&Sample) -> Option<f64>;
 
 fn redis_clients(sample: &Sample) -> Option<f64> {
-    Some(sample.redis.as_ref()?.clients as f64)
+    Some(sample.redis.as_ref()?.clients? as f64)
 }
 
 fn db_connections(sample: &Sample) -> Option<f64> {
-    Some(sample.postgres.as_ref()?.connections as f64)
+    Some(sample.postgres.as_ref()?.connections? as f64)
 }
 
 fn app_memory(sample: &Sample) -> Option<f64> {
@@ -192,7 +194,7 @@ fn app_memory(sample: &Sample) -> Option<f64> {
 }
 
 fn app_files(sample: &Sample) -> Option<f64> {
-    Some(sample.app.as_ref()?.files as f64)
+    Some(sample.app.as_ref()?.files? as f64)
 }
 
 fn largest(scope: &Scope<'_>, reader: Reader, missing_reason: &str) -> Measured {
@@ -210,11 +212,15 @@ fn largest_of(values: impl Iterator<Item = f64>, missing_reason: &str) -> Measur
 }
 
 fn redis_memory(scope: &Scope<'_>) -> Measured {
-    let values = scope.samples().filter_map(|sample| sample.redis.as_ref()).filter_map(|redis| match scope.as_share {
-        false => Some(redis.memory as f64),
-        true => (redis.max_memory > 0).then(|| redis.memory as f64 / redis.max_memory as f64),
+    let values = scope.samples().filter_map(|sample| sample.redis.as_ref()).filter_map(|redis| {
+        let memory = redis.memory? as f64;
+        match scope.as_share {
+            false => Some(memory),
+            true => redis.max_memory.filter(|limit| *limit > 0).map(|limit| memory / limit as f64),
+        }
     });
-    let missing_reason = match scope.samples().any(|sample| sample.redis.is_some()) {
+    let reports = |sample: &Sample| sample.redis.as_ref().is_some_and(|redis| redis.memory.is_some());
+    let missing_reason = match scope.samples().any(reports) {
         true => "Redis has no maxmemory to compare with: set it in [stack.redis], or compare with a size",
         false => NO_REDIS,
     };
@@ -272,12 +278,23 @@ fn queries(scope: &Scope<'_>, per: f64, requests: u64) -> Measured {
         .into_iter()
         .filter(|phase| scope.phases.contains(phase))
         .collect();
+    // A transaction may hold any number of queries.
+    let only_transactions = scope.samples().filter_map(|sample| sample.postgres.as_ref()).any(|sample| !sample.exact);
     let missing_reason = match executed {
-        None => Some("the database gave no statistics at the start or at the end of the phase".to_owned()),
+        _ if only_transactions => Some(
+            "only the number of transactions is known, in each of which there may be many queries: the database needs the extension \
+             pg_stat_statements, and its user the right to read it"
+                .to_owned(),
+        ),
+        None => Some(
+            "the database gave no statistics at the start or at the end of the phase, or lost counts in between: \
+             pg_stat_statements.max may be too small for the number of different statements, or the statistics were reset"
+                .to_owned(),
+        ),
         Some(_) if !silent.is_empty() => Some(no_queries(scope.facts, &silent)),
         Some(_) => None,
     };
-    let value = executed.filter(|_| requests > 0 && silent.is_empty()).map(|queries| queries as f64 / per);
+    let value = executed.filter(|_| requests > 0 && missing_reason.is_none()).map(|queries| queries as f64 / per);
     Measured { events: executed, missing_reason, ..Measured::of(value, requests) }
 }
 

@@ -13,12 +13,12 @@ pub(super) fn plot(measurements: &Measurements, timeline: &Timeline) -> Option<P
     let (mut high, mut limit, mut is_open) = (0.0f64, 0, false);
     let every = (measurements.samples.len() / 300).max(1);
     for (index, (at, sample)) in measurements.samples.iter().enumerate() {
-        let Some(redis) = &sample.redis else {
+        let Some((redis, memory)) = sample.redis.as_ref().and_then(|redis| Some((redis, redis.memory? as f64))) else {
             is_open = false;
             continue;
         };
-        limit = limit.max(redis.max_memory);
-        high = high.max(redis.memory as f64);
+        limit = limit.max(redis.max_memory.unwrap_or(0));
+        high = high.max(memory);
         if *at < timeline.from || *at > timeline.to || (is_open && index % every != 0) {
             continue;
         }
@@ -27,7 +27,7 @@ pub(super) fn plot(measurements: &Measurements, timeline: &Timeline) -> Option<P
             is_open = true;
         }
         if let Some(run) = runs.last_mut() {
-            run.push((*at, redis.memory as f64));
+            run.push((*at, memory));
         }
     }
     if runs.is_empty() {

@@ -160,6 +160,20 @@ impl Instance {
         self.process.as_ref().map(|process| process.state().child.id())
     }
 
+    /// What all its processes have in their environment, if cacheproof started it.
+    pub fn marks(&self) -> Vec<(&str, &str)> {
+        self.process.as_ref().map(AppProcess::marks).unwrap_or_default()
+    }
+
+    /// The ports of this machine on which it should listen, if cacheproof started it: the one that it was given, and the one of its
+    /// URL.
+    pub fn ports(&self) -> Vec<u16> {
+        let given = self.process.iter().flat_map(AppProcess::marks).find(|(name, _)| *name == PORT_VARIABLE);
+        let given = given.and_then(|(_, port)| port.parse().ok());
+        let url = reqwest::Url::parse(&self.url).ok().filter(|url| url.host_str().is_some_and(is_this_machine));
+        given.into_iter().chain(url.and_then(|url| url.port_or_known_default())).collect()
+    }
+
     /// Size of its log in bytes, if cacheproof started it. The log continues over restarts of the app.
     pub fn log_bytes(&self) -> Option<u64> {
         std::fs::metadata(&self.process.as_ref()?.start.log).ok().map(|log| log.len())
@@ -313,6 +327,11 @@ impl Instance {
         }
         Err(TargetError::NotReady { url: shown, waited: limit, last })
     }
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// What an answer says that is no 2xx, and what to do about a redirect.

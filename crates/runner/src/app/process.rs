@@ -69,14 +69,17 @@ impl AppProcess {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What its processes have in their environment, and those of no other instance: the run, first, and the port.
+    pub(super) fn marks(&self) -> Vec<(&str, &str)> {
+        let value = |of: &'static str| self.start.environment.iter().find(|(name, _)| *name == of);
+        let found = [RUN_VARIABLE, PORT_VARIABLE].into_iter().filter_map(value);
+        found.map(|(name, value)| (*name, value.as_str())).collect()
+    }
+
     /// Kills the workers of a process that has ended and was reaped. The numbers of the process and its group may be in
     /// use again, so the workers are found by their environment.
     pub(super) fn kill_workers(&self) {
-        let variables: Vec<(&str, &str)> = (self.start.environment.iter())
-            .filter(|(name, _)| [RUN_VARIABLE, PORT_VARIABLE].contains(name))
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
-        kill_by_environment(&variables);
+        kill_by_environment(&self.marks());
     }
 
     pub(super) fn last_lines(&self) -> String {

@@ -68,9 +68,11 @@ pub(super) async fn incarnation_id(server: &Server, is_postgres: bool) -> Result
     if is_postgres {
         let query = async {
             let mut connection = PgConnection::connect(server.url()).await?;
-            let started: String = sqlx::query_scalar("SELECT /* cacheproof */ pg_postmaster_start_time()::text")
-                .fetch_one(&mut connection)
-                .await?;
+            let started: String = sqlx::query_scalar(
+                "WITH cacheproof_probe AS (SELECT pg_postmaster_start_time()::text) SELECT * FROM cacheproof_probe",
+            )
+            .fetch_one(&mut connection)
+            .await?;
             connection.close().await?;
             Ok::<_, sqlx::Error>(started)
         };

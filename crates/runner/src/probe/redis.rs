@@ -23,27 +23,35 @@ struct RedisProbe {
     last: Option<(String, Counters)>,
 }
 
-/// What a server counts since its start.
-#[derive(Clone, Copy, Default)]
+/// What a server counts since its start. `None`: it does not report it.
+#[derive(Clone, Copy)]
 struct Counters {
-    hits: u64,
-    misses: u64,
-    evicted: u64,
-    expired: u64,
+    hits: Option<u64>,
+    misses: Option<u64>,
+    evicted: Option<u64>,
+    expired: Option<u64>,
 }
 
 impl Counters {
+    const ZERO: Self = Self { hits: Some(0), misses: Some(0), evicted: Some(0), expired: Some(0) };
+
     fn of(sample: &RedisSample) -> Self {
         let RedisSample { hits, misses, evicted, expired, .. } = *sample;
         Self { hits, misses, evicted, expired }
     }
 
-    /// Adds what was counted since `before`.
+    /// Adds what was counted since `before`. A sum of which a part is not known is not known.
     fn add_increase(&mut self, now: Self, before: Self) {
-        self.hits += now.hits.saturating_sub(before.hits);
-        self.misses += now.misses.saturating_sub(before.misses);
-        self.evicted += now.evicted.saturating_sub(before.evicted);
-        self.expired += now.expired.saturating_sub(before.expired);
+        let add = |sum: &mut Option<u64>, now: Option<u64>, before: Option<u64>| {
+            *sum = match (*sum, now, before) {
+                (Some(sum), Some(now), Some(before)) => Some(sum + now.saturating_sub(before)),
+                _ => None,
+            };
+        };
+        add(&mut self.hits, now.hits, before.hits);
+        add(&mut self.misses, now.misses, before.misses);
+        add(&mut self.evicted, now.evicted, before.evicted);
+        add(&mut self.expired, now.expired, before.expired);
     }
 }
 
@@ -57,7 +65,7 @@ impl RedisProbes {
                 Some(RedisProbe { name: name.clone(), url: url.clone(), connection: None, last: None })
             })
             .collect();
-        (!probes.is_empty()).then(|| Self { probes, increases: Counters::default() })
+        (!probes.is_empty()).then(|| Self { probes, increases: Counters::ZERO })
     }
 
     /// One sample. `None` if no master answers.
@@ -88,7 +96,7 @@ fn aggregate(samples: &[(&str, RedisSample)], increases: Counters) -> Option<Red
     if masters.is_empty() {
         return None;
     }
-    let sum = |field: fn(&RedisSample) -> u64| masters.iter().map(|sample| field(sample)).sum();
+    let sum = |field: fn(&RedisSample) -> Option<u64>| masters.iter().map(|sample| field(sample)).sum();
     let nodes = samples.iter().map(|(name, sample)| RedisNodeSample {
         name: (*name).to_owned(),
         run_id: sample.run_id.clone(),
@@ -141,7 +149,7 @@ impl RedisProbe {
         match &self.last {
             Some((run_id, before)) if *run_id == sample.run_id => increases.add_increase(now, *before),
             // It was restarted: its counters started at 0.
-            Some(_) => increases.add_increase(now, Counters::default()),
+            Some(_) => increases.add_increase(now, Counters::ZERO),
             // What it counted before the first sample does not belong to this run.
             None => {}
         }
@@ -149,20 +157,13 @@ impl RedisProbe {
     }
 }
 
-/// Parses the needed fields of an INFO reply; a missing field counts as 0.
+/// Parses the needed fields of an INFO reply. A field that is missing or can't be read is `None`.
 fn read_info(info: &str) -> RedisSample {
-    let field = |name: &str| {
-        info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().trim()
-    };
-    let number = |name: &str| field(name).parse().unwrap_or(0);
-    let keys = info
-        .lines()
-        .filter(|line| line.starts_with("db"))
-        .filter_map(|line| line.split_once("keys=")?.1.split(',').next()?.parse::<u64>().ok())
-        .sum();
+    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+    let number = |name: &str| field(name)?.parse().ok();
     RedisSample {
-        run_id: field("run_id").into(),
-        role: field("role").into(),
+        run_id: field("run_id").unwrap_or_default().into(),
+        role: field("role").unwrap_or_default().into(),
         hits: number("keyspace_hits"),
         misses: number("keyspace_misses"),
         evicted: number("evicted_keys"),
@@ -170,10 +171,28 @@ fn read_info(info: &str) -> RedisSample {
         memory: number("used_memory"),
         max_memory: number("maxmemory"),
         clients: number("connected_clients"),
-        keys,
+        keys: read_keys(info),
         nodes: Vec::new(),
         age: 0.0,
     }
+}
+
+/// The keys of all databases. A database without keys has no line, so a section without lines means none.
+fn read_keys(info: &str) -> Option<u64> {
+    let is_number = |name: &str| !name.is_empty() && name.chars().all(|letter| letter.is_ascii_digit());
+    let databases: Vec<&str> = info
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("db")?.split_once(':'))
+        .filter(|(number, _)| is_number(number))
+        .map(|(_, fields)| fields)
+        .collect();
+    let has_section = info.lines().any(|line| line.trim_start_matches('#').trim().eq_ignore_ascii_case("keyspace"));
+    if databases.is_empty() && !has_section {
+        return None;
+    }
+    let keys =
+        |fields: &str| fields.split(',').find_map(|field| field.trim().strip_prefix("keys="))?.parse::<u64>().ok();
+    databases.into_iter().map(keys).sum()
 }
 
 #[cfg(test)]
@@ -188,8 +207,36 @@ mod tests {
              db0:keys=5,expires=5,avg_ttl=1\r\ndb1:keys=2,expires=0,avg_ttl=0\r\n",
         );
         assert_eq!(sample.run_id, "abc");
-        assert_eq!((sample.memory, sample.max_memory), (1_048_576, 67_108_864));
-        assert_eq!((sample.hits, sample.misses, sample.keys), (90, 10, 7));
+        assert_eq!((sample.memory, sample.max_memory), (Some(1_048_576), Some(67_108_864)));
+        assert_eq!((sample.hits, sample.misses, sample.keys), (Some(90), Some(10), Some(7)));
+        assert_eq!((sample.evicted, sample.expired, sample.clients), (Some(1), Some(2), Some(3)));
+    }
+
+    #[test]
+    fn a_field_that_a_server_does_not_report_is_unknown_and_never_0() {
+        let nothing = RedisSample::default();
+        for info in ["", "# Server\r\n", "used_memory_rss:9\r\ntotal_system_memory:8\r\ndb_size:5\r\n"] {
+            assert_eq!(read_info(info), nothing, "{info:?}");
+        }
+        // As some servers write what they don't know.
+        let odd = "used_memory:\nmaxmemory:none\nkeyspace_hits:-1\nkeyspace_misses:1.5\nconnected_clients:99999999999999999999\n";
+        assert_eq!(read_info(odd), nothing);
+        assert_eq!(read_info("used_memory:0\n").memory, Some(0), "0 is a number");
+        assert_eq!(read_info("# Keyspace\r\n").keys, Some(0), "there are no keys");
+        assert_eq!(read_info("db0:keys=3,expires=0\ndb1:expires=0\n").keys, None);
+    }
+
+    #[test]
+    fn a_sum_over_servers_is_unknown_where_one_does_not_report_its_part() {
+        let master = |memory, hits| RedisSample { role: "master".into(), memory, hits, ..RedisSample::default() };
+        let of = |one: RedisSample, other: RedisSample| {
+            let mut increases = Counters::ZERO;
+            increases.add_increase(Counters::of(&one), Counters::ZERO);
+            increases.add_increase(Counters::of(&other), Counters::ZERO);
+            aggregate(&[("redis-1", one), ("redis-2", other)], increases).map(|sample| (sample.memory, sample.hits))
+        };
+        assert_eq!(of(master(Some(10), Some(1)), master(Some(5), Some(2))), Some((Some(15), Some(3))));
+        assert_eq!(of(master(Some(10), None), master(None, Some(2))), Some((None, None)));
     }
 
     /// Two servers: first the first is the master, then the second, then the first comes back as a replica.
@@ -205,11 +252,11 @@ mod tests {
         let sample = |run_id: &str, role: &str, hits| RedisSample {
             run_id: run_id.into(),
             role: role.into(),
-            hits,
-            memory: 10,
+            hits: Some(hits),
+            memory: Some(10),
             ..RedisSample::default()
         };
-        let mut increases = Counters::default();
+        let mut increases = Counters::ZERO;
         let mut take = |first: Option<RedisSample>, second: RedisSample| {
             let mut samples = Vec::new();
             if let Some(first) = first {
@@ -218,7 +265,7 @@ mod tests {
             }
             two.count(&second, &mut increases);
             samples.push(("redis-2", second));
-            aggregate(&samples, increases).map(|sample| (sample.hits, sample.memory, sample.run_id))
+            aggregate(&samples, increases).map(|sample| (sample.hits.unwrap(), sample.memory.unwrap(), sample.run_id))
         };
         let same = || "together".to_owned();
         assert_eq!(take(Some(sample("a", "master", 1000)), sample("b", "slave", 70)), Some((0, 10, same())));

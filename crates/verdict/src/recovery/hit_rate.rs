@@ -220,7 +220,7 @@ fn was_emptied(
     let (injected, base) = (outcome.window.from, outcome.over.unwrap_or(outcome.window.from));
     let redis = |(at, sample): &(f64, cacheproof_core::journal::Sample)| {
         let redis: &RedisSample = sample.redis.as_ref()?;
-        Some((*at - redis.age, redis.keys))
+        Some((*at - redis.age, redis.keys?))
     };
     let readings = || measurements.samples.iter().filter_map(redis);
     let before = readings().rfind(|(at, _)| *at <= injected);

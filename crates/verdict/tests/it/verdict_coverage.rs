@@ -293,7 +293,7 @@ fn hits_that_redis_knows_nothing_of_show_nothing_about_it() {
         if let Event::Sample(sample) = &mut line.event
             && let Some(redis) = &mut sample.redis
         {
-            (redis.hits, redis.misses) = (0, 0);
+            (redis.hits, redis.misses) = (Some(0), Some(0));
         }
     }
     let hits = || rule_against("it", metric("hit_rate"), None, Some(STEADY), Op::More, Quantity::Share(0.6));

@@ -149,7 +149,7 @@ fn a_leak_fails_and_a_full_cache_does_not() {
     assert_eq!(growth(&leaky, Quantity::Bytes(1 << 20)).ruling, Ruling::Fail);
     assert_eq!(growth(&journal(&plan), Quantity::Share(0.1)).ruling, Ruling::Pass);
     // Connections and files grow or do not; they are counted, not measured in bytes.
-    let files = with_app(journal(&plan), |at, app| app.files = 80 + (at * 3.0) as u64);
+    let files = with_app(journal(&plan), |at, app| app.files = Some(80 + (at * 3.0) as u64));
     let rule =
         |lines: &[JournalEntry]| judge(&plan, lines, metric("app_files_growth"), 2, Op::AtMost, Quantity::Count(5.0));
     assert_eq!((rule(&files).ruling, rule(&journal(&plan)).ruling), (Ruling::Fail, Ruling::Pass));
