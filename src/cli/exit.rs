@@ -34,7 +34,8 @@ impl Exit {
             Self::RulesFailed => "a rule failed, or a test named in `proved_by` did",
             Self::Usage => "bad arguments or scenario; nothing was started",
             Self::Environment => {
-                "the environment failed: servers or app did not start, or died unexpectedly, or the report could not be written"
+                "the environment failed: servers or app did not start, or died unexpectedly, or the verdict or the report could not be \
+                 written"
             }
             Self::Inconclusive => {
                 "inconclusive, for example: too few samples, a saturated load generator, a fault without an observed effect, a \

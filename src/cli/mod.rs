@@ -79,12 +79,14 @@ pub fn main() -> std::process::ExitCode {
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Pass };
             // An argument that it repeats may hold a password. Only then its colors are lost.
             let text = error.render().to_string();
-            if mask_passwords(&text) == text {
-                let _closed_pipe = error.print();
-            } else {
+            if mask_passwords(&text) != text {
                 terminal::print_error(&text);
+            } else if error.use_stderr() {
+                let _closed = error.print();
+            } else {
+                terminal::note_output(error.print());
             }
-            return exit.into();
+            return end_with(exit).into();
         }
     };
     // No line breaks: a URL or a command that is broken in two can't be copied.
@@ -108,12 +110,19 @@ pub fn main() -> std::process::ExitCode {
         Command::Guard { token } => guard::guard(&token),
     };
     match result {
-        Ok(exit) => exit.into(),
+        Ok(exit) => end_with(exit).into(),
         Err(failure) => {
             terminal::print_error(&format!("{:?}\n", failure.report));
             failure.exit.into()
         }
     }
+}
+
+/// The exit code of a command that has done its work: what nobody could read is no success.
+fn end_with(exit: Exit) -> Exit {
+    let Some(error) = terminal::output_failure() else { return exit };
+    terminal::print_error(&format!("can't write to standard output, so some of it is missing: {error}\n"));
+    if exit == Exit::Pass { Exit::Environment } else { exit }
 }
 
 /// Whether an error's message contains the messages of all its causes. Then they are not printed again.

@@ -18,20 +18,45 @@ pub struct ReportArgs {
 
 /// Renders the reports and prints the verdicts. Succeeds whatever the verdicts are.
 pub fn run(arguments: &ReportArgs) -> CommandResult {
+    if let Some(page) = &arguments.combined_page {
+        // Before the work; and once more after it.
+        check_replaceable(page)?;
+    }
     let mut runs = Vec::new();
     for directory in &arguments.directories {
-        let judged = render_run(directory)?;
+        let judged = report::judge_run(directory).map_err(failure)?;
+        let written = judged.write(directory);
+        // Also when the disk is full: the verdict is known.
         terminal::print(&verdict_text::verdict_lines(&judged, directory));
+        written.map_err(failure)?;
         runs.push((directory.as_path(), judged));
     }
     if let Some(page) = &arguments.combined_page {
+        check_replaceable(page)?;
         let runs: Vec<(String, JudgedRun)> =
             runs.into_iter().map(|(directory, judged)| (link(page, directory), judged)).collect();
-        let written = std::fs::write(page, report::combined_page(&runs));
-        written.map_err(|source| failure(ReportError::Write { path: page.clone(), source }))?;
+        let file = page.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let directory = page.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        report::write(directory, &[(file, report::combined_page(&runs).into_bytes())]).map_err(failure)?;
         terminal::print(&format!("\n  Combined page: {}\n", page.display()));
     }
     Ok(Exit::Pass)
+}
+
+/// Refuses to replace a file that is no page of several runs: a slip in the command line must not cost the user a file.
+fn check_replaceable(page: &Path) -> Result<(), Failure> {
+    let is_ours = match page.symlink_metadata() {
+        Ok(found) => found.is_file() && std::fs::read(page).is_ok_and(|text| report::is_combined_page(&text)),
+        Err(_) => page.file_name().is_some(),
+    };
+    if is_ours {
+        return Ok(());
+    }
+    Err(Failure::usage(miette::miette!(
+        help = "name another file: --together FILE",
+        "{} is not a page that `cacheproof report --together` has written, so it is not replaced",
+        page.display()
+    )))
 }
 
 /// The link from the page to a run's report.
@@ -44,11 +69,6 @@ fn link(page: &Path, directory: &Path) -> String {
     let link = report.strip_prefix(&parent).unwrap_or(&report).display().to_string();
     // These have a meaning in a URL.
     link.replace('%', "%25").replace('#', "%23").replace('?', "%3F")
-}
-
-/// Judges a run from its journal and writes its report.
-pub fn render_run(directory: &Path) -> Result<JudgedRun, Failure> {
-    report::render_run(directory).map_err(failure)
 }
 
 /// A directory without a run is a usage error; everything else is an environment error.

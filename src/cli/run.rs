@@ -9,6 +9,7 @@ use super::{CommandResult, Exit, Failure, check, progress, runtime, stop, termin
 use crate::journal::{EventSink, JOURNAL_FILE, JournalWriter, RunStatus, read_journal};
 use crate::measurements::Measurements;
 use crate::proofs::read_proofs;
+use crate::report;
 use crate::run::{RunOutcome, RunPlan, execute};
 use crate::scenario;
 use crate::supervise::{LEDGER_FILE, read_ledger};
@@ -86,9 +87,12 @@ pub fn run(arguments: RunArgs) -> CommandResult {
 
 /// Writes the report, prints the verdict and picks the exit code.
 fn conclude(reports: &Path, directory: &Path, outcome: RunOutcome) -> CommandResult {
-    let judged = super::report::render_run(directory)?;
+    let judged = report::judge_run(directory).map_err(super::report::failure)?;
+    let written = judged.write(directory);
     point_latest_at(reports, directory);
     terminal::print(&super::verdict_text::verdict_lines(&judged, directory));
+    // A verdict that nobody can look up later is no clean one.
+    written.map_err(super::report::failure)?;
     match outcome.how {
         RunStatus::Interrupted => Ok(Exit::Interrupted),
         RunStatus::EnvironmentFailed => {

@@ -35,6 +35,15 @@ fn all_mistakes_of_a_scenario_are_reported() {
 }
 
 #[test]
+fn of_a_thousand_mistakes_the_first_twenty_are_shown() {
+    let mistakes: String = (1..=1000).map(|number| format!("key{number} = 1\n")).collect();
+    let (_kept, file) = edited(&nginx(), &[("seed = 7", mistakes.as_str())]);
+    let ran = run_scenario(&file, &[]);
+    assert_refused(&ran, 2, &["1000 errors", "'key20'", "and 980 more"]);
+    assert!(!ran.stderr.contains("'key21'"), "{}", ran.said());
+}
+
+#[test]
 fn a_missing_scenario_file_is_reported() {
     assert_refused(&run_scenario(Path::new("scenarios/none.toml"), &[]), 2, &["scenarios/none.toml"]);
 }

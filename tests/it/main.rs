@@ -15,6 +15,7 @@ mod init;
 mod interrupt;
 mod numbers;
 mod open_loop;
+mod output;
 mod own_container;
 mod proofs;
 mod proxy;

@@ -101,6 +101,18 @@ fn several_runs_come_together_on_one_page() {
     }
     assert_eq!(page.matches("kill redis</strong>").count(), 2, "one fault of each run");
     assert!(!page.contains("<script") && !page.contains(HOSTILE), "markup came through");
+    // It replaces its own page, and nothing else.
+    let again = cacheproof(&["report", "healthy", "--together", "both.html"], parent.path());
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    std::fs::write(parent.path().join("precious.toml"), "title = 'mine'").expect("written");
+    std::fs::write(parent.path().join("empty"), "").expect("written");
+    std::os::unix::fs::symlink("both.html", parent.path().join("link")).expect("made");
+    for other in ["precious.toml", "empty", "healthy/report.html", "healthy/events.jsonl", "healthy", "link", ".", ""] {
+        let before = std::fs::read(parent.path().join(other)).ok();
+        let refused = cacheproof(&["report", "healthy", "--together", other], parent.path());
+        assert_eq!(refused.status.code(), Some(2), "{other}: {}", String::from_utf8_lossy(&refused.stderr));
+        assert_eq!(std::fs::read(parent.path().join(other)).ok(), before, "{other}");
+    }
     let missing = cacheproof(&["report", "healthy", "nowhere", "--together", "both.html"], parent.path());
     assert_eq!(missing.status.code(), Some(2), "{}", String::from_utf8_lossy(&missing.stderr));
 }

@@ -32,6 +32,14 @@ impl JudgedRun {
         view::stale_lines(self.input())
     }
 
+    /// Writes every file of its report into its directory.
+    ///
+    /// # Errors
+    /// A file can't be rendered or written.
+    pub fn write(&self, directory: &Path) -> Result<(), ReportError> {
+        write(directory, &render(&self.scenario, &self.measurements, &self.verdict)?)
+    }
+
     pub(super) fn input(&self) -> ReportInput<'_> {
         ReportInput { scenario: &self.scenario, measurements: &self.measurements, verdict: &self.verdict }
     }
@@ -51,8 +59,11 @@ pub fn judge_run(directory: &Path) -> Result<JudgedRun, ReportError> {
 }
 
 /// Judges a run and writes every file of its report into its directory.
+///
+/// # Errors
+/// It can't be judged, or its report can't be written: [`judge_run`] and [`JudgedRun::write`].
 pub fn render_run(directory: &Path) -> Result<JudgedRun, ReportError> {
     let judged = judge_run(directory)?;
-    write(directory, &render(&judged.scenario, &judged.measurements, &judged.verdict)?)?;
+    judged.write(directory)?;
     Ok(judged)
 }

@@ -23,7 +23,7 @@ use cacheproof_verdict::Verdict;
 use view::{ReportInput, View};
 
 pub use files::write;
-pub use html::combined_page;
+pub use html::{combined_page, is_combined_page};
 pub use judged_run::{JudgedRun, judge_run, render_run};
 pub use text::{one_line, with_nonbreaking_spaces};
 pub use view::{ComparisonRow, PathComparison, RequestStats, path_comparison};

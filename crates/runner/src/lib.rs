@@ -203,8 +203,13 @@ async fn run_on_stack(
         app = App::up(&plan.scenario, &app_environment) => app?,
         Ok(_) = stop.wait_for(|stop| *stop) => return Ok(interrupted_early(event_sink)),
     };
-    let result = run_against_app(plan, event_sink, stop, guard, stack, &app, &app_environment).await;
+    let result = run_against_app(plan, event_sink, stop, (guard, ledger), stack, &app, &app_environment).await;
+    let logs = app.logs();
     app.down().await;
+    // They are in the run's temporary directory, which is removed.
+    if let Err(error) = app::keep_logs(&logs, &plan.directory, &plan.mask) {
+        report_progress(&format!("the app's log could not be kept: {error}"));
+    }
     result
 }
 

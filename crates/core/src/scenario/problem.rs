@@ -75,7 +75,12 @@ impl Diagnostic for Problem {
 pub struct ScenarioErrors {
     source: NamedSource<String>,
     problems: Vec<Problem>,
+    /// Says how many are not shown.
+    rest: Option<Problem>,
 }
+
+/// How many problems are shown: a file with more has a few mistakes that repeat, or is something else.
+const MAX_SHOWN: usize = 20;
 
 impl ScenarioErrors {
     /// The problems of the text that goes by this name.
@@ -89,7 +94,9 @@ impl ScenarioErrors {
             problem.label = problem.label.as_deref().map(|label| mask.text(label));
             problem.help = problem.help.as_deref().map(|help| mask.text(help));
         }
-        Self { source: NamedSource::new(name, secrets.struck_out_in_place(text, &mask)), problems }
+        let rest = problems.len().saturating_sub(MAX_SHOWN);
+        let rest = (rest > 0).then(|| Problem::new(format!("and {rest} more")));
+        Self { source: NamedSource::new(name, secrets.struck_out_in_place(text, &mask)), problems, rest }
     }
 
     /// The problems, in the order of the file.
@@ -116,7 +123,8 @@ impl Diagnostic for ScenarioErrors {
     }
 
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
-        Some(Box::new(self.problems.iter().map(|problem| problem as &dyn Diagnostic)))
+        let shown = self.problems.iter().take(MAX_SHOWN).chain(&self.rest);
+        Some(Box::new(shown.map(|problem| problem as &dyn Diagnostic)))
     }
 }
 

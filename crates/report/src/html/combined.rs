@@ -23,6 +23,16 @@ pub fn combined_page(runs: &[(String, JudgedRun)]) -> String {
     document(&format!("{}: {} runs", worst.map_or("no run", Ruling::as_str), runs.len()), &body)
 }
 
+/// Whether a page was written by [`combined_page`], also by another version: as far as its title all pages of cacheproof are alike.
+pub fn is_combined_page(page: &[u8]) -> bool {
+    let empty = document("", &html! {});
+    let head = empty.split("<title>").next().unwrap_or(&empty);
+    let text = String::from_utf8_lossy(page);
+    let Some((before, rest)) = text.split_once("<title>") else { return false };
+    let title = rest.split("</title>").next().unwrap_or_default();
+    before == head && title.ends_with(" runs") && text.contains(" runs together</h1>")
+}
+
 fn overview(views: &[(&str, View<'_>)]) -> Markup {
     let head = html! {
         th { "Run" }

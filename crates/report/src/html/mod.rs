@@ -14,7 +14,7 @@ use super::charts::{Svg, style};
 use super::text::{Span, lines, one_line, spans, with_nonbreaking_spaces};
 use super::view::{Criterion, View};
 
-pub use combined::combined_page;
+pub use combined::{combined_page, is_combined_page};
 
 /// Nothing may be loaded, run or sent; the page's own style is all there is.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";

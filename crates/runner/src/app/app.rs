@@ -1,6 +1,6 @@
 //! The app under test: one instance or several, all with the same servers.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use futures_util::future::join_all;
 
@@ -81,6 +81,11 @@ impl App {
     /// The instances' pids, if cacheproof started them.
     pub fn pids(&self) -> Vec<u32> {
         self.instances.iter().filter_map(Instance::pid).collect()
+    }
+
+    /// The instances' logs, if cacheproof started them.
+    pub fn logs(&self) -> Vec<PathBuf> {
+        self.instances.iter().filter_map(Instance::log).map(Path::to_owned).collect()
     }
 
     /// Total size of the instances' logs in bytes, if cacheproof started them.

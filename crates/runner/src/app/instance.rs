@@ -1,5 +1,6 @@
 //! One instance of the app under test: started or found by its URL, checked, faulted, stopped.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -172,6 +173,11 @@ impl Instance {
         let given = given.and_then(|(_, port)| port.parse().ok());
         let url = reqwest::Url::parse(&self.url).ok().filter(|url| url.host_str().is_some_and(is_this_machine));
         given.into_iter().chain(url.and_then(|url| url.port_or_known_default())).collect()
+    }
+
+    /// Its log, if cacheproof started it.
+    pub fn log(&self) -> Option<&Path> {
+        self.process.as_ref().map(|process| process.start.log.as_path())
     }
 
     /// Size of its log in bytes, if cacheproof started it. The log continues over restarts of the app.

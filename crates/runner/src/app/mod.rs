@@ -6,8 +6,10 @@
 mod app;
 mod error;
 mod instance;
+mod log;
 mod process;
 
 pub use app::{App, AppEnvironment};
 pub use error::TargetError;
 pub use instance::{Instance, REFERENCE_TABLES};
+pub use log::keep_logs;
