@@ -59,6 +59,11 @@ defects *ARGS:
     cargo build --workspace --bins
     cargo run --quiet --package defective-app --bin defects -- {{ARGS}}
 
+# Kill cacheproof, and cacheproof with its guard, at random moments of a run (COUNT SEED); nothing may be left
+kill-test *ARGS:
+    cargo build
+    python3 scripts/kill-test.py {{ARGS}}
+
 # The reference app alone, on the servers in DATABASE_URL and REDIS_URL
 serve *ARGS:
     cargo build

@@ -52,7 +52,7 @@ enum Command {
     Doctor,
     /// Make a run's report again from its journal (events.jsonl), even after a crash
     Report(report::ReportArgs),
-    /// Undo the faults that a run left behind when cacheproof and its guard process were both killed
+    /// Undo and remove what a run left behind when cacheproof and its guard process were both killed
     Recover(recover::RecoverArgs),
     /// Write a run's result into a story (a Markdown file) and tick the checkboxes of proved criteria
     Attach(attach::AttachArgs),
@@ -67,6 +67,8 @@ enum Command {
     Guard {
         /// The run's token
         token: String,
+        /// The run's undo ledger
+        ledger: Option<std::path::PathBuf>,
     },
 }
 
@@ -107,7 +109,7 @@ pub fn main() -> std::process::ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         #[cfg(feature = "reference-app")]
         Command::Warm(arguments) => warm::run(arguments),
-        Command::Guard { token } => guard::guard(&token),
+        Command::Guard { token, ledger } => guard::guard(&token, ledger.as_deref()),
     };
     match result {
         Ok(exit) => end_with(exit).into(),

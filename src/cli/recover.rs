@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::{CommandResult, Exit, Failure, terminal};
-use crate::supervise::{LedgerLock, LedgerState, find_open_ledgers, lock_ledger, read_ledger, recover};
+use crate::supervise::{LedgerError, LedgerLock, LedgerState, find_open_ledgers, lock_ledger, read_ledger, recover};
 
 /// How long to wait for a guard process that is still undoing. It gives up on a removal and on a command after one
 /// minute each.
@@ -39,7 +39,7 @@ pub fn run(arguments: &RecoverArgs) -> CommandResult {
             Err(error) => {
                 failed += 1;
                 terminal::print(&format!(
-                    "{}: it can't be read, so nothing of its run was undone: {error}\n",
+                    "{}: it can't be used, so nothing of its run was undone: {error}\n",
                     path.display()
                 ));
                 continue;
@@ -59,7 +59,14 @@ pub fn run(arguments: &RecoverArgs) -> CommandResult {
             continue;
         };
         // The previous holder of the lock may have undone some entries, or all.
-        let now = read_ledger(path).unwrap_or_else(|_| state.clone());
+        let now = match read_ledger(path) {
+            Ok(now) => now,
+            Err(error) => {
+                failed += 1;
+                terminal::print(&format!("{}: it can't be used any more: {error}\n", path.display()));
+                continue;
+            }
+        };
         if now.over {
             terminal::print(&format!("{}: its guard has undone what was left\n", path.display()));
             continue;
@@ -72,14 +79,14 @@ pub fn run(arguments: &RecoverArgs) -> CommandResult {
         for done in &recovered.done {
             terminal::print(&format!("{}: {done}\n", path.display()));
         }
-        for why in &recovered.failed {
+        for why in recovered.failed.iter().chain(&recovered.by_hand) {
             terminal::print(&format!("{}: {why}\n", path.display()));
         }
     }
     if failed > 0 {
         return Err(Failure::environment(miette::miette!(
-            help = "fix the cause and run `cacheproof recover` again, or undo it by hand",
-            "{failed} of the above could not be undone"
+            help = "fix the cause and run `cacheproof recover` again, or undo it by hand and delete the ledger",
+            "{failed} of the above could not be read or undone"
         )));
     }
     if open.len() == still_running {
@@ -111,7 +118,7 @@ fn wait_for_ledger(path: &Path) -> Option<LedgerLock> {
     }
 }
 
-type OpenLedgers = Vec<(PathBuf, std::io::Result<LedgerState>)>;
+type OpenLedgers = Vec<(PathBuf, Result<LedgerState, LedgerError>)>;
 
 /// The open ledgers. A missing directory has none if it is the default.
 fn open_ledgers_in(directory: &Path) -> std::io::Result<OpenLedgers> {
@@ -132,7 +139,9 @@ pub(super) fn open_ledgers_notice() -> Option<String> {
         .count();
     match open {
         0 => None,
-        1 => Some("a run in reports/ left faults behind: `cacheproof recover` undoes them".into()),
-        count => Some(format!("{count} runs in reports/ left faults behind: `cacheproof recover` undoes them")),
+        1 => Some("a run in reports/ left something behind: `cacheproof recover` undoes and removes it".into()),
+        count => {
+            Some(format!("{count} runs in reports/ left something behind: `cacheproof recover` undoes and removes it"))
+        }
     }
 }

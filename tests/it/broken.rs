@@ -200,6 +200,33 @@ fn recover_undoes_once_what_is_left_when_the_guard_is_killed_as_well() {
     assert_eq!(undone.lines().count(), 1, "undone once");
 }
 
+#[test]
+fn recover_ends_a_run_without_faults_whose_guard_was_killed_as_well() {
+    // While the servers start, and when the load has begun. The app's worker has left its process group and forgotten its marks.
+    let start = format!("target.start=['sh', '-c', 'setsid sleep 600 & env -i sleep 600 & exec {CACHEPROOF} serve']");
+    for ready in ["faults.ndjson", "\"phase_started\""] {
+        let mut run = Run::when(
+            "{ latency = 'redis', delay = '1ms', after = '100s' }",
+            &["phase.broken.lasts='200s'", &start],
+            ready,
+            |run| {
+                let journal = std::fs::read_to_string(run.join("events.jsonl")).unwrap_or_default();
+                let ledger = std::fs::read_to_string(run.join(LEDGER_FILE)).unwrap_or_default();
+                let started =
+                    if ready == LEDGER_FILE { ledger.contains("\"process\"") } else { journal.contains(ready) };
+                ledger.contains("\"run\"") && started
+            },
+        );
+        kill(Pid::from_raw(guard_of(run.child.id()).cast_signed()), Signal::SIGKILL).expect("the guard runs");
+        run.kill_9();
+        let (code, said) = recover(run.reports.path());
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("removed what was left of the run"), "{said}");
+        assert_nothing_left(&run.token);
+        assert!(read_ledger(&run.ledger()).expect("it reads").over, "{said}");
+    }
+}
+
 /// The guard process of a run: its child with the argument `guard`.
 fn guard_of(run: u32) -> u32 {
     let children = std::fs::read_dir("/proc").expect("there is /proc").flatten().filter_map(|entry| {

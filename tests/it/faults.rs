@@ -3,14 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cacheproof::fault::{FaultContext, FaultEngine, FaultError, FaultTransition, PhaseWindow};
 use cacheproof::journal::FaultStage;
 use cacheproof::scenario::{FaultSpec, Scenario, parse};
 use cacheproof::stack::{ProcessFaultKind, Stack};
-use cacheproof::supervise::{Guard, LEDGER_FILE, Ledger, Undo, read_ledger};
+use cacheproof::supervise::{Guard, LEDGER_FILE, Ledger, RunIdentity, Undo, read_ledger};
 use cacheproof::target::{App, AppEnvironment};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -41,18 +41,17 @@ struct FaultTestBed {
     stack: Stack,
     scenario: Scenario,
     reports: TempDir,
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
 }
 
 impl FaultTestBed {
     async fn up(tables: &str, faults: &[&str]) -> Self {
         let scenario = scenario(tables, faults);
-        let guard = Guard::start(Path::new(CACHEPROOF)).unwrap();
+        let reports = tempfile::tempdir().unwrap();
+        let ledger = Arc::new(Ledger::create(reports.path(), &RunIdentity::new()).unwrap());
+        let guard = Guard::start_with_ledger(Path::new(CACHEPROOF), &ledger).unwrap();
         let report_progress = |line: &str| eprintln!("{line}");
         let stack = Stack::up(&scenario.stack, scenario.seed, &guard, &report_progress).await.unwrap();
-        let reports = tempfile::tempdir().unwrap();
-        let ledger = Ledger::create(reports.path(), &guard).unwrap();
-        guard.watch_ledger(ledger.path());
         Self { guard, stack, scenario, reports, ledger }
     }
 

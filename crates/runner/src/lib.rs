@@ -52,7 +52,7 @@ use cacheproof_core::scenario::{Scenario, TargetKind, mask_passwords};
 use cacheproof_core::secrets::Mask;
 use cacheproof_load::{Driver, Exchange, LoadError, Recorder};
 use cacheproof_stack::{Deployment, Stack, StackError};
-use cacheproof_supervise::{Guard, GuardError, LEDGER_FILE, Ledger, strike_out_of_ledger};
+use cacheproof_supervise::{Guard, GuardError, Ledger, RunIdentity, strike_out_of_ledger};
 
 /// What to run and where to write.
 #[derive(Clone, Debug)]
@@ -145,7 +145,10 @@ pub async fn execute(
         git: probe::git_commit(),
         proofs: plan.proofs.clone(),
     }));
-    let guard = Guard::start(&plan.cacheproof)?;
+    // Before anything is started: should cacheproof and the guard both be killed, the ledger says what to look for.
+    let ledger = Ledger::create(&plan.directory, &RunIdentity::new()).map_err(FaultError::Ledger)?;
+    let ledger = Arc::new(ledger.with_mask(plan.mask.clone()));
+    let guard = Guard::start_with_ledger(&plan.cacheproof, &ledger)?;
     // A stop during startup drops half-started servers; the guard cleans them up.
     let stack = tokio::select! {
         stack = Stack::up(&plan.scenario.stack, plan.scenario.seed, &guard, report_progress) => Some(stack?),
@@ -155,17 +158,16 @@ pub async fn execute(
         drop(guard);
         return Ok(interrupted_early(event_sink));
     };
-    let result = run_on_stack(plan, event_sink, stop, report_progress, &guard, &stack).await;
+    let result = run_on_stack(plan, event_sink, stop, report_progress, (&guard, &ledger), &stack).await;
     // Errors from here on do not change the result; the guard cleans up servers that do not stop.
     if let Err(error) = stack.down().await {
         report_progress(&format!("a server did not stop properly: {error}"));
     }
-    let ledger = plan.directory.join(LEDGER_FILE);
     if let Err(error) = guard.release() {
-        let hint = format!("; undo the rest with `cacheproof recover {}`", plan.directory.display());
-        report_progress(&format!("the clean-up is not complete: {error}{}", if ledger.exists() { &hint } else { "" }));
-    } else if let Err(error) = strike_out_of_ledger(&ledger, &plan.mask) {
-        report_progress(&format!("{} holds the undo commands as they are: {error}", ledger.display()));
+        let hint = format!("undo the rest with `cacheproof recover {}`", plan.directory.display());
+        report_progress(&format!("the clean-up is not complete: {error}; {hint}"));
+    } else if let Err(error) = strike_out_of_ledger(ledger.path(), &plan.mask) {
+        report_progress(&format!("{} holds the undo commands as they are: {error}", ledger.path().display()));
     }
     result
 }
@@ -175,7 +177,7 @@ async fn run_on_stack(
     event_sink: &EventSink,
     mut stop: watch::Receiver<bool>,
     report_progress: &(dyn Fn(&str) + Send + Sync),
-    guard: &Guard,
+    (guard, ledger): (&Guard, &Ledger),
     stack: &Stack,
 ) -> Result<RunOutcome, RunError> {
     hide_passwords(stack, &plan.mask);
@@ -225,7 +227,7 @@ async fn run_against_app(
     plan: &RunPlan,
     event_sink: &EventSink,
     mut stop: watch::Receiver<bool>,
-    guard: &Guard,
+    (guard, ledger): (&Guard, &Ledger),
     stack: &Stack,
     app: &App,
     app_environment: &AppEnvironment<'_>,
@@ -251,11 +253,8 @@ async fn run_against_app(
     let _before_the_run = prober.sample(&[]).await;
 
     let has_faults = scenario.phases.iter().any(|phase| !phase.faults.is_empty());
-    let ledger = has_faults.then(|| Ledger::create(&plan.directory, guard));
-    let ledger = ledger.transpose().map_err(FaultError::Ledger)?.map(|ledger| ledger.with_mask(plan.mask.clone()));
-    let engine = ledger.as_ref().map(|ledger| {
-        FaultEngine::new(FaultContext { scenario, stack, app: Some((app, app_environment)), guard, ledger })
-    });
+    let engine = has_faults
+        .then(|| FaultEngine::new(FaultContext { scenario, stack, app: Some((app, app_environment)), guard, ledger }));
     let context = timeline::RunContext {
         scenario,
         event_sink,

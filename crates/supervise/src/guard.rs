@@ -6,29 +6,30 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::addresses::Addresses;
 use crate::error::GuardError;
 use crate::guard_message::GuardMessage;
+use crate::ledger::{Ledger, LedgerEntry};
 use crate::markers::{COMMAND_VARIABLE, RUN_VARIABLE};
 use crate::process::Process;
+use crate::run_identity::RunIdentity;
 use crate::undo::Undo;
 use cacheproof_core::scenario::mask_passwords;
 
 /// How long the guard may take to start, and to clean up after an orderly end.
 const GUARD_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Tells the guard what to clean up after a crash. Cheap to clone.
+/// Tells the guard what to clean up after a crash, and the ledger, for when the guard is killed as well. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct GuardHandle {
     pipe: Arc<Mutex<Option<ChildStdin>>>,
-    has_containers: Arc<AtomicBool>,
-    token: String,
+    ledger: Option<Arc<Ledger>>,
+    run: RunIdentity,
 }
 
 impl GuardHandle {
@@ -47,14 +48,21 @@ impl GuardHandle {
         }
     }
 
+    fn record(&self, entry: LedgerEntry) {
+        if let Some(Err(error)) = self.ledger.as_ref().map(|ledger| ledger.write(entry)) {
+            tracing::warn!("the undo ledger could not be written: {error}");
+        }
+    }
+
     /// The run's token.
     pub fn token(&self) -> &str {
-        &self.token
+        self.run.token()
     }
 
     /// Lets the guard kill a process after a crash.
     pub fn register_process(&self, pid: u32) {
         if let Some(process) = Process::find(pid) {
+            self.record(LedgerEntry::Process { pid, started: process.started.clone() });
             self.send(&GuardMessage::Process(process));
         }
     }
@@ -67,7 +75,7 @@ impl GuardHandle {
 
     /// Lets the guard look for containers with the run's label. To be called before the first one is created.
     pub fn expect_containers(&self) {
-        self.has_containers.store(true, Ordering::Relaxed);
+        self.record(LedgerEntry::Containers);
         self.send(&GuardMessage::Containers);
     }
 
@@ -83,19 +91,30 @@ impl GuardHandle {
 pub struct Guard {
     child: Child,
     guard_handle: GuardHandle,
-    directory: PathBuf,
 }
 
 impl Guard {
-    /// Starts `program guard TOKEN` and waits until it is ready. It has a process group of its own, so that Ctrl-C does not
-    /// reach it.
+    /// The guard of a run without a ledger: should it be killed as well, nobody knows what is left.
+    ///
+    /// # Errors
+    /// As [`Self::start_with_ledger`].
+    pub fn start(program: &Path) -> Result<Self, GuardError> {
+        Self::start_run(program, RunIdentity::new(), None)
+    }
+
+    /// Starts `program guard TOKEN LEDGER` and waits until it is ready. It has a process group of its own, so that Ctrl-C does not
+    /// reach it. Everything that is registered with the guard is written to the ledger as well.
     ///
     /// # Errors
     /// [`GuardError::NotStarted`], also when it can't make the run's directory.
-    pub fn start(program: &Path) -> Result<Self, GuardError> {
-        let token = format!("{:012x}", rand::random::<u64>() >> 16);
+    pub fn start_with_ledger(program: &Path, ledger: &Arc<Ledger>) -> Result<Self, GuardError> {
+        Self::start_run(program, ledger.run().clone(), Some(Arc::clone(ledger)))
+    }
+
+    fn start_run(program: &Path, run: RunIdentity, ledger: Option<Arc<Ledger>>) -> Result<Self, GuardError> {
         let mut child = Command::new(program)
-            .args(["guard", &token])
+            .args(["guard", run.token()])
+            .args(ledger.as_ref().map(|ledger| ledger.path()))
             .env_remove(RUN_VARIABLE)
             .env_remove(COMMAND_VARIABLE)
             .current_dir("/")
@@ -119,9 +138,10 @@ impl Guard {
             Ok(Err(error)) => format!("error {error}"),
             Err(_) => "error it did not answer".into(),
         };
-        let guard_handle = GuardHandle { pipe: Arc::new(Mutex::new(pipe)), has_containers: Arc::default(), token };
         match answer.trim_end().split_once(' ') {
-            Some(("directory", directory)) => Ok(Self { child, guard_handle, directory: directory.into() }),
+            Some(("directory", directory)) if Path::new(directory) == run.directory() => {
+                Ok(Self { child, guard_handle: GuardHandle { pipe: Arc::new(Mutex::new(pipe)), ledger, run } })
+            }
             other => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -133,18 +153,17 @@ impl Guard {
     /// The run's private temporary directory. Its mode is 0700. For root it is 0711, so that a server that runs as another user
     /// can reach its own directory inside.
     pub fn directory(&self) -> &Path {
-        &self.directory
+        self.guard_handle.run.directory()
     }
 
-    /// The run's token: part of the directory's name, and the value of [`RUN_VARIABLE`] of every child and of
-    /// [`RUN_LABEL`](crate::RUN_LABEL) of every container.
+    /// The run's token.
     pub fn token(&self) -> &str {
-        &self.guard_handle.token
+        self.guard_handle.token()
     }
 
-    /// Whether the run started containers, or tried to.
-    pub(crate) fn has_containers(&self) -> bool {
-        self.guard_handle.has_containers.load(Ordering::Relaxed)
+    /// The run.
+    pub fn run(&self) -> &RunIdentity {
+        &self.guard_handle.run
     }
 
     /// Lets the guard kill a process after a crash. It is known by its number and its start time, so a process that gets the
@@ -192,8 +211,8 @@ impl Guard {
         self.guard_handle.send(&GuardMessage::Release);
         self.finish();
         let left = match self.child.try_wait() {
-            Ok(Some(status)) if status.success() && !self.directory.exists() => return Ok(()),
-            Ok(Some(_)) if self.directory.exists() => format!("{} could not be removed", self.directory.display()),
+            Ok(Some(status)) if status.success() && !self.directory().exists() => return Ok(()),
+            Ok(Some(_)) if self.directory().exists() => format!("{} could not be removed", self.directory().display()),
             Ok(Some(status)) => format!("the guard could not remove or undo everything ({status})"),
             Ok(None) => format!("the guard is still working after {} s", GUARD_TIMEOUT.as_secs()),
             Err(error) => format!("waiting for the guard failed: {error}"),

@@ -1,7 +1,7 @@
 //! The guard process: waits for cacheproof's end, then undoes open faults and removes everything of the run.
 
 use std::io::{BufRead as _, BufReader, Read, Write};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use crate::guard_message::GuardMessage;
 use crate::ledger::{self, LedgerEntry, LedgerRun};
 use crate::markers::{COMMAND_VARIABLE, RUN_LABEL, RUN_VARIABLE};
 use crate::process::{self, Process};
+use crate::run_identity::RunIdentity;
 use crate::undo::Undo;
 
 /// How long the guard tries to remove what is left.
@@ -22,32 +23,42 @@ const CLEANUP_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the guard keeps looking for new containers: Docker may still be creating one when cacheproof crashes.
 const CONTAINER_SETTLE_TIME: Duration = Duration::from_millis(1500);
 
+/// How long a process that was being started when cacheproof crashed may take until it has its marks: until then it is a copy of
+/// cacheproof.
+const PROCESS_SETTLE_TIME: Duration = Duration::from_millis(250);
+
 /// How long a Postgres may take to stop on SIGQUIT, which frees its shared memory, before SIGKILL.
 const POSTGRES_GRACE_PERIOD: Duration = Duration::from_millis(700);
 
 /// How long the run's servers stay up for the user's commands that undo faults.
 const UNDO_COMMAND_GRACE_PERIOD: Duration = Duration::from_secs(2);
 
-/// Runs the guard of the run with this token: makes the run's directory, writes its path to `output`, reads messages until
-/// `input` ends, and cleans up. Call it before any other signal handler is installed. Returns false when something was left
+/// Runs the guard of the run with this token: locks its ledger, makes the run's directory, writes its path to `output`, reads messages
+/// until `input` ends, and cleans up. Call it before any other signal handler is installed. Returns false when something was left
 /// behind.
 ///
 /// # Errors
 /// When the directory can't be made or `output` can't be written.
-pub fn run_guard_process(token: &str, input: impl Read, mut output: impl Write) -> std::io::Result<bool> {
+pub fn run_guard_process(
+    token: &str,
+    ledger: Option<&Path>,
+    input: impl Read,
+    mut output: impl Write,
+) -> std::io::Result<bool> {
     // SIGINT, SIGHUP and SIGTERM are meant for cacheproof. The guard must outlive it.
     let _ = ctrlc::set_handler(|| {});
-    let directory = match make_directory(token) {
-        Ok(directory) => directory,
-        Err((path, error)) => {
-            writeln!(output, "error can't make {}: {error}", path.display())?;
-            return Err(error);
-        }
-    };
-    writeln!(output, "directory {}", directory.display())?;
-    output.flush()?;
-
+    let run = RunIdentity::of(token.into());
+    let directory = run.directory().to_owned();
     let mut state = GuardState { token: token.into(), directory, ..GuardState::default() };
+    if let Some(ledger) = ledger {
+        state.take_ledger(ledger.to_owned());
+    }
+    if let Err(error) = make_directory(&state.directory) {
+        writeln!(output, "error can't make {}: {error}", state.directory.display())?;
+        return Err(error);
+    }
+    // When nobody listens any more, cacheproof has crashed already: then the input ends at once.
+    let _closed = writeln!(output, "directory {}", state.directory.display()).and_then(|()| output.flush());
     let mut input = BufReader::new(input);
     let mut line = Vec::new();
     while input.read_until(b'\n', &mut line).unwrap_or(0) > 0 {
@@ -56,11 +67,7 @@ pub fn run_guard_process(token: &str, input: impl Read, mut output: impl Write) 
             Some(GuardMessage::Command(process)) => state.commands.push(process),
             Some(GuardMessage::Containers) => state.has_containers = true,
             Some(GuardMessage::Container(id)) => state.containers.push(id),
-            Some(GuardMessage::Ledger(path)) => {
-                // So that `recover` waits for this guard instead of undoing the same faults.
-                state.ledger_lock = ledger::lock_ledger(&path);
-                state.ledger = Some(path);
-            }
+            Some(GuardMessage::Ledger(path)) => state.take_ledger(path),
             Some(GuardMessage::Addresses(addresses)) => state.addresses = addresses,
             Some(GuardMessage::Undo(id, undo)) => state.faults.push((id, undo)),
             Some(GuardMessage::Undone(id)) => state.faults.retain(|(open, _)| *open != id),
@@ -72,19 +79,9 @@ pub fn run_guard_process(token: &str, input: impl Read, mut output: impl Write) 
     Ok(state.clean_up())
 }
 
-/// Makes the run's directory in the temporary directory. For root: in /tmp, where other users can't reach the temporary
-/// directory, because servers run as another user.
-fn make_directory(token: &str) -> Result<PathBuf, (PathBuf, std::io::Error)> {
+fn make_directory(directory: &Path) -> std::io::Result<()> {
     let root = nix::unistd::geteuid().is_root();
-    let mut parent = std::env::temp_dir();
-    if root && !parent.ancestors().all(|part| part.metadata().is_ok_and(|data| data.mode() & 0o001 != 0)) {
-        parent = "/tmp".into();
-    }
-    let directory = parent.join(format!("cacheproof-{token}"));
-    match std::fs::DirBuilder::new().mode(if root { 0o711 } else { 0o700 }).create(&directory) {
-        Ok(()) => Ok(directory),
-        Err(error) => Err((directory, error)),
-    }
+    std::fs::DirBuilder::new().mode(if root { 0o711 } else { 0o700 }).create(directory)
 }
 
 /// What the guard has to clean up.
@@ -104,23 +101,25 @@ struct GuardState {
     faults: Vec<(u64, Undo)>,
 }
 
-/// Removes what is left of a run whose cacheproof and guard have both ended.
+/// Removes what is left of a run whose cacheproof and guard have both ended. `processes`: those whose numbers still mean something.
 ///
 /// # Errors
 /// What is left, in words.
-pub(crate) fn clean_up_run(run: &LedgerRun) -> Result<(), String> {
+pub(crate) fn clean_up_run(run: &LedgerRun, processes: &[Process]) -> Result<(), String> {
     let token = &run.token;
     let docker = run.containers && docker::is_available();
     let state = GuardState {
         token: token.clone(),
         directory: run.directory.clone(),
+        processes: processes.to_vec(),
         has_containers: docker,
-        // Nothing is left that could start another container.
-        released: true,
         ..GuardState::default()
     };
     if !state.clean_up() {
-        return Err(format!("parts of the run {token} could not be removed"));
+        return Err(format!(
+            "parts of the run {token} could not be removed: look at {} and at the processes whose environment has {RUN_VARIABLE}={token}",
+            run.directory.display()
+        ));
     }
     if run.containers && !docker {
         // Containers do not count as removed when Docker can't be asked.
@@ -133,6 +132,14 @@ pub(crate) fn clean_up_run(run: &LedgerRun) -> Result<(), String> {
 }
 
 impl GuardState {
+    /// Locks the run's ledger, so that `recover` waits for this guard instead of undoing the same faults.
+    fn take_ledger(&mut self, path: PathBuf) {
+        if self.ledger.as_ref() != Some(&path) {
+            self.ledger_lock = ledger::lock_ledger(&path);
+            self.ledger = Some(path);
+        }
+    }
+
     /// Cleans up until nothing is found any more. False when something is left after [`CLEANUP_TIMEOUT`].
     fn clean_up(&self) -> bool {
         let begun = Instant::now();
@@ -151,11 +158,7 @@ impl GuardState {
             let settle = if self.released { Duration::ZERO } else { CONTAINER_SETTLE_TIME };
             std::thread::spawn(move || docker::remove_all(&token, &ids, settle, CLEANUP_TIMEOUT))
         });
-        let mut processes_left = self.kill_all();
-        while processes_left && begun.elapsed() < CLEANUP_TIMEOUT {
-            std::thread::sleep(Duration::from_millis(20));
-            processes_left = self.kill_all();
-        }
+        let processes_gone = self.end_processes(begun);
         let containers_gone = containers.is_none_or(|thread| thread.join().unwrap_or(false));
         let mut directory_gone = self.remove_directory();
         while !directory_gone && begun.elapsed() < CLEANUP_TIMEOUT {
@@ -164,11 +167,25 @@ impl GuardState {
             directory_gone = self.remove_directory();
         }
         let all_undone = undo_thread.join().unwrap_or(false);
-        let clean = containers_gone && directory_gone && all_undone;
+        let clean = processes_gone && containers_gone && directory_gone && all_undone;
         if let Some(ledger) = self.ledger.as_deref().filter(|_| clean) {
             ledger::append_to(ledger, [LedgerEntry::Over]);
         }
         clean
+    }
+
+    /// Kills the run's processes until none is found any more. False when some are left after [`CLEANUP_TIMEOUT`].
+    fn end_processes(&self, begun: Instant) -> bool {
+        let mut quiet_since = Instant::now();
+        while begun.elapsed() < CLEANUP_TIMEOUT {
+            if self.kill_all() {
+                quiet_since = Instant::now();
+            } else if self.released || quiet_since.elapsed() >= PROCESS_SETTLE_TIME {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
     }
 
     /// Keeps the run's servers and app up for a moment: a command that undoes a fault may have to reach them.
@@ -209,20 +226,14 @@ impl GuardState {
     }
 
     /// The registered processes that still live, and all that have their working directory inside the run's directory or the
-    /// run's token in their environment. Both are needed: servers overwrite their environment to show a title.
+    /// run's token in their environment: servers overwrite their environment to show a title. With them their descendants and the
+    /// members of their process groups, whatever these have made of their environment.
     fn find(&self) -> Vec<Process> {
+        let all = process::all_processes();
         let registered = self.processes.iter().chain(&self.commands);
-        let mut found: Vec<_> = registered.filter(|process| process.is_alive()).cloned().collect();
-        for pid in process::all_pids() {
-            if pid != std::process::id()
-                && found.iter().all(|process| process.pid != pid)
-                && self.owns(pid)
-                && let Some(process) = Process::find(pid)
-            {
-                found.push(process);
-            }
-        }
-        found
+        let registered: Vec<u32> = registered.filter(|process| process.is_alive()).map(|process| process.pid).collect();
+        let marked = |pid: u32| registered.contains(&pid) || self.owns(pid);
+        process::with_descendants_and_groups(&all, marked).into_iter().filter_map(|pid| Process::find(pid)).collect()
     }
 
     fn owns(&self, pid: u32) -> bool {

@@ -15,9 +15,11 @@ mod guard;
 mod guard_message;
 mod guard_process;
 mod ledger;
+mod machine;
 mod markers;
 mod process;
 mod recover;
+mod run_identity;
 mod tail;
 mod undo;
 
@@ -27,14 +29,16 @@ pub use error::GuardError;
 pub use guard::{Guard, GuardHandle};
 pub use guard_process::run_guard_process;
 pub use ledger::{
-    LEDGER_FILE, Ledger, LedgerEntry, LedgerLine, LedgerLock, LedgerRun, LedgerState, OpenFault, lock_ledger,
-    read_ledger, strike_out_of_ledger,
+    LEDGER_FILE, Ledger, LedgerEntry, LedgerError, LedgerLine, LedgerLock, LedgerRun, LedgerState, OpenFault,
+    UnreadableLine, lock_ledger, read_ledger, strike_out_of_ledger,
 };
+pub use machine::Machine;
 pub use markers::{COMMAND_VARIABLE, RUN_LABEL, RUN_VARIABLE};
 pub use process::{
-    Process, has_proc, is_process_alive, kill_by_environment, max_open_files, most_open_files, raise_open_files,
-    signal_group,
+    Process, Relatives, all_processes, has_environment, has_proc, is_process_alive, kill_by_environment,
+    max_open_files, most_open_files, raise_open_files, signal_group, with_descendants_and_groups,
 };
 pub use recover::{RecoveryReport, find_open_ledgers, recover};
+pub use run_identity::RunIdentity;
 pub use tail::read_tail;
 pub use undo::{Undo, shell_command};

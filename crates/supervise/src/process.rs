@@ -1,5 +1,6 @@
 //! Processes of this machine: whether they live, whose children they are, and how to signal exactly the one that is meant.
 
+use std::collections::HashSet;
 use std::path::Path;
 #[cfg(not(target_os = "linux"))]
 use std::process::Command;
@@ -124,7 +125,7 @@ pub fn most_open_files() -> Option<u64> {
 }
 
 /// Whether a process was started with all of these variables in its environment. False where there is no /proc.
-pub(crate) fn has_environment(pid: u32, variables: &[(&str, &str)]) -> bool {
+pub fn has_environment(pid: u32, variables: &[(&str, &str)]) -> bool {
     let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { return false };
     let environment: Vec<&[u8]> = environment.split(|byte| *byte == 0).collect();
     variables.iter().all(|(name, value)| environment.contains(&format!("{name}={value}").as_bytes()))
@@ -145,6 +146,61 @@ pub fn kill_by_environment(variables: &[(&str, &str)]) {
 pub(crate) fn all_pids() -> Vec<u32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// A process in the tree of processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relatives {
+    /// Its number.
+    pub pid: u32,
+    /// Its parent. 1 when the parent has ended.
+    pub parent: u32,
+    /// Its process group: the number of the process that leads it.
+    pub group: u32,
+    /// When it was started, in clock ticks since the boot.
+    pub started: u64,
+}
+
+/// All processes of this machine that live. Empty where there is no /proc.
+#[cfg(target_os = "linux")]
+pub fn all_processes() -> Vec<Relatives> {
+    let relatives = |pid: u32| {
+        let stat = stat(pid).filter(|stat| !matches!(stat.state, 'Z' | 'X'))?;
+        let (parent, group) = (stat.ppid.try_into().ok()?, stat.pgrp.try_into().ok()?);
+        Some(Relatives { pid, parent, group, started: stat.starttime })
+    };
+    all_pids().into_iter().filter_map(relatives).collect()
+}
+
+/// Only Linux has /proc.
+#[cfg(not(target_os = "linux"))]
+pub fn all_processes() -> Vec<Relatives> {
+    Vec::new()
+}
+
+/// Those of `all` that are `marked`, their descendants, and the members of the process groups that one of them leads: without this
+/// process and its ancestors, init among them. A group whose leader has ended is not taken: its number may belong to another one.
+pub fn with_descendants_and_groups(all: &[Relatives], marked: impl Fn(u32) -> bool) -> Vec<u32> {
+    let mut ancestors = vec![1];
+    let mut next = Some(std::process::id());
+    while let Some(pid) = next.filter(|pid| !ancestors.contains(pid)) {
+        ancestors.push(pid);
+        next = all.iter().find(|process| process.pid == pid).map(|process| process.parent);
+    }
+    let candidates: Vec<&Relatives> = all.iter().filter(|process| !ancestors.contains(&process.pid)).collect();
+    let mut found: HashSet<u32> = candidates.iter().map(|process| process.pid).filter(|pid| marked(*pid)).collect();
+    loop {
+        let more: Vec<u32> = candidates
+            .iter()
+            .filter(|process| found.contains(&process.parent) || found.contains(&process.group))
+            .map(|process| process.pid)
+            .filter(|pid| !found.contains(pid))
+            .collect();
+        if more.is_empty() {
+            return candidates.iter().map(|process| process.pid).filter(|pid| found.contains(pid)).collect();
+        }
+        found.extend(more);
+    }
 }
 
 #[cfg(test)]
@@ -192,6 +248,28 @@ mod tests {
         assert!(other.try_wait().unwrap().is_none(), "it has only one of the variables");
         other.kill().unwrap();
         other.wait().unwrap();
+    }
+
+    #[test]
+    fn descendants_and_groups_are_found_but_never_init_or_this_process() {
+        let process = |pid, parent, group| Relatives { pid, parent, group, started: 1 };
+        let this = std::process::id();
+        let (app, worker, grandchild, orphan, other) = (this + 1, this + 2, this + 3, this + 4, this + 5);
+        let all = [
+            process(1, 0, 1),
+            process(this, 1, this),
+            process(app, this, app),
+            process(worker, app, app),
+            process(grandchild, worker, grandchild),
+            process(orphan, 1, app),
+            process(other, 1, other),
+        ];
+        assert_eq!(with_descendants_and_groups(&all, |pid| pid == app), [app, worker, grandchild, orphan]);
+        assert_eq!(with_descendants_and_groups(&all, |pid| pid == worker), [worker, grandchild]);
+        assert!(with_descendants_and_groups(&all, |pid| pid == this || pid == 1).is_empty());
+        // The leader of the orphan's group has ended.
+        let all: Vec<Relatives> = all.into_iter().filter(|process| process.pid != app).collect();
+        assert!(with_descendants_and_groups(&all, |pid| pid == app).is_empty());
     }
 
     #[test]

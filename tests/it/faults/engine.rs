@@ -10,9 +10,9 @@ async fn the_undo_is_on_disk_before_the_fault_is_injected() {
     let ledger_path = bench_directory.path().join(LEDGER_FILE);
     let run = format!("{{ run = 'cp {} {}', undo = 'true', lasts = '500ms' }}", ledger_path.display(), copy.display());
     let scenario = scenario("[target]\nkind = 'http'\nstart = ['true']\n", &[&run]);
-    let guard = Guard::start(Path::new(CACHEPROOF)).unwrap();
+    let ledger = Arc::new(Ledger::create(bench_directory.path(), &RunIdentity::new()).unwrap());
+    let guard = Guard::start_with_ledger(Path::new(CACHEPROOF), &ledger).unwrap();
     let stack = Stack::up(&scenario.stack, scenario.seed, &guard, &|_| {}).await.unwrap();
-    let ledger = Ledger::create(bench_directory.path(), &guard).unwrap();
     let engine = FaultEngine::new(FaultContext {
         scenario: &scenario,
         stack: &stack,

@@ -44,7 +44,6 @@ pub struct FaultEngine<'run> {
 impl<'run> FaultEngine<'run> {
     /// The engine of a run.
     pub fn new(context: FaultContext<'run>) -> Self {
-        context.guard.watch_ledger(context.ledger.path());
         let app = context.app.map(|(app, _)| app.urls()).unwrap_or_default();
         let addresses = context.stack.addresses(&app);
         context.guard.send_addresses(&addresses);

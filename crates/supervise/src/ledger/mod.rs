@@ -1,5 +1,9 @@
 //! The undo ledger, `faults.ndjson` in a run's directory: which faults were injected, and how each is undone. A fault is
-//! injected only when its line is on the disk, so that a crash can't leave an unknown fault.
+//! injected only when its line is on the disk, so that a crash can't leave an unknown fault. The ledger is there before anything of the
+//! run is started, and says what was.
+
+mod file;
+mod state;
 
 use std::fs::{File, TryLockError};
 use std::io::Write as _;
@@ -10,10 +14,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::guard::Guard;
+use crate::machine::{Machine, boot_id};
 use crate::process::Process;
+use crate::run_identity::RunIdentity;
 use crate::undo::Undo;
 use cacheproof_core::secrets::Mask;
+
+pub use file::LedgerError;
+pub use state::{LedgerRun, LedgerState, OpenFault, UnreadableLine};
 
 /// Name of the ledger in a run's directory.
 pub const LEDGER_FILE: &str = "faults.ndjson";
@@ -41,10 +49,23 @@ pub enum LedgerEntry {
         pid: u32,
         /// When that process was started, and on which boot of the machine.
         started: String,
-        /// Whether the run started containers.
-        #[serde(default)]
+        /// Whether the run started containers, in a ledger without [`Self::Containers`].
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         containers: bool,
+        /// Where the run takes place.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        machine: Option<Machine>,
     },
+    /// A server or an instance of the app was started. Their children, and whatever was started just before a crash, are found by
+    /// the run's token in their environment.
+    Process {
+        /// Its number.
+        pid: u32,
+        /// When it was started, in the words of the system.
+        started: String,
+    },
+    /// Containers are about to be created: they have the token in a label.
+    Containers,
     /// A fault is about to be injected.
     Open {
         /// The number of the fault, counted from 1.
@@ -70,10 +91,11 @@ pub enum LedgerEntry {
     Over,
 }
 
-/// Writes the ledger of a run. Every line is synced to disk before the call returns.
+/// Writes the ledger of a run. Every line about a fault is synced to disk before the call returns.
 #[derive(Debug)]
 pub struct Ledger {
     path: PathBuf,
+    run: RunIdentity,
     mask: Mask,
     writer: Mutex<LedgerWriter>,
 }
@@ -85,37 +107,40 @@ struct LedgerWriter {
 }
 
 impl Ledger {
-    /// Creates the ledger in a run's directory. The servers must be up by then, because only then `guard` knows whether there are
-    /// containers.
+    /// Creates the ledger in a run's directory. Its first line is in it from the first moment on.
     ///
     /// # Errors
-    /// The system's error.
-    pub fn create(directory: &Path, guard: &Guard) -> std::io::Result<Self> {
-        let run = LedgerRun {
-            token: guard.token().to_owned(),
-            directory: guard.directory().to_owned(),
-            containers: guard.has_containers(),
-        };
-        Self::of_run(directory, run)
-    }
-
-    fn of_run(directory: &Path, run: LedgerRun) -> std::io::Result<Self> {
+    /// The system's error, also when there is one already.
+    pub fn create(directory: &Path, run: &RunIdentity) -> std::io::Result<Self> {
         let path = std::path::absolute(directory.join(LEDGER_FILE))?;
-        // A command that undoes a fault may hold a password, and reports are given to others.
-        let file = File::options().read(true).create_new(true).append(true).mode(0o600).open(&path)?;
+        if path.symlink_metadata().is_ok() {
+            return Err(std::io::ErrorKind::AlreadyExists.into());
+        }
+        let pid = std::process::id();
+        let entry = LedgerEntry::Run {
+            token: run.token().to_owned(),
+            directory: run.directory().to_owned(),
+            pid,
+            started: identity(pid),
+            containers: false,
+            machine: Some(Machine::here()),
+        };
+        let file = replace(&path, &line(&entry)?)?;
         // The directory entry must survive a power failure as well.
         File::open(directory)?.sync_all()?;
-        let ledger = Self { path, mask: Mask::default(), writer: Mutex::new(LedgerWriter { file, next: 1 }) };
-        let pid = std::process::id();
-        let LedgerRun { token, directory, containers } = run;
-        ledger.write(LedgerEntry::Run { token, directory, pid, started: identity(pid), containers })?;
-        Ok(ledger)
+        let writer = Mutex::new(LedgerWriter { file, next: 1 });
+        Ok(Self { path, run: run.clone(), mask: Mask::default(), writer })
     }
 
     /// Strikes these secrets out of everything but the commands, which must be run as they are.
     #[must_use]
     pub fn with_mask(self, mask: Mask) -> Self {
         Self { mask, ..self }
+    }
+
+    /// Whose ledger it is.
+    pub fn run(&self) -> &RunIdentity {
+        &self.run
     }
 
     /// Its absolute path.
@@ -148,16 +173,38 @@ impl Ledger {
     }
 }
 
-fn append(file: &mut File, entry: LedgerEntry) -> std::io::Result<()> {
+fn line(entry: &LedgerEntry) -> std::io::Result<Vec<u8>> {
     let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let mut line = serde_json::to_vec(&LedgerLine { at, entry })?;
+    let mut line = serde_json::to_vec(&LedgerLine { at, entry: entry.clone() })?;
     line.push(b'\n');
+    Ok(line)
+}
+
+fn append(file: &mut File, entry: LedgerEntry) -> std::io::Result<()> {
+    let mut line = line(&entry)?;
     if ends_in_partial_line(file)? {
         // Without it neither line could be parsed.
         line.insert(0, b'\n');
     }
     file.write_all(&line)?;
-    file.sync_data()
+    match entry {
+        // No process survives a power failure.
+        LedgerEntry::Process { .. } => Ok(()),
+        _ => file.sync_data(),
+    }
+}
+
+/// Writes a ledger beside its place first, so that it is never half written. A command that undoes a fault may hold a password, and
+/// reports are given to others: so only the owner can read it.
+fn replace(path: &Path, content: &[u8]) -> std::io::Result<File> {
+    let new = path.with_extension("new");
+    let _from_a_crash = std::fs::remove_file(&new);
+    let mut file = File::options().read(true).create_new(true).append(true).mode(0o600).open(&new)?;
+    let written = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&new, path));
+    if written.is_err() {
+        let _never_there = std::fs::remove_file(&new);
+    }
+    written.map(|()| file)
 }
 
 /// Whether the last line was cut off, by a crash or a full disk.
@@ -171,9 +218,8 @@ fn ends_in_partial_line(file: &File) -> std::io::Result<bool> {
 
 /// The start time of a process and the boot of the machine: together they differ from those of a later process with the same number.
 fn identity(pid: u32) -> String {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let started = Process::find(pid).map(|process| process.started).unwrap_or_default();
-    format!("{started} {}", boot.trim())
+    format!("{started} {}", boot_id())
 }
 
 /// A lock on a ledger, so that a fault is never undone twice: the guard locks its run's ledger while it runs, and `recover` the
@@ -185,7 +231,7 @@ pub struct LedgerLock {
 
 /// Locks a ledger. `None` when another process has locked it. Where files can't be locked, the lock is always granted.
 pub fn lock_ledger(path: &Path) -> Option<LedgerLock> {
-    let file = File::open(path).ok();
+    let file = file::open(path, false).ok();
     match file.as_ref().map(File::try_lock) {
         Some(Err(TryLockError::WouldBlock)) => None,
         Some(Ok(())) => Some(LedgerLock { _locked: file }),
@@ -193,70 +239,18 @@ pub fn lock_ledger(path: &Path) -> Option<LedgerLock> {
     }
 }
 
-/// A fault that was not closed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenFault {
-    /// Its number.
-    pub id: u64,
-    /// What it is.
-    pub what: String,
-    /// How it is undone.
-    pub undo: Undo,
-}
-
-/// A run, from its ledger.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LedgerRun {
-    /// Marks its processes, containers and directory.
-    pub token: String,
-    /// Its temporary directory.
-    pub directory: PathBuf,
-    /// Whether it started containers.
-    pub containers: bool,
-}
-
-/// The state of a ledger.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LedgerState {
-    /// The run; `None` when its line is missing.
-    pub run: Option<LedgerRun>,
-    /// The faults that were not closed, in the order in which they were opened.
-    pub open: Vec<OpenFault>,
-    /// Whether its last line was written: nothing of the run is left.
-    pub over: bool,
-    /// Whether the cacheproof that wrote it still runs.
-    pub alive: bool,
-}
-
-/// Reads a ledger. Lines that were cut off are skipped.
+/// Reads a ledger. What can't be read of it is in [`LedgerState::unreadable`].
 ///
 /// # Errors
-/// The system's error.
-pub fn read_ledger(path: &Path) -> std::io::Result<LedgerState> {
-    // A line that was cut off may end in the middle of a character.
-    let text = std::fs::read(path)?;
-    let text = String::from_utf8_lossy(&text);
-    let mut state = LedgerState::default();
-    for line in text.lines() {
-        let Ok(line) = serde_json::from_str::<LedgerLine>(line) else { continue };
-        match line.entry {
-            LedgerEntry::Run { token, directory, pid, started, containers } => {
-                state.alive = Process::find(pid).is_some() && identity(pid) == started;
-                state.run = Some(LedgerRun { token, directory, containers });
-            }
-            LedgerEntry::Open { id, what, undo } => state.open.push(OpenFault { id, what, undo }),
-            LedgerEntry::Injected { .. } => {}
-            LedgerEntry::Closed { id, .. } => state.open.retain(|open| open.id != id),
-            LedgerEntry::Over => state.over = true,
-        }
-    }
-    Ok(state)
+/// When the file is not this user's own, or can't be read at all.
+pub fn read_ledger(path: &Path) -> Result<LedgerState, LedgerError> {
+    Ok(LedgerState::parse(&file::read(path)?))
 }
 
 /// Appends lines to the ledger of another process. Errors are ignored: without the line, `recover` undoes the fault once more.
 pub(crate) fn append_to(path: &Path, entries: impl IntoIterator<Item = LedgerEntry>) {
     // Not created: when the user has deleted the run's directory, it stays deleted.
-    let Ok(mut file) = File::options().read(true).append(true).open(path) else { return };
+    let Ok(mut file) = file::open(path, true) else { return };
     for entry in entries {
         if append(&mut file, entry).is_err() {
             return;
@@ -268,8 +262,8 @@ pub(crate) fn append_to(path: &Path, entries: impl IntoIterator<Item = LedgerEnt
 /// run's directory may be given to others.
 ///
 /// # Errors
-/// The system's error. The ledger is then as it was.
-pub fn strike_out_of_ledger(path: &Path, mask: &Mask) -> std::io::Result<()> {
+/// The ledger can't be read or written. It is then as it was.
+pub fn strike_out_of_ledger(path: &Path, mask: &Mask) -> Result<(), LedgerError> {
     if !path.exists() || !read_ledger(path)?.over {
         return Ok(());
     }
@@ -279,7 +273,8 @@ pub fn strike_out_of_ledger(path: &Path, mask: &Mask) -> std::io::Result<()> {
         match serde_json::from_str(line) {
             Ok(LedgerLine { at, entry: LedgerEntry::Open { id, what, undo: Undo::Command { run, directory } } }) => {
                 let undo = Undo::Command { run: mask.text(&run), directory };
-                struck += &serde_json::to_string(&LedgerLine { at, entry: LedgerEntry::Open { id, what, undo } })?;
+                let line = LedgerLine { at, entry: LedgerEntry::Open { id, what, undo } };
+                struck += &serde_json::to_string(&line).map_err(std::io::Error::from)?;
             }
             _ => struck += line,
         }
@@ -288,11 +283,8 @@ pub fn strike_out_of_ledger(path: &Path, mask: &Mask) -> std::io::Result<()> {
     if struck == text {
         return Ok(());
     }
-    // Beside it first, so that the ledger is never half written. Readable by the owner only, as the ledger is.
-    let new = path.with_extension("new");
-    let _from_a_crash = std::fs::remove_file(&new);
-    File::options().write(true).create_new(true).mode(0o600).open(&new)?.write_all(struck.as_bytes())?;
-    std::fs::rename(&new, path)
+    replace(path, struck.as_bytes())?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -304,8 +296,10 @@ mod tests {
     #[test]
     fn open_faults_are_found_also_after_a_partial_line() {
         let directory = tempfile::tempdir().unwrap();
-        let run = LedgerRun { token: "abc".into(), directory: "/tmp/x".into(), containers: true };
-        let ledger = Ledger::of_run(directory.path(), run.clone()).unwrap();
+        let run = RunIdentity::of("abc".into());
+        let ledger = Ledger::create(directory.path(), &run).unwrap();
+        ledger.write(LedgerEntry::Containers).unwrap();
+        ledger.write(LedgerEntry::Process { pid: 7, started: "9".into() }).unwrap();
         let undo = Undo::Container("shop".into());
         let first = ledger.open("kill redis", &undo).unwrap();
         let second = ledger.open("pause postgres", &Undo::WithRun).unwrap();
@@ -315,26 +309,30 @@ mod tests {
         let left = read_ledger(ledger.path()).unwrap();
         assert_eq!(left.open, [OpenFault { id: first, what: "kill redis".into(), undo }]);
         assert!(left.alive && !left.over);
-        assert_eq!(left.run.as_ref(), Some(&run));
+        assert_eq!(left.unreadable.len(), 1, "{left:?}");
+        let process = Process { pid: 7, started: "9".into() };
+        let LedgerRun { token, directory: place, machine, containers, processes } = left.run.unwrap();
+        assert_eq!((token.as_str(), place.as_path(), containers), ("abc", run.directory(), true));
+        assert_eq!((machine, processes), (Some(Machine::here()), vec![process]));
         append_to(ledger.path(), [LedgerEntry::Closed { id: first, how: "by recover".into() }]);
         assert!(read_ledger(ledger.path()).unwrap().open.is_empty(), "a line after a partial line counts");
         let mode = std::fs::metadata(ledger.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "it may hold passwords");
-        assert!(Ledger::of_run(directory.path(), run).is_err(), "a ledger is never overwritten");
+        assert!(Ledger::create(directory.path(), &run).is_err(), "a ledger is never overwritten");
     }
 
     #[test]
     fn commands_keep_their_secrets_until_nothing_has_to_be_undone() {
         let directory = tempfile::tempdir().unwrap();
-        let run = LedgerRun { token: "abc".into(), directory: "/tmp/hush-1".into(), containers: false };
         let mask = Mask::of(["hush-1"]);
-        let ledger = Ledger::of_run(directory.path(), run.clone()).unwrap().with_mask(mask.clone());
+        let run = RunIdentity::of("abc".into());
+        let ledger = Ledger::create(directory.path(), &run).unwrap().with_mask(mask.clone());
         let undo = Undo::Command { run: "undo hush-1".into(), directory: "/hush-1".into() };
         let id = ledger.open("run hush-1", &undo).unwrap();
         strike_out_of_ledger(ledger.path(), &mask).unwrap();
         let open = read_ledger(ledger.path()).unwrap();
         assert_eq!(open.open, [OpenFault { id, what: "run ***".into(), undo }]);
-        assert_eq!(open.run, Some(run));
+        assert_eq!(open.run.map(|run| run.token), Some("abc".into()));
         ledger.write(LedgerEntry::Closed { id, how: "with hush-1".into() }).unwrap();
         ledger.write(LedgerEntry::Over).unwrap();
         strike_out_of_ledger(ledger.path(), &mask).unwrap();
