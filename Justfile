@@ -64,6 +64,11 @@ kill-test *ARGS:
     cargo build
     python3 scripts/kill-test.py {{ARGS}}
 
+# Changes inputs at random for so many seconds: TARGET is scenario, rule, journal, ledger, cache-status or attach. With a file instead of
+# SECONDS it tries that input
+fuzz TARGET="" SECONDS="" SEED="":
+    cargo run --quiet --package cacheproof-fuzz --bin fuzz -- {{TARGET}} {{SECONDS}} {{SEED}}
+
 # The reference app alone, on the servers in DATABASE_URL and REDIS_URL
 serve *ARGS:
     cargo build

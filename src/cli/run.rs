@@ -6,8 +6,9 @@ use miette::IntoDiagnostic as _;
 
 use super::silence_stdout::SilencedStdout;
 use super::{CommandResult, Exit, Failure, check, progress, runtime, stop, terminal};
-use crate::journal::{EventSink, JOURNAL_FILE, JournalWriter, RunStatus, read_journal};
-use crate::measurements::Measurements;
+use crate::journal::{
+    Event, EventSink, JOURNAL_FILE, JournalEntry, JournalError, JournalReader, JournalWriter, RunStatus,
+};
 use crate::proofs::read_proofs;
 use crate::report;
 use crate::run::{RunOutcome, RunPlan, execute};
@@ -138,7 +139,11 @@ fn remove_if_nothing_was_measured(directory: &Path) {
     // `recover` needs the ledger of a fault that could not be undone.
     let ledger = directory.join(LEDGER_FILE);
     let ledger_is_open = ledger.exists() && !read_ledger(&ledger).is_ok_and(|state| state.over);
-    let measured = read_journal(directory).is_ok_and(|entries| !Measurements::of(&entries).phases.is_empty());
+    let began = |entry: Result<JournalEntry, JournalError>| {
+        // What can't be read may be a measurement.
+        entry.map_or(true, |entry| matches!(entry.event, Event::PhaseStarted { .. }))
+    };
+    let measured = JournalReader::open(directory).is_ok_and(|mut entries| entries.any(began));
     if !measured && !ledger_is_open {
         let _still_there = std::fs::remove_file(directory.join(JOURNAL_FILE));
         let _never_there = std::fs::remove_file(ledger);

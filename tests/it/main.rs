@@ -13,6 +13,7 @@ mod faulty_app;
 mod freshness;
 mod init;
 mod interrupt;
+mod journals;
 mod numbers;
 mod open_loop;
 mod output;

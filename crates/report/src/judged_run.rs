@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cacheproof_core::journal::{JOURNAL_FILE, JournalError, read_journal};
+use cacheproof_core::journal::{JournalReader, Outline};
 use cacheproof_core::measurements::Measurements;
 use cacheproof_core::scenario::{self, Scenario};
 use cacheproof_verdict::{Verdict, judge};
@@ -48,12 +48,15 @@ impl JudgedRun {
 /// Reads the journal in a run's directory and judges it. A journal that a crash cut off is judged as far as it
 /// goes, and its verdict says so.
 pub fn judge_run(directory: &Path) -> Result<JudgedRun, ReportError> {
-    let measurements = Measurements::of(&read_journal(directory)?);
-    let Some(start) = &measurements.start else {
-        return Err(JournalError::NoStart { path: directory.join(JOURNAL_FILE) }.into());
-    };
+    let mut journal = JournalReader::open(directory)?;
+    let start = journal.start();
     let scenario = scenario::parse(&start.scenario_name, &start.scenario)
         .map_err(|errors| ReportError::Scenario(errors.to_string()))?;
+    journal.set_outline(Outline {
+        faults: scenario.phases.iter().map(|phase| phase.faults.len()).collect(),
+        requests: scenario.traffic.requests.len(),
+    });
+    let measurements = Measurements::read(journal)?;
     let verdict = judge(&scenario, &measurements);
     Ok(JudgedRun { scenario, measurements, verdict })
 }

@@ -68,6 +68,24 @@ pub fn render(
     measurements: &Measurements,
     verdict: &Verdict,
 ) -> Result<Vec<(String, Vec<u8>)>, ReportError> {
+    render_with(scenario, measurements, verdict, true)
+}
+
+/// The same without `summary.png`, which takes longer than all others.
+pub fn render_pages(
+    scenario: &Scenario,
+    measurements: &Measurements,
+    verdict: &Verdict,
+) -> Result<Vec<(String, Vec<u8>)>, ReportError> {
+    render_with(scenario, measurements, verdict, false)
+}
+
+fn render_with(
+    scenario: &Scenario,
+    measurements: &Measurements,
+    verdict: &Verdict,
+    with_picture: bool,
+) -> Result<Vec<(String, Vec<u8>)>, ReportError> {
     let input = ReportInput { scenario, measurements, verdict };
     let view = View::of(input);
     let plots = charts::all(scenario, measurements, &verdict.faults);
@@ -77,8 +95,10 @@ pub fn render(
         ("report.md".to_owned(), markdown::page(&view, markdown::MAX_BYTES).into_bytes()),
         ("summary.json".to_owned(), json::summary(input, &view)),
         ("junit.xml".to_owned(), junit::report(input, &view)?),
-        ("summary.png".to_owned(), charts::page(&view, &plots)?),
     ];
+    if with_picture {
+        files.push(("summary.png".to_owned(), charts::page(&view, &plots)?));
+    }
     for (plot, svg) in plots.iter().zip(svgs) {
         files.push((format!("charts/{}.svg", plot.file), svg.alone.into_bytes()));
     }

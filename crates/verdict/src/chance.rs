@@ -42,6 +42,10 @@ pub(super) fn is_significant(over: u64, n: u64, q: f64) -> bool {
     let mut term = q.powf(n as f64);
     let mut below = 0.0;
     for k in 0..over {
+        // From here on all terms are 0: there may be a billion of them.
+        if term == 0.0 {
+            break;
+        }
         below += term;
         term *= (n - k) as f64 / (k + 1) as f64 * p / q;
     }

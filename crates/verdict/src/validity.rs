@@ -12,6 +12,9 @@ use super::fault_effects::check_fault_effects;
 use super::sending::{check_client_failures, check_unsendable, counts, generator, rates};
 use super::{FaultOutcome, Finding, numbers};
 
+/// Most notes of the run that are repeated: a report that lists thousands is not read.
+const MAX_NOTES: usize = 200;
+
 /// What weakens the rules on certain phases.
 #[derive(Debug, Default)]
 pub(super) struct ValidityIssues {
@@ -64,8 +67,11 @@ pub(super) fn check_validity(
     freshness(scenario, measurements, &mut findings);
     check_answers(scenario, measurements, &mut findings, &mut issues);
     proxy(measurements, &mut findings);
-    for note in &measurements.notes {
+    for note in measurements.notes.iter().take(MAX_NOTES) {
         findings.informational(note.clone());
+    }
+    if let Some(more) = measurements.notes.len().checked_sub(MAX_NOTES).filter(|more| *more > 0) {
+        findings.informational(format!("{} more notes are in events.jsonl.", numbers::count(more as u64)));
     }
     (findings.0, issues)
 }

@@ -29,7 +29,7 @@ pub struct FaultEvent {
 }
 
 /// The stages of a fault, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultStage {
     /// Its injection began. It may have an effect from here on, though a restart or a command of the user takes a

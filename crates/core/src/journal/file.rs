@@ -1,10 +1,10 @@
 //! The journal file: `events.jsonl`, one [`JournalEntry`] a line, append-only.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::{Event, JOURNAL_VERSION, JournalEntry};
+use super::JournalEntry;
 use crate::secrets::{Mask, to_masked_json};
 
 /// Name of the journal in a run's directory.
@@ -38,6 +38,32 @@ pub enum JournalError {
         line: usize,
         /// The parser's error.
         source: serde_json::Error,
+    },
+    /// A line holds what no run writes.
+    #[error("{path}, line {line}: no run of cacheproof writes this: {why}")]
+    Impossible {
+        /// The file.
+        path: PathBuf,
+        /// Its number, from 1.
+        line: usize,
+        /// What is wrong, in words.
+        why: String,
+    },
+    /// A line is longer than any that a run writes.
+    #[error("{path}, line {line}: it is longer than {most} bytes, as no line of a cacheproof journal is")]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Its number, from 1.
+        line: usize,
+        /// The longest that is read, in bytes.
+        most: u64,
+    },
+    /// It is a directory, a named pipe or a device.
+    #[error("{path} is not a file")]
+    NoFile {
+        /// Its path.
+        path: PathBuf,
     },
     /// It does not begin with a `run_started` line.
     #[error("{path} is not a cacheproof journal: it does not begin with a run_started line")]
@@ -88,40 +114,5 @@ impl JournalWriter {
         let mut text = to_masked_json(line, &self.mask).expect("every event can be written as JSON");
         text.push(b'\n');
         self.file.write_all(&text).map_err(|source| JournalError::Write { path: self.path.clone(), source })
-    }
-}
-
-/// Reads a journal. A last line that was cut off by a crash is left out.
-pub fn read_journal(directory: &Path) -> Result<Vec<JournalEntry>, JournalError> {
-    let path = directory.join(JOURNAL_FILE);
-    let read_error = |source| JournalError::Read { path: path.clone(), source };
-    let mut reader = BufReader::new(File::open(&path).map_err(read_error)?);
-    let mut lines: Vec<JournalEntry> = Vec::new();
-    let mut text = Vec::new();
-    loop {
-        text.clear();
-        if reader.read_until(b'\n', &mut text).map_err(read_error)? == 0 {
-            break;
-        }
-        match serde_json::from_slice(&text) {
-            Ok(line) => lines.push(line),
-            Err(_) if text.last() != Some(&b'\n') => break,
-            Err(source) => {
-                check_start(&path, &lines)?;
-                return Err(JournalError::Line { path, line: lines.len() + 1, source });
-            }
-        }
-    }
-    check_start(&path, &lines)?;
-    Ok(lines)
-}
-
-fn check_start(path: &Path, lines: &[JournalEntry]) -> Result<(), JournalError> {
-    match lines.first() {
-        Some(JournalEntry { event: Event::RunStarted(start), .. }) if start.journal <= JOURNAL_VERSION => Ok(()),
-        Some(JournalEntry { event: Event::RunStarted(start), .. }) => {
-            Err(JournalError::TooNew { path: path.into(), found: start.journal, known: JOURNAL_VERSION })
-        }
-        _ => Err(JournalError::NoStart { path: path.into() }),
     }
 }

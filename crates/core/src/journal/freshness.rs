@@ -149,6 +149,11 @@ pub struct FreshStaleCount {
 }
 
 impl FreshnessCounts {
+    /// How many different times its histograms hold.
+    pub(crate) fn distinct(&self) -> usize {
+        self.age_at_least.iter().chain(&self.age_at_most).map(Histogram::distinct).sum()
+    }
+
     /// Adds the counts of another.
     pub fn add(&mut self, other: &Self) {
         self.probes += other.probes;

@@ -7,6 +7,9 @@ use crate::journal::{RedisSample, Sample};
 /// than the time between two samples.
 const MAX_SAMPLE_DISTANCE: f64 = 1.2;
 
+/// A larger increase is none of one phase.
+const MAX_INCREASE: u64 = 1 << 47;
+
 impl Measurements {
     /// How much a counter grew in a phase: between the readings nearest to its start and its end.
     /// `None` where either is more than 1.2 s away, and where the counter decreased although its server was not
@@ -30,15 +33,17 @@ impl Measurements {
         for pair in readings.get(first..=last)?.windows(2) {
             let (before, after) = (&pair[0].1, &pair[1].1);
             let restarted = before.server != after.server;
-            *grown.get_or_insert(0) += match after.value.checked_sub(before.value) {
+            let sum: &mut u64 = grown.get_or_insert(0);
+            *sum = sum.checked_add(match after.value.checked_sub(before.value) {
                 _ if before.exact != after.exact || after.has_lost_since(before) => return None,
                 _ if restarted && !after.survives => after.value,
                 Some(more) => more,
                 None if restarted => after.value,
                 None => return None,
-            };
+            })?;
         }
-        grown
+        // So that the phases of a run can be added.
+        grown.filter(|grown| *grown <= MAX_INCREASE)
     }
 
     fn redis_counter_increase(&self, phase: usize, counter: impl Fn(&RedisSample) -> Option<u64>) -> Option<u64> {

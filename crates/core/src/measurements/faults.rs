@@ -1,5 +1,7 @@
 //! Fault windows: from the injection of each fault to its undo.
 
+use std::collections::BTreeMap;
+
 use super::Measurements;
 use crate::journal::{FaultEvent, FaultStage};
 
@@ -61,21 +63,21 @@ impl Measurements {
     /// The time of every injection of every fault, in order.
     pub fn fault_windows(&self) -> Vec<FaultWindow> {
         let mut windows: Vec<FaultWindow> = Vec::new();
+        let mut latest: BTreeMap<(usize, usize, u32), usize> = BTreeMap::new();
         for (at, event) in &self.faults {
-            let same = |window: &&mut FaultWindow| {
-                (window.phase, window.fault, window.round) == (event.phase, event.fault, event.round)
-            };
-            let known = windows.iter_mut().rev().find(same);
-            let window = match (event.stage, known) {
-                (FaultStage::Injected, Some(window)) => window,
+            let known = latest.get(&(event.phase, event.fault, event.round)).copied();
+            let index = match (event.stage, known) {
+                (FaultStage::Injected, Some(known)) => known,
                 // Older journals have no `begun` stage.
                 (FaultStage::Begun | FaultStage::Injected, _) => {
+                    latest.insert((event.phase, event.fault, event.round), windows.len());
                     windows.push(FaultWindow::begun(event, *at));
-                    windows.last_mut().expect("just pushed")
+                    windows.len() - 1
                 }
-                (_, Some(window)) => window,
+                (_, Some(known)) => known,
                 (_, None) => continue,
             };
+            let window = &mut windows[index];
             match event.stage {
                 FaultStage::Begun => {}
                 FaultStage::Injected => {

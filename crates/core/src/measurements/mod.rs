@@ -4,21 +4,28 @@
 
 use std::collections::BTreeMap;
 
+mod completed;
 mod counters;
 mod faults;
+mod fine_slices;
 mod freshness;
 mod slices;
 mod totals;
 
+use completed::CompletedInPhase;
 pub use faults::FaultWindow;
+pub use fine_slices::FineSlices;
 pub use slices::{DetailedCounts, JoinedSlices, Percentiles, TimeSlice, join_to_length, join_until};
 pub use totals::{ResponseKey, Totals};
 
 use crate::journal::{
-    AtQuiescence, CountCell, Event, Example, FaultEvent, FreshnessCounts, FreshnessKey, JournalEntry, NotSentReason,
-    Outcome, ProxyCost, RunEnded, RunStarted, RunStatus, Sample, StackReady, StaleClassification, StaleRead,
+    AtQuiescence, Event, Example, FaultEvent, FreshnessCounts, FreshnessKey, JournalEntry, JournalError, JournalReader,
+    NotSentReason, ProxyCost, RunEnded, RunStarted, RunStatus, Sample, StackReady, StaleClassification, StaleRead,
     TargetReady,
 };
+
+/// Most different times in all sums: 128 MB. A large scenario has some ten thousand for each of some hundred sums.
+const MAX_DISTINCT: usize = 8_000_000;
 
 /// Everything in a journal, by subject.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +45,13 @@ pub struct Measurements {
     /// The responses of each second.
     pub coarse_slices: Vec<TimeSlice<DetailedCounts>>,
     /// The responses of each 100 ms, by phase and path; see [`Self::slices`].
-    pub fine_slices: Vec<TimeSlice<Vec<CountCell>>>,
+    pub fine_slices: FineSlices,
+    /// How many different times all these sums hold: that is what their memory is for.
+    distinct: usize,
+    /// What came in while its phase lasted, by phase.
+    completed: BTreeMap<usize, CompletedInPhase>,
+    /// The phases that slices to come may belong to.
+    counted_phases: Vec<usize>,
     /// Server and process states, with their time.
     pub samples: Vec<(f64, Sample)>,
     /// The stages of the faults, with their time.
@@ -77,13 +90,25 @@ pub struct PhaseSpan {
 }
 
 impl Measurements {
-    /// Reads a whole journal.
+    /// Those of a whole journal.
     pub fn of(lines: &[JournalEntry]) -> Self {
         let mut all = Self::default();
         for line in lines {
             all.apply(line);
         }
         all
+    }
+
+    /// Reads a journal, line by line.
+    pub fn read(mut journal: JournalReader) -> Result<Self, JournalError> {
+        let mut all = Self::default();
+        while let Some(line) = journal.next() {
+            all.apply(&line?);
+            if all.distinct > MAX_DISTINCT {
+                return Err(journal.refusal("it has more different response times than any run"));
+            }
+        }
+        Ok(all)
     }
 
     /// Adds one line.
@@ -97,6 +122,7 @@ impl Measurements {
             Event::TargetReady(target) => self.target = Some(target.clone()),
             Event::PhaseStarted { phase } => {
                 self.phases.insert(*phase, PhaseSpan { from: at, ..PhaseSpan::default() });
+                self.counted_phases.push(*phase);
             }
             Event::PhaseEnded { phase, reason } => {
                 let span = self.phases.entry(*phase).or_default();
@@ -105,10 +131,16 @@ impl Measurements {
             }
             Event::CoarseSlice(slice) => {
                 for cell in &slice.cells {
-                    self.cells.entry(ResponseKey::of(cell)).or_default().add_cell(cell);
+                    let totals = self.cells.entry(ResponseKey::of(cell)).or_default();
+                    self.distinct -= totals.distinct();
+                    totals.add_cell(cell);
+                    self.distinct += totals.distinct();
                 }
                 for cell in &slice.freshness {
-                    self.fresh.entry(cell.of).or_default().add(&cell.counts);
+                    let counts = self.fresh.entry(cell.of).or_default();
+                    self.distinct -= counts.distinct();
+                    counts.add(&cell.counts);
+                    self.distinct += counts.distinct();
                 }
                 for not_sent in &slice.not_sent {
                     *self.not_sent.entry((not_sent.phase, not_sent.reason)).or_default() += not_sent.count;
@@ -116,10 +148,14 @@ impl Measurements {
                 for (phase, count) in &slice.reconnects {
                     *self.reconnects.entry(*phase).or_default() += count;
                 }
+                self.counted_phases.retain(|phase| {
+                    let completed = self.completed.entry(*phase).or_default();
+                    self.phases.get(phase).is_some_and(|span| completed.add(*phase, span, at, slice))
+                });
                 self.coarse_slices.push(TimeSlice::ending_at(at, slice.seconds, DetailedCounts::of(slice)));
             }
             Event::FineSlice(slice) => {
-                self.fine_slices.push(TimeSlice::ending_at(at, slice.seconds, slice.cells.clone()));
+                self.fine_slices.push(at - slice.seconds, at, &slice.cells);
             }
             Event::Sample(sample) => self.samples.push((at, sample.clone())),
             Event::Fault(fault) => self.faults.push((at, fault.clone())),
@@ -173,48 +209,12 @@ impl Measurements {
     pub fn phase_seconds(&self, phase: usize) -> f64 {
         self.phases.get(&phase).map_or(0.0, |span| span.to.unwrap_or(self.last_at) - span.from)
     }
-
-    /// Number of responses whose key passes that came in while their phase lasted, and how many seconds that was.
-    /// Responses that come in after the phase, from a backlog, do not count to its throughput.
-    pub fn completed_in_phase(&self, phase: usize, mut wanted: impl FnMut(&ResponseKey) -> bool) -> (u64, f64) {
-        let Some(span) = self.phases.get(&phase) else { return (0, 0.0) };
-        let to = span.to.unwrap_or(self.last_at);
-        let inside = |at: f64| at > span.from && at <= to;
-        let ends = || self.coarse_slices.iter().map(|slice| slice.to);
-        let last = ends().filter(|at| inside(*at)).reduce(f64::max);
-        // The slice in which the phase ends holds late responses as well: it is left out with its seconds, unless the
-        // phase is so short that little else remains.
-        let (until, seconds) = match last {
-            Some(last) if last - span.from >= (to - span.from) / 2.0 => (last, last - span.from),
-            _ => (ends().find(|at| *at > to).unwrap_or(to), to - span.from),
-        };
-        let count = self
-            .coarse_slices
-            .iter()
-            .filter(|slice| slice.to > span.from && slice.to <= until)
-            .flat_map(|slice| &slice.counts.by_key)
-            .filter(|(key, _)| key.phase == phase && wanted(key))
-            .map(|(_, count)| count)
-            .sum();
-        (count, seconds)
-    }
-
-    /// Requests answered (not failed) a second while the phases lasted. `None` where there is no such time.
-    pub fn throughput(&self, phases: &[usize], mut wanted: impl FnMut(&ResponseKey) -> bool) -> Option<f64> {
-        let (mut answers, mut seconds) = (0, 0.0);
-        for phase in phases {
-            let (count, of) = self.completed_in_phase(*phase, |key| key.outcome != Outcome::Error && wanted(key));
-            answers += count;
-            seconds += of;
-        }
-        (seconds > 0.0).then(|| answers as f64 / seconds)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{CachePath, CoarseSlice, Histogram, ResponseCell};
+    use crate::journal::{CachePath, CoarseSlice, Histogram, Outcome, ResponseCell};
 
     fn cell(phase: usize, count: u64) -> ResponseCell {
         let mut response = Histogram::new();
@@ -267,8 +267,8 @@ mod tests {
     fn a_coarse_slice_keeps_counts_and_percentiles_but_no_histogram() {
         let measurements = Measurements::of(&[coarse(1.0, 1.0, vec![cell(0, 7), cell(1, 3)])]);
         let counts = &measurements.coarse_slices[0].counts;
-        assert_eq!(counts.by_key.iter().map(|(_, count)| count).sum::<u64>(), 10);
-        let response = counts.response[&CachePath::Cached];
+        assert_eq!(counts.by_key().map(|(_, count)| count).sum::<u64>(), 10);
+        let (_, response) = counts.response().next().expect("there were responses");
         assert_eq!(response.count, 10);
         assert!(response.p50.abs_diff(1_000_000) < 1_000 && response.p50 == response.p99, "{response:?}");
     }

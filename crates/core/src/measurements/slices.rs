@@ -1,9 +1,7 @@
 //! Slices of time: read from the journal in two resolutions, and joined to longer ones.
 
-use std::collections::BTreeMap;
-
 use super::{Measurements, ResponseKey};
-use crate::journal::{CachePath, CoarseSlice, CountCell, Histogram, SendLag, SliceCounts};
+use crate::journal::{CachePath, CoarseSlice, Histogram, Outcome, ResponseCell, SendLag, SliceCounts};
 
 /// A gap between two fine slices that is shorter than this comes from their clocks, seconds.
 const MAX_GAP: f64 = 0.02;
@@ -97,19 +95,33 @@ pub fn join_to_length(slices: &[TimeSlice], seconds: f64) -> Vec<TimeSlice> {
     joined
 }
 
-/// What is kept of a [`CoarseSlice`]: no histograms, because those of a long run need too much memory.
+/// What is kept of a [`CoarseSlice`], in some hundred bytes: a long run has many.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DetailedCounts {
     /// Arrivals that were due and waited for a free connection at the slice's end.
     pub backlog: u64,
     /// How late the load generator was.
     pub send_lag: Option<SendLag>,
-    /// How many responses of each kind came in.
-    pub by_key: Vec<(ResponseKey, u64)>,
-    /// Response times of each path, errors among them.
-    pub response: BTreeMap<CachePath, Percentiles>,
-    /// How many responses of each path were stale, where any were.
-    pub stale: BTreeMap<CachePath, u64>,
+    by_key: Box<[KeyCount]>,
+    cached: PathCounts,
+    uncached: PathCounts,
+}
+
+/// How many responses of one kind came in. As small as can be: there are dozens in each second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct KeyCount {
+    phase: u16,
+    request: u16,
+    path: CachePath,
+    outcome: Outcome,
+    count: u32,
+}
+
+/// The responses of one path, errors among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct PathCounts {
+    response: Percentiles,
+    stale: u64,
 }
 
 /// Percentiles in nanoseconds.
@@ -127,39 +139,65 @@ pub struct Percentiles {
 
 impl DetailedCounts {
     pub(super) fn of(slice: &CoarseSlice) -> Self {
-        let mut response: BTreeMap<CachePath, Histogram> = BTreeMap::new();
-        let mut stale: BTreeMap<CachePath, u64> = BTreeMap::new();
-        for cell in &slice.cells {
-            response.entry(cell.path).or_default().merge(&cell.response);
-            if cell.stale > 0 {
-                *stale.entry(cell.path).or_default() += cell.stale;
+        let of_path = |path| {
+            let (mut response, mut stale) = (Histogram::default(), 0);
+            for cell in slice.cells.iter().filter(|cell| cell.path == path) {
+                response.merge(&cell.response);
+                stale += cell.stale;
             }
-        }
-        let percentiles = |histogram: Histogram| {
-            let at = |q| histogram.quantile(q).unwrap_or(0);
-            Percentiles { count: histogram.count(), p50: at(0.5), p95: at(0.95), p99: at(0.99) }
+            let at = |q| response.quantile(q).unwrap_or(0);
+            let response = Percentiles { count: response.count(), p50: at(0.5), p95: at(0.95), p99: at(0.99) };
+            PathCounts { response, stale }
+        };
+        let key = |cell: &ResponseCell| KeyCount {
+            phase: cell.phase.try_into().unwrap_or(u16::MAX),
+            request: cell.request.try_into().unwrap_or(u16::MAX),
+            path: cell.path,
+            outcome: cell.outcome,
+            count: cell.response.count().try_into().unwrap_or(u32::MAX),
         };
         Self {
             backlog: slice.backlog,
             send_lag: slice.send_lag,
-            by_key: slice.cells.iter().map(|cell| (ResponseKey::of(cell), cell.response.count())).collect(),
-            response: response.into_iter().map(|(path, histogram)| (path, percentiles(histogram))).collect(),
-            stale,
+            by_key: slice.cells.iter().map(key).collect(),
+            cached: of_path(CachePath::Cached),
+            uncached: of_path(CachePath::Uncached),
+        }
+    }
+
+    /// How many responses of each kind came in.
+    pub fn by_key(&self) -> impl Iterator<Item = (ResponseKey, u64)> + '_ {
+        self.by_key.iter().map(|KeyCount { phase, request, path, outcome, count }| {
+            let (phase, request) = (usize::from(*phase), usize::from(*request));
+            (ResponseKey { phase, path: *path, request, outcome: *outcome }, u64::from(*count))
+        })
+    }
+
+    /// Response times of each path that had any, errors among them.
+    pub fn response(&self) -> impl Iterator<Item = (CachePath, Percentiles)> {
+        let paths = [CachePath::Cached, CachePath::Uncached].map(|path| (path, self.path(path).response));
+        paths.into_iter().filter(|(_, response)| response.count > 0)
+    }
+
+    fn path(&self, path: CachePath) -> PathCounts {
+        match path {
+            CachePath::Cached => self.cached,
+            CachePath::Uncached => self.uncached,
         }
     }
 
     fn of_path(&self, path: CachePath, cacheable: impl Fn(usize) -> bool) -> SliceCounts {
-        let response = self.response.get(&path).copied().unwrap_or_default();
+        let PathCounts { response, stale } = self.path(path);
         let mut counts = SliceCounts {
-            stale: self.stale.get(&path).copied().unwrap_or(0),
+            stale,
             p50: response.p50,
             p95: response.p95,
             // The largest is not kept.
             max: response.p99,
             ..SliceCounts::default()
         };
-        for (key, count) in self.by_key.iter().filter(|(key, _)| key.path == path) {
-            counts.count(key.outcome, path, *count, cacheable(key.request));
+        for (key, count) in self.by_key().filter(|(key, _)| key.path == path) {
+            counts.count(key.outcome, path, count, cacheable(key.request));
         }
         counts
     }
@@ -171,20 +209,17 @@ impl Measurements {
     /// second. `cacheable`: whether the hit rate counts a request, by its index.
     pub fn slices(&self, path: CachePath, cacheable: impl Fn(usize) -> bool) -> Vec<TimeSlice> {
         if self.fine_slices.is_empty() {
-            let counts = |counts: &DetailedCounts| counts.of_path(path, &cacheable);
-            return without_gaps(with_counts(&self.coarse_slices, counts));
+            return without_gaps(self.coarse_slices.iter().map(|slice| {
+                let counts = slice.counts.of_path(path, &cacheable);
+                TimeSlice { from: slice.from, to: slice.to, counts }
+            }));
         }
-        let counts = |cells: &Vec<CountCell>| {
+        without_gaps(self.fine_slices.iter().map(|slice| {
             let mut counts = SliceCounts::default();
-            cells.iter().filter(|cell| cell.path == path).for_each(|cell| counts.add(&cell.counts));
-            counts
-        };
-        without_gaps(with_counts(&self.fine_slices, counts))
+            slice.counts.iter().filter(|cell| cell.path == path).for_each(|cell| counts.add(&cell.counts));
+            TimeSlice { from: slice.from, to: slice.to, counts }
+        }))
     }
-}
-
-fn with_counts<C>(slices: &[TimeSlice<C>], counts: impl Fn(&C) -> SliceCounts) -> impl Iterator<Item = TimeSlice> {
-    slices.iter().map(move |slice| TimeSlice { from: slice.from, to: slice.to, counts: counts(&slice.counts) })
 }
 
 fn without_gaps(found: impl Iterator<Item = TimeSlice>) -> Vec<TimeSlice> {
@@ -207,7 +242,7 @@ fn without_gaps(found: impl Iterator<Item = TimeSlice>) -> Vec<TimeSlice> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{Event, FineSlice, JournalEntry};
+    use crate::journal::{CountCell, Event, FineSlice, JournalEntry};
 
     fn fine(at: f64, seconds: f64, answered: u64) -> JournalEntry {
         let counts = SliceCounts { answered, ..SliceCounts::default() };

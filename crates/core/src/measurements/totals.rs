@@ -45,6 +45,11 @@ impl Totals {
         self.response.count()
     }
 
+    /// How many different times its histograms hold.
+    pub(super) fn distinct(&self) -> usize {
+        self.response.distinct() + self.service.distinct()
+    }
+
     /// Mean response time in nanoseconds, exact. `None` when empty.
     pub fn mean(&self) -> Option<f64> {
         (self.count() > 0).then(|| self.response_sum as f64 / self.count() as f64)

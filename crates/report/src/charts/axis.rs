@@ -22,7 +22,7 @@ impl Axis {
     pub fn linear(max: f64, format: impl Fn(f64) -> String) -> Self {
         let max = if max > 0.0 && max.is_finite() { max } else { 1.0 };
         let step = round_step(max / 4.0);
-        let steps = (max / step - 1e-9).ceil().max(1.0) as usize;
+        let steps = (max / step - 1e-9).ceil().clamp(1.0, 10.0) as usize;
         let ticks = (0..=steps).map(|index| index as f64 * step).map(|value| (value, format(value))).collect();
         Self { from: 0.0, to: steps as f64 * step, ticks }
     }

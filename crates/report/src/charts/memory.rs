@@ -6,30 +6,22 @@ use cacheproof_core::numbers;
 use super::axis::Axis;
 use super::palette::ColorRole;
 use super::plot::{Layer, Plot, Shape};
+use super::thin::thin_runs;
 use super::timeline::Timeline;
 
 pub(super) fn plot(measurements: &Measurements, timeline: &Timeline) -> Option<Plot> {
-    let mut runs: Vec<Vec<(f64, f64)>> = Vec::new();
-    let (mut high, mut limit, mut is_open) = (0.0f64, 0, false);
-    let every = (measurements.samples.len() / 300).max(1);
-    for (index, (at, sample)) in measurements.samples.iter().enumerate() {
-        let Some((redis, memory)) = sample.redis.as_ref().and_then(|redis| Some((redis, redis.memory? as f64))) else {
-            is_open = false;
-            continue;
-        };
-        limit = limit.max(redis.max_memory.unwrap_or(0));
-        high = high.max(memory);
-        if *at < timeline.from || *at > timeline.to || (is_open && index % every != 0) {
-            continue;
+    let mut readings: Vec<Option<(f64, f64)>> = Vec::new();
+    let (mut high, mut limit) = (0.0f64, 0);
+    for (at, sample) in &measurements.samples {
+        if let Some(redis) = &sample.redis {
+            limit = limit.max(redis.max_memory.unwrap_or(0));
+            high = high.max(redis.memory.unwrap_or(0) as f64);
         }
-        if !is_open {
-            runs.push(Vec::new());
-            is_open = true;
-        }
-        if let Some(run) = runs.last_mut() {
-            run.push((*at, memory));
+        if *at >= timeline.from && *at <= timeline.to {
+            readings.push(sample.redis.as_ref().and_then(|redis| Some((*at, redis.memory? as f64))));
         }
     }
+    let runs = thin_runs(&readings);
     if runs.is_empty() {
         return None;
     }

@@ -14,6 +14,7 @@ mod recovery;
 mod response;
 mod summary_png;
 mod svg;
+mod thin;
 mod throughput;
 mod timeline;
 mod timeline_overlay;

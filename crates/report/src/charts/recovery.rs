@@ -10,6 +10,7 @@ use super::super::text::one_line;
 use super::axis::Axis;
 use super::palette::ColorRole;
 use super::plot::{Layer, Plot, Shape};
+use super::thin::thin;
 
 /// More lines than these can't be distinguished.
 const MAX_CURVES: usize = 5;
@@ -38,6 +39,9 @@ pub(super) fn plot(scenario: &Scenario, measurements: &Measurements, faults: &[F
     for (index, fault) in faults.iter().enumerate() {
         let Some(hit_rate) = fault.hit_rate.as_ref().filter(|hit_rate| hit_rate.emptied) else { continue };
         let Some(base) = fault.over else { continue };
+        if layers.len() == MAX_CURVES {
+            break;
+        }
         let points = points(&slices, base, fault.watched_to);
         let Some((role, dash)) = LINE_STYLES.get(layers.len()).copied().filter(|_| points.len() > 1) else { continue };
         longest = longest.max(points.last().map_or(0.0, |(at, _)| *at));
@@ -51,7 +55,7 @@ pub(super) fn plot(scenario: &Scenario, measurements: &Measurements, faults: &[F
                 numbers::time(bound)
             ));
         }
-        layers.push(Layer { name, role, shape: Shape::Line { dash, runs: vec![points] } });
+        layers.push(Layer { name, role, shape: Shape::Line { dash, runs: vec![thin(points)] } });
         if let Some(refill) = &hit_rate.refill
             && !curves.contains(&refill)
         {
@@ -89,8 +93,8 @@ pub(super) fn plot(scenario: &Scenario, measurements: &Measurements, faults: &[F
 
 /// Hit rates of some 200 reads each, by the time since `base`.
 fn points(slices: &[TimeSlice], base: f64, to: f64) -> Vec<(f64, f64)> {
-    let inside = slices.iter().filter(|slice| slice.from >= base && slice.to <= to + 1e-9);
-    let inside: Vec<TimeSlice> = inside.copied().collect();
+    let after = &slices[slices.partition_point(|slice| slice.from < base)..];
+    let inside: Vec<TimeSlice> = after.iter().take_while(|slice| slice.to <= to + 1e-9).copied().collect();
     let is_complete = |joined: &TimeSlice, _: &TimeSlice| {
         joined.counts.reads() >= READS_PER_POINT || joined.seconds() >= MAX_POINT_SECONDS
     };

@@ -63,6 +63,33 @@ const MAX_LABEL_CHARS: usize = 16;
 /// With more faults than these there is no space for names: the lanes show numbers alone.
 const MAX_NAMED_FAULTS: usize = 8;
 
+fn later(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    one.into_iter().chain(other).reduce(f64::max)
+}
+
+/// More faults than these are not drawn one by one.
+const MAX_DRAWN_FAULTS: usize = 100;
+
+/// Of more than [`MAX_DRAWN_FAULTS`], those that were injected within the same hundredth of the timeline are drawn as one,
+/// from the first injection to the last end, with the number of the first.
+fn join_crowded(faults: Vec<FaultSpan>, from: f64, to: f64) -> Vec<FaultSpan> {
+    if faults.len() <= MAX_DRAWN_FAULTS {
+        return faults;
+    }
+    let place = |fault: &FaultSpan| ((fault.from - from) / (to - from).max(1e-9) * MAX_DRAWN_FAULTS as f64).floor();
+    let join = |group: &[FaultSpan]| {
+        let mut joined = group.first().cloned()?;
+        for fault in group {
+            joined.to = joined.to.max(fault.to);
+            joined.seen = later(joined.seen, fault.seen);
+            joined.undone = later(joined.undone, fault.undone);
+            joined.recovered = later(joined.recovered, fault.recovered);
+        }
+        Some(joined)
+    };
+    faults.chunk_by(|one, next| place(one) == place(next)).filter_map(join).collect()
+}
+
 /// Gives each fault the first lane that is free when it begins and has space for the label of the fault before; if there is
 /// none, one with space for the marks; if there is none either, the one that is free soonest.
 fn assign_lanes(faults: &mut [FaultSpan], length: f64) {
@@ -93,7 +120,7 @@ impl Timeline {
             .collect();
         let from = phases.iter().map(|phase| phase.from).reduce(f64::min)?;
         let to = phases.iter().map(|phase| phase.to).reduce(f64::max)?;
-        let mut faults: Vec<FaultSpan> = outcomes
+        let faults: Vec<FaultSpan> = outcomes
             .iter()
             .enumerate()
             .map(|(index, outcome)| {
@@ -116,6 +143,7 @@ impl Timeline {
                 }
             })
             .collect();
+        let mut faults = join_crowded(faults, from, to);
         assign_lanes(&mut faults, to - from);
         Some(Self { from, to, phases, faults })
     }
@@ -205,18 +233,18 @@ pub(crate) fn bins(scenario: &Scenario, measurements: &Measurements, timeline: &
                 bin.paths.insert(path, PathBin { seconds, ..PathBin::default() });
             }
         }
-        for (path, response) in chunk.iter().flat_map(|slice| &slice.counts.response) {
-            let p95 = &mut bin.paths.entry(*path).or_default().p95;
+        for (path, response) in chunk.iter().flat_map(|slice| slice.counts.response()) {
+            let p95 = &mut bin.paths.entry(path).or_default().p95;
             *p95 = (*p95).max((response.count > 0).then_some(response.p95));
         }
-        for (key, count) in chunk.iter().flat_map(|slice| &slice.counts.by_key) {
+        for (key, count) in chunk.iter().flat_map(|slice| slice.counts.by_key()) {
             *bin.outcomes.entry(key.outcome).or_default() += count;
             let path = bin.paths.entry(key.path).or_default();
-            path.answered += if key.outcome == Outcome::Error { 0 } else { *count };
+            path.answered += if key.outcome == Outcome::Error { 0 } else { count };
             if scenario.is_cacheable(key.request) {
                 let served = key.outcome.is_served_from_cache();
-                path.served += if served == Some(true) { *count } else { 0 };
-                path.known += if served.is_some() { *count } else { 0 };
+                path.served += if served == Some(true) { count } else { 0 };
+                path.known += if served.is_some() { count } else { 0 };
             }
         }
         // A fragment of a second, as the last window is, has too few answers for a point beside whole seconds.
@@ -252,6 +280,26 @@ pub(crate) fn runs(bins: &[Bin], value: impl Fn(&Bin) -> Option<f64>) -> Vec<Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_thousands_of_faults_those_close_together_are_drawn_as_one() {
+        let fault = |number: usize| FaultSpan {
+            number,
+            what: String::new(),
+            from: number as f64,
+            seen: None,
+            undone: Some(number as f64 + 0.5),
+            recovered: (number == 7).then_some(9.0),
+            to: number as f64 + 0.5,
+            lane: 0,
+        };
+        assert_eq!(join_crowded((0..100).map(fault).collect(), 0.0, 100.0).len(), 100, "few stay as they are");
+        let joined = join_crowded((0..20_000).map(fault).collect(), 0.0, 20_000.0);
+        assert_eq!(joined.len(), 100);
+        assert_eq!((joined[0].from, joined[0].to, joined[0].recovered), (0.0, 199.5, Some(9.0)));
+        assert_eq!((joined[1].number, joined[99].to), (200, 19_999.5));
+        assert_eq!(join_crowded((0..20_000).map(|_| fault(3)).collect(), 3.0, 3.0).len(), 1, "all at one moment");
+    }
 
     #[test]
     fn simultaneous_faults_get_lanes_of_their_own_and_later_ones_the_first_again() {

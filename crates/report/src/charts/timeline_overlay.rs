@@ -79,8 +79,13 @@ pub(super) fn draw_timeline<DB: DrawingBackend>(
     let strip = lane_top - 20;
     let style = text_style(palette, 10.5, ColorRole::Text, false, (HPos::Center, VPos::Center));
     let crowded = timeline.phases.len() > MAX_PHASE_LINES;
+    let mut last = None;
     for phase in &timeline.phases {
         let (from, to) = (frame.x(phase.from), frame.x(phase.to));
+        // Of thousands of phases most are too short to be seen.
+        if last.replace((from, to)) == Some((to, to)) {
+            continue;
+        }
         area.draw(&Rectangle::new([(from + 1, strip), (to, strip + 16)], palette.colour(ColorRole::Band).filled()))?;
         let name = truncate_to_width(area, &phase.name, &style, to - from - 6);
         area.draw_text(&name, &style, (i32::midpoint(from, to), strip + 9))?;

@@ -7,6 +7,9 @@ use super::super::view::{FaultRow, FaultsView};
 use super::tables::scrolling_table;
 use super::{code, isolated, name, ruling_sign, sentence};
 
+/// How many faults are shown. A run of hours can have thousands; summary.json has them all.
+const MAX_FAULTS: usize = 500;
+
 /// How many steps of faults are shown.
 const MAX_STEPS: usize = 120;
 
@@ -22,17 +25,20 @@ pub(super) fn faults(faults: &FaultsView<'_>) -> Option<Markup> {
         th { "Service back" }
         th { "Hit rate back" }
     };
-    let rows = html! { @for fault in &faults.rows { (row(fault)) "\n" } };
+    let rows = html! { @for fault in faults.rows.iter().take(MAX_FAULTS) { (row(fault)) "\n" } };
     let page = html! {
         (scrolling_table(&head, &rows))
         "\n"
+        @if faults.rows.len() > MAX_FAULTS {
+            p.muted { (faults.rows.len() - MAX_FAULTS) " more faults are in summary.json." } "\n"
+        }
         @for text in &faults.limits { p.muted { (sentence(text)) } "\n" }
-        @if faults.hints(usize::MAX).next().is_some() {
+        @if faults.hints(MAX_FAULTS).next().is_some() {
             h3 { "Possible cause" }
             "\n"
             ul {
                 "\n"
-                @for (fault, hint) in faults.hints(usize::MAX) {
+                @for (fault, hint) in faults.hints(MAX_FAULTS) {
                     li { (fault.number) " " (name(fault.what)) ": " (sentence(hint)) }
                     "\n"
                 }

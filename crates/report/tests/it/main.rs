@@ -3,4 +3,5 @@
 mod attach;
 mod attach_block;
 mod attach_markdown;
+mod hostile_journals;
 mod report;

@@ -1,11 +1,11 @@
 //! Hints: possible causes of what was measured. Each names the numbers behind it, and none says more than "looks like".
 
 use cacheproof_core::journal::SliceCounts;
-use cacheproof_core::measurements::{Measurements, TimeSlice};
+use cacheproof_core::measurements::TimeSlice;
 use cacheproof_core::scenario::{FaultAction, FaultSpec, Scenario, Victim};
 
 use super::super::numbers::{count, moment, plain, share, time};
-use super::{FaultOutcome, HitRateRecovery, LimitViolation, Recovery};
+use super::{DatabaseRates, FaultOutcome, HitRateRecovery, LimitViolation, Recovery, between};
 
 /// Open intervals that breakers have by default (resilience4j 60 s, Polly and Hystrix 5 s, gobreaker 60 s), and common
 /// choices, seconds.
@@ -23,7 +23,7 @@ const MAX_P95_TO_MEDIAN: f64 = 1.6;
 
 pub(super) fn hints(
     scenario: &Scenario,
-    measurements: &Measurements,
+    database: &DatabaseRates,
     slices: &[TimeSlice],
     outcome: &FaultOutcome,
 ) -> Vec<String> {
@@ -38,7 +38,7 @@ pub(super) fn hints(
     let late_use = if of_cache && !keeps_connections(spec) { late_cache_use_hint(slices, outcome) } else { None };
     hints.extend(late_use.or_else(|| late_service(spec, outcome)));
     hints.extend(outcome.hit_rate.as_ref().and_then(refilled));
-    hints.extend(database(measurements, outcome));
+    hints.extend(stampede_hint(database, outcome));
     if outcome.relapse >= MIN_RELAPSE_SECONDS {
         hints.push(format!("It was outside its limits again for {} after it had recovered.", moment(outcome.relapse)));
     }
@@ -53,7 +53,7 @@ fn timeout_or_queue_hint(spec: Option<&FaultSpec>, slices: &[TimeSlice], outcome
     if spec.is_none_or(|spec| spec.action.only_slows()) {
         return None;
     }
-    let during: Vec<&TimeSlice> = slices
+    let during: Vec<&TimeSlice> = between(slices, outcome.window.from, until)
         .iter()
         .filter(|slice| slice.from >= outcome.window.from && slice.to <= until && slice.counts.answered > 0)
         .collect();
@@ -134,14 +134,16 @@ fn late_cache_use_hint(slices: &[TimeSlice], outcome: &FaultOutcome) -> Option<S
     // A server that takes a while to start works later than its fault was undone.
     let there = outcome.window.back.unwrap_or(base).max(base);
     let (injected, watched) = (outcome.window.from, outcome.watched_to - there);
-    let mut before = slices.iter().filter(|slice| slice.from >= injected - 5.0 && slice.to <= injected);
+    let mut before = between(slices, injected - 5.0, injected)
+        .iter()
+        .filter(|slice| slice.from >= injected - 5.0 && slice.to <= injected);
     // Nothing can be said of an app whose responses are not labelled as hits or misses.
     if before.all(|slice| slice.counts.reads() == 0) {
         return None;
     }
     let is_hit =
         |slice: &&TimeSlice| slice.from >= there - 0.1 && slice.to <= outcome.watched_to && slice.counts.hits > 0;
-    let first = slices.iter().find(is_hit);
+    let first = between(slices, there - 0.1, outcome.watched_to).iter().find(is_hit);
     match first {
         None if watched >= PERMANENT_AFTER_SECONDS => Some(format!(
             "No response came from the cache in the {} after its server was up again: looks like connections \
@@ -224,27 +226,12 @@ fn refilled(hit_rate: &HitRateRecovery) -> Option<String> {
 }
 
 /// The busiest second of the database since the injection, compared with those before.
-fn database(measurements: &Measurements, outcome: &FaultOutcome) -> Option<String> {
-    let readings: Vec<(f64, u64, bool)> = measurements
-        .samples
-        .iter()
-        .filter_map(|(at, sample)| {
-            sample.postgres.as_ref().map(|postgres| (*at - postgres.age, postgres.queries, postgres.exact))
-        })
-        .collect();
-    let rates = |from: f64, to: f64| -> Vec<f64> {
-        readings
-            .windows(2)
-            .filter(|pair| pair[0].0 >= from - 0.5 && pair[1].0 <= to && pair[0].2 == pair[1].2)
-            .filter(|pair| pair[1].0 - pair[0].0 > 0.5 && pair[1].1 >= pair[0].1)
-            .map(|pair| (pair[1].1 - pair[0].1) as f64 / (pair[1].0 - pair[0].0))
-            .collect()
-    };
-    let busiest = rates(outcome.window.from, outcome.watched_to).into_iter().reduce(f64::max)?;
+fn stampede_hint(database: &DatabaseRates, outcome: &FaultOutcome) -> Option<String> {
+    let busiest = database.highest(outcome.window.from, outcome.watched_to)?;
     let requests: u64 = outcome.impact.counts.requests();
     let arrivals = outcome.limits.as_ref()?.usual;
     // Without the cache, each request causes one query or a few; many times that has another cause.
-    let before = rates(0.0, outcome.window.from).into_iter().reduce(f64::max)?;
+    let before = database.highest_before(outcome.window.from)?;
     (busiest > before * 3.0 && busiest > arrivals * 3.0 && requests > 0).then(|| {
         format!(
             "The database executed up to {} queries per second, {} times the highest rate before it: looks like retries or a \

@@ -7,7 +7,7 @@ use cacheproof_core::scenario::{FaultAction, FaultSpec, LoadModel, Scenario, Vic
 
 use super::super::numbers;
 use super::limits::MIN_EXPECTED_REQUESTS;
-use super::{FaultOutcome, Recovery, RefillCurve};
+use super::{FaultOutcome, Recovery, RefillCurve, between};
 
 /// Share of the steady hit rate that counts as recovered.
 const RECOVERED_SHARE: f64 = 0.95;
@@ -21,6 +21,9 @@ const MIN_READS_PER_SLICE: u64 = 20;
 const CHANCE_SIGMAS: f64 = 3.0;
 /// Slices in a row that must reach the target.
 const CONSECUTIVE_SLICES: usize = 2;
+
+/// Longest time that a server may take to answer a probe whose line comes later, seconds.
+const MAX_AGE: f64 = 60.0;
 
 /// How the hit rate recovered after a fault.
 #[derive(Clone, Debug, PartialEq)]
@@ -150,7 +153,8 @@ fn hit_rate(slice: &TimeSlice) -> Option<f64> {
 /// Slices of some 200 reads each, from the first slice that ends after `from`. Where there are few reads, a slice lasts
 /// until it has 20; where expected reads do not come, it ends with fewer.
 fn hit_rate_slices(slices: &[TimeSlice], from: f64, to: f64, timeouts: SliceTimeouts) -> JoinedSlices {
-    let inside = slices.iter().filter(|slice| slice.to > from + 1e-9 && slice.to <= to + 1e-9);
+    let near = between(slices, from, to + 1e-6);
+    let inside = near.iter().filter(|slice| slice.to > from + 1e-9 && slice.to <= to + 1e-9);
     // Of an empty slice, the part before `from` is left out.
     let clipped = |slice: &TimeSlice| {
         if slice.counts.requests() == 0 { TimeSlice::empty(slice.from.max(from), slice.to) } else { *slice }
@@ -182,6 +186,7 @@ fn hit_rate_slices(slices: &[TimeSlice], from: f64, to: f64, timeouts: SliceTime
 /// measured after it. Neither part begins before `from`.
 fn without_wait(slices: &[TimeSlice], joined: TimeSlice, from: f64) -> impl Iterator<Item = TimeSlice> {
     let begin = joined.from.max(from);
+    let slices = between(slices, joined.from, joined.to);
     let is_read = |slice: &&TimeSlice| slice.from >= joined.from && slice.counts.reads() > 0;
     let is_long = hit_rate(&joined).is_some() && joined.seconds() > MAX_SLICE_SECONDS * 1.1;
     let first_read =
@@ -222,10 +227,13 @@ fn was_emptied(
         let redis: &RedisSample = sample.redis.as_ref()?;
         Some((*at - redis.age, redis.keys?))
     };
-    let readings = || measurements.samples.iter().filter_map(redis);
-    let before = readings().rfind(|(at, _)| *at <= injected);
+    let lines_until = |moment: f64| measurements.samples.partition_point(|(at, _)| *at <= moment);
     let until = (base + 2.5).min(outcome.watched_to.max(base + 1.0));
-    let fewest = readings().filter(|(at, _)| *at > injected && *at <= until).map(|(_, keys)| keys).min();
+    let earlier = measurements.samples[..lines_until(injected + MAX_AGE)].iter().rev().filter_map(redis);
+    let before = earlier.into_iter().find(|(at, _)| *at <= injected);
+    let (first, last) = (lines_until(injected), lines_until(until + MAX_AGE));
+    let later = measurements.samples.get(first..last).unwrap_or_default().iter().filter_map(redis);
+    let fewest = later.filter(|(at, _)| *at > injected && *at <= until).map(|(_, keys)| keys).min();
     // So few keys may have been filled again before the next sample.
     let usual = outcome.limits.as_ref().map_or(0.0, |limits| limits.usual);
     if let (Some((_, before)), Some(fewest)) = (before, fewest)

@@ -9,6 +9,8 @@
 //! - **Hit rate recovery**: the first time after the undo at which the hit rate is within 5 % of the steady one,
 //!   compared with the refill curve ([`RefillCurve`]) where the cache had been emptied.
 
+mod database;
+mod fault_times;
 mod hints;
 mod hit_rate;
 mod limits;
@@ -22,6 +24,8 @@ use cacheproof_core::measurements::{FaultWindow, Measurements, TimeSlice};
 use cacheproof_core::metrics::Recovery;
 use cacheproof_core::scenario::Scenario;
 
+use database::DatabaseRates;
+use fault_times::FaultTimes;
 pub use hit_rate::HitRateRecovery;
 pub use limits::{LimitViolation, SteadyLimits};
 pub use refill::RefillCurve;
@@ -97,6 +101,12 @@ pub fn fault_outcomes(scenario: &Scenario, measurements: &Measurements) -> Vec<F
     let (cached, uncached) = (slices(CachePath::Cached), slices(CachePath::Uncached));
     let limits_of = |path| limits::steady(scenario, measurements, path, &cached, &uncached);
     let (limits_cached, limits_uncached) = (limits_of(CachePath::Cached), limits_of(CachePath::Uncached));
+    let run = RunContext {
+        scenario,
+        measurements,
+        times: FaultTimes::of(scenario, &windows),
+        database: DatabaseRates::of(measurements),
+    };
     windows
         .iter()
         .filter_map(|window| {
@@ -105,23 +115,30 @@ pub fn fault_outcomes(scenario: &Scenario, measurements: &Measurements) -> Vec<F
                 CachePath::Cached => (&cached, &limits_cached),
                 CachePath::Uncached => (&uncached, &limits_uncached),
             };
-            Some(outcome(scenario, measurements, &windows, window, path, slices, limits.clone()))
+            Some(outcome(&run, window, path, slices, limits.clone()))
         })
         .collect()
 }
 
+/// What is known of the run, whichever fault is looked at.
+struct RunContext<'a> {
+    scenario: &'a Scenario,
+    measurements: &'a Measurements,
+    times: FaultTimes,
+    database: DatabaseRates,
+}
+
 fn outcome(
-    scenario: &Scenario,
-    measurements: &Measurements,
-    windows: &[FaultWindow],
+    run: &RunContext<'_>,
     window: &FaultWindow,
     path: CachePath,
     slices: &[TimeSlice],
     limits: Option<SteadyLimits>,
 ) -> FaultOutcome {
+    let RunContext { scenario, measurements, times, database } = run;
     let over = fault_end(scenario, window);
-    let base = over.and_then(|over| last_fault_end(scenario, windows, over));
-    let watched_to = watched_to(scenario, measurements, windows, window, base);
+    let base = over.and_then(|over| times.last_end(over));
+    let watched_to = watched_to(run, window, base);
     let mut outcome = FaultOutcome {
         window: window.clone(),
         path,
@@ -147,9 +164,19 @@ fn outcome(
     outcome.impact.to = until;
     // A slice belongs to the time in which its middle is.
     let inside = |slice: &&TimeSlice| slice.middle() > window.from && slice.middle() <= until;
-    slices.iter().filter(inside).for_each(|slice| outcome.impact.counts.add(&slice.counts));
-    outcome.hints = hints::hints(scenario, measurements, slices, &outcome);
+    between(slices, window.from, until)
+        .iter()
+        .filter(inside)
+        .for_each(|slice| outcome.impact.counts.add(&slice.counts));
+    outcome.hints = hints::hints(scenario, database, slices, &outcome);
     outcome
+}
+
+/// The slices that lie between two times or reach into it. A run of hours has very many, and each fault needs few.
+fn between(slices: &[TimeSlice], from: f64, to: f64) -> &[TimeSlice] {
+    let first = slices.partition_point(|slice| slice.to < from);
+    let slices = &slices[first..];
+    &slices[..slices.partition_point(|slice| slice.from <= to)]
 }
 
 /// When a fault was over: when it was undone, or when it was injected if it heals itself.
@@ -162,37 +189,12 @@ fn fault_end(scenario: &Scenario, window: &FaultWindow) -> Option<f64> {
     }
 }
 
-/// The end of the last fault in effect at `moment` or overlapping with one that was: a service can't recover while
-/// another fault lasts. `None`: one of them was never undone.
-fn last_fault_end(scenario: &Scenario, windows: &[FaultWindow], moment: f64) -> Option<f64> {
-    let mut base = moment;
-    loop {
-        let lasting = windows
-            .iter()
-            .filter(|window| window.from < base)
-            .map(|window| fault_end(scenario, window).unwrap_or(f64::INFINITY))
-            .fold(base, f64::max);
-        if lasting.is_infinite() {
-            return None;
-        }
-        if lasting <= base {
-            return Some(base);
-        }
-        base = lasting;
-    }
-}
-
 /// Until when recovery from this fault is watched: see [`FaultOutcome::watched_to`].
-fn watched_to(
-    scenario: &Scenario,
-    measurements: &Measurements,
-    windows: &[FaultWindow],
-    window: &FaultWindow,
-    base: Option<f64>,
-) -> f64 {
+fn watched_to(run: &RunContext<'_>, window: &FaultWindow, base: Option<f64>) -> f64 {
+    let RunContext { scenario, measurements, .. } = run;
     let path = scenario.phases.get(window.phase).map(|phase| phase.path);
     let after = base.unwrap_or(window.from);
-    let next_fault = windows.iter().map(|other| other.from).filter(|from| *from > after).fold(f64::INFINITY, f64::min);
+    let next_fault = run.times.next(after).unwrap_or(f64::INFINITY);
     let mut end = measurements.phases.get(&window.phase).and_then(|span| span.to).unwrap_or(measurements.last_at);
     for (index, span) in measurements.phases.range(window.phase + 1..) {
         if scenario.phases.get(*index).map(|phase| phase.path) != path {

@@ -5,7 +5,7 @@ use cacheproof_core::scenario::{LoadModel, Scenario};
 
 use super::super::numbers;
 use super::limits::MIN_EXPECTED_REQUESTS;
-use super::{FaultOutcome, LimitViolation, MAX_NOTICE_DELAY, Recovery, SteadyLimits};
+use super::{FaultOutcome, LimitViolation, MAX_NOTICE_DELAY, Recovery, SteadyLimits, between};
 
 /// A slice compared with the steady limits.
 struct JudgedSlice {
@@ -91,7 +91,7 @@ fn judged_slices(
     to: f64,
 ) -> Vec<JudgedSlice> {
     let overlaps = |slice: &&TimeSlice| slice.to > from + 1e-9 && slice.from < to - 1e-9;
-    let inside = slices.iter().filter(overlaps).filter_map(|slice| {
+    let inside = between(slices, from, to).iter().filter(overlaps).filter_map(|slice| {
         // An empty slice can be cut anywhere. Responses belong to the stretch in which their slice ends, so that none
         // is counted twice.
         if slice.counts.requests() == 0 {

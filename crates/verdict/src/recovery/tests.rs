@@ -47,7 +47,8 @@ fn slow(at: f64) -> SliceCounts {
 
 /// The run with the slices that `of` returns for each time, and the given stages of the fault.
 fn run(of: impl Fn(f64) -> Option<SliceCounts>, stages: &[(f64, FaultStage)]) -> Measurements {
-    let mut measurements = Measurements { last_at: 100.0, ..Measurements::default() };
+    let mut measurements = Measurements::default();
+    measurements.last_at = 100.0;
     for (index, (from, to)) in
         [(0.0, 20.0), (20.0, 30.0), (30.0, BROKEN), (BROKEN, 90.0), (90.0, 100.0)].iter().enumerate()
     {
