@@ -38,7 +38,10 @@ impl JournalReader {
         let (mut line, mut text) = (0, Vec::new());
         let first = match read_line(&path, &mut file, &mut line, &mut text) {
             Ok(Some(first)) => first,
-            Ok(None) | Err(JournalError::Line { .. }) => return Err(JournalError::NoStart { path }),
+            Ok(None) => return Err(JournalError::NoStart { path }),
+            Err(JournalError::Line { .. }) if !text.starts_with(b"{\"at\":") => {
+                return Err(JournalError::NoStart { path });
+            }
             Err(error) => return Err(error),
         };
         let start = match &first.event {
