@@ -27,6 +27,7 @@ ALLOWED = {
     "cacheproof-report": [CORE, "cacheproof-verdict"],
     "cacheproof-proofs": [CORE],
     "cacheproof-simulated": [CORE],
+    "cacheproof-fuzz": [CORE, "cacheproof-load", "cacheproof-report", "cacheproof-simulated", "cacheproof-supervise", "cacheproof-verdict"],
     "cacheproof-proxy": [CORE],
     "cacheproof-supervise": [CORE],
     "cacheproof-stack": STACK_BASE,
