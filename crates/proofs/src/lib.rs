@@ -1,8 +1,8 @@
 //! Criteria that a test proves: which test `proved_by` names, whether it is one that runs, and its result.
 //!
-//! [`read_proofs`] does it all. A proof needs a result: a JUnit file that a test runner wrote ([`junit`]), no older than the tree
-//! ([`tree`]), with a case that is the named test and no other ([`owner`]). Without a result the source must show that the name is
-//! a test that runs ([`source`], one file for each language); what can't be told is refused.
+//! [`read_proofs`] does it all. A proof needs a result: a JUnit file that a test runner wrote (`junit`), no older than the tree
+//! (`tree`), with a case that is the named test and no other (`owner`). Without a result the source must show that the name is
+//! a test that runs (`source`, one file for each language); what can't be told is refused.
 
 mod junit;
 mod owner;

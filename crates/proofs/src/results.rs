@@ -7,7 +7,6 @@ use jiff::Timestamp;
 
 use super::junit::{Case, JunitFile, Outcome};
 use super::owner::Wanted;
-use super::resolve::shown;
 use super::source::{Cases, Language, read};
 
 /// Searched for a test of the same title in another file.
@@ -143,11 +142,8 @@ fn twin(wanted: &Wanted<'_>) -> Option<String> {
 
 /// A test of this name that is of another file, for the message.
 fn elsewhere(wanted: &Wanted<'_>, files: &[&JunitFile]) -> Option<String> {
-    let name = match (wanted.language, wanted.found) {
-        (Some(language), Some(found)) => shown(language, found),
-        _ => wanted.name.to_owned(),
-    };
-    let last = name.rsplit("::").next().unwrap_or(&name).to_owned();
+    let of_source = wanted.found.and_then(|found| found.path.last()).map(String::as_str);
+    let last = of_source.unwrap_or_else(|| wanted.name.rsplit("::").next().unwrap_or(wanted.name));
     let is_like = |case: &&Case| case.name == last || case.name.ends_with(&format!("::{last}"));
     let like = files.iter().flat_map(|file| &file.cases).find(is_like)?;
     Some(format!("`{}` is another test", label(like, 1)))

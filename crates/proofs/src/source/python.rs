@@ -170,8 +170,8 @@ impl Reader {
     ) {
         let bases = line.trees.iter().find_map(|tree| tree.group('(')).unwrap_or_default();
         let bases = bases.split(|tree| tree.is_sign(',')).filter_map(|base| base.last()?.word().map(str::to_owned));
-        let mut inside = Scope::default();
-        inside.why = decorators.iter().find_map(|decorator| self.skips.reason(decorator)).or(why.map(str::to_owned));
+        let skipped = decorators.iter().find_map(|decorator| self.skips.reason(decorator)).or(why.map(str::to_owned));
+        let mut inside = Scope { why: skipped, ..Scope::default() };
         self.block(body, &mut inside, None);
         if decorators
             .iter()
@@ -222,10 +222,8 @@ impl Reader {
                     let reason = marks.iter().find_map(|mark| self.skips.reason(mark));
                     scope.why = scope.why.take().or(reason);
                 }
-                "__test__" => {
-                    if written(value) != "True" {
-                        scope.why = Some("pytest does not collect it (__test__)".to_owned());
-                    }
+                "__test__" if written(value) != "True" => {
+                    scope.why = Some("pytest does not collect it (__test__)".to_owned());
                 }
                 name if equals == 1 => {
                     scope.hide(name, "its name is given to something else");
