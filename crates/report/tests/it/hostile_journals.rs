@@ -35,7 +35,10 @@ fn make_lines() -> Vec<Value> {
         let phase = event.pointer(&format!("/{kind}/cells/0/phase")).cloned();
         let seen: &mut usize = counts.entry((kind.clone(), phase.map(|phase| phase.to_string()))).or_default();
         *seen += 1;
-        if !["window", "pulse", "sample"].contains(&kind.as_str()) || *seen <= 2 || kind == "sample" && seen.is_multiple_of(9) {
+        if !["window", "pulse", "sample"].contains(&kind.as_str())
+            || *seen <= 2
+            || kind == "sample" && seen.is_multiple_of(9)
+        {
             kept.push(json!({ "at": at, "event": event }));
         }
     }

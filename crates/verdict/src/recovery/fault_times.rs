@@ -64,6 +64,8 @@ mod tests {
             what: String::new(),
             done: String::new(),
             connections: None,
+            connections_at_end: None,
+            app_bytes: None,
             observation: None,
             from: *from,
             injected: None,
