@@ -40,9 +40,17 @@ fn the_answer_of_another_item_is_seen_before_the_run() {
 
 #[test]
 fn a_slug_is_the_identity_and_that_of_another_item_is_wrong() {
-    let ran = run("other", &["target.identity=slug"]);
-    assert_eq!(ran.code, Some(3), "{}", ran.said());
-    assert!(ran.stderr.contains("asked for slug 1, got slug"), "{}", ran.said());
+    let run = |mode: &str| {
+        let start = format!("target.start=[\"python3\", \"tests/fixtures/shapes/app.py\", \"{{port}}\", \"{mode}\"]");
+        let sets =
+            [start, "target.identity=slug".to_owned(), "traffic.request.read.get=/items/article-{item}".to_owned()];
+        run_scenario(&root().join("tests/scenarios/reconnects.toml"), &sets)
+    };
+    let right = run("plain");
+    assert_eq!(right.code, Some(0), "{}", right.said());
+    let wrong = run("other");
+    assert_eq!(wrong.code, Some(3), "{}", wrong.said());
+    assert!(wrong.stderr.contains("asked for slug article-1, got slug"), "{}", wrong.said());
 }
 
 #[test]

@@ -150,7 +150,7 @@ fn processor_time(measurements: &Measurements, phase: usize) -> Option<((f64, f6
         .filter(|(at, _)| *at >= span.from && *at <= to)
         .filter_map(|(at, sample)| sample.harness.as_ref().map(|harness| (*at, harness.cpu)));
     let first = samples.next()?;
-    Some((first, samples.last()?)).filter(|(first, last)| last.0 > first.0)
+    Some((first, samples.next_back()?)).filter(|(first, last)| last.0 > first.0)
 }
 
 pub(super) fn rates(scenario: &Scenario, measurements: &Measurements, findings: &mut Findings) {
