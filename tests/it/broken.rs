@@ -206,8 +206,8 @@ fn recover_ends_a_run_without_faults_whose_guard_was_killed_as_well() {
     let start = format!("target.start=['sh', '-c', 'setsid sleep 600 & env -i sleep 600 & exec {CACHEPROOF} serve']");
     for ready in ["faults.ndjson", "\"phase_started\""] {
         let mut run = Run::when(
-            "{ latency = 'redis', delay = '1ms', after = '100s' }",
-            &["phase.broken.lasts='200s'", &start],
+            "{ latency = 'redis', delay = '1ms', after = '50s', lasts = '5s' }",
+            &["phase.broken.lasts='60s'", &start],
             ready,
             |run| {
                 let journal = std::fs::read_to_string(run.join("events.jsonl")).unwrap_or_default();

@@ -86,9 +86,11 @@ impl ServerKind {
                 }
                 Self::Postgres => {
                     let mut connection = PgConnection::connect(url).await.map_err(|error| error.to_string())?;
-                    let answer = sqlx::raw_sql("WITH cacheproof_probe AS (SELECT 1) SELECT * FROM cacheproof_probe")
-                        .execute(&mut connection)
-                        .await;
+                    let answer = sqlx::raw_sql(
+                        "WITH /* cacheproof */ cacheproof_probe AS (SELECT 1) SELECT * FROM cacheproof_probe",
+                    )
+                    .execute(&mut connection)
+                    .await;
                     answer.map(|_| ()).map_err(|error| error.to_string())
                 }
             }
@@ -159,12 +161,12 @@ async fn redis_facts(url: &str) -> redis::RedisResult<VersionAndSettings> {
 async fn postgres_facts(url: &str) -> Result<VersionAndSettings, sqlx::Error> {
     let mut connection = PgConnection::connect(url).await?;
     let version: String = sqlx::query_scalar(
-        "WITH cacheproof_probe AS (SELECT current_setting('server_version')) SELECT * FROM cacheproof_probe",
+        "WITH /* cacheproof */ cacheproof_probe AS (SELECT current_setting('server_version')) SELECT * FROM cacheproof_probe",
     )
     .fetch_one(&mut connection)
     .await?;
     let settings: Vec<(String, String)> = sqlx::query_as(
-        "WITH cacheproof_probe AS (SELECT name, current_setting(name, true) AS value FROM pg_settings WHERE name IN \
+        "WITH /* cacheproof */ cacheproof_probe AS (SELECT name, current_setting(name, true) AS value FROM pg_settings WHERE name IN \
          ('shared_buffers', 'max_connections', 'fsync', 'synchronous_commit', 'shared_preload_libraries')) \
          SELECT name, coalesce(value, '') FROM cacheproof_probe ORDER BY name",
     )

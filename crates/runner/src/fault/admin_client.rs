@@ -69,7 +69,7 @@ pub(super) async fn incarnation_id(server: &Server, is_postgres: bool) -> Result
         let query = async {
             let mut connection = PgConnection::connect(server.url()).await?;
             let started: String = sqlx::query_scalar(
-                "WITH cacheproof_probe AS (SELECT pg_postmaster_start_time()::text) SELECT * FROM cacheproof_probe",
+                "WITH /* cacheproof */ cacheproof_probe AS (SELECT pg_postmaster_start_time()::text) SELECT * FROM cacheproof_probe",
             )
             .fetch_one(&mut connection)
             .await?;

@@ -55,7 +55,7 @@ impl PostgresProbe {
             }
         }
         let transactions = format!(
-            "WITH {OWN_NAME} AS (SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()) \
+            "WITH /* cacheproof */ {OWN_NAME} AS (SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()) \
              SELECT * FROM {OWN_NAME}"
         );
         let transactions: i64 = fetch(connection, transactions).await.ok()?.try_get(0).ok()?;
@@ -68,7 +68,7 @@ impl Statements {
     /// pg_stat_statements_info.
     async fn of(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
         let found = format!(
-            "WITH {OWN_NAME} AS (SELECT quote_ident(nspname::text) AS schema, \
+            "WITH /* cacheproof */ {OWN_NAME} AS (SELECT quote_ident(nspname::text) AS schema, \
              to_regclass(quote_ident(nspname::text) || '.pg_stat_statements_info') IS NOT NULL AS has_info \
              FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace WHERE extname = 'pg_stat_statements') \
              SELECT schema, has_info FROM {OWN_NAME}"
@@ -89,7 +89,7 @@ async fn fetch(connection: &mut PgConnection, statement: String) -> Result<PgRow
 async fn connections(connection: &mut PgConnection) -> Result<PostgresSample, sqlx::Error> {
     // Of other users' connections, Postgres shows not even what kind they are, unless this user may read all statistics.
     let statement = format!(
-        "WITH {OWN_NAME} AS (SELECT count(*) FILTER (WHERE backend_type = 'client backend' AND application_name <> 'cacheproof') AS clients, \
+        "WITH /* cacheproof */ {OWN_NAME} AS (SELECT count(*) FILTER (WHERE backend_type = 'client backend' AND application_name <> 'cacheproof') AS clients, \
          count(*) FILTER (WHERE backend_type IS NULL) AS hidden FROM pg_stat_activity WHERE datname = current_database()) \
          SELECT clients, hidden, pg_postmaster_start_time()::text FROM {OWN_NAME}"
     );
@@ -114,7 +114,7 @@ async fn count_statements(
         "NULL::int8, NULL::text".into()
     };
     let statement = format!(
-        "WITH {OWN_NAME} AS (SELECT coalesce(sum(calls), 0)::int8 AS calls, coalesce(sum(total_exec_time), 0)::float8 AS busy \
+        "WITH /* cacheproof */ {OWN_NAME} AS (SELECT coalesce(sum(calls), 0)::int8 AS calls, coalesce(sum(total_exec_time), 0)::float8 AS busy \
          FROM {schema}.pg_stat_statements WHERE coalesce(query, '') NOT LIKE '%{OWN_NAME}%' \
          AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())) \
          SELECT calls, busy, {info} FROM {OWN_NAME}"

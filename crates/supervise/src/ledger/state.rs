@@ -123,7 +123,7 @@ impl Reader {
             }
             LedgerEntry::Open { id, what, undo } => {
                 self.state.over = false;
-                if id > self.last + 1 {
+                if id.saturating_sub(self.last) > 1 {
                     let missing = match (self.last + 1, id - 1) {
                         (one, other) if one == other => format!("fault {one} is"),
                         (first, last) => format!("the faults {first} to {last} are"),
