@@ -59,6 +59,11 @@ defects *ARGS:
     cargo build --workspace --bins
     cargo run --quiet --package defective-app --bin defects -- {{ARGS}}
 
+# The table of misleading apps: none of them may pass, and the right ones must
+honesty *ARGS:
+    cargo build
+    python3 scripts/honesty.py {{ARGS}}
+
 # Kill cacheproof, and cacheproof with its guard, at random moments of a run (COUNT SEED); nothing may be left
 kill-test *ARGS:
     cargo build

@@ -11,6 +11,7 @@ mod defects;
 mod faults;
 mod faulty_app;
 mod freshness;
+mod honesty;
 mod init;
 mod interrupt;
 mod journals;

@@ -67,12 +67,12 @@ impl Project {
     }
 
     /// The state of each proof by a fixture, and what is said of it.
-    fn states(&self, fixture: &str, proofs: &[(&str, TestState, &str)]) {
+    fn states(&self, by: &str, proofs: &[(&str, TestState, &str)]) {
         for (proof, state, detail) in proofs {
-            let result = self.one(proof, &[fixture(fixture)]).unwrap_or_else(|error| panic!("{proof}: {error}"));
-            assert_eq!(result.state, *state, "{proof} by {fixture}: {result:?}");
+            let result = self.one(proof, &[fixture(by)]).unwrap_or_else(|error| panic!("{proof}: {error}"));
+            assert_eq!(result.state, *state, "{proof} by {by}: {result:?}");
             let said = result.detail.clone().unwrap_or_default();
-            assert!(said.contains(detail) && (!detail.is_empty() || said.is_empty()), "{proof} by {fixture}: {said:?}");
+            assert!(said.contains(detail) && (!detail.is_empty() || said.is_empty()), "{proof} by {by}: {said:?}");
         }
     }
 }
