@@ -233,7 +233,7 @@ impl GuardState {
         let registered = self.processes.iter().chain(&self.commands);
         let registered: Vec<u32> = registered.filter(|process| process.is_alive()).map(|process| process.pid).collect();
         let marked = |pid: u32| registered.contains(&pid) || self.owns(pid);
-        process::with_descendants_and_groups(&all, marked).into_iter().filter_map(|pid| Process::find(pid)).collect()
+        process::with_descendants_and_groups(&all, marked).into_iter().filter_map(Process::find).collect()
     }
 
     fn owns(&self, pid: u32) -> bool {

@@ -7,7 +7,7 @@ use cacheproof_core::measurements::Measurements;
 use cacheproof_core::scenario::{FaultAction, LinkFaultKind, Scenario, Victim};
 
 use super::validity::{Findings, ValidityIssues, name};
-use super::{FaultOutcome, numbers};
+use super::{FaultOutcome, LimitViolation, numbers};
 
 /// Requests before a fault that show whether the app uses a server.
 const MIN_REQUESTS: u64 = 50;
@@ -42,7 +42,9 @@ pub(super) fn check_fault_effects(
             // Without a check, the effect of a command shows in the answers or not at all.
             let is_unchecked = matches!(&fault.action, FaultAction::Command { check: None, .. });
             let is_noticed = |outcome: &&FaultOutcome| {
-                (outcome.window.phase, outcome.window.fault) == (index, number) && outcome.notice().is_some()
+                let is_this = (outcome.window.phase, outcome.window.fault) == (index, number);
+                // Slow answers may come from anything on the machine.
+                is_this && outcome.noticed_by.is_some_and(|limit| limit != LimitViolation::Slow)
             };
             // What several faults did at the same time shows nothing about one of them.
             let alone = phase.faults.len() == 1;

@@ -76,7 +76,7 @@ pub struct ScenarioErrors {
     source: NamedSource<String>,
     problems: Vec<Problem>,
     /// Says how many are not shown.
-    rest: Option<Problem>,
+    rest: Option<Box<Problem>>,
 }
 
 /// How many problems are shown: a file with more has a few mistakes that repeat, or is something else.
@@ -95,7 +95,7 @@ impl ScenarioErrors {
             problem.help = problem.help.as_deref().map(|help| mask.text(help));
         }
         let rest = problems.len().saturating_sub(MAX_SHOWN);
-        let rest = (rest > 0).then(|| Problem::new(format!("and {rest} more")));
+        let rest = (rest > 0).then(|| Box::new(Problem::new(format!("and {rest} more"))));
         Self { source: NamedSource::new(name, secrets.struck_out_in_place(text, &mask)), problems, rest }
     }
 
@@ -123,7 +123,7 @@ impl Diagnostic for ScenarioErrors {
     }
 
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
-        let shown = self.problems.iter().take(MAX_SHOWN).chain(&self.rest);
+        let shown = self.problems.iter().take(MAX_SHOWN).chain(self.rest.as_deref());
         Some(Box::new(shown.map(|problem| problem as &dyn Diagnostic)))
     }
 }

@@ -175,7 +175,8 @@ mod tests {
             let token = format!("{:032x}", rand::random::<u128>());
             let mut command = Command::new("sh");
             command.args(["-c", script]).env("TEST_RUN", &token).env("TEST_PORT", "1").process_group(0);
-            let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let child =
+                command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
             let marks = vec![("TEST_RUN".into(), token), ("TEST_PORT".into(), "1".into())];
             let root = AppRoot { pid: child.id(), marks, ports: Vec::new() };
             Self { child, root }
