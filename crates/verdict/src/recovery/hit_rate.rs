@@ -65,7 +65,8 @@ pub(super) fn measure_hit_rate_recovery(
     let target = steady * RECOVERED_SHARE;
     let spec = scenario.phases.get(outcome.window.phase).and_then(|phase| phase.faults.get(outcome.window.fault));
     let emptied = was_emptied(scenario, measurements, spec, outcome);
-    let refill = if emptied { refill_curve(scenario, slices, outcome, base) } else { None };
+    let from_empty = if emptied { RefillCurve::of(scenario, rate_at(scenario, outcome)) } else { None };
+    let refill = from_empty.clone().map(|curve| curve.with_requests(requests_since_injection(slices, outcome, base)));
     let timeouts = SliceTimeouts::of(scenario, outcome);
     let JoinedSlices { complete: after, rest } = hit_rate_slices(slices, base, outcome.watched_to, timeouts);
     let good = |slice: &TimeSlice| hit_rate(slice).is_some_and(|rate| rate >= target);
@@ -92,8 +93,7 @@ pub(super) fn measure_hit_rate_recovery(
     };
     let is_kept_elsewhere = bound == Some(0.0) || after.iter().any(|slice| is_above(slice) == Some(true));
     let (refill, bound) = if is_kept_elsewhere { (None, None) } else { (refill, bound) };
-    let from_empty = RefillCurve::of(scenario, rate_at(scenario, outcome)).filter(|_| refill.is_some());
-    let expected = from_empty.and_then(|curve| curve.time_to(target));
+    let expected = from_empty.filter(|_| refill.is_some()).and_then(|curve| curve.time_to(target));
     outcome.hit_rate =
         Some(HitRateRecovery { back, steady, target, lowest, emptied, refill, bound, expected, is_kept_elsewhere });
 }
@@ -103,16 +103,15 @@ fn chance(hit_rate: f64, reads: u64) -> f64 {
     CHANCE_SIGMAS * (hit_rate * (1.0 - hit_rate) / reads.max(1) as f64).sqrt()
 }
 
-/// The refill curve by the requests since the fault was injected.
-fn refill_curve(scenario: &Scenario, slices: &[TimeSlice], outcome: &FaultOutcome, base: f64) -> Option<RefillCurve> {
-    let curve = RefillCurve::of(scenario, rate_at(scenario, outcome))?;
+/// How many requests had come since the fault was injected, by the time since its end.
+fn requests_since_injection(slices: &[TimeSlice], outcome: &FaultOutcome, base: f64) -> Vec<(f64, f64)> {
     let since = slices.iter().filter(|slice| slice.to > outcome.window.from && slice.to <= outcome.watched_to);
     let mut sum = 0.0;
     let counted = since.map(|slice| {
         sum += slice.counts.requests() as f64;
         (slice.to - base, sum)
     });
-    Some(curve.with_requests([(outcome.window.from - base, 0.0)].into_iter().chain(counted).collect()))
+    [(outcome.window.from - base, 0.0)].into_iter().chain(counted).collect()
 }
 
 /// How long a slice waits for reads, seconds.
