@@ -203,6 +203,9 @@ mod tests {
     }
 
     proptest! {
+        // Each case records, writes and reads hundreds of values.
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         // The dense one is HdrHistogram's own: a sum of what was read must not differ from it in any figure.
         #[test]
         fn read_and_added_histograms_have_the_figures_of_one_that_recorded_everything(
