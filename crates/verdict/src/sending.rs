@@ -130,7 +130,9 @@ pub(super) fn check_unsendable(
             issues.unsendable.insert(phase);
             issues.saturated.insert(phase);
             findings.blocking(format!(
-                "No app could have been sent {} in '{}' from this machine: a request took {} of cacheproof's processor time, so                  that rate needs {} cores, and there are {cores}. What was never sent is not counted against the app. Lower                  traffic.rate, or use a larger machine.",
+                "No app could have been sent {} in '{}' from this machine: a request took {} of cacheproof's processor time, so \
+                 that rate needs {} cores, and there are {cores}. What was never sent is not counted against the app. Lower \
+                 traffic.rate, or use a larger machine.",
                 numbers::rate(rate),
                 name(scenario, phase),
                 numbers::time(each),

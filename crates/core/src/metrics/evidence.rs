@@ -44,7 +44,8 @@ pub(super) fn counted(evidence: &Evidence<'_>) -> String {
 /// As [`counted`], with the bound of the true share where some were seen.
 pub(super) fn counted_with_bound(evidence: &Evidence<'_>) -> String {
     let events = evidence.events();
-    if events == 0 {
+    // Where all were, the true share may be anything up to 100 %: that says nothing.
+    if events == 0 || events >= evidence.measured.samples {
         return counted(evidence);
     }
     let n = evidence.samples();

@@ -188,6 +188,7 @@ impl StaleSummary<'_> {
         let mut all = vec![match self.stale {
             _ if self.judged == 0 => "No read of a judged phase could be judged.".to_owned(),
             0 => format!("None of {judged} {of} was stale: {sure}."),
+            stale if stale >= self.judged => format!("All {judged} {of} were stale."),
             stale => format!("{} of {judged} {of} {} stale: {sure}.", numbers::count(stale), were(stale)),
         }];
         if !self.versions {

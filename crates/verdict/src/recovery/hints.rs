@@ -36,7 +36,7 @@ pub(super) fn hints(
     hints.extend(timeout_or_queue_hint(spec, slices, outcome));
     hints.extend(absorbed(outcome));
     let late_use = if of_cache && !keeps_connections(spec) { late_cache_use_hint(slices, outcome) } else { None };
-    hints.extend(late_use.or_else(|| late_service(spec, outcome)));
+    hints.extend(late_use.or_else(|| late_service(spec, slices, outcome)));
     hints.extend(outcome.hit_rate.as_ref().and_then(refilled));
     hints.extend(stampede_hint(database, outcome));
     if outcome.relapse >= MIN_RELAPSE_SECONDS {
@@ -163,10 +163,13 @@ fn late_cache_use_hint(slices: &[TimeSlice], outcome: &FaultOutcome) -> Option<S
 }
 
 /// A service that does not recover although the fault is undone.
-fn late_service(spec: Option<&FaultSpec>, outcome: &FaultOutcome) -> Option<String> {
+fn late_service(spec: Option<&FaultSpec>, slices: &[TimeSlice], outcome: &FaultOutcome) -> Option<String> {
     let base = outcome.base?;
     let there = outcome.window.back.unwrap_or(base).max(base);
     match outcome.service {
+        Recovery::NotWithin(watched) if watched >= PERMANENT_AFTER_SECONDS && ends_incorrect(slices, outcome) => {
+            Some(format!("Not back within {}: the answers were still stale or wrong.", moment(watched)))
+        }
         Recovery::NotWithin(watched) if watched >= PERMANENT_AFTER_SECONDS => {
             let looks = match keeps_connections(spec) {
                 true => "a queue that never drains",
@@ -189,6 +192,14 @@ fn late_service(spec: Option<&FaultSpec>, outcome: &FaultOutcome) -> Option<Stri
         }
         _ => None,
     }
+}
+
+/// Whether what was outside the limits at the end were stale and wrong answers. They come from no connection or queue.
+fn ends_incorrect(slices: &[TimeSlice], outcome: &FaultOutcome) -> bool {
+    let from = outcome.watched_to - PERMANENT_AFTER_SECONDS;
+    let mut last = SliceCounts::default();
+    between(slices, from, outcome.watched_to).iter().for_each(|slice| last.add(&slice.counts));
+    last.stale + last.wrong > last.errors
 }
 
 /// The recovery of the hit rate, compared with what a cold cache allows.
