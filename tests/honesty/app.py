@@ -48,6 +48,50 @@ class Right:
         self.cache.pop(item, None)
         return Answer(self.item(item, self.source[item]))
 
+    def update(self, item, body):
+        return self.write(item)
+
+
+class WritesToCacheOnly(Right):
+    """A write changes the cached value, and the source never hears of it."""
+
+    def write(self, item):
+        self.cache[item] = self.cache.get(item, self.version(item)) + 1
+        return Answer(self.item(item, self.cache[item]))
+
+
+class KeepsTexts(Right):
+    """Answers carry the text that was written last, and no version."""
+
+    def version(self, item):
+        return self.source.get(item, "as loaded")
+
+    def item(self, item, version):
+        return {"id": item, "text": version}
+
+    def update(self, item, body):
+        self.source[item] = json.loads(body)["text"]
+        self.cache.pop(item, None)
+        return Answer(self.item(item, self.source[item]))
+
+
+class DropsTexts(KeepsTexts):
+    """Each write is acknowledged with its text, and forgotten."""
+
+    def update(self, item, body):
+        return Answer(self.item(item, json.loads(body)["text"]))
+
+
+class DropsSomeTexts(KeepsTexts):
+    """One write in ten is acknowledged and forgotten."""
+
+    count = itertools.count(1)
+
+    def update(self, item, body):
+        if next(self.count) % 10 == 0:
+            return Answer(self.item(item, json.loads(body)["text"]))
+        return super().update(item, body)
+
 
 class NeverInvalidates(Right):
     def write(self, item):
@@ -260,11 +304,27 @@ class UsesRedis(Right):
         return Answer(self.item(item, version))
 
 
+class NeverRecovers(UsesRedis):
+    """Once Redis has not answered, neither does the app."""
+
+    broken = False
+
+    def ask(self, *words):
+        answered, held = super().ask(*words)
+        self.broken = self.broken or not answered
+        return answered, held
+
+    def read(self, item, query, no_store):
+        if self.broken:
+            return Answer({"error": "no connection in the pool"}, status=500)
+        return super().read(item, query, no_store)
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def reply(self):
-        self.rfile.read(int(self.headers["Content-Length"] or 0))
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
         path, _, query = self.path.partition("?")
         last = path.rsplit("/", 1)[-1]
         item = int(last) if last.isdigit() else 0
@@ -275,7 +335,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 if self.command == "GET":
                     answer = APP.read(item, query, "no-store" in (self.headers["Cache-Control"] or ""))
                 else:
-                    answer = APP.write(item)
+                    answer = APP.update(item, body)
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.kind)
         self.send_header("Content-Length", str(len(answer.body)))

@@ -61,6 +61,7 @@ honest! { ONE_OF_EACH_KIND:
     error_page_with_number
     redirect_to_sign_in
     redis_unused
+    dropped_some_texts
 }
 
 #[test]
@@ -79,6 +80,9 @@ mod slow {
         right_hits
         right_at_rest
         right_uncached
+        right_final
+        right_texts
+        right_recovery
         stale
         dropped_writes
         dropped_writes_new_versions
@@ -94,5 +98,8 @@ mod slow {
         uncached_is_hit
         redis_unused_hits
         command_true
+        writes_to_cache_only
+        dropped_texts
+        never_recovers
     }
 }

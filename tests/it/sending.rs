@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{CACHEPROOF, completed_run, eventually, root};
+use crate::support::{CACHEPROOF, completed_run, edited, eventually, root};
 
 /// A run with at most this many open files.
 fn run_with_files(limit: u32, sets: &[&str]) -> crate::support::CompletedRun {
@@ -59,6 +59,35 @@ fn a_limit_that_is_met_during_the_run_is_never_the_apps_failure() {
     assert!(said.contains("cacheproof could not send") && said.contains("may not open more files"), "{}", ran.said());
     let errors = ran.measurements().count(|key| key.outcome == cacheproof::journal::Outcome::Error);
     assert_eq!(errors, 0, "{}", ran.said());
+}
+
+#[test]
+fn what_was_slow_while_cacheproof_itself_was_stopped_is_not_the_apps_failure() {
+    let rules = ("rules = [\"stale == 0\", \"errors < 1%\"]", "rules = [\"max in steady < 1s\"]");
+    let (_directory, scenario) = edited(&root().join("tests/honesty/versions.toml"), &[rules]);
+    let reports = tempfile::tempdir().expect("a temporary directory");
+    let mut command = crate::support::command(&scenario, &[], reports.path());
+    let child =
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("it runs");
+    let journal = || {
+        let run = std::fs::read_dir(reports.path()).ok()?.flatten().find(|entry| !entry.path().is_symlink())?;
+        std::fs::read_to_string(run.path().join("events.jsonl")).ok()
+    };
+    eventually(Duration::from_secs(60), "requests are answered", || {
+        journal().is_some_and(|journal| journal.matches("\"window\"").count() > 1)
+    });
+    let signal = |name: &str| {
+        let sent = Command::new("kill").args([name, &child.id().to_string()]).status().expect("kill is there");
+        assert!(sent.success());
+    };
+    signal("-STOP");
+    // As long as the machine is to stand still.
+    std::thread::sleep(Duration::from_millis(2_500));
+    signal("-CONT");
+    let ran = completed_run(child.wait_with_output().expect("it ends"), reports);
+    assert_eq!(ran.code, Some(4), "{}", ran.said());
+    let said = ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("The machine stood still in 'steady'"), "{}", ran.said());
 }
 
 /// A run of reads only, with the app in this mode.

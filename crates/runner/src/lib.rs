@@ -236,9 +236,12 @@ async fn run_against_app(
     let url = mask_passwords(app.url());
     event_sink.emit(Event::TargetReady(TargetReady { what: app.what(), url, pid: app.pids().first().copied() }));
     let exchange = Exchange::new(scenario.clone(), app.urls());
-    tokio::select! {
+    let warning = tokio::select! {
         fits = preflight::preflight(scenario, &exchange.plan, app.url()) => fits?,
         Ok(_) = stop.wait_for(|stop| *stop) => return Ok(interrupted_early(event_sink)),
+    };
+    if let Some(warning) = warning {
+        event_sink.note(warning);
     }
     let shards = std::thread::available_parallelism().map_or(2, usize::from);
     let cacheable = scenario.traffic.requests.iter().map(|request| request.cacheable).collect();
@@ -265,7 +268,7 @@ async fn run_against_app(
         driver: &driver,
         recorder: &recorder,
     };
-    let timeline::TimelineOutcome { how, why, coarse_end, fine_end } =
+    let timeline::TimelineOutcome { how, why, coarse_end, fine_end, steady_after } =
         timeline::run_timeline(&context, prober, stop.clone()).await;
 
     let drain_timeout = match how {
@@ -282,8 +285,14 @@ async fn run_against_app(
         event_sink.emit(Event::FineSlice(fine));
     }
     let mut coarse = recorder.take_coarse_slice(coarse_end.elapsed().as_secs_f64(), backlog);
+    let at_end = async {
+        if how == RunStatus::Completed {
+            freshness.read_at_end().await;
+        }
+        freshness.finish(how == RunStatus::Completed).await;
+    };
     tokio::select! {
-        () = freshness.finish(how == RunStatus::Completed) => {}
+        () = at_end => {}
         Ok(_) = stop.wait_for(|stop| *stop) => freshness.finish(false).await,
     }
     let (how, why) = match how {
@@ -308,7 +317,7 @@ async fn run_against_app(
             (None, backlog)
         }
     };
-    event_sink.emit(Event::RunEnded(RunEnded { how, why: why.clone(), goose_requests, unsent }));
+    event_sink.emit(Event::RunEnded(RunEnded { how, why: why.clone(), goose_requests, unsent, steady_after }));
     Ok(RunOutcome { how, why })
 }
 
@@ -333,6 +342,7 @@ fn interrupted_early(event_sink: &EventSink) -> RunOutcome {
         why: why.clone(),
         goose_requests: None,
         unsent: 0,
+        steady_after: None,
     }));
     RunOutcome { how: RunStatus::Interrupted, why }
 }

@@ -2,98 +2,158 @@
 
 use std::time::Duration;
 
+use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
+
 use crate::app::TargetError;
-use cacheproof_core::journal::Outcome;
+use cacheproof_core::journal::{CachePath, Outcome};
 use cacheproof_core::scenario::{BypassSpec, Scenario};
 use cacheproof_load::response::{
-    BodyError, ResponseClassifier, VersionReading, client, client_failure, failure_in_words, read_body, unpack,
-    with_bypass,
+    BodyError, ClassifiedResponse, ResponseClassifier, VersionReading, client, client_failure, failure_in_words,
+    read_body, unpack, with_bypass,
 };
 use cacheproof_load::{Call, TrafficPlan};
 
 /// Sends each kind of read once, past the cache if the scenario says how, and checks the answer. A read that fails here
 /// would fail during the whole run, because of the scenario and not because of the cache.
-pub(super) async fn preflight(scenario: &Scenario, plan: &TrafficPlan, base_url: &str) -> Result<(), TargetError> {
-    let classifier = ResponseClassifier::new(&scenario.target);
-    let client = client(Duration::from_secs(10), scenario.target.follow_redirects);
+///
+/// Returns what the user should know at once: a bypass that does not seem to work. The load shows it as well, for each
+/// request, but only minutes later.
+pub(super) async fn preflight(
+    scenario: &Scenario,
+    plan: &TrafficPlan,
+    base_url: &str,
+) -> Result<Option<String>, TargetError> {
+    let preflight = Preflight {
+        scenario,
+        classifier: ResponseClassifier::new(&scenario.target),
+        client: client(Duration::from_secs(10), scenario.target.follow_redirects),
+        base_url,
+    };
+    let has_uncached = scenario.phases.iter().any(|phase| phase.path == CachePath::Uncached);
+    let mut from_cache = Vec::new();
     for (index, request) in scenario.traffic.requests.iter().enumerate() {
         if !request.method.is_read() {
             continue;
         }
-        let Call { path, expected, headers, .. } = plan.first_call(index);
-        let unfit = |problem: String, help: &str| TargetError::Unfit {
-            request: format!("GET {path}"),
-            problem,
-            help: help.into(),
-        };
-        let url = with_bypass(&format!("{base_url}{path}"), scenario.target.bypass.as_ref());
-        let mut builder = client.get(&url);
-        for (name, value) in &headers {
+        let call = plan.first_call(index);
+        let answer = preflight.read(&call).await?;
+        preflight.check(&call, answer)?;
+        // A cache that keeps what it was asked to leave out has it now.
+        if has_uncached && request.cacheable {
+            let again = preflight.read(&call).await?.reading.outcome;
+            if again.is_served_from_cache() == Some(true) {
+                from_cache.push(format!("GET {}", call.path));
+            }
+        }
+    }
+    Ok((!from_cache.is_empty()).then(|| {
+        format!(
+            "Before the load, [target] bypass did not reach past the cache: {} said that it came from the cache when it was \
+             asked for the second time. Does the app honour the bypass?",
+            from_cache.join(", ")
+        )
+    }))
+}
+
+struct Preflight<'run> {
+    scenario: &'run Scenario,
+    classifier: ResponseClassifier,
+    client: reqwest::Client,
+    base_url: &'run str,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    reading: ClassifiedResponse,
+}
+
+impl Preflight<'_> {
+    async fn read(&self, call: &Call) -> Result<Answer, TargetError> {
+        let bypass = self.scenario.target.bypass.as_ref();
+        let mut builder = self.client.get(with_bypass(&format!("{}{}", self.base_url, call.path), bypass));
+        for (name, value) in &call.headers {
             builder = builder.header(name, value);
         }
-        if let Some(BypassSpec::Header(name, value)) = &scenario.target.bypass {
+        if let Some(BypassSpec::Header(name, value)) = bypass {
             builder = builder.header(name, value);
         }
         let mut answer = builder.send().await.map_err(|error| match client_failure(&error) {
             Some(reason) => TargetError::NotSent { reason },
             None => unfit(
+                call,
                 format!("no answer: {}", failure_in_words(&error)),
                 "is the path correct, and does the app answer it in time?",
             ),
         })?;
-        let (status, answered) = (answer.status(), answer.headers().clone());
-        let limit = scenario.target.max_body;
-        let body = match read_body(&mut answer, limit).await.map(|body| (body.clone(), unpack(&answered, body, limit)))
-        {
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let limit = self.scenario.target.max_body;
+        let body = match read_body(&mut answer, limit).await.map(|body| (body.clone(), unpack(&headers, body, limit))) {
             // Nobody looks into it.
-            Ok((body, Err(BodyError::UnknownEncoding(_)))) if !scenario.reads_body(index) => Ok(body),
+            Ok((body, Err(BodyError::UnknownEncoding(_)))) if !self.scenario.reads_body(call.request) => Ok(body),
             Ok((_, unpacked)) => unpacked,
             Err(error) => Err(error),
         };
-        let body = body.map_err(|error| unfit(error.to_string(), body_help(&error)))?;
-        let reading = classifier.classify(request, &expected, status, &answered, &body);
+        let body = body.map_err(|error| unfit(call, error.to_string(), body_help(&error)))?;
+        let request = &self.scenario.traffic.requests[call.request];
+        let reading = self.classifier.classify(request, &call.expected, status, &headers, &body);
+        Ok(Answer { status, headers, reading })
+    }
+
+    /// Whether it is an answer that a run can use.
+    fn check(&self, call: &Call, answer: Answer) -> Result<(), TargetError> {
+        let Answer { status, headers, reading } = answer;
+        let problem = reading.error_detail.unwrap_or_default();
         match reading.outcome {
             Outcome::Error if status.is_success() => {
-                let kind =
-                    answered.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or("no content-type");
+                let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or("no content-type");
                 return Err(unfit(
-                    format!("{} ({kind})", reading.error_detail.unwrap_or_default()),
+                    call,
+                    format!("{problem} ({kind})"),
                     "target.identity must name a field of a JSON body; remove it for an app without JSON bodies \
                      (then wrong answers can't be detected). If this path names no item, write item = false into its \
                      request",
                 ));
             }
             Outcome::Error => {
-                let help = if status.is_redirection() && answered.contains_key("location") {
-                    redirect_help(scenario.target.follow_redirects, status.as_u16())
+                let help = if status.is_redirection() && headers.contains_key("location") {
+                    redirect_help(self.scenario.target.follow_redirects, status.as_u16())
                 } else {
                     "check the path, and that [data] has no more keys than the app has items; \
                      expect = [404] in the request accepts a status"
                         .to_owned()
                 };
-                return Err(unfit(format!("it answers with {}", reading.error_detail.unwrap_or_default()), &help));
+                return Err(unfit(call, format!("it answers with {problem}"), &help));
             }
             Outcome::Wrong => {
                 return Err(unfit(
-                    reading.error_detail.unwrap_or_default(),
+                    call,
+                    problem,
                     "target.identity must name the field that contains the key of the path, or the whole segment with \
                      it (a slug); if this path names no item, write item = false into its request",
                 ));
             }
             _ => {}
         }
-        if let (Some(version), VersionReading::Unreadable(found)) = (&scenario.target.version, &reading.version)
-            && !request.template().is_some_and(|template| scenario.assigns_versions(template))
+        let request = &self.scenario.traffic.requests[call.request];
+        if let (Some(version), VersionReading::Unreadable(found)) = (&self.scenario.target.version, &reading.version)
+            && !request.template().is_some_and(|template| self.scenario.assigns_versions(template))
         {
             return Err(unfit(
+                call,
                 format!("its version ({version}) is {found:?}"),
                 "target.version must be a whole number or a time with hours and minutes (2026-01-02T03:04:05.678Z) that \
                  grows with every write: only these can be compared. Name another field, or remove target.version (then \
                  stale answers can only be found after the load, with a bypass)",
             ));
         }
+        Ok(())
     }
-    Ok(())
+}
+
+fn unfit(call: &Call, problem: String, help: &str) -> TargetError {
+    TargetError::Unfit { request: format!("GET {}", call.path), problem, help: help.into() }
 }
 
 /// What to do about a body that cannot be read.

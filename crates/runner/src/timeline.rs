@@ -14,7 +14,7 @@ use super::steady::SteadyStateCheck;
 use crate::app::App;
 use crate::fault::{FaultEngine, FaultEnvironment, FaultTransition, PhaseWindow, run_fault};
 use crate::probe::Prober;
-use cacheproof_core::journal::{AtQuiescence, Event, EventSink, FaultEvent, RunStatus};
+use cacheproof_core::journal::{AtQuiescence, Event, EventSink, FaultEvent, RunStatus, SteadyAfter};
 use cacheproof_core::scenario::Scenario;
 use cacheproof_load::{Driver, NotQuiescent, Recorder};
 use cacheproof_stack::Stack;
@@ -144,6 +144,8 @@ pub(super) struct TimelineOutcome {
     pub coarse_end: std::time::Instant,
     /// When the last fine slice ended.
     pub fine_end: std::time::Instant,
+    /// Whether the system was steady again after the last fault.
+    pub steady_after: Option<SteadyAfter>,
 }
 
 /// Runs the whole timeline.
@@ -172,10 +174,9 @@ pub(super) async fn run_timeline(
         monitors::stop(&control, stop, is_over),
     );
     let ending = lock(&control.ending).take();
-    match ending {
-        None => TimelineOutcome { how: RunStatus::Completed, why: None, coarse_end, fine_end },
-        Some((how, why)) => TimelineOutcome { how, why: Some(why), coarse_end, fine_end },
-    }
+    let steady_after = control.steady.judge_after();
+    let (how, why) = ending.map_or((RunStatus::Completed, None), |(how, why)| (how, Some(why)));
+    TimelineOutcome { how, why, coarse_end, fine_end, steady_after }
 }
 
 /// Runs the phases, until the last is over or the run is ended.
@@ -209,6 +210,7 @@ async fn run_phase(context: &PhaseContext<'_>, control: &RunControl<'_>, index: 
             let what = spec.describe();
             let emit = |FaultTransition { round, stage, detail, connections, app_bytes }| {
                 let what = what.clone();
+                control.steady.fault_changed();
                 let event =
                     FaultEvent { phase: index, fault: number, round, what, stage, detail, connections, app_bytes };
                 context.event_sink.emit(Event::Fault(event));

@@ -145,7 +145,13 @@ pub fn journal(plan: &SimulationPlan) -> Vec<JournalEntry> {
     for phase in 0..scenario.phases.len() {
         at = sim.phase(phase, at);
     }
-    let end = RunEnded { how: RunStatus::Completed, why: None, goose_requests: Some(sim.requests), unsent: 0 };
+    let end = RunEnded {
+        how: RunStatus::Completed,
+        why: None,
+        goose_requests: Some(sim.requests),
+        unsent: 0,
+        steady_after: None,
+    };
     sim.push(at + 0.4, Event::RunEnded(end));
     let mut lines = sim.lines;
     lines.sort_by(|a, b| a.at.total_cmp(&b.at));
@@ -293,6 +299,7 @@ impl Simulator {
                 files: Some(92),
                 ..ProcessSample::default()
             }),
+            machine: Some(MachineSample { lag: 0.0021, busy: at * (self.plan.harness_cpu + 0.5), stolen: at * 0.002 }),
         };
         self.push(at, Event::Sample(sample));
     }

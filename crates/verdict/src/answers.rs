@@ -7,11 +7,12 @@ use cacheproof_core::journal::{AnswerCounts, CachePath, FreshnessKey};
 use cacheproof_core::measurements::Measurements;
 use cacheproof_core::scenario::{CacheKind, Scenario, TargetKind, Topology};
 
+use super::bypass::check_bypass;
 use super::numbers;
 use super::validity::{Findings, ValidityIssues, judged, name};
 
 /// Fewer answers than this show nothing about the others.
-const MIN_ANSWERS: u64 = 20;
+pub(super) const MIN_ANSWERS: u64 = 20;
 
 /// Share of the reads of items that may be answered with a status of `expect`.
 const MAX_ABSENT_SHARE: f64 = 0.75;
@@ -21,9 +22,6 @@ const MAX_SUBSTITUTE_SHARE: f64 = 0.1;
 
 /// Share of the answers that may be the same as the answer before, which was of another item.
 const MAX_SAME_SHARE: f64 = 0.9;
-
-/// Share of the answers of an uncached phase that may say that they came from the cache.
-const MAX_UNCACHED_HITS: f64 = 0.01;
 
 /// Share of the acknowledged writes that may leave the version as it was.
 const MAX_UNCHANGED_SHARE: f64 = 0.05;
@@ -93,35 +91,6 @@ fn check_items(
              item: an error page or a login page looks like that. Say in [target] where an item's key is: identity = \"id\".",
             name(scenario, phase),
             of(answers.same, answers.compared)
-        ));
-    }
-}
-
-/// Whether the requests of an uncached phase went past the cache.
-fn check_bypass(
-    scenario: &Scenario,
-    measurements: &Measurements,
-    phase: usize,
-    findings: &mut Findings,
-    issues: &mut ValidityIssues,
-) {
-    if scenario.phases.get(phase).is_none_or(|phase| phase.path != CachePath::Uncached) {
-        return;
-    }
-    let count = |wanted: &dyn Fn(Option<bool>) -> bool| {
-        measurements.count(|key| {
-            key.phase == phase && scenario.is_cacheable(key.request) && wanted(key.outcome.is_served_from_cache())
-        })
-    };
-    let (hits, told) = (count(&|served| served == Some(true)), count(&|served| served.is_some()));
-    if hits as f64 > told as f64 * MAX_UNCACHED_HITS {
-        issues.not_bypassed.insert(phase);
-        findings.blocking(format!(
-            "The phase '{}' was not uncached: {} of {} answers said that they came from the cache. The app or a cache in \
-             front of it ignores [target] bypass, or keeps what it asks for. Comparisons with this phase show nothing.",
-            name(scenario, phase),
-            numbers::count(hits),
-            numbers::count(told)
         ));
     }
 }

@@ -5,6 +5,7 @@ use cacheproof_core::scenario::{Criterion, Scenario};
 
 use super::defaults::broken_defaults;
 use super::measure::{JudgeContext, fault_result};
+use super::outside::seen_outside;
 use super::rule::judge_rule;
 use super::summary::summary;
 use super::test_proof::{ruling_of_test, test_result};
@@ -39,7 +40,9 @@ pub fn judge(scenario: &Scenario, measurements: &Measurements) -> Verdict {
         Some(Ruling::Claimed) => Ruling::Inconclusive,
         Some(worst) => worst,
     };
-    Verdict { ruling, summary: summary(&criteria, &validity), criteria, validity, faults }
+    let summary = [Some(summary(&criteria, &validity)), seen_outside(&context)];
+    let summary = summary.into_iter().flatten().collect::<Vec<_>>().join(" ");
+    Verdict { ruling, summary, criteria, validity, faults }
 }
 
 fn judge_criterion(context: &JudgeContext<'_>, criterion: &Criterion) -> CriterionResult {

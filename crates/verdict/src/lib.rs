@@ -5,6 +5,7 @@
 //! the evidence (`evidence`). The results of tests are in the journal (`test_proof`).
 
 mod answers;
+mod bypass;
 mod chance;
 mod coverage;
 mod defaults;
@@ -13,10 +14,12 @@ mod fault_effects;
 mod judge;
 mod measure;
 mod model;
+mod outside;
 mod plan_check;
 mod recovery;
 mod rule;
 mod sending;
+mod stalls;
 mod summary;
 mod test_proof;
 mod validity;

@@ -32,7 +32,7 @@ impl Ruling {
 pub struct Verdict {
     /// Fail if any criterion fails; else inconclusive if any is, if none was proved, or if the run is not valid; else pass.
     pub ruling: Ruling,
-    /// One sentence for the first screen.
+    /// For the first screen: a sentence, and one on what was seen where no rule looks.
     pub summary: String,
     /// The story's criteria, in its order.
     pub criteria: Vec<CriterionResult>,

@@ -9,6 +9,7 @@ use super::chance::{is_significant, min_samples_for_share, percentile_by_count, 
 use super::coverage::{apply_coverage, apply_coverage_to_both, min_opportunities};
 use super::evidence::{errors_of, evidence, named, no_value};
 use super::measure::{JudgeContext, measure, phases_of, wants_share};
+use super::stalls::deciding_stall;
 use super::{RuleResult, Ruling, Unit, numbers};
 
 /// Of the opportunities that a rule needs, at least one in so many must be a sample: an answer in which the event would
@@ -268,6 +269,10 @@ fn apply_validity_issues(context: &JudgeContext<'_>, rule: &Rule, phases: &BTree
         && rule.term.metric.definition().is_timing
     {
         format!("the load generator was saturated in '{}'", name(phase))
+    } else if let Some(phase) =
+        deciding_stall(context.measurements, &issues.stalled, rule, phases.iter().copied(), result)
+    {
+        format!("the machine stood still in '{}'", name(&phase))
     } else if result.ruling != Ruling::Pass {
         return;
     } else if let Some(phase) = phases.intersection(&issues.ineffective_faults).next() {

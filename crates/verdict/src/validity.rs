@@ -1,6 +1,6 @@
 //! What makes a run valid or not, before any rule is looked at.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cacheproof_core::journal::{AtQuiescence, Outcome, RunStatus, Sample};
 use cacheproof_core::measurements::Measurements;
@@ -10,6 +10,7 @@ use cacheproof_core::scenario::Scenario;
 use super::answers::check_answers;
 use super::fault_effects::check_fault_effects;
 use super::sending::{check_client_failures, check_unsendable, counts, generator, rates};
+use super::stalls::{Stalled, check_stalls};
 use super::{FaultOutcome, Finding, numbers};
 
 /// Most notes of the run that are repeated: a report that lists thousands is not read.
@@ -38,6 +39,8 @@ pub(super) struct ValidityIssues {
     pub redis_unused: BTreeSet<usize>,
     /// Our count of the requests and goose's differ.
     pub count_mismatch: bool,
+    /// Phases in which the machine stood still.
+    pub stalled: BTreeMap<usize, Stalled>,
 }
 
 /// Looks at what was seen for whatever makes it doubtful.
@@ -52,6 +55,7 @@ pub(super) fn check_validity(
     check_completion(scenario, measurements, &mut findings, &mut issues);
     check_client_failures(scenario, measurements, &mut findings, &mut issues);
     generator(scenario, measurements, &mut findings, &mut issues);
+    check_stalls(scenario, measurements, &mut findings, &mut issues);
     check_unsendable(scenario, measurements, &mut findings, &mut issues);
     rates(scenario, measurements, &mut findings);
     counts(scenario, measurements, &mut findings, &mut issues);
@@ -62,6 +66,7 @@ pub(super) fn check_validity(
         }
     }
     check_fault_effects(scenario, measurements, outcomes, &mut findings, &mut issues);
+    check_steady_after(measurements, &mut findings);
     statistics(scenario, measurements, &mut findings);
     check_db_silence(scenario, facts, measurements, &mut findings);
     freshness(scenario, measurements, &mut findings);
@@ -131,6 +136,19 @@ fn check_completion(
     };
     let why = why.trim_end().trim_end_matches('.');
     findings.blocking(format!("The run is incomplete. It ended after {at}: {why}. {missing}"));
+}
+
+/// Whether the system was steady again after the last fault.
+fn check_steady_after(measurements: &Measurements, findings: &mut Findings) {
+    let Some(after) = measurements.end.as_ref().and_then(|end| end.steady_after.as_ref()) else { return };
+    if let Some(broken) = &after.broken {
+        findings.blocking(format!(
+            "After the last fault the system was not steady again. In the last {} of the run ({} requests), this did not hold: \
+             {broken}. If it needs longer to recover, let the last phase last longer.",
+            numbers::moment(after.seconds),
+            numbers::count(after.requests)
+        ));
+    }
 }
 
 /// How far what is said about freshness reaches.

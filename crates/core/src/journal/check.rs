@@ -121,6 +121,10 @@ impl LineCheck {
             Event::RunEnded(end) => {
                 self.is_over = true;
                 counter("goose_requests", end.goose_requests.unwrap_or(0))?;
+                if let Some(after) = &end.steady_after {
+                    seconds("seconds", after.seconds)?;
+                    counter("requests", after.requests)?;
+                }
                 counter("unsent", end.unsent)
             }
         }
@@ -210,6 +214,8 @@ impl LineCheck {
             updates,
             lost_updates,
             unchanged,
+            final_reads,
+            lost_at_end,
         } = counts.answers;
         count("items", items)?;
         count("absent", absent)?;
@@ -220,7 +226,9 @@ impl LineCheck {
         at_most("same", same, "compared", compared)?;
         count("updates", updates)?;
         at_most("lost_updates", lost_updates, "updates", updates)?;
-        count("unchanged", unchanged)
+        count("unchanged", unchanged)?;
+        count("final_reads", final_reads)?;
+        at_most("lost_at_end", lost_at_end, "final_reads", final_reads)
     }
 
     fn fine(&self, slice: &FineSlice) -> Checked {
@@ -299,6 +307,11 @@ fn check_sample(sample: &Sample) -> Checked {
         counter("evicted", postgres.evicted.unwrap_or(0))?;
         counter("connections", postgres.connections.unwrap_or(0))?;
         work("busy", postgres.busy.unwrap_or(0.0))?;
+    }
+    if let Some(machine) = &sample.machine {
+        seconds("lag", machine.lag)?;
+        work("busy", machine.busy)?;
+        work("stolen", machine.stolen)?;
     }
     sample.app.iter().chain(&sample.harness).try_for_each(check_process)
 }

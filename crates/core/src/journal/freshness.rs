@@ -100,6 +100,12 @@ pub struct AnswerCounts {
     /// changed nothing. They are not among [`Self::updates`].
     #[serde(skip_serializing_if = "is_zero")]
     pub unchanged: u64,
+    /// Written items that were read past the cache at the end of the run, counted where their last write was.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub final_reads: u64,
+    /// Those of [`Self::final_reads`] that did not show their last acknowledged write: it is lost.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub lost_at_end: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -125,6 +131,8 @@ impl AnswerCounts {
             updates,
             lost_updates,
             unchanged,
+            final_reads,
+            lost_at_end,
         } = *other;
         self.items += items;
         self.absent += absent;
@@ -136,6 +144,8 @@ impl AnswerCounts {
         self.updates += updates;
         self.lost_updates += lost_updates;
         self.unchanged += unchanged;
+        self.final_reads += final_reads;
+        self.lost_at_end += lost_at_end;
     }
 }
 

@@ -59,6 +59,21 @@ pub struct RunEnded {
     pub goose_requests: Option<u64>,
     /// Arrivals that were due but never sent because the run ended.
     pub unsent: u64,
+    /// Whether the system was steady again after the last fault. `None`: it had no fault, or too little time after it; or
+    /// an older journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steady_after: Option<SteadyAfter>,
+}
+
+/// The steady state, checked again at the end of a run with faults.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SteadyAfter {
+    /// The time over which it was checked, up to the end, seconds.
+    pub seconds: f64,
+    /// The requests in that time.
+    pub requests: u64,
+    /// What does not hold again, with its value.
+    pub broken: Option<String>,
 }
 
 /// Whether the whole timeline was run.

@@ -81,6 +81,20 @@ pub struct Sample {
     pub app: Option<ProcessSample>,
     /// cacheproof's own process.
     pub harness: Option<ProcessSample>,
+    /// The machine. `None` in older journals, and where the system does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<MachineSample>,
+}
+
+/// The machine that everything runs on: whether it stood still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MachineSample {
+    /// The most by which a thread of cacheproof that only sleeps was woken too late since the last sample, seconds.
+    pub lag: f64,
+    /// CPU time of all processes since the machine's start, seconds.
+    pub busy: f64,
+    /// CPU time that the machine had work for and that its hypervisor gave to others, seconds.
+    pub stolen: f64,
 }
 
 /// From Redis INFO. Counters run since the server's start. A field that the server does not report is `None`, never 0.

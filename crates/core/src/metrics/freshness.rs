@@ -92,14 +92,17 @@ pub(super) static ROWS: &[MetricDefinition] = &[
         wording: Wording::Noun("stale at the source"),
         ..STALE
     },
-    // Acknowledged writes after which the item has no new version: this write is lost, or the one before it.
+    // Acknowledged writes after which the item has no new version (this write is lost, or the one before it), and items that
+    // do not show their last write when they are read past the cache at the end.
     MetricDefinition {
         name: "lost_updates",
         measure: |scope| {
             let answers = answers(scope);
-            let why = "no two acknowledged writes of one item carried a version";
-            let missing_reason = scope.if_none_judged(answers.updates, why);
-            Measured { missing_reason, ..scope.events(answers.lost_updates, answers.updates) }
+            let why =
+                "no two acknowledged writes of one item carried a version, and none was read past the cache at the end";
+            let of = answers.updates + answers.final_reads;
+            let missing_reason = scope.if_none_judged(of, why);
+            Measured { missing_reason, ..scope.events(answers.lost_updates + answers.lost_at_end, of) }
         },
         wording: Wording::Noun("lost updates"),
         can_be_steady: true,

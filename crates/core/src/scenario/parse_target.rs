@@ -3,7 +3,7 @@
 use super::problem::Problem;
 use super::reader::{Located, Section};
 use super::{
-    BypassSpec, CacheKind, CacheStatusSpec, DEFAULT_MAX_BODY, TargetKind, TargetSpec, VersionSpec, hit_words,
+    Absent, BypassSpec, CacheKind, CacheStatusSpec, DEFAULT_MAX_BODY, TargetKind, TargetSpec, VersionSpec, hit_words,
     parse_servers, schema,
 };
 
@@ -206,8 +206,14 @@ fn version(section: &Section<'_>) -> Option<VersionSpec> {
 
 fn hit(section: &Section<'_>) -> CacheStatusSpec {
     let Some(table) = section.section("hit", "[target.hit]", schema::HIT) else { return CacheStatusSpec::default() };
+    let absent = absent(&table);
     if let Some(cache) = table.string("cache") {
-        return named_cache(&table, &cache);
+        return CacheStatusSpec { absent, ..named_cache(&table, &cache) };
+    }
+    // Alone: the app marks only its hits, or only its misses, in a header that is known.
+    let is_alone = |keys: [&str; 7]| !keys.into_iter().any(|key| table.has(key));
+    if table.has("absent") && is_alone(["header", "json", "hit", "miss", "stale", "bypass", "fallback"]) {
+        return CacheStatusSpec { absent, ..CacheStatusSpec::default() };
     }
     if table.has("header") && table.has("json") {
         let span = table.key_span("json").unwrap_or_default();
@@ -216,7 +222,7 @@ fn hit(section: &Section<'_>) -> CacheStatusSpec {
     } else if !table.has("header") && !table.has("json") {
         table.missing("header", "header = \"X-Cache-Status\" (or json = \"meta.cached\")");
     }
-    if !table.has("hit") {
+    if !table.has("hit") && absent != Absent::Hit {
         table.missing("hit", "the values that mean a hit: hit = [\"HIT\"]");
     }
     let mut taken = Vec::new();
@@ -230,7 +236,14 @@ fn hit(section: &Section<'_>) -> CacheStatusSpec {
         stale: values("stale"),
         bypass: values("bypass"),
         fallback: values("fallback"),
+        absent,
     }
+}
+
+/// What an answer is that says nothing.
+fn absent(table: &Section<'_>) -> Absent {
+    let meanings = [("hit", Absent::Hit), ("miss", Absent::Miss)];
+    table.one_of("absent", &meanings).map_or(Absent::Unknown, |absent| absent.value)
 }
 
 /// The cache in `Cache-Status` that counts. The header's own words need no explanation.

@@ -94,6 +94,7 @@ pub(super) const HIT: &[Key] = &[
     value("stale"),
     value("bypass"),
     value("fallback"),
+    value("absent"),
 ];
 
 pub(super) const BYPASS: &[Key] = &[value("header"), value("query")];

@@ -82,6 +82,20 @@ pub struct CacheStatusSpec {
     pub bypass: Vec<String>,
     /// Values that mean the app answered without the cache because it could not reach it.
     pub fallback: Vec<String>,
+    /// What an answer is that says nothing.
+    pub absent: Absent,
+}
+
+/// What an answer is that does not say where it came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Absent {
+    /// Neither a hit nor a miss.
+    #[default]
+    Unknown,
+    /// A hit: the app marks only its misses.
+    Hit,
+    /// A miss: the app marks only its hits.
+    Miss,
 }
 
 impl CacheStatusSpec {

@@ -344,6 +344,19 @@ impl History {
         from
     }
 
+    /// The number of the write whose value the item must have now; `None`: several may be stored, or none. Writes that
+    /// overlap may have been stored in either order.
+    pub(super) fn last_number(&self) -> Option<u64> {
+        if self.in_flight > 0 || self.unknown_puts + self.unknown_deletes + self.deletes > 0 {
+            return None;
+        }
+        let is_stored = |record: &&WriteRecord| matches!(record.ended, Some((_, WriteOutcome::Acked { .. })));
+        let last = self.writes.iter().filter(is_stored).max_by_key(|record| record.began)?;
+        let mut others = self.writes.iter().filter(is_stored).filter(|record| record.number != last.number);
+        let is_before = |record: &WriteRecord| record.ended.is_some_and(|(ended, _)| ended < last.began);
+        (others.all(is_before) && self.forgotten_unacked.is_none()).then_some(last.number)
+    }
+
     /// Whether the item is certainly deleted: no later write can have created it again.
     pub(super) fn is_gone(&self) -> bool {
         self.in_flight == 0 && self.unknown_puts == 0 && self.gone.is_some_and(|gone| !gone.maybe_recreated)

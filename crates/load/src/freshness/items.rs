@@ -75,6 +75,11 @@ impl ItemKinds {
         plan.keys_of(spaces, key.id).get(spaces.last()?).copied()
     }
 
+    /// The kind of item that a request reads or writes, or creates.
+    pub(super) fn written_by(&self, request: usize) -> Option<usize> {
+        self.of_request[request].or(self.of_create[request])
+    }
+
     /// The kind of item that a request lists.
     pub(super) fn listed(&self, request: usize) -> Option<usize> {
         self.of_list[request]

@@ -323,6 +323,12 @@ impl Judge {
         }
     }
 
+    /// The number of the write whose value the item must have now; `None`: several may be stored, or none.
+    pub fn last_number(&self, key: ItemKey) -> Option<u64> {
+        let space = self.spaces.get(key.space)?;
+        lock(shard(space, key.id)).get(&key.id)?.last_number()
+    }
+
     /// The item's last writes and reads.
     pub fn recent_history(&self, key: ItemKey) -> RecentHistory {
         let Some(space) = self.spaces.get(key.space) else { return RecentHistory::default() };

@@ -8,6 +8,7 @@ mod ack_log;
 mod classify;
 mod counters;
 mod fetch;
+mod final_reads;
 mod history;
 mod investigations;
 mod items;
@@ -72,6 +73,8 @@ pub struct FreshnessMonitor {
     last_bodies: Mutex<HashMap<usize, (u64, u64)>>,
     /// Whether an answer carried a time as its version.
     versions_are_times: AtomicBool,
+    /// The request that wrote an item last, of those that were acknowledged.
+    last_writes: Mutex<HashMap<ItemKey, FreshnessKey>>,
 }
 
 /// A request that was answered or has failed.
@@ -131,6 +134,7 @@ impl FreshnessMonitor {
             item_released: Notify::new(),
             last_bodies: Mutex::default(),
             versions_are_times: AtomicBool::new(false),
+            last_writes: Mutex::default(),
         }
     }
 
@@ -283,6 +287,7 @@ impl FreshnessMonitor {
             key = Some(made);
         }
         if let (WriteOutcome::Acked { .. }, Some(key)) = (end, key) {
+            lock(&self.last_writes).insert(key, self.key_of(ended.phase, ended.call.request));
             self.schedule_probes(ended.phase, key, ended.done);
         }
     }

@@ -9,7 +9,9 @@ use super::substitute;
 use super::{VersionReading, WriteToken};
 use cacheproof_core::journal::Outcome;
 use cacheproof_core::journal::WrongKind;
-use cacheproof_core::scenario::{BypassSpec, CacheStatusSpec, ListSpec, Method, Request, TargetSpec, VersionSpec};
+use cacheproof_core::scenario::{
+    Absent, BypassSpec, CacheStatusSpec, ListSpec, Method, Request, TargetSpec, VersionSpec,
+};
 
 /// Classifies responses as the scenario defines it.
 #[derive(Clone, Debug)]
@@ -221,7 +223,16 @@ impl ResponseClassifier {
         if !request.method.is_read() {
             return CacheReading::default();
         }
-        self.configured_reading(headers, body).unwrap_or_else(|| cache_words::read(headers, self.hit.cache.as_deref()))
+        let read = || cache_words::read(headers, self.hit.cache.as_deref());
+        let mut reading = self.configured_reading(headers, body).unwrap_or_else(read);
+        if reading.outcome.is_none() && reading.unread.is_empty() {
+            reading.outcome = match self.hit.absent {
+                Absent::Unknown => None,
+                Absent::Hit => Some(Outcome::Hit),
+                Absent::Miss => Some(Outcome::Miss),
+            };
+        }
+        reading
     }
 
     /// By the header or field that the scenario names. `None`: it names none, or the response has none.

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 mod app_processes;
 mod host;
+mod machine;
 mod postgres;
 mod proxy_cost;
 mod redis;
@@ -20,6 +21,7 @@ pub(crate) use proxy_cost::measure as proxy_cost;
 use cacheproof_core::journal::{PostgresSample, ProcessSample, RedisSample, Sample};
 
 use self::app_processes::AppProcesses;
+use self::machine::MachineProbe;
 use self::postgres::PostgresProbe;
 use self::redis::RedisProbes;
 
@@ -32,6 +34,7 @@ pub struct Prober {
     redis: Option<RedisProbes>,
     postgres: Option<PostgresProbe>,
     app: AppProcesses,
+    machine: Option<MachineProbe>,
 }
 
 impl Prober {
@@ -42,6 +45,7 @@ impl Prober {
             redis: RedisProbes::new(redis),
             postgres: postgres.and_then(PostgresProbe::new),
             app: AppProcesses::default(),
+            machine: MachineProbe::start(),
         }
     }
 
@@ -73,6 +77,7 @@ impl Prober {
         Sample {
             app,
             harness: process_sample(std::process::id()),
+            machine: self.machine.as_ref().and_then(MachineProbe::sample),
             redis: redis.map(|(sample, at)| RedisSample { age: at.elapsed().as_secs_f64(), ..sample }),
             postgres: postgres.map(|(sample, at)| PostgresSample { age: at.elapsed().as_secs_f64(), ..sample }),
         }

@@ -5,3 +5,4 @@ mod verdict_coverage;
 mod verdict_faults;
 mod verdict_judged;
 mod verdict_sending;
+mod verdict_whole;

@@ -171,7 +171,7 @@ fn helps_name_rules_that_are_accepted() {
 #[test]
 fn values_that_are_no_shares_rates_or_words_are_refused() {
     let hit = |line: &'static str| [("[data]", line)];
-    let cases: [&[(&str, &str)]; 27] = [
+    let cases: [&[(&str, &str)]; 29] = [
         &[("rate = \"100/s\"", "rate = \"20_000_000/s\"")],
         &[("rate = \"100/s\"", "rate = \"1000001/s\"")],
         &[("rate = \"100/s\"", "rate = \"0.0001/s\"")],
@@ -194,6 +194,8 @@ fn values_that_are_no_shares_rates_or_words_are_refused() {
         &hit("[target.hit]\nheader = \"X-Cache-Status\"\nhit = [\"*\"]\n[data]"),
         &hit("[target.hit]\nheader = \"X-Cache-Status\"\nhit = [\"HIT*\", \"^HIT\", \"HIT|STALE\", \"/HIT/\"]\n[data]"),
         &hit("[target.hit]\nheader = \"X-Cache-Status\"\nhit = []\n[data]"),
+        &hit("[target.hit]\nheader = \"X-Cache-Status\"\nabsent = \"miss\"\n[data]"),
+        &hit("[target.hit]\nabsent = \"none\"\n[data]"),
         &hit("[target.hit]\nheader = \"X-Cache-Status\"\nhit = [\"\", \" HIT\"]\n[data]"),
         &hit("[target.hit]\nheader = \"X-Cache-Status\"\nhit = [\"HIT\"]\nmiss = [\"*\"]\nstale = [\"hit\"]\n[data]"),
         &[
@@ -217,6 +219,9 @@ fn values_that_are_no_shares_rates_or_words_are_refused() {
         [("get = \"/items/{item}\"", "get = \"/items/{item}\"\nweight = 0.9")],
         [("[data]", "[freshness]\nprobes = \"0%\"\n[data]")],
         [("[data]", "[target.hit]\nheader = \"X-Cache\"\nhit = [\"HIT from edge\", \"?1\", \"TCP_HIT\"]\n[data]")],
+        [("[data]", "[target.hit]\nabsent = \"miss\"\n[data]")],
+        [("[data]", "[target.hit]\nheader = \"X-Miss\"\nmiss = [\"yes\"]\nabsent = \"hit\"\n[data]")],
+        [("[data]", "[target.hit]\ncache = \"Edge\"\nabsent = \"miss\"\n[data]")],
     ] {
         if let Err(errors) = read("errors == 0", &changes) {
             panic!("{changes:?}: {}", shown(&errors));

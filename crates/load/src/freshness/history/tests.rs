@@ -44,6 +44,30 @@ fn an_item_created_again_is_not_compared_with_its_former_versions() {
 }
 
 #[test]
+fn the_last_write_is_known_where_no_other_may_have_been_stored_after_it() {
+    let judge = Judge::new([(10, false)]);
+    assert_eq!(judge.last_number(KEY), None);
+    write(&judge, WriteKind::Put, 0, None);
+    write(&judge, WriteKind::Put, 2, None);
+    assert_eq!(judge.last_number(KEY), Some(2));
+    let refused = judge.begin_write(KEY, WriteKind::Put, 4 * MS).expect("a write");
+    assert_eq!(judge.last_number(KEY), None, "it is in flight");
+    judge.end_write(refused, WriteOutcome::Refused, 5 * MS);
+    assert_eq!(judge.last_number(KEY), Some(2), "it was not stored");
+    let (one, other) = (judge.begin_write(KEY, WriteKind::Put, 6 * MS), judge.begin_write(KEY, WriteKind::Put, 7 * MS));
+    for write in [other, one] {
+        judge.end_write(write.expect("a write"), WriteOutcome::Acked { version: None }, 8 * MS);
+    }
+    assert_eq!(judge.last_number(KEY), None, "they were stored in either order");
+    write(&judge, WriteKind::Put, 10, None);
+    assert_eq!(judge.last_number(KEY), Some(6));
+    let unknown = judge.begin_write(KEY, WriteKind::Put, 20 * MS).expect("a write");
+    judge.end_write(unknown, WriteOutcome::Unknown, 21 * MS);
+    write(&judge, WriteKind::Put, 30, None);
+    assert_eq!(judge.last_number(KEY), None, "it may be stored late");
+}
+
+#[test]
 fn an_item_that_is_stale_during_its_deletion_is_of_the_generation_that_ends() {
     let judge = Judge::new([(10, false)]);
     write(&judge, WriteKind::Put, 0, Some(5));

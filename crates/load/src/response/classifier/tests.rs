@@ -198,6 +198,34 @@ fn a_value_that_the_scenario_does_not_list_is_read_by_the_table_or_reported() {
 }
 
 #[test]
+fn an_answer_that_says_nothing_is_what_the_scenario_says() {
+    let known = |absent| CacheStatusSpec { absent, ..CacheStatusSpec::default() };
+    let outcome = |absent, lines: &[&'static str]| read_lines(known(absent), lines).0;
+    for (absent, said) in
+        [(Absent::Unknown, Outcome::Plain), (Absent::Miss, Outcome::Miss), (Absent::Hit, Outcome::Hit)]
+    {
+        assert_eq!(outcome(absent, &[]), said);
+        assert_eq!(outcome(absent, &["Via: 1.1 proxy", "Age: 3"]), said, "these say nothing");
+        assert_eq!(outcome(absent, &["X-Cache: MISS"]), Outcome::Miss);
+        assert_eq!(outcome(absent, &["X-Cache: HIT"]), Outcome::Hit);
+        assert_eq!(outcome(absent, &["X-Cache: WARM"]), Outcome::Plain, "an unknown word says something");
+    }
+    let only_hits = || CacheStatusSpec {
+        header: Some("X-Served-From".into()),
+        hit: vec!["cache".into()],
+        absent: Absent::Miss,
+        ..CacheStatusSpec::default()
+    };
+    assert_eq!(read_lines(only_hits(), &["X-Served-From: cache"]).0, Outcome::Hit);
+    assert_eq!(read_lines(only_hits(), &["X-Served-From: memory"]).0, Outcome::Plain);
+    assert_eq!(read_lines(only_hits(), &[]).0, Outcome::Miss);
+    let write = Request { method: Method::Put, ..get() };
+    let classified =
+        classifier(known(Absent::Hit)).classify(&write, &item(1), StatusCode::OK, &HeaderMap::new(), br#"{"id":1}"#);
+    assert_eq!(classified.outcome, Outcome::Plain, "a write comes from no cache");
+}
+
+#[test]
 fn a_named_cache_counts_and_no_other() {
     let named = || CacheStatusSpec { cache: Some("Origin".into()), ..CacheStatusSpec::default() };
     let outcome = |lines: &[&'static str]| read_lines(named(), lines);

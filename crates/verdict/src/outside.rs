@@ -1,0 +1,78 @@
+//! What was seen where no rule looks: stale and wrong answers, lost writes and errors of a warm-up, and those of a judged
+//! phase about which no rule speaks. They decide nothing, and are told under the verdict.
+
+use cacheproof_core::metrics::{ErrorTreatment, Metric, Scope};
+use cacheproof_core::scenario::Scenario;
+
+use super::measure::JudgeContext;
+use super::numbers;
+
+/// The metrics, and what one of their events is called.
+const SEEN: [(&str, &str, &str); 4] = [
+    ("wrong_answers", "wrong answer", "wrong answers"),
+    ("stale", "stale answer", "stale answers"),
+    ("lost_updates", "lost write", "lost writes"),
+    ("errors", "error", "errors"),
+];
+
+/// What was seen outside the rules, as a sentence; `None`: nothing.
+pub(super) fn seen_outside(context: &JudgeContext<'_>) -> Option<String> {
+    let phases: Vec<String> = (0..context.scenario.phases.len())
+        .filter_map(|phase| {
+            let seen: Vec<String> = SEEN
+                .iter()
+                .filter(|(metric, ..)| !is_ruled(context.scenario, metric, phase))
+                .filter_map(|(metric, one, several)| {
+                    let events = events(context, metric, phase)?;
+                    Some(format!("{} {}", numbers::count(events), if events == 1 { one } else { several }))
+                })
+                .collect();
+            let name = &context.scenario.phases[phase].name;
+            (!seen.is_empty()).then(|| format!("{} in '{name}'", numbers_and(&seen)))
+        })
+        .collect();
+    (!phases.is_empty()).then(|| format!("Seen where no rule looks: {}.", phases.join("; ")))
+}
+
+/// How often it was seen in a phase; `None`: never, or it could not be seen.
+fn events(context: &JudgeContext<'_>, metric: &str, phase: usize) -> Option<u64> {
+    let metric = Metric::find(metric).ok()?;
+    let measured = metric.measure(&Scope {
+        measurements: context.measurements,
+        facts: context.facts,
+        faults: context.faults,
+        phases: vec![phase],
+        path: None,
+        request: None,
+        percentile: 1.0,
+        as_share: false,
+        errors: ErrorTreatment::Exclude,
+    });
+    measured.events.filter(|events| *events > 0)
+}
+
+/// Whether some rule speaks about this in a phase. Errors are part of each time and of the availability; wrong answers and
+/// lost writes of a judged phase fail the run without a rule.
+fn is_ruled(scenario: &Scenario, metric: &str, phase: usize) -> bool {
+    let is_judged = scenario.is_judged(phase);
+    if is_judged && metric != "stale" && metric != "errors" {
+        return true;
+    }
+    let mut terms = scenario.criteria.iter().flat_map(|criterion| &criterion.rules).map(|rule| &rule.term);
+    terms.any(|term| {
+        let definition = term.metric.definition();
+        let is_about = definition.name == metric
+            || definition.name.strip_prefix(metric).is_some_and(|rest| rest.starts_with('.'))
+            || (metric == "stale" && definition.name.starts_with("stale_age"))
+            || (metric == "errors" && (definition.is_timing || definition.name == "availability"));
+        is_about && term.phase.map_or(is_judged, |named| named == phase)
+    })
+}
+
+/// `a, b and c`
+fn numbers_and(parts: &[String]) -> String {
+    match parts {
+        [all @ .., last] if !all.is_empty() => format!("{} and {last}", all.join(", ")),
+        _ => parts.concat(),
+    }
+}
