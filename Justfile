@@ -64,6 +64,11 @@ honesty *ARGS:
     cargo build
     python3 scripts/honesty.py {{ARGS}}
 
+# Healthy deployments that are not ours, which must pass: nginx, Varnish, Flask with Redis; or only the named ones
+foreign-stacks *ARGS:
+    cargo build
+    sh scripts/foreign-stacks.sh {{ARGS}}
+
 # Kill cacheproof, and cacheproof with its guard, at random moments of a run (COUNT SEED); nothing may be left
 kill-test *ARGS:
     cargo build

@@ -7,5 +7,6 @@ pub mod journal;
 pub mod measurements;
 pub mod metrics;
 pub mod numbers;
+pub mod percent;
 pub mod scenario;
 pub mod secrets;

@@ -143,6 +143,7 @@ pub(super) async fn samples(
     let mut tick = interval_at(Instant::now() + SECOND, SECOND);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let abort = AbortWatch::new(&context.scenario.safety.abort, context.directory);
+    let statements_before = prober.read_statements().await;
     loop {
         let over = tokio::select! {
             // The end of the last phase asks for a sample as well, which must come before the end of the run.
@@ -152,6 +153,9 @@ pub(super) async fn samples(
             _ = is_over.wait_for(|over| *over) => true,
         };
         if over {
+            if let (Some(before), Some(after)) = (statements_before, prober.read_statements().await) {
+                context.event_sink.emit(Event::Statements(after.since(&before)));
+            }
             return;
         }
         let mut sample = prober.sample(&app_roots(context.app)).await;

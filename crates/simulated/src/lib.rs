@@ -102,6 +102,9 @@ pub fn scenario(plan: &SimulationPlan) -> Scenario {
     scenario
 }
 
+/// What the database had counted before the run.
+const FIRST_QUERY: u64 = 51_000;
+
 struct Simulator {
     plan: SimulationPlan,
     rng: ChaCha8Rng,
@@ -122,7 +125,7 @@ pub fn journal(plan: &SimulationPlan) -> Vec<JournalEntry> {
         limits: scenario.latency_limits(),
         lines: Vec::new(),
         phases: scenario.phases.clone(),
-        queries: 51_000,
+        queries: FIRST_QUERY,
         redis: RedisSample {
             run_id: "a".repeat(40),
             role: "master".to_owned(),
@@ -145,6 +148,17 @@ pub fn journal(plan: &SimulationPlan) -> Vec<JournalEntry> {
     for phase in 0..scenario.phases.len() {
         at = sim.phase(phase, at);
     }
+    let statement = |text: &str, calls: u64| (text.to_owned(), calls);
+    let statements = StatementCounts {
+        all: sim.queries - FIRST_QUERY,
+        by_pools: (sim.queries - FIRST_QUERY) / 9,
+        most_frequent: vec![
+            statement("SELECT id, title, body, version FROM posts WHERE id = $1", (sim.queries - FIRST_QUERY) / 2),
+            statement("BEGIN", (sim.queries - FIRST_QUERY) / 9),
+            statement(if plan.hostile { HOSTILE } else { "UPDATE posts SET title = $2 WHERE id = $1" }, 812),
+        ],
+    };
+    sim.push(at + 0.2, Event::Statements(statements));
     let end = RunEnded {
         how: RunStatus::Completed,
         why: None,

@@ -108,6 +108,14 @@ impl LineCheck {
                 }
                 Ok(())
             }
+            Event::Statements(statements) => {
+                counter("all", statements.all)?;
+                at_most("by_pools", statements.by_pools, "all", statements.all)?;
+                statements
+                    .most_frequent
+                    .iter()
+                    .try_for_each(|(_, calls)| at_most("calls", *calls, "all", statements.all))
+            }
             Event::AtQuiescence(compared) => {
                 self.phase(compared.phase)?;
                 let AtQuiescence { compared, differ, incomparable, not_bypassed, unread, skipped, .. } = *compared;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AtQuiescence, CoarseSlice, Example, FaultEvent, FineSlice, ProxyCost, RunEnded, RunStarted, Sample, StackReady,
-    StaleClassification, StaleRead, TargetReady,
+    StaleClassification, StaleRead, StatementCounts, TargetReady,
 };
 
 /// Version of the journal's format. Raised when an older reader would misread a newer journal: one of version 1 takes a test that
@@ -53,6 +53,8 @@ pub enum Event {
     FineSlice(FineSlice),
     /// The state of servers and processes, once a second and at every phase boundary.
     Sample(Sample),
+    /// What the database executed, once after the load.
+    Statements(StatementCounts),
     /// A fault reaches its next stage.
     Fault(FaultEvent),
     /// One of the first few responses of each kind of error.

@@ -182,6 +182,17 @@ pub struct PostgresSample {
     pub age: f64,
 }
 
+/// What the database executed for the app during the load, by statement (pg_stat_statements).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatementCounts {
+    /// How many of all kinds.
+    pub all: u64,
+    /// Those of them that pools and drivers send by themselves: transactions, settings, resets, `SELECT 1`.
+    pub by_pools: u64,
+    /// The most frequent ones, each with how often.
+    pub most_frequent: Vec<(String, u64)>,
+}
+
 /// From /proc: one process, or the app with all its processes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProcessSample {

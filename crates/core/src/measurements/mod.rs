@@ -21,7 +21,7 @@ pub use totals::{ResponseKey, Totals};
 use crate::journal::{
     AtQuiescence, Event, Example, FaultEvent, FreshnessCounts, FreshnessKey, JournalEntry, JournalError, JournalReader,
     NotSentReason, ProxyCost, RunEnded, RunStarted, RunStatus, Sample, StackReady, StaleClassification, StaleRead,
-    TargetReady,
+    StatementCounts, TargetReady,
 };
 
 /// Most different times in all sums: 128 MB. A large scenario has some ten thousand for each of some hundred sums.
@@ -68,6 +68,8 @@ pub struct Measurements {
     pub stale_reads: Vec<(f64, StaleRead)>,
     /// The kinds of the stale responses.
     pub stale_classifications: Vec<StaleClassification>,
+    /// What the database executed during the load.
+    pub statements: Option<StatementCounts>,
     /// Comparisons of cached with uncached responses at quiescence.
     pub at_quiescence: Vec<AtQuiescence>,
     /// What the user should know.
@@ -162,6 +164,7 @@ impl Measurements {
             Event::Example(example) => self.examples.push(example.clone()),
             Event::StaleRead(read) => self.stale_reads.push((at, read.clone())),
             Event::StaleClassification(sorted) => self.stale_classifications.push(sorted.clone()),
+            Event::Statements(statements) => self.statements = Some(statements.clone()),
             Event::AtQuiescence(at_quiescence) => self.at_quiescence.push(at_quiescence.clone()),
             Event::Note { text } => self.notes.push(text.clone()),
             Event::RunEnded(end) => self.end = Some(end.clone()),

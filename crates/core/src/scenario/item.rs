@@ -6,6 +6,7 @@ use super::parse_traffic::{RESERVED_PLACEHOLDERS, key_space, placeholders};
 use super::problem::Problem;
 use super::reader::{Section, span_in_file};
 use super::{Method, Request, Scenario};
+use crate::percent;
 
 /// The most items of one address: each takes 8 bytes.
 const MAX_ITEMS: u64 = 50_000_000;
@@ -85,22 +86,8 @@ pub(super) fn normalized(address: &str, data: &BTreeMap<String, u64>) -> String 
 
 /// Percent-encoded characters as themselves, except those that would divide the path in another way.
 fn decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let escape = after.get(..2).filter(|_| *first == b'%').and_then(|two| std::str::from_utf8(two).ok());
-        match escape.and_then(|two| u8::from_str_radix(two, 16).ok()) {
-            Some(byte) if !b"/?#%&+{}$".contains(&byte) && !byte.is_ascii_control() => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+    let divides = |byte: u8| b"/?#%&+{}$".contains(&byte) || byte.is_ascii_control();
+    String::from_utf8(percent::decode_where(text, |byte| !divides(byte))).unwrap_or_else(|_| text.to_owned())
 }
 
 /// The item of a request: what its `item` says, else what its path names.

@@ -6,9 +6,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::url::{in_text, in_whole_url, percent_decode};
+use super::url::{in_text, in_whole_url};
 use super::words::Word;
 use super::{strike, strike_in_place};
+use crate::percent;
 
 /// A shorter secret is struck out only at its own place in the scenario: anywhere else it would strike out too much.
 pub const MIN_SECRET_LENGTH: usize = 4;
@@ -74,7 +75,7 @@ impl Mask {
     }
 
     fn add_word(&self, word: &str) {
-        let decoded = percent_decode(word);
+        let decoded = percent::decode(word);
         let mut words = self.words.write().unwrap_or_else(PoisonError::into_inner);
         for word in [word, &decoded] {
             let shows_nothing = word.len() < MIN_SECRET_LENGTH

@@ -9,6 +9,7 @@ use super::substitute;
 use super::{VersionReading, WriteToken};
 use cacheproof_core::journal::Outcome;
 use cacheproof_core::journal::WrongKind;
+use cacheproof_core::percent;
 use cacheproof_core::scenario::{
     Absent, BypassSpec, CacheStatusSpec, ListSpec, Method, Request, TargetSpec, VersionSpec,
 };
@@ -53,7 +54,7 @@ impl ItemName {
     fn is(&self, found: &str) -> bool {
         let same_number = |text: &str, key: u64| text.parse() == Ok(key);
         let Some(segment) = &self.segment else { return found == self.key.to_string() || same_number(found, self.key) };
-        let plain = percent_decode(segment);
+        let plain = percent::decode(segment);
         // Where all of it is digits, the app cannot tell the key from the rest.
         match plain.parse() {
             Ok(number) => found == plain || same_number(found, number),
@@ -65,23 +66,6 @@ impl ItemName {
     fn shown(&self) -> String {
         self.segment.clone().unwrap_or_else(|| self.key.to_string())
     }
-}
-
-/// Percent-encoded bytes as themselves.
-fn percent_decode(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let escape = after.get(..2).filter(|_| *first == b'%').and_then(|two| std::str::from_utf8(two).ok());
-        if let Some(byte) = escape.and_then(|two| u8::from_str_radix(two, 16).ok()) {
-            bytes.push(byte);
-            rest = &after[2..];
-        } else {
-            bytes.push(*first);
-            rest = after;
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// What a response shows.

@@ -27,7 +27,12 @@ const PHRASES: &[&str] = &[
 
 /// Whether the body looks like one. `keys`: what names the item; a page with one of them is the item's.
 pub(super) fn is_substitute(body: &[u8], keys: &[String]) -> bool {
-    let text = String::from_utf8_lossy(&body[..body.len().min(MAX_BYTES)]).to_lowercase();
+    let text = String::from_utf8_lossy(&body[..body.len().min(MAX_BYTES)]);
+    // Nearly every answer has its key, written as in the path: no copy of it in small letters is needed.
+    if keys.iter().any(|key| has_word(&text, key)) {
+        return false;
+    }
+    let text = text.to_lowercase();
     if keys.iter().any(|key| has_word(&text, &key.to_lowercase())) {
         return false;
     }

@@ -45,6 +45,7 @@ pub(super) fn page(view: &View<'_>, charts: &[Svg]) -> String {
         (section("Examples of problems", tables::examples(view)))
         (section("Servers and machine", tables::environment(&view.environment)))
         (details("Each kind of request", tables::requests(view)))
+        (details("Statements of the database", tables::statements(view)))
         (details("How to reproduce", reproduce(view)))
         footer {
             "cacheproof " (name(view.start.map_or("", |start| &start.cacheproof)))

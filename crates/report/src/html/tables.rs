@@ -118,6 +118,14 @@ pub(super) fn requests(view: &View<'_>) -> Option<Markup> {
     table(&columns, &rows.collect::<Vec<_>>())
 }
 
+pub(super) fn statements(view: &View<'_>) -> Option<Markup> {
+    let statements = view.statements.as_ref()?;
+    let rows = statements.rows.iter().map(|(text, calls, share)| vec![code(text, 200), cell(calls), cell(share)]);
+    let table =
+        table(&[Text("The ten most frequent"), Number("Executed"), Number("Share")], &rows.collect::<Vec<_>>())?;
+    Some(html! { p { (sentence(&statements.sentence)) } (table) })
+}
+
 pub(super) fn outcomes(view: &View<'_>) -> Option<Markup> {
     let mut columns = vec![Text("Phase")];
     columns.extend(view.outcomes.outcomes.iter().map(|outcome| Number(outcome.as_str())));

@@ -25,6 +25,7 @@ pub(super) fn page(view: &View<'_>, most: usize) -> String {
         faults(view),
         stale::stale(view),
         examples(view),
+        statements(view),
         environment(view),
         reproduce(view),
     ];
@@ -155,6 +156,18 @@ fn phases(view: &View<'_>) -> String {
         text += &format!("- {}: {}\n", markdown(phase, 60), markdown(counts, 300));
     }
     if view.phases.is_empty() { String::new() } else { text + "\n</details>\n" }
+}
+
+fn statements(view: &View<'_>) -> String {
+    let Some(statements) = &view.statements else { return String::new() };
+    let mut text = format!(
+        "<details><summary>Statements of the database</summary>\n\n{}\n\n| The ten most frequent | Executed | Share |\n|---|---:|---:|\n",
+        markdown(&statements.sentence, 600)
+    );
+    for (statement, calls, share) in &statements.rows {
+        text += &format!("| {} | {calls} | {share} |\n", code(statement, 200));
+    }
+    text + "\n</details>\n"
 }
 
 fn faults(view: &View<'_>) -> String {

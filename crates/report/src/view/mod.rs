@@ -22,7 +22,7 @@ pub(crate) use faults::{FaultRow, FaultsView};
 pub use request_stats::RequestStats;
 pub use stale::stale_lines;
 pub(crate) use stale::{StaleExample, StaleSummary, relative};
-pub(crate) use tables::{Figures, OutcomeTable, PhaseRow, RequestRow};
+pub(crate) use tables::{Figures, OutcomeTable, PhaseRow, RequestRow, StatementsTable};
 
 /// What a report is computed from.
 #[derive(Clone, Copy)]
@@ -61,6 +61,8 @@ pub(crate) struct View<'a> {
     /// What Redis itself counted in a phase, beside what the answers said.
     pub redis_lookups: Vec<(&'a str, String)>,
     pub requests: Vec<RequestRow<'a>>,
+    /// What the database executed, if it counts that.
+    pub statements: Option<StatementsTable<'a>>,
     pub faults: FaultsView<'a>,
     /// `None` where no read was judged.
     pub stale: Option<StaleSummary<'a>>,
@@ -121,6 +123,7 @@ impl<'a> View<'a> {
             outcomes: tables::outcomes(input),
             redis_lookups: tables::redis_lookups(input),
             requests: tables::requests(input),
+            statements: tables::statements(input),
             faults: FaultsView::of(input),
             totals: totals(input, stale.as_ref()),
             stale,

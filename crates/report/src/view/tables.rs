@@ -132,6 +132,29 @@ pub(super) fn outcomes(input: ReportInput<'_>) -> OutcomeTable<'_> {
     OutcomeTable { outcomes, rows }
 }
 
+/// The statements of the database.
+pub struct StatementsTable<'a> {
+    /// How many there were, and how many of them pools sent.
+    pub sentence: String,
+    /// The text, how often, and the share of all.
+    pub rows: Vec<(&'a str, String, String)>,
+}
+
+/// What the database executed during the load.
+pub(super) fn statements(input: ReportInput<'_>) -> Option<StatementsTable<'_>> {
+    let counts = input.measurements.statements.as_ref().filter(|counts| counts.all > 0)?;
+    let share = |calls: u64| numbers::share(calls as f64 / counts.all as f64);
+    let sentence = format!(
+        "The database executed {} statements during the whole run. {} of them ({}) are those that pools, drivers and transactions \
+         send by themselves (BEGIN, SET, DISCARD, SELECT 1 …). They count as queries like all others.",
+        numbers::count(counts.all),
+        numbers::count(counts.by_pools),
+        share(counts.by_pools)
+    );
+    let rows = counts.most_frequent.iter().map(|(text, calls)| (text.as_str(), numbers::count(*calls), share(*calls)));
+    Some(StatementsTable { sentence, rows: rows.collect() })
+}
+
 /// What Redis itself counted in each judged cached phase, beside what the answers said; a sentence each. Redis counts lookups of keys,
 /// and a read may look up several: its value and the tags that invalidate it.
 pub(super) fn redis_lookups(input: ReportInput<'_>) -> Vec<(&str, String)> {

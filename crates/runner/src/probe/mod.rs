@@ -13,10 +13,12 @@ mod machine;
 mod postgres;
 mod proxy_cost;
 mod redis;
+mod statements;
 
 pub use app_processes::AppRoot;
 pub(crate) use host::{git_commit, host};
 pub(crate) use proxy_cost::measure as proxy_cost;
+pub(crate) use statements::StatementReading;
 
 use cacheproof_core::journal::{PostgresSample, ProcessSample, RedisSample, Sample};
 
@@ -47,6 +49,11 @@ impl Prober {
             app: AppProcesses::default(),
             machine: MachineProbe::start(),
         }
+    }
+
+    /// How often the database executed each statement so far. `None` where it does not answer in time or does not count.
+    pub(crate) async fn read_statements(&mut self) -> Option<StatementReading> {
+        timeout(PROBE_TIMEOUT, self.postgres.as_mut()?.read_statements()).await.ok().flatten()
     }
 
     /// One sample of everything. `app`: the app's instances, if cacheproof started them; the values of the running ones are
