@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use reqwest::StatusCode;
 use reqwest::header::HeaderValue;
 
-use super::process::{AppProcess, LaunchSpec, PORT_VARIABLE};
+use super::process::{AppProcess, LaunchSpec, PORT_VARIABLE, signal_each};
 use super::{AppEnvironment, TargetError};
 use cacheproof_core::journal::NotSentReason;
 use cacheproof_core::scenario::{CacheKind, Scenario, TargetKind, mask_passwords};
@@ -207,7 +207,7 @@ impl Instance {
             ProcessFaultKind::Stop => (Signal::SIGTERM, "SIGTERM"),
             ProcessFaultKind::Pause => (Signal::SIGSTOP, "SIGSTOP"),
         };
-        let pid = {
+        let (pid, outside) = {
             let mut state = process.state();
             state.faulted = true;
             let pid = state.child.id();
@@ -215,16 +215,19 @@ impl Instance {
             if state.is_reaped() {
                 return Ok(format!("process {pid} had ended already"));
             }
+            let outside = process.outside_its_group(pid);
             state
                 .signal(signal)
                 .map_err(|error| TargetError::Fault { what: action.as_str(), why: error.to_string() })?;
-            pid
+            signal_each(&outside, signal);
+            (pid, outside)
         };
         if action == ProcessFaultKind::Stop {
             wait_for_exit(pid, Duration::from_millis(5)).await;
         }
         if action != ProcessFaultKind::Pause {
             process.state().kill();
+            signal_each(&outside, Signal::SIGKILL);
         }
         Ok(format!("{name} to process group {pid}"))
     }
@@ -248,6 +251,7 @@ impl Instance {
                     state
                         .signal(Signal::SIGCONT)
                         .map_err(|error| TargetError::Fault { what: "continue", why: error.to_string() })?;
+                    signal_each(&process.outside_its_group(pid), Signal::SIGCONT);
                     format!("SIGCONT to process group {pid}")
                 }
                 ProcessFaultKind::Kill | ProcessFaultKind::Stop if !state.is_reaped() => {
@@ -279,20 +283,25 @@ impl Instance {
     /// Stops it, if cacheproof started it: SIGTERM, and SIGKILL if it does not stop.
     pub(super) async fn down(self) {
         let Some(process) = &self.process else { return };
-        let pid = {
+        let (pid, outside) = {
             let mut state = process.state();
             if state.is_reaped() {
                 process.kill_workers();
                 return;
             }
+            let outside = process.outside_its_group(state.child.id());
             // SIGCONT first: a paused process does not handle SIGTERM.
-            let _gone = state.signal(Signal::SIGCONT);
-            let _gone = state.signal(Signal::SIGTERM);
-            state.child.id()
+            for signal in [Signal::SIGCONT, Signal::SIGTERM] {
+                let _gone = state.signal(signal);
+                signal_each(&outside, signal);
+            }
+            (state.child.id(), outside)
         };
         wait_for_exit(pid, Duration::from_millis(20)).await;
-        // The whole group, even if its first process has ended: workers may still run.
+        // The whole group, even if its first process has ended: workers may still run. So may those outside it.
         process.state().kill();
+        signal_each(&outside, Signal::SIGKILL);
+        process.kill_workers();
     }
 
     fn started(&self, what: &'static str) -> Result<&AppProcess, TargetError> {

@@ -10,7 +10,10 @@ use nix::sys::signal::Signal;
 
 use super::TargetError;
 use cacheproof_core::scenario::mask_passwords;
-use cacheproof_supervise::{RUN_VARIABLE, kill_by_environment, read_tail, signal_group};
+use cacheproof_supervise::{
+    Process, RUN_VARIABLE, all_processes, has_environment, kill_by_environment, read_tail, signal_group,
+    with_descendants_and_groups,
+};
 
 /// Every instance has its own port in it.
 pub(super) const PORT_VARIABLE: &str = "PORT";
@@ -76,6 +79,18 @@ impl AppProcess {
         found.map(|(name, value)| (*name, value.as_str())).collect()
     }
 
+    /// Its living processes that are not in its group: workers that made a session of their own, daemons. Only for a process
+    /// that was not reaped.
+    pub(super) fn outside_its_group(&self, first: u32) -> Vec<Process> {
+        let marks = self.marks();
+        // Without the run's own mark, every process would have all of them.
+        let is_marked = |pid: u32| marks.iter().any(|(name, _)| *name == RUN_VARIABLE) && has_environment(pid, &marks);
+        let all = all_processes();
+        let members = with_descendants_and_groups(&all, |pid| pid == first || is_marked(pid));
+        let in_group = |pid: &u32| all.iter().any(|process| process.pid == *pid && process.group == first);
+        members.into_iter().filter(|pid| !in_group(pid)).filter_map(Process::find).collect()
+    }
+
     /// Kills the workers of a process that has ended and was reaped. The numbers of the process and its group may be in
     /// use again, so the workers are found by their environment.
     pub(super) fn kill_workers(&self) {
@@ -109,6 +124,13 @@ impl State {
     }
 }
 
+/// Signals those that still live.
+pub(super) fn signal_each(processes: &[Process], signal: Signal) {
+    for process in processes {
+        let _gone = process.signal(signal);
+    }
+}
+
 /// The last lines of a log, with URLs and passwords masked.
 fn last_lines(log: &Path, secrets: &[&str]) -> String {
     const BYTES: u64 = 4096;
@@ -138,6 +160,38 @@ mod tests {
 
     use super::*;
     use cacheproof_supervise::is_process_alive;
+
+    #[test]
+    fn a_worker_that_left_its_session_and_its_marks_is_one_of_its_processes() {
+        let directory = tempfile::tempdir().unwrap();
+        let pid_file = directory.path().join("worker");
+        let worker = format!("sh -c 'echo $$ > {}; exec sleep 600'", pid_file.display());
+        let start = LaunchSpec {
+            command: ["sh", "-c", &format!("setsid env -u {RUN_VARIABLE} {worker} & sleep 600 & wait")]
+                .map(str::to_owned)
+                .into(),
+            environment: vec![(RUN_VARIABLE, format!("{:016x}", rand::random::<u64>())), (PORT_VARIABLE, "1".into())],
+            shown: "sh".into(),
+            log: directory.path().join("log"),
+        };
+        let child = start.spawn().unwrap();
+        let first = child.id();
+        let process = AppProcess::new(start, child);
+        let begun = Instant::now();
+        let worker = loop {
+            let text = std::fs::read_to_string(&pid_file).unwrap_or_default();
+            if let Ok(pid) = text.trim().parse::<u32>() {
+                break pid;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(50), "the worker did not start");
+            std::thread::yield_now();
+        };
+        let outside = process.outside_its_group(first);
+        assert_eq!(outside.iter().map(|process| process.pid).collect::<Vec<_>>(), [worker]);
+        process.state().kill();
+        assert!(is_process_alive(worker), "the signal to the group did not reach it");
+        assert!(outside[0].signal(Signal::SIGKILL));
+    }
 
     #[test]
     fn a_worker_is_found_after_its_parent_has_ended() {
