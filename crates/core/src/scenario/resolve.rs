@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::grammar::{LimitTree, RuleTree, TermTree};
 use super::problem::known_names;
 use super::{FreshnessSpec, Limit, Op, Phase, Request, Rule, StackSpec, TargetSpec, Term, slips};
-use crate::metrics::{Comparison, Dimension, Quantity};
+use crate::metrics::{Comparison, Dimension, MeasuredOn, Quantity};
 
 /// What a rule is checked against.
 pub(super) struct RuleContext<'a> {
@@ -58,6 +58,8 @@ pub(super) fn resolve(text: &str, tree: &RuleTree, context: &RuleContext<'_>) ->
             } else if term == other_term && refusals.is_empty() {
                 let help = "name another path, request or phase on one of the sides";
                 refusals.push(RuleProblem::new(&other.span, "both sides are the same measurement", help));
+            } else if let Some(problem) = decided_by_order(&term, &other_term, (tree.op, *factor), &other.span) {
+                refusals.push(problem);
             } else if refusals.is_empty() {
                 let comparison = (tree.op, *factor);
                 refusals.extend(context.check_comparison(&term, &other_term, comparison, &other.span));
@@ -66,6 +68,32 @@ pub(super) fn resolve(text: &str, tree: &RuleTree, context: &RuleContext<'_>) ->
         }
     };
     if refusals.is_empty() { Ok(Rule { text: text.to_owned(), term, op: tree.op, limit }) } else { Err(refusals) }
+}
+
+/// Two percentiles of the same answers, whose order decides the rule whatever is measured.
+fn decided_by_order(term: &Term, other: &Term, (op, factor): (Op, f64), span: &Range<usize>) -> Option<RuleProblem> {
+    let place = |term: &Term| (term.path, term.request, term.phase, term.metric.definition().name);
+    let (q, other_q) = (term.metric.percentile()?, other.metric.percentile()?);
+    if place(term) != place(other) {
+        return None;
+    }
+    const SAYS_NOTHING: &str = "this rule says nothing about the app";
+    const NEVER_HOLDS: &str = "this rule could never hold";
+    let (message, larger) = match op {
+        Op::Less | Op::AtMost if q < other_q && factor >= 1.0 => (SAYS_NOTHING, other),
+        Op::AtMost if q > other_q && factor < 1.0 => (NEVER_HOLDS, term),
+        Op::Less if q > other_q && factor <= 1.0 => (NEVER_HOLDS, term),
+        Op::More | Op::AtLeast if q > other_q && factor <= 1.0 => (SAYS_NOTHING, term),
+        Op::AtLeast if q < other_q && factor > 1.0 => (NEVER_HOLDS, other),
+        Op::More if q < other_q && factor >= 1.0 => (NEVER_HOLDS, other),
+        _ => return None,
+    };
+    let smaller = if larger == term { other } else { term };
+    let help = format!(
+        "{} is never less than {} of the same answers: name another path, request or phase on one of the sides",
+        larger.metric, smaller.metric
+    );
+    Some(RuleProblem::new(span, message, help))
 }
 
 fn check_value(
@@ -101,11 +129,16 @@ fn check_value(
     };
     let above = |most: f64| number > most;
     let reaches = |most: f64| number >= most;
+    let definition = metric.definition();
+    let is_response_time =
+        definition.is_timing && definition.measured_on == MeasuredOn::Responses && dimension == Dimension::Time;
     let never_fails = match tree.op {
         Op::AtLeast => number == 0.0,
         Op::AtMost => most.is_some_and(reaches),
         Op::Less | Op::NotEqual => most.is_some_and(above),
-        Op::Equal | Op::More => false,
+        // No answer takes no time.
+        Op::More => number == 0.0 && is_response_time,
+        Op::Equal => false,
     };
     let never_holds = match tree.op {
         Op::Less => number == 0.0,
