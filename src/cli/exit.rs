@@ -29,7 +29,8 @@ impl Exit {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Pass => {
-                "pass: every rule held, and no test named in `proved_by` failed; one without a result counts neither way"
+                "pass: every rule held, and no test named in `proved_by` failed; a test without a result counts neither for nor \
+                 against the run"
             }
             Self::RulesFailed => "a rule failed, or a test named in `proved_by` did",
             Self::Usage => "bad arguments or scenario; nothing was started",
@@ -39,8 +40,8 @@ impl Exit {
             }
             Self::Inconclusive => {
                 "inconclusive, for example: too few samples, a saturated load generator, a fault without an observed effect, a \
-                 system that was not steady before the first fault, a run aborted by `[safety]`, criteria that only tests without a \
-                 result claim"
+                 system that was not steady before the first fault or after the last, a run aborted by `[safety]`, only claimed \
+                 criteria (their tests, named in `proved_by`, have no result)"
             }
             Self::Interrupted => "interrupted, after undo and clean-up",
         }

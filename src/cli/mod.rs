@@ -81,7 +81,7 @@ pub fn main() -> std::process::ExitCode {
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Pass };
             // An argument that it repeats may hold a password. Only then its colors are lost.
             let text = error.render().to_string();
-            if mask_passwords(&text) != text {
+            if mask_passwords(&text) != text && error.use_stderr() {
                 terminal::print_error(&text);
             } else if error.use_stderr() {
                 let _closed = error.print();

@@ -84,7 +84,8 @@ fn the_paths_named_in_the_guides_for_developers_exist() {
         for name_in_file in parts.windows(3).filter(|parts| parts[1].trim() == "in" && parts[2].ends_with(".rs")) {
             let Ok(code) = std::fs::read_to_string(root().join(name_in_file[2])) else { continue };
             let name = name_in_file[0];
-            let defined = ["fn", "struct", "enum"].iter().any(|keyword| code.contains(&format!("{keyword} {name}")));
+            let defined =
+                ["fn", "struct", "enum", "trait"].iter().any(|keyword| code.contains(&format!("{keyword} {name}")));
             assert!(defined, "{page} says that {name} is in {}", name_in_file[2]);
             named += 1;
         }

@@ -2,6 +2,12 @@
 //!
 //! All randomness comes from the seed of the scenario: arrival `n` of phase `p` is the same request for the same keys
 //! at the same offset in every run, whichever user sends it.
+//!
+//! # Where to start reading
+//!
+//! `arrivals` makes the times of requests, `plan` and `keys` make the requests themselves. `driver` waits and queues, and
+//! `driver/iteration.rs` sends. `exchange` sends one request, has its answer read by `response` (hit or miss, item, version)
+//! and judged by `freshness` (stale, wrong, lost), and records it in `recorder`.
 
 mod arrivals;
 mod driver;

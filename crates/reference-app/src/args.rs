@@ -50,7 +50,8 @@ pub struct AppArgs {
     #[arg(long, env = "CACHE")]
     pub cache: Option<Strategy>,
 
-    /// What keeps the cache correct when data changes: delete, lease or outbox; by default lease
+    /// How the cache is kept correct when data changes: `delete` (delete keys after the commit), `lease` (a value read before an
+    /// invalidation is not stored after it) or `outbox` (invalidations in a database table); default lease
     #[arg(long, env = "CACHE_COHERENCE", value_parser = coherence)]
     pub coherence: Option<Coherence>,
 
@@ -76,8 +77,8 @@ pub struct AppArgs {
     #[arg(long, env = "LOADS_AT_MOST", default_value_t = 64)]
     pub loads_at_most: usize,
 
-    /// Rows that each table has at least: missing rows are added at the start; `none` adds none. A table that is not named gets its default
-    /// number of rows, 0 to 900. The command `warm` adds none
+    /// Minimum number of rows of each table; missing rows are added at the start. `none`: add no rows. A table that is not listed has a
+    /// default of 0 to 900 rows, depending on the table. The command `warm` adds none
     #[arg(long, env = "LOAD", default_value = "posts=10000,profiles=1000,products=1000,courses=500")]
     pub load: SeedData,
 
@@ -93,7 +94,7 @@ pub struct AppArgs {
     #[arg(long, env = "SESSION_KEYS", hide_env_values = true)]
     pub session_keys: Option<String>,
 
-    /// Redis for sessions, by default that of the cache; better another database number, or a server without eviction
+    /// Redis for sessions; by default the cache's Redis. Recommended: another database number, or a server without eviction
     #[arg(long, env = "SESSION_REDIS_URL", hide_env_values = true)]
     pub session_redis_url: Option<String>,
 

@@ -1,6 +1,11 @@
 //! The report: one file for each format, each a pure function of scenario, measurements and verdict, so that the
 //! same journal always gives the same bytes. [`render`] computes what the pages show once and renders it as every
 //! format, [`write()`] writes the files, and [`attach`] puts a verdict into a story.
+//!
+//! # Where to start reading
+//!
+//! `judged_run` goes from a journal to the files. `view` computes what the pages show; `html`, `markdown`, `json` and `junit`
+//! write it, and each file in `charts` draws one chart. `page` in `html/mod.rs` is the order of report.html.
 
 pub mod attach;
 mod charts;
