@@ -75,6 +75,26 @@ class KeepsTexts(Right):
         return Answer(self.item(item, self.source[item]))
 
 
+class CreatesTexts(KeepsTexts):
+    """The same, and POST /items creates an item with the next number."""
+
+    created = itertools.count(1000)  # no item of the data has such a number
+
+    def create(self, body):
+        item = next(self.created)
+        self.source[item] = json.loads(body)["text"]
+        return Answer(self.item(item, self.source[item]), status=201)
+
+
+class DropsCreated(CreatesTexts):
+    """A created item is acknowledged and has an old text ever after."""
+
+    def create(self, body):
+        answer = super().create(body)
+        self.source[json.loads(answer.body)["id"]] = "as loaded"
+        return answer
+
+
 class DropsTexts(KeepsTexts):
     """Each write is acknowledged with its text, and forgotten."""
 
@@ -335,7 +355,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 if self.command == "GET":
                     answer = APP.read(item, query, "no-store" in (self.headers["Cache-Control"] or ""))
                 else:
-                    answer = APP.update(item, body)
+                    answer = APP.create(body) if self.command == "POST" else APP.update(item, body)
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.kind)
         self.send_header("Content-Length", str(len(answer.body)))
@@ -344,7 +364,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer.body)
 
-    do_GET = do_PUT = reply
+    do_GET = do_PUT = do_POST = reply
 
     def log_message(self, *_):
         pass

@@ -82,6 +82,7 @@ mod slow {
         right_uncached
         right_final
         right_texts
+        right_creates
         right_recovery
         stale
         dropped_writes
@@ -101,5 +102,7 @@ mod slow {
         writes_to_cache_only
         dropped_texts
         never_recovers
+        dropped_creates
+        says_nothing
     }
 }
