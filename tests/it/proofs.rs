@@ -83,7 +83,7 @@ fn a_test_without_a_result_is_a_claim_and_with_one_a_proof_in_the_journal() {
     let project = Project::new(MEASURED);
     let claimed = project.run(&[]);
     assert_eq!(claimed.code, Some(0), "{}", claimed.said());
-    let sentence = "2 criteria: 1 proved by this run, 1 by a test that was not run here.";
+    let sentence = "2 criteria: 1 proved by this run, 1 claimed by a test that was not run here.";
     assert!(claimed.stdout.contains(sentence), "{}", claimed.stdout);
     let run = claimed.directory();
     for page in ["report.html", "report.md", "summary.json"] {

@@ -61,14 +61,27 @@ fn a_limit_that_is_met_during_the_run_is_never_the_apps_failure() {
     assert_eq!(errors, 0, "{}", ran.said());
 }
 
+/// A process that ends with the test, whatever happens.
+struct Killed(Option<std::process::Child>);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _gone = child.kill();
+            let _reaped = child.wait();
+        }
+    }
+}
+
 #[test]
 fn what_was_slow_while_cacheproof_itself_was_stopped_is_not_the_apps_failure() {
     let rules = ("rules = [\"stale == 0\", \"errors < 1%\"]", "rules = [\"max in steady < 1s\"]");
     let (_directory, scenario) = edited(&root().join("tests/honesty/versions.toml"), &[rules]);
     let reports = tempfile::tempdir().expect("a temporary directory");
     let mut command = crate::support::command(&scenario, &[], reports.path());
-    let child =
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("it runs");
+    let mut child = Killed(Some(
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("it runs"),
+    ));
     let journal = || {
         let run = std::fs::read_dir(reports.path()).ok()?.flatten().find(|entry| !entry.path().is_symlink())?;
         std::fs::read_to_string(run.path().join("events.jsonl")).ok()
@@ -76,18 +89,20 @@ fn what_was_slow_while_cacheproof_itself_was_stopped_is_not_the_apps_failure() {
     eventually(Duration::from_secs(60), "requests are answered", || {
         journal().is_some_and(|journal| journal.matches("\"window\"").count() > 1)
     });
+    let pid = child.0.as_ref().expect("it was not waited for").id();
     let signal = |name: &str| {
-        let sent = Command::new("kill").args([name, &child.id().to_string()]).status().expect("kill is there");
+        let sent = Command::new("kill").args([name, &pid.to_string()]).status().expect("kill is there");
         assert!(sent.success());
     };
     signal("-STOP");
     // As long as the machine is to stand still.
     std::thread::sleep(Duration::from_millis(2_500));
     signal("-CONT");
+    let child = child.0.take().expect("it was not waited for");
     let ran = completed_run(child.wait_with_output().expect("it ends"), reports);
     assert_eq!(ran.code, Some(4), "{}", ran.said());
     let said = ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(said.contains("The machine stood still in 'steady'"), "{}", ran.said());
+    assert!(said.contains("The machine stalled in 'steady'"), "{}", ran.said());
 }
 
 /// A run of reads only, with the app in this mode.

@@ -1,5 +1,6 @@
 //! What a run of cacheproof is made of, as data: the [`scenario`] that says what to do, the [`journal`] of what
-//! happened, the [`measurements`] in it, and the [`metrics`] that rules are made of.
+//! happened, the [`measurements`] in it, and the [`metrics`] that rules are made of. Start with [`scenario::Scenario`] and
+//! [`journal::Event`].
 //!
 //! Pure: no runtime, no clients, no clock of its own.
 

@@ -49,6 +49,7 @@ pub struct Exchange {
     /// One for each instance of the app.
     base_urls: Vec<String>,
     classifier: ResponseClassifier,
+    uncached_classifier: ResponseClassifier,
     examples: Mutex<Vec<Example>>,
     example_counts: Mutex<std::collections::BTreeMap<(usize, &'static str), usize>>,
 }
@@ -92,8 +93,10 @@ impl Exchange {
     pub fn new(scenario: Scenario, base_urls: Vec<String>) -> Self {
         let plan = Arc::new(TrafficPlan::new(&scenario));
         let scenario = Arc::new(scenario);
+        let classifier = ResponseClassifier::new(&scenario.target);
         Self {
-            classifier: ResponseClassifier::new(&scenario.target),
+            uncached_classifier: classifier.past_cache(),
+            classifier,
             freshness: Arc::new(FreshnessMonitor::new(Arc::clone(&scenario), Arc::clone(&plan), base_urls.clone())),
             unread: Arc::default(),
             plan,
@@ -143,7 +146,8 @@ impl Exchange {
         let client_failure = answer.as_ref().err().and_then(|failure| failure.client);
         let (status, done, mut reading, unreachable) = match answer {
             Ok(Answer { status, headers, body, done }) => {
-                (Some(status), done, self.classifier.classify(request, &call.expected, status, &headers, &body), false)
+                let classifier = if uncached { &self.uncached_classifier } else { &self.classifier };
+                (Some(status), done, classifier.classify(request, &call.expected, status, &headers, &body), false)
             }
             Err(RequestFailure { why, unreachable, .. }) => (
                 None,
@@ -157,6 +161,9 @@ impl Exchange {
             ),
         };
         reading.unread.iter().for_each(|value| self.unread.record(value));
+        if reading.is_assumed || (request.cacheable && reading.outcome.is_served_from_cache().is_some()) {
+            self.unread.count_label(reading.is_assumed);
+        }
         let ended = FinishedRequest {
             phase,
             instance,

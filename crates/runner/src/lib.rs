@@ -48,7 +48,7 @@ use crate::fault::{FaultContext, FaultEngine, FaultError};
 pub use crate::open_files::TooFewFiles;
 use crate::probe::Prober;
 use cacheproof_core::journal::{Event, EventSink, RunEnded, RunStarted, RunStatus, TargetReady, TestResult};
-use cacheproof_core::scenario::{Scenario, TargetKind, mask_passwords};
+use cacheproof_core::scenario::{Absent, Scenario, TargetKind, mask_passwords};
 use cacheproof_core::secrets::Mask;
 use cacheproof_load::{Driver, Exchange, LoadError, Recorder};
 use cacheproof_stack::{Deployment, Stack, StackError};
@@ -252,8 +252,8 @@ async fn run_against_app(
     };
     let redis = stack.redis.as_ref().map(Deployment::probe_urls).unwrap_or_default();
     let mut prober = Prober::new(&redis, stack.postgres.as_ref().map(|postgres| postgres.first().url()));
-    // So that it is connected when the first phase begins.
-    let _before_the_run = prober.sample(&[]).await;
+    // So that it is connected when the first phase begins, and what happens in its first second can be told from before.
+    event_sink.emit(Event::Sample(prober.sample(&[]).await));
 
     let has_faults = scenario.phases.iter().any(|phase| !phase.faults.is_empty());
     let engine = has_faults
@@ -302,6 +302,7 @@ async fn run_against_app(
     freshness.take_events().into_iter().for_each(|event| event_sink.emit(event));
     coarse.freshness = freshness.drain();
     event_sink.emit(Event::CoarseSlice(coarse));
+    let labels = (scenario.target.hit.absent != Absent::Unknown).then(|| unread.labels());
     if let Some(note) = unread.note() {
         event_sink.note(note);
     }
@@ -317,7 +318,7 @@ async fn run_against_app(
             (None, backlog)
         }
     };
-    event_sink.emit(Event::RunEnded(RunEnded { how, why: why.clone(), goose_requests, unsent, steady_after }));
+    event_sink.emit(Event::RunEnded(RunEnded { how, why: why.clone(), goose_requests, unsent, steady_after, labels }));
     Ok(RunOutcome { how, why })
 }
 
@@ -343,6 +344,7 @@ fn interrupted_early(event_sink: &EventSink) -> RunOutcome {
         goose_requests: None,
         unsent: 0,
         steady_after: None,
+        labels: None,
     }));
     RunOutcome { how: RunStatus::Interrupted, why }
 }

@@ -153,8 +153,10 @@ pub(super) async fn samples(
             _ = is_over.wait_for(|over| *over) => true,
         };
         if over {
-            if let (Some(before), Some(after)) = (statements_before, prober.read_statements().await) {
-                context.event_sink.emit(Event::Statements(after.since(&before)));
+            if let (Some(before), Some(after)) = (statements_before, prober.read_statements().await)
+                && let Some(counts) = after.since(&before)
+            {
+                context.event_sink.emit(Event::Statements(counts));
             }
             return;
         }

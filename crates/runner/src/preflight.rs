@@ -26,7 +26,7 @@ pub(super) async fn preflight(
 ) -> Result<Option<String>, TargetError> {
     let preflight = Preflight {
         scenario,
-        classifier: ResponseClassifier::new(&scenario.target),
+        classifier: ResponseClassifier::new(&scenario.target).past_cache(),
         client: client(Duration::from_secs(10), scenario.target.follow_redirects),
         base_url,
     };

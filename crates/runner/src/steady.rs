@@ -15,6 +15,9 @@ use cacheproof_core::scenario::{Limit, Quantity, Rule, Scenario};
 /// Share of requests that may fail where the scenario does not define the steady state.
 const MAX_ERROR_RATE: f64 = 0.01;
 
+/// Share of requests at the end of a run from which a system is not steady, whatever its own rules leave out.
+const MAX_ERROR_RATE_WITH_RULES: f64 = 0.5;
+
 /// How long after the last stage of a fault nothing is checked: connections are opened again, what waited is answered.
 const SETTLING: Duration = Duration::from_secs(3);
 
@@ -53,7 +56,9 @@ impl<'run> SteadyStateCheck<'run> {
         let mut after = lock(&self.after);
         let Some((since, slices)) = after.as_mut() else { return };
         let slice = slice();
-        if since.elapsed() >= SETTLING + Duration::from_secs_f64(slice.seconds) {
+        // While nothing is sent, as during a comparison after a phase, nothing is seen.
+        let is_settled = since.elapsed() >= SETTLING + Duration::from_secs_f64(slice.seconds);
+        if is_settled && !slice.cells.is_empty() {
             slices.push_back(slice);
             if slices.len() > *SLICES_AFTER.end() {
                 slices.pop_front();
@@ -78,15 +83,26 @@ impl<'run> SteadyStateCheck<'run> {
         let seconds = slices.iter().map(|slice| slice.seconds).sum();
         let mut measurements = Measurements::default();
         slices.into_iter().for_each(|slice| apply(&mut measurements, slice));
-        let counts = |phase: usize| self.scenario.is_judged(phase);
+        let counts = |phase: usize| self.is_like_before(phase);
         let requests = measurements.count(|key| counts(key.phase));
         if requests < MIN_REQUESTS_AFTER {
             return None;
         }
         let broken = self.broken_rule(&measurements, &counts, true).err();
-        // At the end a rule of which nothing was measured is left out.
         let broken = broken.and_then(|BrokenRule { rule, value }| Some(format!("'{rule}': it is {}", value?)));
         Some(SteadyAfter { seconds, requests, broken })
+    }
+
+    /// Whether a phase is judged and has the path and the load of one that was judged before the first fault: another one
+    /// need not be as fast.
+    fn is_like_before(&self, phase: usize) -> bool {
+        let phases = &self.scenario.phases;
+        let first_fault = phases.iter().position(|phase| !phase.faults.is_empty()).unwrap_or(phases.len());
+        let Some(of) = phases.get(phase).filter(|phase| !phase.warm_up) else { return false };
+        let mut before = phases.iter().take(first_fault + 1).filter(|before| !before.warm_up);
+        // Errors are to be few at any rate; times, and what else the scenario asks for, are of one rate.
+        let any_rate = self.scenario.safety.steady.is_none();
+        before.any(|before| before.path == of.path && (any_rate || before.rate == of.rate))
     }
 
     /// Whether there is a steady state to check: without rules of the scenario's, errors of a warm-up say nothing.
@@ -132,17 +148,23 @@ impl<'run> SteadyStateCheck<'run> {
             let deviation = (limit * (1.0 - limit) / of.max(1) as f64).sqrt();
             at_end && (share - limit).abs() <= deviation * BEYOND_CHANCE
         };
-        let Some(rules) = self.scenario.safety.steady.as_deref() else {
+        let own = self.scenario.safety.steady.as_deref();
+        // Times and hit rates leave errors out, so at the end rules of the scenario's are not enough.
+        if own.is_none() || at_end {
+            let limit = if own.is_none() { MAX_ERROR_RATE } else { MAX_ERROR_RATE_WITH_RULES };
             let total =
                 |wanted: &dyn Fn(&ResponseKey) -> bool| measurements.count(|key| counts(key.phase) && wanted(key));
             let (failed, all) = (total(&|key| key.outcome == Outcome::Error), total(&|_| true));
             let share = failed as f64 / all as f64;
-            return if share < MAX_ERROR_RATE || by_chance(share, MAX_ERROR_RATE, all) {
-                Ok(())
-            } else {
-                Err(BrokenRule { rule: "errors < 1%".into(), value: Some(Quantity::Share(share).to_string()) })
-            };
-        };
+            if share >= limit && !by_chance(share, limit, all) {
+                let (rule, value) = (
+                    format!("errors < {}", Quantity::Share(limit)),
+                    Quantity::Share((share * 1e4).round() / 1e4).to_string(),
+                );
+                return Err(BrokenRule { rule, value: Some(value) });
+            }
+        }
+        let Some(rules) = own else { return Ok(()) };
         let facts = self.scenario.metric_facts();
         for rule in rules {
             let Limit::Value(limit) = rule.limit else { continue };
@@ -279,6 +301,8 @@ mod tests {
         assert_eq!(after_fault("", 1, &[100; 2]), None, "too little time");
         let own = after_fault("steady = ['p95 < 5ms', 'hit_rate > 50%']", 1, &[0; 6]).expect("it was checked");
         assert_eq!((own.requests, own.broken), (600, None));
+        let own = after_fault("steady = ['p95 < 5ms', 'hit_rate > 50%']", 1, &[100; 6]).expect("it was checked");
+        assert_eq!(own.broken.as_deref(), Some("'errors < 50%': it is 100%"), "errors have no time and are no misses");
         let own = after_fault("steady = ['errors < 20%', 'mean < 2ms']", 3, &[0; 6]).expect("it was checked");
         assert!(own.broken.is_some_and(|broken| broken == "'mean < 2ms': it is 3.0 ms"));
     }

@@ -164,7 +164,8 @@ pub fn journal(plan: &SimulationPlan) -> Vec<JournalEntry> {
         why: None,
         goose_requests: Some(sim.requests),
         unsent: 0,
-        steady_after: None,
+        steady_after: Some(SteadyAfter { seconds: 10.0, requests: plan.rate * 10, broken: None }),
+        labels: None,
     };
     sim.push(at + 0.4, Event::RunEnded(end));
     let mut lines = sim.lines;
@@ -313,7 +314,12 @@ impl Simulator {
                 files: Some(92),
                 ..ProcessSample::default()
             }),
-            machine: Some(MachineSample { lag: 0.0021, busy: at * (self.plan.harness_cpu + 0.5), stolen: at * 0.002 }),
+            machine: Some(MachineSample {
+                lag: 0.0021,
+                cpus: 8,
+                busy: at * (self.plan.harness_cpu + 0.5),
+                stolen: at * 0.002,
+            }),
         };
         self.push(at, Event::Sample(sample));
     }

@@ -40,6 +40,7 @@ pub(super) fn check_answers(
         check_bypass(scenario, measurements, phase, findings, issues);
     }
     check_version(scenario, measurements, findings, issues);
+    check_labels(measurements, findings);
     check_updates(scenario, measurements, findings, issues);
     check_redis_is_used(scenario, measurements, findings, issues);
 }
@@ -163,6 +164,22 @@ fn check_redis_is_used(
     }
 }
 
+/// Whether any answer said where it came from, where `absent` says what no word means.
+fn check_labels(measurements: &Measurements, findings: &mut Findings) {
+    let Some(labels) = measurements.end.as_ref().and_then(|end| end.labels) else { return };
+    let (told, assumed) = (numbers::count(labels.told), numbers::count(labels.assumed));
+    if labels.told == 0 && labels.assumed > 0 {
+        findings.blocking(format!(
+            "No answer said where it came from, so all {assumed} are what `absent` in [target.hit] says, and nothing was \
+             measured. Is the name of the header or field right? Does something between the app and cacheproof remove it?"
+        ));
+    } else if labels.assumed > 0 {
+        findings.informational(format!(
+            "{told} answers said where they came from. {assumed} said nothing, and are what `absent` in [target.hit] says."
+        ));
+    }
+}
+
 /// Whether acknowledged writes changed anything.
 fn check_updates(
     scenario: &Scenario,
@@ -171,6 +188,15 @@ fn check_updates(
     issues: &mut ValidityIssues,
 ) {
     let answers = answers_of(measurements, |key| scenario.is_judged(key.phase));
+    if answers.behind_at_end > 0 {
+        issues.unchanged_writes.extend(judged(scenario));
+        findings.blocking(format!(
+            "{} written items did not show their last acknowledged write when they were read past the cache at the end, and the \
+             answers did not say where they came from. Either the writes are lost, or the app ignores [target] bypass. Let \
+             answers say whether the cache was used.",
+            numbers::count(answers.behind_at_end)
+        ));
+    }
     let writes = answers.updates + answers.unchanged;
     if answers.unchanged == 0 || (answers.unchanged as f64) < writes as f64 * MAX_UNCHANGED_SHARE {
         return;

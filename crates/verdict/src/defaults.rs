@@ -8,8 +8,8 @@ use super::measure::JudgeContext;
 use super::rule::judge_rule;
 use super::{CriterionResult, RuleResult, Ruling};
 
-const WRONG_ANSWERS: &str = "wrong_answers";
-const LOST_ITEMS: &str = "wrong_answers.lost";
+pub(super) const WRONG_ANSWERS: &str = "wrong_answers";
+pub(super) const LOST_ITEMS: &str = "wrong_answers.lost";
 
 /// Metrics that must be 0, with the criterion that stands in the report if one is not.
 const DEFAULTS: [(&str, &str); 2] = [

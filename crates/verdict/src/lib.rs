@@ -12,6 +12,7 @@ mod defaults;
 mod evidence;
 mod fault_effects;
 mod judge;
+mod machine;
 mod measure;
 mod model;
 mod outside;

@@ -4,12 +4,14 @@
 use cacheproof_core::metrics::{ErrorTreatment, Metric, Scope};
 use cacheproof_core::scenario::Scenario;
 
+use super::defaults::{LOST_ITEMS, WRONG_ANSWERS};
 use super::measure::JudgeContext;
 use super::numbers;
 
 /// The metrics, and what one of their events is called.
-const SEEN: [(&str, &str, &str); 4] = [
-    ("wrong_answers", "wrong answer", "wrong answers"),
+const SEEN: [(&str, &str, &str); 5] = [
+    (WRONG_ANSWERS, "wrong answer", "wrong answers"),
+    (LOST_ITEMS, "item not found that a write made", "items not found that a write made"),
     ("stale", "stale answer", "stale answers"),
     ("lost_updates", "lost write", "lost writes"),
     ("errors", "error", "errors"),
@@ -51,21 +53,22 @@ fn events(context: &JudgeContext<'_>, metric: &str, phase: usize) -> Option<u64>
     measured.events.filter(|events| *events > 0)
 }
 
-/// Whether some rule speaks about this in a phase. Errors are part of each time and of the availability; wrong answers and
-/// lost writes of a judged phase fail the run without a rule.
+/// Whether some rule is on the whole of this in a phase. Of a judged phase, wrong answers and lost writes fail the run
+/// without a rule, but for items that are gone; of a warm-up, these are among the wrong answers.
 fn is_ruled(scenario: &Scenario, metric: &str, phase: usize) -> bool {
     let is_judged = scenario.is_judged(phase);
-    if is_judged && metric != "stale" && metric != "errors" {
-        return true;
+    match (metric, is_judged) {
+        (WRONG_ANSWERS | "lost_updates", true) | (LOST_ITEMS, false) => return true,
+        _ => {}
     }
     let mut terms = scenario.criteria.iter().flat_map(|criterion| &criterion.rules).map(|rule| &rule.term);
     terms.any(|term| {
-        let definition = term.metric.definition();
-        let is_about = definition.name == metric
-            || definition.name.strip_prefix(metric).is_some_and(|rest| rest.starts_with('.'))
-            || (metric == "stale" && definition.name.starts_with("stale_age"))
-            || (metric == "errors" && (definition.is_timing || definition.name == "availability"));
-        is_about && term.phase.map_or(is_judged, |named| named == phase)
+        let name = term.metric.definition().name;
+        let is_about = name == metric
+            || (metric == "errors" && name == "availability")
+            || (metric == LOST_ITEMS && name == WRONG_ANSWERS);
+        let is_whole = term.request.is_none() && term.path.is_none_or(|path| path == scenario.phases[phase].path);
+        is_about && is_whole && term.phase.map_or(is_judged, |named| named == phase)
     })
 }
 

@@ -269,10 +269,10 @@ fn apply_validity_issues(context: &JudgeContext<'_>, rule: &Rule, phases: &BTree
         && rule.term.metric.definition().is_timing
     {
         format!("the load generator was saturated in '{}'", name(phase))
-    } else if let Some(phase) =
-        deciding_stall(context.measurements, &issues.stalled, rule, phases.iter().copied(), result)
-    {
-        format!("the machine stood still in '{}'", name(&phase))
+    } else if let Some(phase) = deciding_stall(context, rule, result) {
+        format!("the machine stalled in '{}'", name(&phase))
+    } else if let Some(phase) = phases.intersection(&issues.not_bypassed).next().filter(|_| needs_bypass(rule)) {
+        format!("the phase '{}' was not uncached", name(phase))
     } else if result.ruling != Ruling::Pass {
         return;
     } else if let Some(phase) = phases.intersection(&issues.ineffective_faults).next() {
@@ -292,6 +292,11 @@ fn apply_validity_issues(context: &JudgeContext<'_>, rule: &Rule, phases: &BTree
     };
     result.ruling = Ruling::Inconclusive;
     result.evidence += &format!("; {why}");
+}
+
+/// Whether a rule shows nothing, kept or broken, where requests did not go past the cache: a comparison with an uncached phase.
+fn needs_bypass(rule: &Rule) -> bool {
+    matches!(rule.limit, Limit::Of { .. })
 }
 
 /// Whether a broken limit shows in the content of single answers.

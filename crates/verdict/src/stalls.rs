@@ -1,151 +1,180 @@
-//! Seconds in which the machine stood still: suspended, throttled, or its processors given to others by the hypervisor.
-//! What was slow then is not the app's failure, and an uncached phase that was slow then is no measure for the cache.
+//! Rules that a stall of the machine may have decided. What was slow then is not the app's failure, and an uncached phase that
+//! was slow then is no measure for the cache.
 
-use std::collections::BTreeMap;
-
-use cacheproof_core::measurements::Measurements;
+use cacheproof_core::measurements::{Measurements, ResponseKey};
 use cacheproof_core::metrics::{Dimension, MeasuredOn};
-use cacheproof_core::scenario::{Limit, Op, Rule, Scenario};
+use cacheproof_core::scenario::{Limit, Op, Rule, Scenario, Term};
 
 use super::chance::percentile_by_count;
+use super::machine::{Stall, stalls};
+use super::measure::{JudgeContext, phases_of};
 use super::validity::{Findings, ValidityIssues, judged, name};
 use super::{RuleResult, Ruling, numbers};
-
-/// A thread that sleeps is woken so many seconds late when the machine stands still.
-const MIN_LAG: f64 = 0.1;
-
-/// Share of the processors' time that the hypervisor took, from which it is to blame.
-const MIN_STOLEN_SHARE: f64 = 0.1;
-
-/// Share of the processors' time below which they had time for a thread that was late: so the machine was suspended, or
-/// all of it throttled. Above it, something used them, which may be the app.
-const MAX_IDLE_SHARE: f64 = 0.5;
-
-/// So many seconds are longer than any thread waits because others use the processors.
-const MAX_WAIT_FOR_OTHERS: f64 = 1.0;
-
-/// Seconds after a stall in which what had to wait is answered.
-const AFTERMATH: f64 = 1.0;
 
 /// Share of a phase's readings that must be in question, so that the median of a third of them may be wrong.
 const MIN_SHARE_OF_READINGS: f64 = 1.0 / 6.0;
 
-/// What of a phase falls into the stalls of the machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Stalled {
-    /// Seconds, those right after a stall included.
-    pub seconds: f64,
-    /// Answers and errors in them.
-    pub responses: u64,
-    /// How long a thread waited at most.
-    pub longest: f64,
-}
-
-/// Finds the stalls and tells of them.
+/// Tells of the stalls, and keeps them for the rules.
 pub(super) fn check_stalls(
     scenario: &Scenario,
     measurements: &Measurements,
     findings: &mut Findings,
     issues: &mut ValidityIssues,
 ) {
-    let stalls = stalls(measurements);
+    issues.stalls = stalls(measurements);
     for phase in judged(scenario) {
-        let Some(stalled) = stalled(measurements, &stalls, phase) else { continue };
+        let Some(span) = measurements.phases.get(&phase) else { continue };
+        let to = span.to.unwrap_or(measurements.last_at);
+        let of_phase = issues.stalls.iter().filter(|stall| stall.overlaps(span.from, to));
+        let Some(longest) = of_phase.map(|stall| stall.lag).reduce(f64::max) else { continue };
         findings.informational(format!(
-            "The machine stood still in '{}', for {} at most: a thread of cacheproof that only sleeps was woken so late, while \
-             the processors were idle or the hypervisor had given them to others. {} of {} answers came then or within a second \
-             after it. A rule on times or growth that they may have decided is inconclusive.",
+            "The machine stalled in '{}': a thread of cacheproof that only sleeps was woken up to {} late, and not because \
+             something else used the CPUs. {} of {} answers came in the seconds of the stalls and the ones after them. A rule on \
+             times or growth that they may have decided is inconclusive.",
             name(scenario, phase),
-            numbers::time(stalled.longest),
-            numbers::count(stalled.responses),
+            numbers::time(longest),
+            numbers::count(answers_in(measurements, &issues.stalls, |key| key.phase == phase)),
             numbers::count(measurements.count(|key| key.phase == phase))
         ));
-        issues.stalled.insert(phase, stalled);
     }
 }
 
-/// When the machine stood still, and how long a thread waited.
-fn stalls(measurements: &Measurements) -> Vec<(f64, f64, f64)> {
-    let cores = measurements.start.as_ref().map_or(0, |start| start.host.cores) as f64;
-    let readings: Vec<_> =
-        measurements.samples.iter().filter_map(|(at, sample)| Some((*at, sample.machine?))).collect();
-    let of_pair = |pair: &[(f64, cacheproof_core::journal::MachineSample)]| {
-        let ((from, before), (to, after)) = (pair[0], pair[1]);
-        let capacity = (to - from) * cores;
-        let share = |used: f64| used / capacity;
-        let is_to_blame = after.lag >= MAX_WAIT_FOR_OTHERS
-            || share(after.stolen - before.stolen) >= MIN_STOLEN_SHARE
-            || share(after.busy - before.busy) <= MAX_IDLE_SHARE;
-        // What was late when it was read had begun to be so before the sample that it is told in.
-        (capacity > 0.0 && after.lag >= MIN_LAG && is_to_blame).then(|| (from.min(to - after.lag), to, after.lag))
+/// Answers and errors that came during stalls.
+fn answers_in(measurements: &Measurements, stalls: &[Stall], wanted: impl Fn(&ResponseKey) -> bool) -> u64 {
+    stalled_slices(measurements, stalls)
+        .flat_map(|slice| slice.counts.by_key())
+        .filter(|(key, _)| wanted(key))
+        .map(|(_, count)| count)
+        .sum()
+}
+
+fn stalled_slices<'all>(
+    measurements: &'all Measurements,
+    stalls: &'all [Stall],
+) -> impl Iterator<Item = &'all cacheproof_core::measurements::TimeSlice<cacheproof_core::measurements::DetailedCounts>>
+{
+    let is_stalled = |from: f64, to: f64| stalls.iter().any(|stall| stall.overlaps(from, to));
+    measurements.coarse_slices.iter().filter(move |slice| is_stalled(slice.from, slice.to))
+}
+
+/// What a term is measured on, as far as it lies in stalls.
+struct InStalls {
+    /// The first phase of it with a stall.
+    phase: usize,
+    /// Answers and errors of the term.
+    answers: u64,
+    /// All its answers and errors.
+    of: u64,
+    /// Seconds of its phases.
+    seconds: f64,
+    /// All seconds of its phases.
+    of_seconds: f64,
+    /// Nanoseconds that its answers in stalls took together, at most.
+    sum: f64,
+}
+
+fn in_stalls(context: &JudgeContext<'_>, term: &Term) -> Option<InStalls> {
+    let (measurements, stalls) = (context.measurements, &context.issues.stalls);
+    let phases = phases_of(context.scenario, term);
+    let selects = |key: &ResponseKey| {
+        phases.contains(&key.phase)
+            && term.path.is_none_or(|path| path == key.path)
+            && term.request.is_none_or(|request| request == key.request)
     };
-    readings.windows(2).filter_map(of_pair).collect()
-}
-
-fn stalled(measurements: &Measurements, stalls: &[(f64, f64, f64)], phase: usize) -> Option<Stalled> {
-    let span = measurements.phases.get(&phase)?;
-    let ended = span.to.unwrap_or(measurements.last_at);
-    let is_hit = |from: f64, to: f64| stalls.iter().any(|(begun, over, _)| *begun < to && from < over + AFTERMATH);
-    let mut sum = Stalled::default();
-    for slice in measurements.coarse_slices.iter().filter(|slice| is_hit(slice.from, slice.to)) {
-        sum.seconds += (slice.to.min(ended) - slice.from.max(span.from)).max(0.0);
-        let of_phase = slice.counts.by_key().filter(|(key, _)| key.phase == phase);
-        sum.responses += of_phase.map(|(_, count)| count).sum::<u64>();
-    }
-    let of_phase = stalls.iter().filter(|(begun, over, _)| *begun < ended && span.from < over + AFTERMATH);
-    sum.longest = of_phase.map(|(_, _, lag)| *lag).fold(0.0, f64::max);
-    (sum.responses > 0).then_some(sum)
+    let seconds_in = |phase: &usize| {
+        let Some(span) = measurements.phases.get(phase) else { return 0.0 };
+        let to = span.to.unwrap_or(measurements.last_at);
+        let inside = |slice: f64, end: f64| (end.min(to) - slice.max(span.from)).max(0.0);
+        stalled_slices(measurements, stalls).map(|slice| inside(slice.from, slice.to)).sum::<f64>()
+    };
+    let seconds: Vec<(usize, f64)> = phases.iter().map(|phase| (*phase, seconds_in(phase))).collect();
+    let phase = seconds.iter().find(|(_, seconds)| *seconds > 0.0)?.0;
+    // The slowest hundredth of each slice stands for all: a mean without them can only be higher than without the true sum.
+    let sum = stalled_slices(measurements, stalls).map(|slice| {
+        let slowest = slice.counts.response().map(|(_, response)| response.p99).max().unwrap_or(0);
+        let count: u64 = slice.counts.by_key().filter(|(key, _)| selects(key)).map(|(_, count)| count).sum();
+        count as f64 * slowest as f64
+    });
+    Some(InStalls {
+        phase,
+        answers: answers_in(measurements, stalls, selects),
+        of: measurements.count(|key| selects(key)),
+        seconds: seconds.iter().map(|(_, seconds)| seconds).sum(),
+        of_seconds: phases.iter().map(|phase| measurements.phase_seconds(*phase)).sum(),
+        sum: sum.sum(),
+    })
 }
 
 /// The phase whose stalls may have decided a rule, if any.
-pub(super) fn deciding_stall(
-    measurements: &Measurements,
-    stalled: &BTreeMap<usize, Stalled>,
-    rule: &Rule,
-    phases: impl Iterator<Item = usize>,
-    result: &RuleResult,
-) -> Option<usize> {
-    let found: Vec<(usize, Stalled)> = phases.filter_map(|phase| Some((phase, *stalled.get(&phase)?))).collect();
-    let (first, _) = *found.first()?;
+pub(super) fn deciding_stall(context: &JudgeContext<'_>, rule: &Rule, result: &RuleResult) -> Option<usize> {
     let definition = rule.term.metric.definition();
-    let share_of_time = |(phase, stalled): &(usize, Stalled)| stalled.seconds / measurements.phase_seconds(*phase);
-    let is_growth = definition.dimension == Dimension::Growth || definition.name.ends_with("_growth");
-    if is_growth {
-        let is_large = found.iter().any(|one| share_of_time(one) >= MIN_SHARE_OF_READINGS);
-        return (result.ruling == Ruling::Fail && is_large).then_some(first);
-    }
-    if !definition.is_timing || result.ruling == Ruling::Inconclusive {
+    if context.issues.stalls.is_empty() || result.ruling == Ruling::Inconclusive {
         return None;
     }
-    let q = rule.term.metric.percentile();
-    if let Limit::Of { .. } = rule.limit {
-        // Either side may be the one that was slowed down.
-        let share_of_answers = |(phase, stalled): &(usize, Stalled)| {
-            stalled.responses as f64 / measurements.count(|key| key.phase == *phase).max(1) as f64
-        };
-        let enough = q.map_or(0.0, |q| (1.0 - q) / 2.0);
-        return found.iter().find(|one| share_of_answers(one) > enough).map(|(phase, _)| *phase);
+    if definition.is_growth {
+        let found = in_stalls(context, &rule.term)?;
+        let is_large = found.seconds / found.of_seconds >= MIN_SHARE_OF_READINGS;
+        return (result.ruling == Ruling::Fail && is_large).then_some(found.phase);
     }
-    let responses: u64 = found.iter().map(|(_, stalled)| stalled.responses).sum();
-    let seconds: f64 = found.iter().map(|(_, stalled)| stalled.seconds).sum();
-    let is_decided = if let Some(over) = result.over {
-        // As if everything then had been fast.
-        let without = over.saturating_sub(responses);
-        let ruling = percentile_by_count(rule.op, q.unwrap_or(1.0), result.samples, without);
-        ruling.is_none_or(|ruling| ruling == result.ruling)
-    } else if result.ruling == Ruling::Pass {
-        // Stalls only make things slower.
-        matches!(rule.op, Op::Less | Op::AtMost) || definition.dimension == Dimension::Rate
-    } else if definition.measured_on == MeasuredOn::Faults {
-        // What never came back did not for that; what came late may have come so much earlier.
-        let is_late = |observed: f64| result.limit.is_some_and(|limit| observed - seconds > limit);
-        result.observed.is_none_or(is_late)
-    } else if definition.dimension == Dimension::Rate {
-        let all: f64 = found.iter().map(|(phase, _)| measurements.phase_seconds(*phase)).sum();
-        let at_best = result.observed.unwrap_or(0.0) * all / (all - seconds).max(f64::MIN_POSITIVE);
-        result.limit.is_some_and(|limit| at_best < limit)
-    } else {
-        false
+    if !definition.is_timing {
+        return None;
+    }
+    // A stall makes times longer and rates lower.
+    let is_rate = definition.dimension == Dimension::Rate;
+    let is_upper = match rule.op {
+        Op::Less | Op::AtMost => true,
+        Op::More | Op::AtLeast => false,
+        Op::Equal | Op::NotEqual => return in_stalls(context, &rule.term).map(|found| found.phase),
     };
-    (!is_decided).then_some(first)
+    // Whether a stall on the left speaks for the rule.
+    let left_helps = is_upper == is_rate;
+    let is_pass = result.ruling == Ruling::Pass;
+    if let Limit::Of { term: other, factor } = &rule.limit {
+        let is_left = left_helps == is_pass;
+        let side = if is_left { &rule.term } else { other };
+        let found = in_stalls(context, side)?;
+        let is_decided = match (side.metric.percentile(), result.observed, result.limit) {
+            (Some(q), ..) => found.answers as f64 / found.of.max(1) as f64 <= (1.0 - q) / 2.0,
+            (None, Some(left), Some(right)) if !is_rate && definition.measured_on == MeasuredOn::Responses => {
+                let (left, right) = if is_left {
+                    (mean_without(left, &found), right)
+                } else {
+                    (left, mean_without(right / factor, &found) * factor)
+                };
+                Ruling::of(rule.op.holds(left, right)) == result.ruling
+            }
+            _ => false,
+        };
+        return (!is_decided).then_some(found.phase);
+    }
+    if left_helps != is_pass {
+        return None;
+    }
+    let found = in_stalls(context, &rule.term)?;
+    (!holds_without(rule, result, &found)).then_some(found.phase)
+}
+
+/// Whether the ruling would be the same if everything in the stalls had been fast.
+fn holds_without(rule: &Rule, result: &RuleResult, found: &InStalls) -> bool {
+    let definition = rule.term.metric.definition();
+    if let Some(over) = result.over {
+        let q = rule.term.metric.percentile().unwrap_or(1.0);
+        let ruling = percentile_by_count(rule.op, q, result.samples, over.saturating_sub(found.answers));
+        return ruling == Some(result.ruling);
+    }
+    // What never came did not for that; without a value, errors decided.
+    let (Some(observed), Some(limit)) = (result.observed, result.limit) else { return true };
+    let without = match definition.dimension {
+        // What came late may have come so much earlier.
+        _ if definition.measured_on == MeasuredOn::Faults => observed - found.seconds,
+        Dimension::Rate => observed * found.of_seconds / (found.of_seconds - found.seconds).max(f64::MIN_POSITIVE),
+        _ => mean_without(observed, found),
+    };
+    Ruling::of(rule.op.holds(without, limit)) == result.ruling
+}
+
+/// A mean without the answers in stalls, in seconds.
+fn mean_without(mean: f64, found: &InStalls) -> f64 {
+    let rest = found.of.saturating_sub(found.answers).max(1) as f64;
+    ((mean * found.of as f64 - found.sum / 1e9) / rest).max(0.0)
 }

@@ -52,7 +52,8 @@ fn proved(criteria: &[CriterionResult], claimed: usize) -> String {
             let proved = if run.is_some() { "" } else { "proved " };
             let by_tests = tests(by_tests, "the result of a test", "the results of tests")
                 .map(|text| text.replacen(" by", &format!(" {proved}by"), 1));
-            let claimed = tests(claimed, "a test that was not run here", "tests that were not run here");
+            let claimed = tests(claimed, "a test that was not run here", "tests that were not run here")
+                .map(|text| text.replacen(" by", " claimed by", 1));
             let noun = if all == 1 { "criterion" } else { "criteria" };
             let parts: Vec<String> = [run, by_tests, claimed].into_iter().flatten().collect();
             format!("{all} {noun}: {}", parts.join(", "))

@@ -1,6 +1,6 @@
 //! What makes a run valid or not, before any rule is looked at.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use cacheproof_core::journal::{AtQuiescence, Outcome, RunStatus, Sample};
 use cacheproof_core::measurements::Measurements;
@@ -9,8 +9,9 @@ use cacheproof_core::scenario::Scenario;
 
 use super::answers::check_answers;
 use super::fault_effects::check_fault_effects;
+use super::machine::Stall;
 use super::sending::{check_client_failures, check_unsendable, counts, generator, rates};
-use super::stalls::{Stalled, check_stalls};
+use super::stalls::check_stalls;
 use super::{FaultOutcome, Finding, numbers};
 
 /// Most notes of the run that are repeated: a report that lists thousands is not read.
@@ -39,8 +40,8 @@ pub(super) struct ValidityIssues {
     pub redis_unused: BTreeSet<usize>,
     /// Our count of the requests and goose's differ.
     pub count_mismatch: bool,
-    /// Phases in which the machine stood still.
-    pub stalled: BTreeMap<usize, Stalled>,
+    /// When the machine stalled.
+    pub stalls: Vec<Stall>,
 }
 
 /// Looks at what was seen for whatever makes it doubtful.
@@ -140,7 +141,17 @@ fn check_completion(
 
 /// Whether the system was steady again after the last fault.
 fn check_steady_after(measurements: &Measurements, findings: &mut Findings) {
-    let Some(after) = measurements.end.as_ref().and_then(|end| end.steady_after.as_ref()) else { return };
+    let Some(after) = measurements.end.as_ref().and_then(|end| end.steady_after.as_ref()) else {
+        if !measurements.faults.is_empty() && measurements.complete() {
+            findings.informational(
+                "Whether the system was steady again after the last fault was not checked. That needs 6 s and 20 requests after \
+                 it, in a phase with the path of one that was judged before the first fault, and with its rate if [safety] has \
+                 rules on the steady state."
+                    .to_owned(),
+            );
+        }
+        return;
+    };
     if let Some(broken) = &after.broken {
         findings.blocking(format!(
             "After the last fault the system was not steady again. In the last {} of the run ({} requests), this did not hold: \

@@ -133,6 +133,10 @@ impl LineCheck {
                     seconds("seconds", after.seconds)?;
                     counter("requests", after.requests)?;
                 }
+                if let Some(labels) = end.labels {
+                    counter("told", labels.told)?;
+                    counter("assumed", labels.assumed)?;
+                }
                 counter("unsent", end.unsent)
             }
         }
@@ -224,6 +228,8 @@ impl LineCheck {
             unchanged,
             final_reads,
             lost_at_end,
+            behind_at_end,
+            unread_at_end,
         } = counts.answers;
         count("items", items)?;
         count("absent", absent)?;
@@ -236,7 +242,9 @@ impl LineCheck {
         at_most("lost_updates", lost_updates, "updates", updates)?;
         count("unchanged", unchanged)?;
         count("final_reads", final_reads)?;
-        at_most("lost_at_end", lost_at_end, "final_reads", final_reads)
+        at_most("lost_at_end", lost_at_end, "final_reads", final_reads)?;
+        count("behind_at_end", behind_at_end)?;
+        count("unread_at_end", unread_at_end)
     }
 
     fn fine(&self, slice: &FineSlice) -> Checked {

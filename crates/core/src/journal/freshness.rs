@@ -103,9 +103,17 @@ pub struct AnswerCounts {
     /// Written items that were read past the cache at the end of the run, counted where their last write was.
     #[serde(skip_serializing_if = "is_zero")]
     pub final_reads: u64,
-    /// Those of [`Self::final_reads`] that did not show their last acknowledged write: it is lost.
+    /// Those of [`Self::final_reads`] that did not show their last acknowledged write, and said that they were not from the
+    /// cache: it is lost.
     #[serde(skip_serializing_if = "is_zero")]
     pub lost_at_end: u64,
+    /// Written items that did not show their last acknowledged write at the end, in answers that did not say where they came
+    /// from: the write is lost, or the bypass does not work. They are not among [`Self::final_reads`].
+    #[serde(skip_serializing_if = "is_zero")]
+    pub behind_at_end: u64,
+    /// Written items that were read at the end and could not be compared.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unread_at_end: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -133,6 +141,8 @@ impl AnswerCounts {
             unchanged,
             final_reads,
             lost_at_end,
+            behind_at_end,
+            unread_at_end,
         } = *other;
         self.items += items;
         self.absent += absent;
@@ -146,6 +156,8 @@ impl AnswerCounts {
         self.unchanged += unchanged;
         self.final_reads += final_reads;
         self.lost_at_end += lost_at_end;
+        self.behind_at_end += behind_at_end;
+        self.unread_at_end += unread_at_end;
     }
 }
 

@@ -63,6 +63,18 @@ pub struct RunEnded {
     /// an older journal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steady_after: Option<SteadyAfter>,
+    /// What the answers said of where they came from. `None`: the scenario does not say what no word means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<LabelCounts>,
+}
+
+/// What answers to cacheable reads said of where they came from, if the scenario says what no word means (`absent`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelCounts {
+    /// Answers that said it.
+    pub told: u64,
+    /// Answers that said nothing.
+    pub assumed: u64,
 }
 
 /// The steady state, checked again at the end of a run with faults.

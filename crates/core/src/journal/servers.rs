@@ -86,11 +86,13 @@ pub struct Sample {
     pub machine: Option<MachineSample>,
 }
 
-/// The machine that everything runs on: whether it stood still.
+/// The machine that everything runs on: whether it stalled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MachineSample {
     /// The most by which a thread of cacheproof that only sleeps was woken too late since the last sample, seconds.
     pub lag: f64,
+    /// How many CPUs these times are of: all of the machine, also where cacheproof may use only some.
+    pub cpus: u32,
     /// CPU time of all processes since the machine's start, seconds.
     pub busy: f64,
     /// CPU time that the machine had work for and that its hypervisor gave to others, seconds.

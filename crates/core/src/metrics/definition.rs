@@ -32,6 +32,8 @@ pub struct MetricDefinition {
     pub comparison: Comparison,
     /// Whether a load generator that is too slow falsifies it.
     pub is_timing: bool,
+    /// Whether it is the growth of readings over a phase.
+    pub is_growth: bool,
     /// Whether `safety.steady` may use it: it can be measured before the first fault, while the run goes on.
     pub can_be_steady: bool,
 }
@@ -51,6 +53,7 @@ impl MetricDefinition {
         only_grows: false,
         comparison: Comparison::Value,
         is_timing: false,
+        is_growth: false,
         can_be_steady: false,
     };
 
@@ -191,6 +194,8 @@ pub enum Requirement {
     VersionOrBypass,
     /// Answers that carry a version.
     Version,
+    /// Answers that carry a version, or the token of the write that they show.
+    VersionOrTokens,
     /// A way past the cache.
     Bypass,
     /// How long the app keeps an answer, and a timeline that is longer.

@@ -96,13 +96,20 @@ pub(super) static ROWS: &[MetricDefinition] = &[
     // do not show their last write when they are read past the cache at the end.
     MetricDefinition {
         name: "lost_updates",
+        requires: &[Requirement::VersionOrTokens, Requirement::WrittenItem],
         measure: |scope| {
             let answers = answers(scope);
             let why =
                 "no two acknowledged writes of one item carried a version, and none was read past the cache at the end";
             let of = answers.updates + answers.final_reads;
             let missing_reason = scope.if_none_judged(of, why);
-            Measured { missing_reason, ..scope.events(answers.lost_updates + answers.lost_at_end, of) }
+            let coverage = Coverage {
+                judged: of,
+                scope: of + answers.unread_at_end + answers.behind_at_end,
+                what: "writes, and items that were read at the end, could be compared",
+            };
+            let events = scope.events(answers.lost_updates + answers.lost_at_end, of);
+            Measured { missing_reason, coverage: Some(coverage), ..events }
         },
         wording: Wording::Noun("lost updates"),
         can_be_steady: true,

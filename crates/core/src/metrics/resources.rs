@@ -1,7 +1,7 @@
 //! Metrics of the database's work, and of what servers and the app's process use.
 
 use super::evidence::readings;
-use super::growth::{MIN_READINGS, growth};
+use super::growth::{Growth, MIN_READINGS, growth, growth_of_memory};
 use super::{
     Comparison, Dimension, Evidence, Measured, MeasuredOn, MetricDefinition, MinSamples, Requirement, ScenarioFacts,
     Scope, Wording,
@@ -37,6 +37,7 @@ const GROWTH: MetricDefinition = MetricDefinition {
     dimension: Dimension::Count,
     measured_on: MeasuredOn::Resources,
     min_samples: MinSamples::AtLeast(MIN_READINGS as u64),
+    is_growth: true,
     details: |evidence: &Evidence<'_>| {
         let place = evidence.measured.which.as_ref().map_or_else(String::new, |which| format!("{which}, "));
         format!(" from its first third to its last ({place}{} readings)", evidence.samples())
@@ -109,7 +110,7 @@ pub(super) static ROWS: &[MetricDefinition] = &[
     MetricDefinition {
         name: "redis_clients_growth",
         requires: &[Requirement::Redis],
-        measure: |scope| largest_growth(scope, redis_clients, NO_REDIS),
+        measure: |scope| largest_growth(scope, redis_clients, growth, NO_REDIS),
         wording: Wording::Label("Redis clients grew by"),
         ..GROWTH
     },
@@ -124,7 +125,7 @@ pub(super) static ROWS: &[MetricDefinition] = &[
     MetricDefinition {
         name: "db_connections_growth",
         requires: &[Requirement::Postgres],
-        measure: |scope| largest_growth(scope, db_connections, NO_DATABASE),
+        measure: |scope| largest_growth(scope, db_connections, growth, NO_DATABASE),
         wording: Wording::Label("database connections grew by"),
         ..GROWTH
     },
@@ -142,7 +143,7 @@ pub(super) static ROWS: &[MetricDefinition] = &[
         synonyms: &[("leak", "app_memory_growth"), ("memory_growth", "app_memory_growth")],
         dimension: Dimension::Growth,
         requires: &[Requirement::StartedApp],
-        measure: |scope| largest_growth(scope, app_memory, UNKNOWN_APP),
+        measure: |scope| largest_growth(scope, app_memory, growth_of_memory, UNKNOWN_APP),
         wording: Wording::Label("the app's memory grew by"),
         ..GROWTH
     },
@@ -157,7 +158,7 @@ pub(super) static ROWS: &[MetricDefinition] = &[
     MetricDefinition {
         name: "app_files_growth",
         requires: &[Requirement::StartedApp],
-        measure: |scope| largest_growth(scope, app_files, UNKNOWN_FILES),
+        measure: |scope| largest_growth(scope, app_files, growth, UNKNOWN_FILES),
         wording: Wording::Label("the app's open files grew by"),
         ..GROWTH
     },
@@ -180,6 +181,9 @@ pub(super) static ROWS: &[MetricDefinition] = &[
 
 /// How a resource of a server or process is read off a sample.
 type Reader = fn(&Sample) -> Option<f64>;
+
+/// How growth is told from readings.
+type GrowthOf = fn(&[f64]) -> Option<Growth>;
 
 fn redis_clients(sample: &Sample) -> Option<f64> {
     Some(sample.redis.as_ref()?.clients? as f64)
@@ -228,9 +232,9 @@ fn redis_memory(scope: &Scope<'_>) -> Measured {
 }
 
 /// The largest growth over one of the phases, each on its own.
-fn largest_growth(scope: &Scope<'_>, reader: Reader, missing_reason: &str) -> Measured {
+fn largest_growth(scope: &Scope<'_>, reader: Reader, growth_of: GrowthOf, missing_reason: &str) -> Measured {
     let measurements = scope.measurements;
-    let mut worst: Option<(f64, usize)> = None;
+    let mut worst: Option<(f64, usize, f64)> = None;
     let mut fewest = u64::MAX;
     for phase in &scope.phases {
         let Some(span) = measurements.phases.get(phase) else { continue };
@@ -241,22 +245,26 @@ fn largest_growth(scope: &Scope<'_>, reader: Reader, missing_reason: &str) -> Me
             .filter(|(at, _)| inside(*at))
             .filter_map(|(_, sample)| reader(sample))
             .collect();
-        let Some((more, first)) = growth(&values) else { continue };
+        let Some(Growth { more, first, step }) = growth_of(&values) else { continue };
         let more = if scope.as_share { more / first.max(1.0) } else { more };
         fewest = fewest.min(values.len() as u64);
-        if worst.is_none_or(|(most, _)| more > most) {
-            worst = Some((more, *phase));
+        if worst.is_none_or(|(most, ..)| more > most) {
+            worst = Some((more, *phase, step));
         }
     }
-    let which = match worst {
-        Some((_, phase)) if scope.phases.len() > 1 => {
+    let place = match worst {
+        Some((_, phase, _)) if scope.phases.len() > 1 => {
             scope.facts.phases.get(phase).map(|phase| format!("in '{}'", phase.name))
         }
         _ => None,
     };
+    let step = worst.filter(|(.., step)| *step > 0.0);
+    let step = step.map(|(.., step)| format!("without a single step of {}", numbers::bytes(step)));
+    let which: Vec<String> = [place, step].into_iter().flatten().collect();
+    let which = (!which.is_empty()).then(|| which.join(", "));
     let samples = if worst.is_some() { fewest } else { 0 };
     let missing_reason = worst.is_none().then(|| missing_reason.to_owned());
-    Measured { missing_reason, which, ..Measured::of(worst.map(|(more, _)| more), samples) }
+    Measured { missing_reason, which, ..Measured::of(worst.map(|(more, ..)| more), samples) }
 }
 
 /// How much the app's log grew for each request, answered or not.

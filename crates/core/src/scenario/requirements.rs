@@ -81,6 +81,12 @@ impl RuleContext<'_> {
                     "say where it is: version = \"version\" in [target]",
                 )
             }),
+            Requirement::VersionOrTokens => (target.version.is_none() && target.tokens.is_empty()).then(|| {
+                refusal(
+                    "answers do not tell which write they show",
+                    "say in [target] where the version is (version = \"version\"), or the token of a write (tokens = [\"title\"])",
+                )
+            }),
             Requirement::Bypass => target.bypass.is_none().then(|| {
                 refusal(
                     "there is no way to look past the cache",

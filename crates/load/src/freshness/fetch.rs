@@ -18,6 +18,7 @@ pub(super) struct ProbeClient {
     client: reqwest::Client,
     base_urls: Vec<String>,
     classifier: ResponseClassifier,
+    uncached_classifier: ResponseClassifier,
 }
 
 /// The response to such a read.
@@ -34,7 +35,7 @@ impl ProbeClient {
     pub(super) fn new(scenario: Arc<Scenario>, base_urls: Vec<String>) -> Self {
         let client = client(scenario.traffic.timeout, scenario.target.follow_redirects);
         let classifier = ResponseClassifier::new(&scenario.target);
-        Self { scenario, client, base_urls, classifier }
+        Self { scenario, client, base_urls, uncached_classifier: classifier.past_cache(), classifier }
     }
 
     /// How many instances the app has.
@@ -50,7 +51,8 @@ impl ProbeClient {
         let answer = read_response(request.send().await.ok()?, &self.scenario, call.request).await.ok()?;
         let Answer { status, headers, body, done } = answer;
         let asked = &self.scenario.traffic.requests[call.request];
-        let reading = self.classifier.classify(asked, &call.expected, status, &headers, &body);
+        let classifier = if past_cache { &self.uncached_classifier } else { &self.classifier };
+        let reading = classifier.classify(asked, &call.expected, status, &headers, &body);
         Some(ProbeResponse { status, reading, body, sent, done })
     }
 }

@@ -23,6 +23,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use rand::SeedableRng as _;
+use rand::seq::SliceRandom as _;
+use rand_chacha::ChaCha8Rng;
 use reqwest::StatusCode;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
@@ -418,6 +421,13 @@ impl FreshnessMonitor {
     /// The events since the last call.
     pub fn take_events(&self) -> Vec<Event> {
         std::mem::take(&mut lock(&self.events))
+    }
+
+    /// At most so many of these, chosen at random: by the seed, so the same ones in each run.
+    fn some_of(&self, mut ids: Vec<u64>, most: usize) -> Vec<u64> {
+        let mut random = ChaCha8Rng::seed_from_u64(self.scenario.seed);
+        let (chosen, _) = ids.partial_shuffle(&mut random, most);
+        chosen.to_vec()
     }
 
     fn is_over(&self) -> bool {

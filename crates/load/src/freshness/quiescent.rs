@@ -25,9 +25,10 @@ impl FreshnessMonitor {
         for space in 0..self.items.kinds() {
             let Some(request) = self.items.reading_request(space) else { continue };
             let written = self.judge.written(space);
-            let step = written.len().div_ceil(MAX_ITEMS_PER_KIND).max(1);
-            sum.skipped += (written.len() - written.len().div_ceil(step)) as u64;
-            for id in written.into_iter().step_by(step) {
+            let all = written.len();
+            let chosen = self.some_of(written, MAX_ITEMS_PER_KIND);
+            sum.skipped += (all - chosen.len()) as u64;
+            for id in chosen {
                 for instance in 0..self.probe_client.instances() {
                     self.compare(&mut sum, request, ItemKey { space, id }, instance).await;
                 }

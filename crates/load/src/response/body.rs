@@ -199,6 +199,17 @@ mod tests {
         }
     }
 
+    /// 64 MB of zeros, packed by the brotli of Google: there is no pure Rust encoder among the dependencies.
+    const BROTLI_BOMB: &str = "cbffff3f002400e2b14072effff8ffff078004401c1680eefd1fffffff00900088c302d0bdffe3ffff1f001200715800baf7 \
+         7ffcffff034002200e0b40f7fe8fffff7f004800c46101e8defff1ffff0f000980382c00ddfb3ffeffff012001108705a07b \
+         ff37";
+
+    fn bytes(hexadecimal: &str) -> Vec<u8> {
+        let digits: Vec<u8> =
+            hexadecimal.chars().filter_map(|digit| digit.to_digit(16)).map(|digit| digit as u8).collect();
+        digits.chunks_exact(2).map(|pair| pair[0] * 16 + pair[1]).collect()
+    }
+
     #[test]
     fn a_bomb_is_not_unpacked_beyond_the_limit() {
         let bomb = vec![b'x'; 64 << 20];
@@ -207,6 +218,7 @@ mod tests {
             ("deflate", zlib(&bomb)),
             ("deflate", deflate(&bomb)),
             ("zstd", zstd(&bomb)),
+            ("br", bytes(BROTLI_BOMB)),
             ("gzip, gzip", gzip(&gzip(&bomb))),
         ] {
             let error = unpacked(encoding, &packed).unwrap_err();

@@ -91,6 +91,8 @@ pub struct ClassifiedResponse {
     pub listed: Vec<(u64, Option<u64>)>,
     /// `name: value` of each cache header that nobody understood.
     pub unread: Vec<String>,
+    /// Whether it said nothing of where it came from, and the scenario's `absent` says what that means.
+    pub is_assumed: bool,
 }
 
 impl ResponseClassifier {
@@ -102,6 +104,12 @@ impl ResponseClassifier {
             version: target.version.clone(),
             tokens: target.tokens.clone(),
         }
+    }
+
+    /// The same for requests that bypass the cache: what they do not say is not assumed, as it shows whether the bypass works.
+    #[must_use]
+    pub fn past_cache(&self) -> Self {
+        Self { hit: CacheStatusSpec { absent: Absent::Unknown, ..self.hit.clone() }, ..self.clone() }
     }
 
     /// Classifies a response to `request`.
@@ -116,9 +124,9 @@ impl ResponseClassifier {
         if !status.is_success() {
             let missing = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
             if request.expect.contains(&status.as_u16()) {
-                let CacheReading { outcome, unread } = self.cache_reading(request, headers, body);
+                let (CacheReading { outcome, unread }, is_assumed) = self.cache_reading(request, headers, body);
                 let outcome = outcome.unwrap_or_default();
-                return ClassifiedResponse { outcome, unread, missing, ..ClassifiedResponse::default() };
+                return ClassifiedResponse { outcome, unread, is_assumed, missing, ..ClassifiedResponse::default() };
             }
             let what = match headers.get(LOCATION).filter(|_| status.is_redirection()) {
                 Some(location) => format!("status {status}, a redirect to {}", shorten(location.as_bytes())),
@@ -155,10 +163,11 @@ impl ResponseClassifier {
             substitute::is_substitute(body, &names)
         });
         let created_id_field = self.identity.as_ref().filter(|_| request.method == Method::Post);
-        let CacheReading { outcome, unread } = self.cache_reading(request, headers, body);
+        let (CacheReading { outcome, unread }, is_assumed) = self.cache_reading(request, headers, body);
         ClassifiedResponse {
             outcome: outcome.unwrap_or_default(),
             unread,
+            is_assumed,
             version: self.version(headers, body),
             created: created_id_field.and_then(|name| unquote(field(body, name).ok()??).parse().ok()),
             token,
@@ -203,20 +212,23 @@ impl ResponseClassifier {
     }
 
     /// Where a read was answered from. What the scenario defines comes before the headers that are known.
-    fn cache_reading(&self, request: &Request, headers: &HeaderMap, body: &[u8]) -> CacheReading {
+    /// The second value: whether it is only assumed.
+    fn cache_reading(&self, request: &Request, headers: &HeaderMap, body: &[u8]) -> (CacheReading, bool) {
         if !request.method.is_read() {
-            return CacheReading::default();
+            return (CacheReading::default(), false);
         }
         let read = || cache_words::read(headers, self.hit.cache.as_deref());
         let mut reading = self.configured_reading(headers, body).unwrap_or_else(read);
-        if reading.outcome.is_none() && reading.unread.is_empty() {
+        let says_nothing = reading.outcome.is_none() && reading.unread.is_empty();
+        if says_nothing {
             reading.outcome = match self.hit.absent {
                 Absent::Unknown => None,
                 Absent::Hit => Some(Outcome::Hit),
                 Absent::Miss => Some(Outcome::Miss),
             };
         }
-        reading
+        let is_assumed = says_nothing && reading.outcome.is_some();
+        (reading, is_assumed)
     }
 
     /// By the header or field that the scenario names. `None`: it names none, or the response has none.

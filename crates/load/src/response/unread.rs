@@ -1,9 +1,11 @@
-//! Values of cache headers that nobody understood, counted for the report.
+//! Values of cache headers that nobody understood, counted for the report; and how many answers had none at all.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::shorten;
+use cacheproof_core::journal::LabelCounts;
 
 /// How many different values are kept.
 const VALUES: usize = 20;
@@ -15,6 +17,8 @@ const NAMED: usize = 5;
 #[derive(Debug, Default)]
 pub struct UnreadCacheWords {
     seen: Mutex<Seen>,
+    assumed: AtomicU64,
+    told: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +40,17 @@ impl UnreadCacheWords {
         } else {
             seen.others += 1;
         }
+    }
+
+    /// Counts an answer that said where it came from, or that said nothing and is assumed to be what the scenario says.
+    pub fn count_label(&self, is_assumed: bool) {
+        let of = if is_assumed { &self.assumed } else { &self.told };
+        of.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many answers said where they came from, and for how many that was assumed.
+    pub fn labels(&self) -> LabelCounts {
+        LabelCounts { told: self.told.load(Ordering::Relaxed), assumed: self.assumed.load(Ordering::Relaxed) }
     }
 
     /// What the user should know; `None`: everything was understood.

@@ -1,4 +1,4 @@
-//! Whether the machine stood still: how late a thread is woken that only sleeps, and where the processor's time went.
+//! Whether the machine stalled: how late a thread is woken that only sleeps, and where the CPU time went.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -38,8 +38,8 @@ impl MachineProbe {
     /// What happened since the last sample. `None` where the system does not tell where the time went.
     pub(super) fn sample(&self) -> Option<MachineSample> {
         let lag = Duration::from_nanos(self.lag.swap(0, Ordering::Relaxed)).as_secs_f64();
-        let (busy, stolen) = cpu_time()?;
-        Some(MachineSample { lag, busy, stolen })
+        let (cpus, busy, stolen) = cpu_time()?;
+        Some(MachineSample { lag, cpus, busy, stolen })
     }
 }
 
@@ -49,20 +49,21 @@ impl Drop for MachineProbe {
     }
 }
 
-/// Seconds of all processors since the machine's start: used by processes, and stolen by the hypervisor.
+/// The CPUs of the machine, and their seconds since its start: used by processes, and stolen by the hypervisor.
 #[cfg(target_os = "linux")]
-fn cpu_time() -> Option<(f64, f64)> {
+fn cpu_time() -> Option<(u32, f64, f64)> {
     use procfs::CurrentSI as _;
-    let total = procfs::KernelStats::current().ok()?.total;
+    let procfs::KernelStats { total, cpu_time, .. } = procfs::KernelStats::current().ok()?;
     let seconds = |ticks: u64| ticks as f64 / procfs::ticks_per_second() as f64;
     // `guest` is part of `user`.
     let system = total.system + total.irq.unwrap_or(0) + total.softirq.unwrap_or(0);
-    Some((seconds(total.user + total.nice + system), seconds(total.steal.unwrap_or(0))))
+    let cpus = u32::try_from(cpu_time.len()).ok()?;
+    Some((cpus, seconds(total.user + total.nice + system), seconds(total.steal.unwrap_or(0))))
 }
 
 /// Only Linux has /proc.
 #[cfg(not(target_os = "linux"))]
-fn cpu_time() -> Option<(f64, f64)> {
+fn cpu_time() -> Option<(u32, f64, f64)> {
     None
 }
 
@@ -79,7 +80,8 @@ mod tests {
             std::hint::spin_loop();
         }
         let after = probe.sample().expect("/proc/stat");
-        assert!(after.busy - before.busy >= 0.1, "{before:?} {after:?}");
+        // Other processes may have used more, and none of them less.
+        assert!(after.busy - before.busy >= 0.1 && after.cpus >= 1, "{before:?} {after:?}");
         assert!(after.lag > 0.0, "no sleep is exact");
         probe.lag.store(5_000_000_000, Ordering::Relaxed);
         assert!(probe.sample().is_some_and(|sample| sample.lag >= 5.0));

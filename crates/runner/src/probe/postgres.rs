@@ -64,28 +64,30 @@ impl PostgresProbe {
     }
 }
 
-/// Most different statements that are read, and how much of the text of each.
-const MAX_STATEMENTS: usize = 2_000;
+/// How much of the text of a statement is read.
 const MAX_TEXT: usize = 200;
 
 impl PostgresProbe {
     /// How often each statement was executed for everybody but cacheproof. `None` where that is not counted.
     pub(super) async fn read_statements(&mut self) -> Option<StatementReading> {
+        let sample = self.fetch_sample().await.filter(|sample| sample.exact)?;
         let (connection, Statements::Counted { schema, .. }) = self.connection.as_mut()? else { return None };
         let statement = format!(
             "WITH /* cacheproof */ {OWN_NAME} AS (SELECT userid::int8 AS \"user\", coalesce(queryid, 0) AS id, \
              min(left(query, {MAX_TEXT})) AS text, sum(calls)::int8 AS calls \
              FROM {schema}.pg_stat_statements WHERE coalesce(query, '') NOT LIKE '%{OWN_NAME}%' \
              AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) \
-             GROUP BY 1, 2 ORDER BY 4 DESC LIMIT {MAX_STATEMENTS}) SELECT \"user\", id, text, calls FROM {OWN_NAME}"
+             GROUP BY 1, 2) SELECT \"user\", id, text, calls FROM {OWN_NAME}"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(statement)).fetch_all(connection).await.ok()?;
         let read = |row: PgRow| {
             let text: Option<String> = row.try_get(2).ok()?;
             let calls = u64::try_from(row.try_get::<i64, _>(3).ok()?).ok()?;
-            Some(((row.try_get(0).ok()?, row.try_get(1).ok()?), (text.unwrap_or_default(), calls)))
+            let text = text.unwrap_or_else(|| "(text unknown)".to_owned());
+            Some(((row.try_get(0).ok()?, row.try_get(1).ok()?), (text, calls)))
         };
-        Some(StatementReading(rows.into_iter().filter_map(read).collect()))
+        let counting = (sample.started, sample.counting_since, sample.evicted);
+        Some(StatementReading { calls: rows.into_iter().filter_map(read).collect(), counting })
     }
 }
 

@@ -194,12 +194,20 @@ fn late_service(spec: Option<&FaultSpec>, slices: &[TimeSlice], outcome: &FaultO
     }
 }
 
-/// Whether what was outside the limits at the end were stale and wrong answers. They come from no connection or queue.
+/// Whether what was outside the limits at the end were stale and wrong answers, and nothing else. They come from no connection
+/// or queue.
 fn ends_incorrect(slices: &[TimeSlice], outcome: &FaultOutcome) -> bool {
+    let Some(limits) = &outcome.limits else { return false };
     let from = outcome.watched_to - PERMANENT_AFTER_SECONDS;
     let mut last = SliceCounts::default();
-    between(slices, from, outcome.watched_to).iter().for_each(|slice| last.add(&slice.counts));
-    last.stale + last.wrong > last.errors
+    let mut slowest = 0;
+    for slice in between(slices, from, outcome.watched_to) {
+        last.add(&slice.counts);
+        slowest = slowest.max(slice.counts.p95);
+    }
+    let share = |part: u64| part as f64 / last.requests().max(1) as f64;
+    let is_slow = slowest as f64 / 1e9 > limits.p95;
+    share(last.stale + last.wrong) > limits.incorrect && share(last.errors) <= limits.errors && !is_slow
 }
 
 /// The recovery of the hit rate, compared with what a cold cache allows.
@@ -208,11 +216,12 @@ fn refilled(hit_rate: &HitRateRecovery) -> Option<String> {
         return None;
     }
     if hit_rate.is_kept_elsewhere {
-        return Some(
+        let is_quick = matches!(hit_rate.back, Recovery::After(took) if took < MIN_NOTABLE_SECONDS);
+        return is_quick.then(|| {
             "Redis was emptied, and the hit rate rose faster than a cold cache can fill: the app kept values, or what it \
              read meanwhile, and stored them again."
-                .to_owned(),
-        );
+                .to_owned()
+        });
     }
     let expected = hit_rate.expected?;
     match hit_rate.back {

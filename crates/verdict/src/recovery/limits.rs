@@ -8,6 +8,8 @@ use cacheproof_core::journal::{CachePath, SliceCounts};
 use cacheproof_core::measurements::{Measurements, TimeSlice, join_to_length};
 use cacheproof_core::scenario::{Limit, LoadModel, Op, Phase, Quantity, Scenario};
 
+use crate::machine::stalls;
+
 /// How many times the 99th percentile of the P95 of the steady slices the P95 of a slice may be.
 const P95_TOLERANCE_FACTOR: f64 = 2.0;
 /// Response times below this, in nanoseconds, are always inside the limits: such small differences are noise.
@@ -189,8 +191,11 @@ fn within(measurements: &Measurements, phases: &[usize], slices: &[TimeSlice]) -
         .filter_map(|phase| measurements.phases.get(phase))
         .map(|span| (span.from, span.to.unwrap_or(measurements.last_at)))
         .collect();
+    // What the machine made slow is not what is normal.
+    let stalls = stalls(measurements);
+    let is_stalled = |slice: &TimeSlice| stalls.iter().any(|stall| stall.overlaps(slice.from, slice.to));
     let inside = |slice: &&TimeSlice| spans.iter().any(|(from, to)| slice.from >= from - 0.01 && slice.to <= to + 0.01);
-    slices.iter().filter(inside).copied().collect()
+    slices.iter().filter(inside).filter(|slice| !is_stalled(slice)).copied().collect()
 }
 
 fn requests(slices: &[TimeSlice]) -> u64 {

@@ -94,6 +94,7 @@ fn a_run_that_was_stopped_never_passes_though_all_it_measured_was_good() {
             goose_requests: None,
             unsent: 0,
             steady_after: None,
+            labels: None,
         }),
     });
     let verdict = judge(&scenario(&plan), &Measurements::of(&lines));
@@ -382,7 +383,7 @@ fn a_test_proves_its_criterion_by_its_result_alone() {
     for state in [None, Some(NotRun), Some(Skipped), Some(Outdated), Some(Ambiguous), Some(Missing), Some(Empty)] {
         let (run, criterion, summary) = with_test(&[], state, true);
         assert_eq!((run, criterion), (Pass, Claimed), "{state:?} counts neither way");
-        assert_eq!(summary, "2 criteria: 1 proved by this run, 1 by a test that was not run here.");
+        assert_eq!(summary, "2 criteria: 1 proved by this run, 1 claimed by a test that was not run here.");
         let (run, _, summary) = with_test(&[], state, false);
         assert_eq!(run, Inconclusive, "{state:?}: nothing was proved");
         assert!(summary.starts_with("Nothing was proved. The only criterion is claimed by a test"), "{summary}");
