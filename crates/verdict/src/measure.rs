@@ -40,7 +40,12 @@ pub(super) fn wants_share(rule: &Rule) -> bool {
 
 /// Measures a term of a rule.
 pub(super) fn measure(context: &JudgeContext<'_>, rule: &Rule, term: &Term, errors: ErrorTreatment) -> Measured {
-    term.metric.measure(&Scope {
+    term.metric.measure(&Scope { as_share: wants_share(rule), errors, ..scope_of(context, term) })
+}
+
+/// What a term is measured on, as a number and without errors.
+pub(super) fn scope_of<'a>(context: &JudgeContext<'a>, term: &Term) -> Scope<'a> {
+    Scope {
         measurements: context.measurements,
         facts: context.facts,
         faults: context.faults,
@@ -48,9 +53,9 @@ pub(super) fn measure(context: &JudgeContext<'_>, rule: &Rule, term: &Term, erro
         path: term.path,
         request: term.request,
         percentile: term.metric.percentile().unwrap_or(1.0),
-        as_share: wants_share(rule),
-        errors,
-    })
+        as_share: false,
+        errors: ErrorTreatment::Exclude,
+    }
 }
 
 /// What the metrics of faults have to know of one.

@@ -1,11 +1,11 @@
 //! What was seen where no rule looks: stale and wrong answers, lost writes and errors of a warm-up, and those of a judged
 //! phase about which no rule speaks. They decide nothing, and are told under the verdict.
 
-use cacheproof_core::metrics::{ErrorTreatment, Metric, Scope};
-use cacheproof_core::scenario::Scenario;
+use cacheproof_core::metrics::Metric;
+use cacheproof_core::scenario::{Scenario, Term};
 
 use super::defaults::{LOST_ITEMS, WRONG_ANSWERS};
-use super::measure::JudgeContext;
+use super::measure::{JudgeContext, scope_of};
 use super::numbers;
 
 /// The metrics, and what one of their events is called.
@@ -39,17 +39,8 @@ pub(super) fn seen_outside(context: &JudgeContext<'_>) -> Option<String> {
 /// How often it was seen in a phase; `None`: never, or it could not be seen.
 fn events(context: &JudgeContext<'_>, metric: &str, phase: usize) -> Option<u64> {
     let metric = Metric::find(metric).ok()?;
-    let measured = metric.measure(&Scope {
-        measurements: context.measurements,
-        facts: context.facts,
-        faults: context.faults,
-        phases: vec![phase],
-        path: None,
-        request: None,
-        percentile: 1.0,
-        as_share: false,
-        errors: ErrorTreatment::Exclude,
-    });
+    let term = Term { metric, path: None, request: None, phase: Some(phase) };
+    let measured = metric.measure(&scope_of(context, &term));
     measured.events.filter(|events| *events > 0)
 }
 

@@ -1,13 +1,13 @@
 //! Rules that a stall of the machine may have decided. What was slow then is not the app's failure, and an uncached phase that
 //! was slow then is no measure for the cache.
 
-use cacheproof_core::measurements::{Measurements, ResponseKey};
+use cacheproof_core::measurements::{DetailedCounts, Measurements, ResponseKey, TimeSlice};
 use cacheproof_core::metrics::{Dimension, MeasuredOn};
 use cacheproof_core::scenario::{Limit, Op, Rule, Scenario, Term};
 
 use super::chance::percentile_by_count;
 use super::machine::{Stall, stalls};
-use super::measure::{JudgeContext, phases_of};
+use super::measure::{JudgeContext, scope_of};
 use super::validity::{Findings, ValidityIssues, judged, name};
 use super::{RuleResult, Ruling, numbers};
 
@@ -51,8 +51,7 @@ fn answers_in(measurements: &Measurements, stalls: &[Stall], wanted: impl Fn(&Re
 fn stalled_slices<'all>(
     measurements: &'all Measurements,
     stalls: &'all [Stall],
-) -> impl Iterator<Item = &'all cacheproof_core::measurements::TimeSlice<cacheproof_core::measurements::DetailedCounts>>
-{
+) -> impl Iterator<Item = &'all TimeSlice<DetailedCounts>> {
     let is_stalled = |from: f64, to: f64| stalls.iter().any(|stall| stall.overlaps(from, to));
     measurements.coarse_slices.iter().filter(move |slice| is_stalled(slice.from, slice.to))
 }
@@ -75,12 +74,8 @@ struct InStalls {
 
 fn in_stalls(context: &JudgeContext<'_>, term: &Term) -> Option<InStalls> {
     let (measurements, stalls) = (context.measurements, &context.issues.stalls);
-    let phases = phases_of(context.scenario, term);
-    let selects = |key: &ResponseKey| {
-        phases.contains(&key.phase)
-            && term.path.is_none_or(|path| path == key.path)
-            && term.request.is_none_or(|request| request == key.request)
-    };
+    let scope = scope_of(context, term);
+    let (phases, selects) = (&scope.phases, |key: &ResponseKey| scope.selects(key));
     let seconds_in = |phase: &usize| {
         let Some(span) = measurements.phases.get(phase) else { return 0.0 };
         let to = span.to.unwrap_or(measurements.last_at);
@@ -98,7 +93,7 @@ fn in_stalls(context: &JudgeContext<'_>, term: &Term) -> Option<InStalls> {
     Some(InStalls {
         phase,
         answers: answers_in(measurements, stalls, selects),
-        of: measurements.count(|key| selects(key)),
+        of: measurements.count(selects),
         seconds: seconds.iter().map(|(_, seconds)| seconds).sum(),
         of_seconds: phases.iter().map(|phase| measurements.phase_seconds(*phase)).sum(),
         sum: sum.sum(),
