@@ -340,6 +340,35 @@ class NeverRecovers(UsesRedis):
         return super().read(item, query, no_store)
 
 
+class SilentRedis(UsesRedis):
+    """Uses Redis, honours no-store, and does not say where answers come from."""
+
+    def read(self, item, query, no_store):
+        if no_store:
+            return Answer(self.item(item, self.version(item)))
+        answer = super().read(item, query, False)
+        answer.headers = []
+        return answer
+
+
+class IgnoresBypassWithRedis(SilentRedis):
+    """The same, but ignores no-store."""
+
+    def read(self, item, query, no_store):
+        return super().read(item, query, False)
+
+
+class LooksTwiceAtHits(IgnoresBypassWithRedis):
+    """The same, and asks of each hit whether it is time to load it again. So hits cost more look-ups than misses."""
+
+    def ask(self, *words):
+        answered, held = super().ask(*words)
+        if words[0] == "GET" and held is not None:
+            super().ask("TTL", words[1])
+            super().ask("EXISTS", words[1])
+        return answered, held
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 

@@ -80,6 +80,7 @@ mod slow {
         right_hits
         right_at_rest
         right_uncached
+        right_redis_uncached
         right_final
         right_texts
         right_creates
@@ -97,6 +98,8 @@ mod slow {
         redirect_elsewhere
         bypass_ignored
         uncached_is_hit
+        uncached_fills_cache
+        uncached_fills_cache_slowly
         redis_unused_hits
         command_true
         writes_to_cache_only

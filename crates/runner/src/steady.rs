@@ -49,17 +49,16 @@ impl<'run> SteadyStateCheck<'run> {
     /// Adds the responses of one second.
     pub(super) fn record(&self, slice: &CoarseSlice) {
         // Without the probe reads: they are few, and not the users'.
-        let slice = || CoarseSlice { freshness: Vec::new(), ..slice.clone() };
+        let without_probes = || CoarseSlice { freshness: Vec::new(), ..slice.clone() };
         if lock(&self.judged).is_none() {
-            apply(&mut lock(&self.measurements), slice());
+            apply(&mut lock(&self.measurements), without_probes());
         }
         let mut after = lock(&self.after);
         let Some((since, slices)) = after.as_mut() else { return };
-        let slice = slice();
         // While nothing is sent, as during a comparison after a phase, nothing is seen.
         let is_settled = since.elapsed() >= SETTLING + Duration::from_secs_f64(slice.seconds);
         if is_settled && !slice.cells.is_empty() {
-            slices.push_back(slice);
+            slices.push_back(without_probes());
             if slices.len() > *SLICES_AFTER.end() {
                 slices.pop_front();
             }

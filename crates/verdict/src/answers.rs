@@ -7,7 +7,6 @@ use cacheproof_core::journal::{AnswerCounts, CachePath, FreshnessKey};
 use cacheproof_core::measurements::Measurements;
 use cacheproof_core::scenario::{CacheKind, Scenario, TargetKind, Topology};
 
-use super::bypass::check_bypass;
 use super::numbers;
 use super::validity::{Findings, ValidityIssues, judged, name};
 
@@ -37,7 +36,6 @@ pub(super) fn check_answers(
         for request in 0..scenario.traffic.requests.len() {
             check_items(scenario, measurements, (phase, request), findings, issues);
         }
-        check_bypass(scenario, measurements, phase, findings, issues);
     }
     check_version(scenario, measurements, findings, issues);
     check_labels(measurements, findings);

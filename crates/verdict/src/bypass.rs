@@ -1,7 +1,7 @@
 //! Whether an uncached phase was uncached: by what its answers say, or by the work of Redis and of the database.
 
 use cacheproof_core::journal::{CachePath, Outcome};
-use cacheproof_core::measurements::Measurements;
+use cacheproof_core::measurements::{Measurements, ResponseKey};
 use cacheproof_core::scenario::Scenario;
 
 use super::answers::MIN_ANSWERS;
@@ -16,6 +16,10 @@ const MIN_TOLD: f64 = 0.5;
 
 /// Share of the look-ups of a cached read that an uncached one may cause, where the cache is in Redis.
 const MAX_LOOKUPS: f64 = 0.9;
+
+/// How many times the look-ups without a result of a cached read an uncached one may cause. Who goes past the cache misses
+/// nothing in it; look-ups for something else miss on both paths.
+const MAX_MISSES: f64 = 1.1;
 
 /// Work for a cacheable read, below which Redis or the database is not used for it.
 const MIN_WORK: f64 = 0.05;
@@ -39,24 +43,24 @@ pub(super) fn check_bypass(
         return;
     }
     let cacheable = (0..scenario.traffic.requests.len()).filter(|request| scenario.is_cacheable(*request));
-    let of_request: Vec<(usize, u64, u64)> = cacheable
+    let of_request: Vec<Told> = cacheable
         .map(|request| {
             let count = |served: &dyn Fn(Option<bool>) -> bool| {
                 let is_of = |phase_of: usize, request_of: usize| (phase_of, request_of) == (phase, request);
                 measurements.count(|key| is_of(key.phase, key.request) && served(key.outcome.is_served_from_cache()))
             };
-            (request, count(&|served| served == Some(true)), count(&|served| served.is_some()))
+            Told { request, hits: count(&|served| served == Some(true)), all: count(&|served| served.is_some()) }
         })
         .collect();
-    let sum = |of: fn(&(usize, u64, u64)) -> u64| -> u64 { of_request.iter().map(of).sum() };
     let is_cached = |hits: u64, told: u64| hits as f64 > told as f64 * MAX_UNCACHED_HITS;
-    let is_phase_cached = is_cached(sum(|of| of.1), sum(|of| of.2));
+    let is_phase_cached =
+        is_cached(of_request.iter().map(|told| told.hits).sum(), of_request.iter().map(|told| told.all).sum());
     let from_cache: Vec<String> = of_request
         .iter()
-        .filter(|(_, hits, told)| is_cached(*hits, *told) && (is_phase_cached || *told >= MIN_ANSWERS))
-        .map(|(request, hits, told)| {
-            let request = &scenario.traffic.requests[*request].name;
-            format!("{} of {} answers to '{request}'", numbers::count(*hits), numbers::count(*told))
+        .filter(|told| is_cached(told.hits, told.all) && (is_phase_cached || told.all >= MIN_ANSWERS))
+        .map(|told| {
+            let request = &scenario.traffic.requests[told.request].name;
+            format!("{} of {} answers to '{request}'", numbers::count(told.hits), numbers::count(told.all))
         })
         .collect();
     if !from_cache.is_empty() {
@@ -69,10 +73,11 @@ pub(super) fn check_bypass(
         ));
         return;
     }
-    let is_untold = of_request.iter().any(|(request, _, told)| {
-        let answered =
-            measurements.count(|key| (key.phase, key.request) == (phase, *request) && key.outcome != Outcome::Error);
-        answered >= MIN_ANSWERS && (*told as f64) < answered as f64 * MIN_TOLD
+    let is_untold = of_request.iter().any(|told| {
+        let is_answer =
+            |of: &ResponseKey| (of.phase, of.request) == (phase, told.request) && of.outcome != Outcome::Error;
+        let answered = measurements.count(is_answer);
+        answered >= MIN_ANSWERS && (told.all as f64) < answered as f64 * MIN_TOLD
     });
     if let Some(why) = is_untold.then(|| unchanged_work(scenario, measurements, phase)).flatten() {
         issues.not_bypassed.insert(phase);
@@ -84,6 +89,15 @@ pub(super) fn check_bypass(
             name(scenario, phase)
         ));
     }
+}
+
+/// What the answers to a request say about where they came from.
+struct Told {
+    request: usize,
+    /// How many came from the cache.
+    hits: u64,
+    /// How many say it.
+    all: u64,
 }
 
 /// What one cacheable read caused in a cached and in an uncached phase, on average.
@@ -118,6 +132,10 @@ fn unchanged_work(scenario: &Scenario, measurements: &Measurements, uncached: us
     };
     let queries = both(&|phase| measurements.db_queries(phase));
     let lookups = both(&|phase| measurements.redis_lookups(phase).map(|(hits, misses)| hits + misses));
+    let misses = both(&|phase| measurements.redis_lookups(phase).map(|(_, misses)| misses));
+    if let Some(misses) = misses.filter(|misses| misses.uncached > misses.cached * MAX_MISSES + MIN_WORK) {
+        return Some(words("in Redis more look-ups had no result, as in a cache that fills:", misses));
+    }
     let has_many_queries = queries.is_some_and(|queries| {
         queries.uncached >= queries.cached * MANY_QUERIES.0 && queries.uncached >= MANY_QUERIES.1
     });

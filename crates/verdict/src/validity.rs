@@ -8,6 +8,7 @@ use cacheproof_core::metrics::{ScenarioFacts, phases_without_db_queries};
 use cacheproof_core::scenario::Scenario;
 
 use super::answers::check_answers;
+use super::bypass::check_bypass;
 use super::fault_effects::check_fault_effects;
 use super::machine::Stall;
 use super::sending::{check_client_failures, check_unsendable, counts, generator, rates};
@@ -71,6 +72,9 @@ pub(super) fn check_validity(
     statistics(scenario, measurements, &mut findings);
     check_db_silence(scenario, facts, measurements, &mut findings);
     freshness(scenario, measurements, &mut findings);
+    for phase in judged(scenario) {
+        check_bypass(scenario, measurements, phase, &mut findings, &mut issues);
+    }
     check_answers(scenario, measurements, &mut findings, &mut issues);
     proxy(measurements, &mut findings);
     for note in measurements.notes.iter().take(MAX_NOTES) {

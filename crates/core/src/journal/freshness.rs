@@ -70,55 +70,50 @@ pub struct FreshnessCounts {
 #[serde(default)]
 pub struct AnswerCounts {
     /// Reads that returned an item.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "super::is_zero")]
     pub items: u64,
     /// Reads that returned a status of `expect` from 400 on instead, such as 404.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "super::is_zero")]
     pub absent: u64,
     /// Those of [`Self::items`] that look like an error page or a sign-in page.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "super::is_zero")]
     pub substitutes: u64,
     /// Items without the version that the scenario declares.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "super::is_zero")]
     pub unversioned: u64,
     /// Those of [`Self::unversioned`] that had been written before, so that their version would have been judged.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "super::is_zero")]
     pub unversioned_written: u64,
     /// Items whose body was compared with that of the answer before, which was of another item.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "super::is_zero")]
     pub compared: u64,
     /// Those of [`Self::compared`] that were the same, byte for byte.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "super::is_zero")]
     pub same: u64,
     /// Acknowledged writes whose version could be compared with an earlier one of the item.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "super::is_zero")]
     pub updates: u64,
     /// Those of [`Self::updates`] whose version was not a new one: one of the two writes is lost.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "super::is_zero")]
     pub lost_updates: u64,
     /// Acknowledged writes that left the version as it was, and that sent the same body as the others: they are lost, or
     /// changed nothing. They are not among [`Self::updates`].
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "super::is_zero")]
     pub unchanged: u64,
     /// Written items that were read past the cache at the end of the run, counted where their last write was.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "super::is_zero")]
     pub final_reads: u64,
     /// Those of [`Self::final_reads`] that did not show their last acknowledged write, and said that they were not from the
     /// cache: it is lost.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "super::is_zero")]
     pub lost_at_end: u64,
     /// Written items that did not show their last acknowledged write at the end, in answers that did not say where they came
     /// from: the write is lost, or the bypass does not work. They are not among [`Self::final_reads`].
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "super::is_zero")]
     pub behind_at_end: u64,
     /// Written items that were read at the end and could not be compared.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "super::is_zero")]
     pub unread_at_end: u64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
 }
 
 impl AnswerCounts {
@@ -370,13 +365,13 @@ pub struct AtQuiescence {
     pub incomparable: u64,
     /// Items whose uncached response said that it came from the cache: the comparison shows nothing. They are not among
     /// the others.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::is_zero")]
     pub not_bypassed: u64,
     /// Items that were not answered on both paths.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::is_zero")]
     pub unread: u64,
     /// Written items that were not among those that were chosen to be compared.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::is_zero")]
     pub skipped: u64,
     /// The first few that differ: `GET /posts/17`.
     pub examples: Vec<String>,

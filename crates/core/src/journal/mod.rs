@@ -33,3 +33,8 @@ pub use responses::*;
 pub use run::*;
 pub use servers::*;
 pub use slices::*;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}

@@ -173,7 +173,7 @@ fn a_stall_excuses_only_answers_of_the_rules_own_requests() {
 }
 
 /// A run whose reads do not say where they came from, and whose servers did this work for a request.
-fn unlabelled(queries: [f64; 2], hits: [f64; 2]) -> Vec<JournalEntry> {
+fn unlabelled(queries: [f64; 2], hits: [f64; 2], misses: [f64; 2]) -> Vec<JournalEntry> {
     let mut lines = journal(&SimulationPlan::default());
     for phase in 0..5 {
         change_cells(&mut lines, phase, |_, cell| {
@@ -192,7 +192,7 @@ fn unlabelled(queries: [f64; 2], hits: [f64; 2]) -> Vec<JournalEntry> {
             (postgres.queries, postgres.exact) = (work(at, queries), queries != [0.0; 2]);
         }
         if let Some(redis) = &mut sample.redis {
-            (redis.hits, redis.misses) = (Some(work(at, hits)), Some(0));
+            (redis.hits, redis.misses) = (Some(work(at, hits)), Some(work(at, misses)));
         }
     });
     lines
@@ -203,21 +203,23 @@ fn an_unlabelled_uncached_phase_that_causes_the_same_work_is_no_baseline() {
     let term = |phase| Term { metric: metric("p50"), path: None, request: None, phase: Some(phase) };
     let limit = Limit::Of { factor: 0.9, term: term(UNCACHED) };
     let faster = || Rule { text: "it".to_owned(), term: term(STEADY), op: Op::Less, limit: limit.clone() };
-    // Queries and look-ups in Redis for a request, uncached and cached. Without queries the database does not count them.
-    for (what, queries, lookups, ruling) in [
-        ("both paths use the cache", [0.3, 0.3], [1.0, 1.0], Ruling::Inconclusive),
-        ("the same with a cold cache at first", [0.16, 0.1], [1.0, 1.0], Ruling::Inconclusive),
-        ("past the cache", [1.0, 0.3], [0.0, 1.0], Ruling::Pass),
-        ("past the cache, with sessions in Redis", [1.0, 0.3], [1.0, 2.0], Ruling::Pass),
-        ("past the cache, with ten other look-ups", [1.0, 0.3], [10.0, 11.0], Ruling::Pass),
-        ("past the cache, and each request asks who it is from", [4.0, 3.7], [0.0, 1.0], Ruling::Pass),
-        ("no count of queries, both paths use the cache", [0.0, 0.0], [1.0, 1.0], Ruling::Inconclusive),
-        ("no count of queries, past the cache", [0.0, 0.0], [0.1, 1.0], Ruling::Pass),
-        ("a cache in memory on both paths", [0.03, 0.03], [0.0, 0.0], Ruling::Inconclusive),
-        ("a cache in memory, past it", [1.0, 0.03], [0.0, 0.0], Ruling::Pass),
+    // Queries, look-ups in Redis that find something and ones that do not, for a request, uncached and cached. Without queries the database does not count them.
+    for (what, queries, hits, misses, ruling) in [
+        ("both paths use the cache", [0.3, 0.3], [1.0, 1.0], [0.0; 2], Ruling::Inconclusive),
+        ("the same with a cold cache at first", [0.16, 0.1], [0.84, 0.9], [0.16, 0.1], Ruling::Inconclusive),
+        ("the same, and most of it missed", [0.7, 0.1], [0.3, 0.9], [0.7, 0.1], Ruling::Inconclusive),
+        ("the same, and a hit looks twice", [0.5, 0.1], [1.0, 1.8], [0.5, 0.1], Ruling::Inconclusive),
+        ("past the cache", [1.0, 0.3], [0.0, 1.0], [0.0; 2], Ruling::Pass),
+        ("past the cache, with sessions in Redis", [1.0, 0.3], [1.0, 2.0], [0.0; 2], Ruling::Pass),
+        ("past the cache, and nobody has a session", [1.0, 0.3], [0.0, 0.7], [1.0, 1.3], Ruling::Pass),
+        ("past the cache, with ten other look-ups", [1.0, 0.3], [10.0, 11.0], [0.0; 2], Ruling::Pass),
+        ("past the cache, and each request asks who it is from", [4.0, 3.7], [0.0, 1.0], [0.0; 2], Ruling::Pass),
+        ("no count of queries, both paths use the cache", [0.0, 0.0], [1.0, 1.0], [0.0; 2], Ruling::Inconclusive),
+        ("no count of queries, past the cache", [0.0, 0.0], [0.1, 1.0], [0.0; 2], Ruling::Pass),
+        ("a cache in memory on both paths", [0.03, 0.03], [0.0, 0.0], [0.0; 2], Ruling::Inconclusive),
+        ("a cache in memory, past it", [1.0, 0.03], [0.0, 0.0], [0.0; 2], Ruling::Pass),
     ] {
-        let hits = lookups;
-        let lines = unlabelled(queries, hits);
+        let lines = unlabelled(queries, hits, misses);
         let (result, verdict) = judge_one_rule(&SimulationPlan::default(), &lines, faster());
         assert_eq!(result.ruling, ruling, "{what}: {}\n{:?}", result.evidence, findings(&verdict, false));
     }
