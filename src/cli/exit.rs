@@ -29,10 +29,12 @@ impl Exit {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Pass => {
-                "pass: every rule held, and no test named in `proved_by` failed; a test without a result counts neither for nor \
-                 against the run"
+                "pass: every rule held, no test named in `proved_by` failed, and there was no wrong answer or lost update that \
+                 no rule covers; a test without a result counts neither for nor against the run"
             }
-            Self::RulesFailed => "a rule failed, or a test named in `proved_by` did",
+            Self::RulesFailed => {
+                "a rule failed, a test named in `proved_by` did, or there was a wrong answer or lost update that no rule covers"
+            }
             Self::Usage => "bad arguments or scenario; nothing was started",
             Self::Environment => {
                 "the environment failed: servers or app did not start, or died unexpectedly, or the verdict or the report could not be \

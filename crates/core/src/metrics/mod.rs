@@ -2,7 +2,7 @@
 //!
 //! A row ([`MetricDefinition`]) holds everything that is particular to its metric: name, dimension, how it is
 //! measured, how it is worded in evidence, and so on. The grammar, the checks of the scenario, the verdict and the
-//! check of the steady state read the rows, so that a new metric is a new row and nothing else:
+//! check of the steady state read the rows, so that a new metric is a new row and its documentation (CONTRIBUTING.md):
 //! `response_times`, `outcomes`, `freshness`, `resources` or `faults`.
 
 mod bounds;
