@@ -13,6 +13,7 @@ import random
 import socket
 import sys
 import threading
+import time
 import urllib.parse
 
 
@@ -341,7 +342,11 @@ class NeverRecovers(UsesRedis):
 
 
 class SilentRedis(UsesRedis):
-    """Uses Redis, honours no-store, and does not say where answers come from."""
+    """Uses Redis, honours no-store, and does not say where answers come from. Its source takes 10 ms, as a database may."""
+
+    def version(self, item):
+        time.sleep(0.01)
+        return super().version(item)
 
     def read(self, item, query, no_store):
         if no_store:

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 
 use crate::{StackError, connect_redis};
@@ -85,7 +86,7 @@ impl ServerKind {
                     redis::cmd("PING").query_async::<()>(&mut connection).await.map_err(|error| error.to_string())
                 }
                 Self::Postgres => {
-                    let mut connection = PgConnection::connect(url).await.map_err(|error| error.to_string())?;
+                    let mut connection = connect_postgres(url).await.map_err(|error| error.to_string())?;
                     let answer = sqlx::raw_sql(
                         "WITH /* cacheproof */ cacheproof_probe AS (SELECT 1) SELECT * FROM cacheproof_probe",
                     )
@@ -158,8 +159,14 @@ async fn redis_facts(url: &str) -> redis::RedisResult<VersionAndSettings> {
     Ok((version.trim().to_owned(), settings))
 }
 
+/// A connection that bears the name of cacheproof, so that nobody takes it for one of the app's.
+pub(super) async fn connect_postgres(url: &str) -> Result<PgConnection, sqlx::Error> {
+    let options: PgConnectOptions = url.parse()?;
+    PgConnection::connect_with(&options.application_name("cacheproof")).await
+}
+
 async fn postgres_facts(url: &str) -> Result<VersionAndSettings, sqlx::Error> {
-    let mut connection = PgConnection::connect(url).await?;
+    let mut connection = connect_postgres(url).await?;
     let version: String = sqlx::query_scalar(
         "WITH /* cacheproof */ cacheproof_probe AS (SELECT current_setting('server_version')) SELECT * FROM cacheproof_probe",
     )
@@ -179,7 +186,7 @@ async fn postgres_facts(url: &str) -> Result<VersionAndSettings, sqlx::Error> {
 
 /// Makes Postgres count statements.
 pub(super) async fn enable_statement_counting(url: &str) -> Result<(), sqlx::Error> {
-    let mut connection = PgConnection::connect(url).await?;
+    let mut connection = connect_postgres(url).await?;
     sqlx::raw_sql("CREATE /* cacheproof */ EXTENSION IF NOT EXISTS pg_stat_statements")
         .execute(&mut connection)
         .await?;

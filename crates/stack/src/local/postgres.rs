@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use sqlx::{Connection as _, PgConnection};
+use sqlx::Connection as _;
 use tokio::process::Command;
 
 use super::{Installed, Launch, LocalServer, Owner, PORT_ATTEMPTS, make_directory, owner, prepare};
 use crate::log::last_lines;
 use crate::password::random_password;
-use crate::probe::ServerKind;
+use crate::probe::{ServerKind, connect_postgres};
 use crate::{StackError, StartFailure, free_port};
 use cacheproof_supervise::Guard;
 
@@ -98,7 +98,7 @@ pg_stat_statements.track_utility = off
 ";
 
 async fn create_database(url: &str) -> Result<(), sqlx::Error> {
-    let mut connection = PgConnection::connect(url).await?;
+    let mut connection = connect_postgres(url).await?;
     sqlx::raw_sql("CREATE /* cacheproof */ DATABASE cacheproof").execute(&mut connection).await?;
     connection.close().await
 }
