@@ -144,7 +144,8 @@ impl Preflight<'_> {
                 call,
                 format!("its version ({version}) is {found:?}"),
                 "target.version must be a whole number below 2^64, or a time with hours and minutes \
-                 (2026-01-02T03:04:05.678Z), that grows with every write: only these can be compared. Name another field, or remove target.version (then \
+                 (2026-01-02T03:04:05.678Z), that grows with every write: only these can be compared. Name another \
+                 field, or remove target.version (then \
                  stale answers can only be found after the load, with a bypass)",
             ));
         }

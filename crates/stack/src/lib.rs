@@ -32,6 +32,7 @@ pub use deployment::{Deployment, Node, Role};
 pub use doctor::{Check, DoctorReport, check_machine};
 pub use error::StackError;
 pub use free_port::free_port;
+pub use probe::postgres_options;
 pub use redis_client::connect_redis;
 pub use server::{ProcessFaultKind, Server};
 

@@ -159,10 +159,16 @@ async fn redis_facts(url: &str) -> redis::RedisResult<VersionAndSettings> {
     Ok((version.trim().to_owned(), settings))
 }
 
-/// A connection that bears the name of cacheproof, so that nobody takes it for one of the app's.
+/// Options of a connection that bears the name of cacheproof, so that nobody takes it for one of the app's.
+///
+/// # Errors
+/// The URL is invalid.
+pub fn postgres_options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    Ok(url.parse::<PgConnectOptions>()?.application_name("cacheproof"))
+}
+
 pub(super) async fn connect_postgres(url: &str) -> Result<PgConnection, sqlx::Error> {
-    let options: PgConnectOptions = url.parse()?;
-    PgConnection::connect_with(&options.application_name("cacheproof")).await
+    PgConnection::connect_with(&postgres_options(url)?).await
 }
 
 async fn postgres_facts(url: &str) -> Result<VersionAndSettings, sqlx::Error> {

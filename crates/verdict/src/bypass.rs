@@ -131,11 +131,11 @@ fn unchanged_work(scenario: &Scenario, measurements: &Measurements, uncached: us
         )
     };
     let queries = both(&|phase| measurements.db_queries(phase));
-    let lookups = both(&|phase| measurements.redis_lookups(phase).map(|(hits, misses)| hits + misses));
     let misses = both(&|phase| measurements.redis_lookups(phase).map(|(_, misses)| misses));
     if let Some(misses) = misses.filter(|misses| misses.uncached > misses.cached * MAX_MISSES + MIN_WORK) {
         return Some(words("in Redis more look-ups had no result, as in a cache that fills:", misses));
     }
+    let lookups = both(&|phase| measurements.redis_lookups(phase).map(|(hits, misses)| hits + misses));
     let has_many_queries = queries.is_some_and(|queries| {
         queries.uncached >= queries.cached * MANY_QUERIES.0 && queries.uncached >= MANY_QUERIES.1
     });

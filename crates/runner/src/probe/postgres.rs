@@ -5,6 +5,7 @@ use sqlx::{Connection as _, PgConnection, Row as _};
 
 use super::statements::StatementReading;
 use cacheproof_core::journal::PostgresSample;
+use cacheproof_stack::postgres_options;
 
 /// The name that is in every statement of cacheproof while a run lasts. Postgres tells statements apart by what they do and not by
 /// their comments: a mere `SELECT 1` of cacheproof would be one entry with that of an app.
@@ -28,8 +29,7 @@ enum Statements {
 impl PostgresProbe {
     /// `None` for an invalid URL.
     pub(super) fn new(url: &str) -> Option<Self> {
-        let options: PgConnectOptions = url.parse().ok()?;
-        Some(Self { options: options.application_name("cacheproof"), connection: None })
+        Some(Self { options: postgres_options(url).ok()?, connection: None })
     }
 
     /// Forgets a connection that does not answer.

@@ -203,7 +203,8 @@ fn an_unlabelled_uncached_phase_that_causes_the_same_work_is_no_baseline() {
     let term = |phase| Term { metric: metric("p50"), path: None, request: None, phase: Some(phase) };
     let limit = Limit::Of { factor: 0.9, term: term(UNCACHED) };
     let faster = || Rule { text: "it".to_owned(), term: term(STEADY), op: Op::Less, limit: limit.clone() };
-    // Queries, look-ups in Redis that find something and ones that do not, for a request, uncached and cached. Without queries the database does not count them.
+    // Queries, look-ups in Redis that find something and ones that do not, for a request, uncached and cached. Without
+    // queries the database does not count them.
     for (what, queries, hits, misses, ruling) in [
         ("both paths use the cache", [0.3, 0.3], [1.0, 1.0], [0.0; 2], Ruling::Inconclusive),
         ("the same with a cold cache at first", [0.16, 0.1], [0.84, 0.9], [0.16, 0.1], Ruling::Inconclusive),
