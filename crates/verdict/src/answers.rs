@@ -7,7 +7,9 @@ use cacheproof_core::journal::{AnswerCounts, CachePath, FreshnessKey};
 use cacheproof_core::measurements::Measurements;
 use cacheproof_core::scenario::{CacheKind, Scenario, TargetKind, Topology};
 
+use super::measure::phases_of;
 use super::numbers;
+use super::rule::needs_redis;
 use super::validity::{Findings, ValidityIssues, judged, name};
 
 /// Fewer answers than this show nothing about the others.
@@ -153,12 +155,18 @@ fn check_redis_is_used(
     }
     for (phase, hits) in phases {
         issues.redis_unused.insert(phase);
-        findings.blocking(format!(
+        let text = format!(
             "In '{}', {} answers said that they came from the cache, and Redis counted no look-up of a key in the whole \
              run. So the app does not use this Redis, and what is measured on it shows nothing about the cache.",
             name(scenario, phase),
             numbers::count(hits)
-        ));
+        );
+        let mut rules = scenario.criteria.iter().flat_map(|criterion| &criterion.rules);
+        if rules.any(|rule| phases_of(scenario, &rule.term).contains(&phase) && needs_redis(scenario, rule, phase)) {
+            findings.blocking(text);
+        } else {
+            findings.informational(text);
+        }
     }
 }
 

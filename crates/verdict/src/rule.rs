@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use cacheproof_core::metrics::{Dimension, ErrorTreatment, Measured, MeasuredOn, Metric, NotWithin, no_queries};
-use cacheproof_core::scenario::{Limit, Op, Quantity, Rule};
+use cacheproof_core::scenario::{Limit, Op, Quantity, Rule, Scenario, Victim};
 
 use super::chance::{is_significant, min_samples_for_share, percentile_by_count, share_is_broken};
 use super::coverage::{apply_coverage, apply_coverage_to_both, min_opportunities};
@@ -283,7 +283,9 @@ fn apply_validity_issues(context: &JudgeContext<'_>, rule: &Rule, phases: &BTree
         "acknowledged writes changed nothing".to_owned()
     } else if let Some(phase) = phases.intersection(&issues.not_bypassed).next() {
         format!("the phase '{}' was not uncached", name(phase))
-    } else if let Some(phase) = phases.intersection(&issues.redis_unused).next() {
+    } else if let Some(phase) =
+        phases.intersection(&issues.redis_unused).find(|phase| needs_redis(context.scenario, rule, **phase))
+    {
         format!("the app did not use Redis in '{}'", name(phase))
     } else if issues.count_mismatch {
         "the count of requests is in doubt".to_owned()
@@ -297,6 +299,15 @@ fn apply_validity_issues(context: &JudgeContext<'_>, rule: &Rule, phases: &BTree
 /// Whether a rule shows nothing, kept or broken, where requests did not go past the cache: a comparison with an uncached phase.
 fn needs_bypass(rule: &Rule) -> bool {
     matches!(rule.limit, Limit::Of { .. })
+}
+
+/// Whether a rule shows nothing of a phase in which the app does not use the Redis of the scenario. What single answers
+/// contain, whether they came, and how soon, is true of the app whatever it keeps them in, unless Redis was broken there.
+pub(super) fn needs_redis(scenario: &Scenario, rule: &Rule, phase: usize) -> bool {
+    let faults = scenario.phases.get(phase).map_or(&[][..], |phase| &phase.faults);
+    // What a command of the user breaks is not known.
+    let may_break_redis = faults.iter().any(|fault| !matches!(fault.victim, Victim::Postgres | Victim::App(_)));
+    may_break_redis || needs_bypass(rule) || rule.term.metric.definition().is_about_cache()
 }
 
 /// Whether a broken limit shows in the content of single answers.

@@ -37,7 +37,7 @@ pub(super) struct ValidityIssues {
     pub unchanged_writes: BTreeSet<usize>,
     /// Uncached phases whose answers came from the cache.
     pub not_bypassed: BTreeSet<usize>,
-    /// Phases in which the app did not use the Redis of the scenario.
+    /// Phases in which the app did not use the Redis of the scenario: this weakens only rules about the cache.
     pub redis_unused: BTreeSet<usize>,
     /// Our count of the requests and goose's differ.
     pub count_mismatch: bool,

@@ -62,6 +62,15 @@ impl MetricDefinition {
         self.name.ends_with("{}")
     }
 
+    /// Whether it speaks about the cache or its servers, or about what the cache saves the database.
+    pub fn is_about_cache(&self) -> bool {
+        let requires = |what| self.requires.contains(&what);
+        requires(Requirement::Cache)
+            || requires(Requirement::CacheableRequest)
+            || requires(Requirement::Redis)
+            || self.measured_on == MeasuredOn::DatabaseQueries
+    }
+
     /// Its name for lists: `service.p50 … p99.99` for a percentile.
     pub fn listed_name(&self) -> String {
         if self.is_percentile() { self.name.replace("p{}", PERCENTILE_RANGE) } else { self.name.to_owned() }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::{Connection as _, PgConnection};
 
 use super::FaultError;
-use cacheproof_stack::Server;
+use cacheproof_stack::{Server, postgres_options};
 
 /// How long a server may take for one answer.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -67,7 +67,7 @@ fn info_field<'text>(text: &'text str, field: &str) -> Option<&'text str> {
 pub(super) async fn incarnation_id(server: &Server, is_postgres: bool) -> Result<String, FaultError> {
     if is_postgres {
         let query = async {
-            let mut connection = PgConnection::connect(server.url()).await?;
+            let mut connection = PgConnection::connect_with(&postgres_options(server.url())?).await?;
             let started: String = sqlx::query_scalar(
                 "WITH /* cacheproof */ cacheproof_probe AS (SELECT pg_postmaster_start_time()::text) SELECT * FROM cacheproof_probe",
             )

@@ -300,6 +300,11 @@ fn hits_that_redis_knows_nothing_of_show_nothing_about_it() {
     let verdict = verdict_with(&lines, hits(), |_| {});
     assert_eq!(verdict.criteria[0].ruling, Ruling::Inconclusive);
     assert!(findings(&verdict, true).iter().any(|text| text.contains("Redis counted no look-up")), "it is told");
+    // What answers contain is true of the app, whatever it keeps them in.
+    let errors = rule_against("it", metric("errors"), None, Some(STEADY), Op::Less, Quantity::Share(0.01));
+    let verdict = verdict_with(&lines, errors, |_| {});
+    assert_eq!(verdict.ruling, Ruling::Pass, "{:?}", findings(&verdict, true));
+    assert!(findings(&verdict, false).iter().any(|text| text.contains("Redis counted no look-up")), "it is told");
     let in_memory = |scenario: &mut Scenario| scenario.target.cache = cacheproof_core::scenario::CacheKind::Memory;
     assert_eq!(verdict_with(&lines, hits(), in_memory).ruling, Ruling::Pass, "the app's cache is elsewhere");
 }
