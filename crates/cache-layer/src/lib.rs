@@ -9,6 +9,7 @@
 //! - [`value`]: what a cached value looks like in a store.
 //! - [`promise`]: what makes answers fresh within a stated time, whatever happens to Redis.
 //! - `http` (feature): a tower layer that caches responses by itself.
+//! - `encryption` (feature): the keys that values of [sealed](KeyClass::sealed) classes, and sessions, are encrypted with.
 //! - `session` (feature `sessions`): sessions, encrypted and shared by all instances.
 //! - `manage` (feature): endpoints to look at it, clear it and warm it.
 //! - [`breaker`]: the circuit breaker that stands before Redis; [`bulkhead`]: the limit that stands before the database.
@@ -46,11 +47,14 @@
 //! # Ok(()) }
 //! ```
 
+mod advice;
 mod backoff;
 pub mod breaker;
 pub mod bulkhead;
 mod cache;
 mod config;
+#[cfg(feature = "encryption")]
+pub mod encryption;
 mod glob;
 mod health;
 #[cfg(feature = "http")]

@@ -43,6 +43,7 @@ use warming::Warming;
 /// | `cache_refreshes_dropped_total`: loads in the background that found no room | counter | `class` |
 /// | `cache_write_behind_pending`: values not yet in the database | gauge | `class` |
 /// | `cache_write_behind_batches_total`: batches given to the database (`written`, `failed`), and entries that it refused (`refused`) | counter | `class`, `outcome` |
+/// | `cache_invalidations_total`: `done`, or `owed` because Redis did not confirm it | counter | `outcome` |
 /// | `cache_lease_rejections_total`: fills refused because of an invalidation during the load | counter | `class` |
 /// | `cache_errors_total` | counter | `operation`, `kind` |
 /// | `cache_operation_duration_seconds`: of the store's operations; a read answered from this process's memory is none | histogram | `class` (`all`: not of one), `operation`, `outcome` |
@@ -74,6 +75,7 @@ pub struct Metrics {
     hits: Family<Class, HotCounter>,
     misses: Family<Class, Counter>,
     fallbacks: Family<Class, Counter>,
+    invalidations: Family<Outcome, Counter>,
     lease_rejections: Family<Class, Counter>,
     stale_served: Family<Reason, Counter>,
     garbled: Family<Class, Counter>,
@@ -100,6 +102,11 @@ pub struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Class {
     class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -143,6 +150,7 @@ impl Default for Metrics {
             hits: Family::default(),
             misses: Family::default(),
             fallbacks: Family::default(),
+            invalidations: Family::default(),
             lease_rejections: Family::default(),
             stale_served: Family::default(),
             garbled: Family::default(),
@@ -174,6 +182,7 @@ impl Metrics {
         registry.register("cache_hits", "Reads answered by the cache", self.hits.clone());
         registry.register("cache_misses", "Reads that the cache did not have", self.misses.clone());
         registry.register("cache_fallbacks", "Reads for which the cache gave no answer", self.fallbacks.clone());
+        registry.register("cache_invalidations", "Invalidations after writes", self.invalidations.clone());
         let help = "Values not stored because their key was invalidated while they were loaded";
         registry.register("cache_lease_rejections", help, self.lease_rejections.clone());
         let help = "Reads answered with a value past its TTL, marked as such";
@@ -243,6 +252,10 @@ impl Metrics {
 
     pub(crate) fn fallback(&self, class: KeyClass) {
         self.fallbacks.get_or_create(&Class { class: class.name }).inc();
+    }
+
+    pub(crate) fn invalidation(&self, outcome: &'static str) {
+        self.invalidations.get_or_create(&Outcome { outcome }).inc();
     }
 
     pub(crate) fn lease_rejected(&self, class: KeyClass) {

@@ -11,8 +11,10 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware;
 use cache_layer::bulkhead::BulkheadConfig;
+use cache_layer::encryption::KeyRing;
 use cache_layer::manage::{Manage, Token};
 use cache_layer::promise::{PostgresLog, Promise, PromiseConfig};
+use cache_layer::value::ValueKeys;
 use cache_layer::warm::Warmer;
 use cache_layer::{
     Cache, CacheConfig, Coherence, ConfigError, Environment, Invalidated, Invalidation, Metrics, RedisConfig, Sampler,
@@ -65,6 +67,9 @@ impl App {
         let metrics = Metrics::default();
         let telemetry = Telemetry::new(&metrics);
         let mut config = config(args)?;
+        if let Some(keys) = non_empty(&args.session_keys) {
+            config.value_keys = ValueKeys::new(KeyRing::parse(keys)?);
+        }
         let session_service = SessionService::open(args, config.redis.clone(), &metrics)?;
         if let Some(redis) = &mut config.redis {
             redis.watch_replicas = args.writes_wait;

@@ -90,7 +90,8 @@ pub struct AppArgs {
     #[arg(long, env = "ADMIN_TOKEN", hide_env_values = true)]
     pub admin_token: Option<String>,
 
-    /// Keys that encrypt sessions: a comma-separated list of name:KEY, where KEY is 32 bytes in base64; without keys there are no sessions
+    /// Keys that encrypt sessions and the cached values of sealed classes (preferences, notes): a comma-separated list of name:KEY, where
+    /// KEY is 32 bytes in base64. Without keys there are no sessions, and these values are not cached
     #[arg(long, env = "SESSION_KEYS", hide_env_values = true)]
     pub session_keys: Option<String>,
 

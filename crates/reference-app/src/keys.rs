@@ -56,6 +56,51 @@ pub(crate) fn user_projects(id: i64) -> Key {
     users::projects(id).tagged(project_names())
 }
 
+/// A user's preferences are personal, so they are encrypted.
+pub(crate) fn preferences(id: i64) -> Key {
+    with_class(users::preferences(id), KeyClass::sealed)
+}
+
+/// A region: static data.
+pub(crate) fn region(id: i64) -> Key {
+    product::fixed("region", id)
+}
+
+/// The record of a device on which a user is signed in, and the devices of a user.
+pub(crate) mod sessions {
+    use super::Key;
+    use cache_layer::key::catalog::sessions;
+
+    pub(crate) fn data(id: i64) -> Key {
+        sessions::data(id)
+    }
+
+    pub(crate) fn of_user(id: i64) -> Key {
+        sessions::of_user(id)
+    }
+}
+
+/// Queries, by what they cost the database.
+pub(crate) mod queries {
+    use super::Key;
+    use super::product::{Cost, query};
+
+    /// One index look-up.
+    pub(crate) fn scores(id: i64) -> Key {
+        query(Cost::Cheap, "scores", &[&id])
+    }
+
+    /// An aggregate over a workspace.
+    pub(crate) fn workload(id: i64) -> Key {
+        query(Cost::Usual, "workload", &[&id])
+    }
+
+    /// Ranks hundreds of texts.
+    pub(crate) fn related(id: i64) -> Key {
+        query(Cost::Costly, "related", &[&id])
+    }
+}
+
 /// The tag of keys that show a project's name and status but cannot be derived from its id.
 pub(crate) fn project_names() -> Tag {
     Tag::new("projects:names")

@@ -63,6 +63,8 @@ fn watched() -> Vec<Watched> {
         Watched::table("schemas").tag("schemas:valid:{id}"),
         Watched::table("preferences").key("users:preferences:{user_id}"),
         Watched::table("notes").tag("notes:{owner_id}"),
+        Watched::table("devices").key("sessions:data:{id}").key("sessions:user:{user_id}"),
+        Watched::table("regions").key("static:region:{id}"),
     ]);
     tables
 }

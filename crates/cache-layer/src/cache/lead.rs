@@ -177,9 +177,9 @@ impl Inner {
         took: Duration,
     ) -> bool {
         let gone = value.is_none();
-        let packed = match self.pack(key.class(), ttl, value, took) {
+        let packed = match self.pack(key, ttl, value, took) {
             Some(packed) => packed,
-            None if reading.replaces => self.nothing(),
+            None if reading.replaces => self.nothing(key),
             None => {
                 reading.budget.wait_all(held.release()).await;
                 return false;

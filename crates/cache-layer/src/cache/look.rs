@@ -5,7 +5,7 @@ use super::{Inner, Lookup, Reading, StaleReason, Status, Ttl, millis};
 use crate::key::{Key, KeyClass, ServeStale};
 use crate::patterns::refresh_ahead::{Life, due};
 use crate::store::{CacheError, Cached};
-use crate::value::{Body, Envelope, HEADER, is_plain};
+use crate::value::{Body, Envelope, Garbled, HEADER, is_plain};
 use bytes::{Buf, Bytes};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -64,7 +64,7 @@ impl Inner {
         let since = self.flights.ticked();
         let Some(mut cached) = self.store.at_hand(key) else { return Err(None) };
         // The usual case by itself: each type that a value passes through is one more copy of it.
-        if key.ends_with_its_ttl() && is_plain(&cached.value) {
+        if key.ends_with_its_ttl() && !key.class().sealed && is_plain(&cached.value) {
             cached.value.advance(HEADER);
             if accept(&cached.value) {
                 let status = Status::Hit { ttl: cached.ttl };
@@ -102,7 +102,7 @@ impl Inner {
 
     /// What a stored value is at this moment.
     pub(crate) fn open(&self, key: &Key, cached: Cached, accept: Accept<'_>) -> Found {
-        let envelope = match Envelope::decode(cached.value) {
+        let envelope = match self.unpack(key, cached.value) {
             Ok(envelope) => envelope,
             Err(garbled) => {
                 self.garbled(key.class(), &garbled);
@@ -141,7 +141,7 @@ impl Inner {
     /// A stored value that is not fresh whatever its TTL says: it is not known whether it was invalidated.
     pub(crate) fn open_doubtful(&self, key: &Key, cached: Cached, accept: Accept<'_>) -> Option<Stale> {
         let (class, now) = (key.class(), self.now_ms());
-        let envelope = Envelope::decode(cached.value).ok()?;
+        let envelope = self.unpack(key, cached.value).ok()?;
         let age = envelope.age(now);
         let expired = now.saturating_sub(envelope.fresh_until_ms);
         let Body::Present(value) = envelope.body else { return None };
@@ -150,8 +150,32 @@ impl Inner {
         (!ended && accept(&value)).then(|| Stale { value, age, expired: Duration::from_millis(expired) })
     }
 
-    /// A loaded value as it is stored; `None`: that there is nothing is not kept in this class.
-    pub(crate) fn pack(&self, class: KeyClass, ttl: Ttl, value: Option<Bytes>, load_took: Duration) -> Option<Packed> {
+    /// The envelope that was stored, decrypted where the class says so.
+    fn unpack(&self, key: &Key, stored: Bytes) -> Result<Envelope, Garbled> {
+        if key.class().sealed {
+            Envelope::decode(self.settings.value_keys.open(key, &stored)?)
+        } else {
+            Envelope::decode(stored)
+        }
+    }
+
+    /// The bytes that are stored; `None`: they cannot be encrypted, so they are not kept.
+    fn stored_form(&self, key: &Key, envelope: &Envelope) -> Option<Bytes> {
+        let bytes = envelope.encode(&self.settings.codec);
+        if !key.class().sealed {
+            return Some(bytes);
+        }
+        let sealed = self.settings.value_keys.seal(key, &bytes);
+        if sealed.is_none() && self.unsealed.now() {
+            let class = key.class().name;
+            tracing::warn!(class, "values of this class are not cached: there is no key to encrypt them with");
+        }
+        sealed
+    }
+
+    /// A loaded value as it is stored. `None`: that there is nothing is not kept in this class, or there is no key to encrypt it with.
+    pub(crate) fn pack(&self, key: &Key, ttl: Ttl, value: Option<Bytes>, load_took: Duration) -> Option<Packed> {
+        let class = key.class();
         let (body, ttl, longer) = match value {
             Some(value) => {
                 let ttl = match ttl {
@@ -172,14 +196,16 @@ impl Inner {
             fresh_until_ms: made_ms.saturating_add(millis(ttl)),
             body,
         };
-        Some(Packed { bytes: envelope.encode(&self.settings.codec), kept_for: ttl.saturating_add(longer) })
+        Some(Packed { bytes: self.stored_form(key, &envelope)?, kept_for: ttl.saturating_add(longer) })
     }
 
     /// An absence that ends at once: stored over a stale value whose thing is gone, so that it cannot come back.
-    pub(crate) fn nothing(&self) -> Packed {
+    pub(crate) fn nothing(&self, key: &Key) -> Packed {
         let now = self.now_ms();
         let envelope = Envelope { made_ms: now, load_ms: 0, fresh_until_ms: now, body: Body::Absent };
-        Packed { bytes: envelope.encode(&self.settings.codec), kept_for: Duration::from_millis(1) }
+        // Without a key for it, it is garbage, which is as good here.
+        let bytes = self.stored_form(key, &envelope).unwrap_or_default();
+        Packed { bytes, kept_for: Duration::from_millis(1) }
     }
 
     pub(crate) fn stale(&self, class: KeyClass, stale: Stale, why: StaleReason) -> Lookup {

@@ -1,6 +1,7 @@
 //! What is done to a cache rather than with it: warming, looking, measuring.
 
 use super::{ALL, Boarding, Cache, Deadline, Found, Held, Inner, LoadError, Loaded, Purpose, Reading, Source, Ttl};
+use crate::advice::{Advice, advice};
 use crate::health::Health;
 use crate::key::Key;
 use crate::metrics::Reading as Counted;
@@ -107,6 +108,13 @@ impl Cache {
     pub fn statistics(&self) -> Statistics {
         let _sets_gauges = self.status();
         Statistics::of(&Counted::of(&self.inner.metrics), self.inner.born.elapsed())
+    }
+
+    /// What the figures suggest to change: classes of keys that are hit rarely, servers that run out of memory. The servers are asked now,
+    /// in at most half a second.
+    pub async fn advice(&self) -> Vec<Advice> {
+        let servers = self.look_at_servers().await;
+        advice(&self.statistics(), &servers)
     }
 
     /// What is kept under a name (without namespace), whatever its tags say: for people who look.

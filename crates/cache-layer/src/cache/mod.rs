@@ -33,7 +33,7 @@ use crate::bulkhead::{Bulkhead, BulkheadConfig};
 use crate::config::{Coherence, Strategy};
 use crate::metrics::Metrics;
 use crate::store::{CacheStore, StoreStatus};
-use crate::value::Codec;
+use crate::value::{Codec, ValueKeys};
 use background::Background;
 use bytes::Bytes;
 use seldom::Seldom;
@@ -67,6 +67,7 @@ pub(crate) struct Inner {
     owed_last: AtomicBool,
     refusals: Seldom,
     garbage: Seldom,
+    unsealed: Seldom,
     failures: Seldom,
     born: Instant,
 }
@@ -79,6 +80,7 @@ pub(crate) struct Settings {
     pub(crate) retry_after: Duration,
     pub(crate) background_loads: usize,
     pub(crate) codec: Codec,
+    pub(crate) value_keys: ValueKeys,
     pub(crate) bulkhead: Option<Bulkhead>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) coherence: Coherence,
@@ -92,6 +94,7 @@ impl Default for Settings {
             retry_after: Duration::from_secs(1),
             background_loads: 64,
             codec: Codec::default(),
+            value_keys: ValueKeys::default(),
             bulkhead: None,
             clock: Arc::new(SystemClock),
             coherence: Coherence::Lease,
@@ -117,6 +120,7 @@ impl Cache {
             owed_last: AtomicBool::new(false),
             refusals: Seldom::new(),
             garbage: Seldom::new(),
+            unsealed: Seldom::new(),
             failures: Seldom::new(),
             born: Instant::now(),
         };
@@ -154,6 +158,12 @@ impl Cache {
     #[must_use]
     pub fn with_codec(self, codec: Codec) -> Self {
         self.with(|settings| settings.codec = codec)
+    }
+
+    /// The keys that values of [sealed](crate::KeyClass::sealed) classes are encrypted with; without any, they are not kept.
+    #[must_use]
+    pub fn with_value_keys(self, keys: ValueKeys) -> Self {
+        self.with(|settings| settings.value_keys = keys)
     }
 
     /// How many loads may run at the same time; without it, as many as requests miss. Above, requests wait a little for their turn

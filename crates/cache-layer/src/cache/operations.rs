@@ -60,13 +60,19 @@ impl Cache {
     /// [`Cache::set`] for many keys at once; the answers are in their order.
     pub async fn set_many(&self, values: &[(Key, Bytes)], ttl: Ttl) -> Vec<Result<(), CacheError>> {
         let inner = &*self.inner;
-        let packed = values.iter().filter_map(|(key, value)| {
-            let packed = inner.pack(key.class(), ttl, Some(value.clone()), Duration::ZERO)?;
+        let packed = values.iter().map(|(key, value)| {
+            let packed = inner.pack(key, ttl, Some(value.clone()), Duration::ZERO)?;
             Some((key.clone(), packed.bytes, packed.kept_for))
         });
-        let packed: Vec<_> = packed.collect();
+        // What cannot be encrypted is not kept.
+        let packed: Vec<Option<_>> = packed.collect();
+        let is_kept: Vec<bool> = packed.iter().map(Option::is_some).collect();
+        let packed: Vec<_> = packed.into_iter().flatten().collect();
+        let classes = packed.iter().map(|(key, ..)| key.class());
         let all = inner.store.set_many(&packed);
-        inner.timed_all("set", values.iter().map(|(key, _)| key.class()), &mut inner.budget(), all, |()| "done").await
+        let done = inner.timed_all("set", classes, &mut inner.budget(), all, |()| "done").await;
+        let mut done = done.into_iter();
+        is_kept.iter().map(|is_kept| if *is_kept { done.next().unwrap_or(Ok(())) } else { Ok(()) }).collect()
     }
 
     /// Stores a value if the cache has none. Whether it did.
@@ -75,7 +81,7 @@ impl Cache {
     /// The cache did not confirm it.
     pub async fn set_if_absent(&self, key: &Key, value: Bytes, ttl: Ttl) -> Result<bool, CacheError> {
         let inner = &*self.inner;
-        let Some(packed) = inner.pack(key.class(), ttl, Some(value), Duration::ZERO) else { return Ok(false) };
+        let Some(packed) = inner.pack(key, ttl, Some(value), Duration::ZERO) else { return Ok(false) };
         let setting = inner.store.set_if_absent(key, &packed.bytes, packed.kept_for);
         let outcome = |stored: &bool| if *stored { "stored" } else { "there" };
         inner.timed(key.class().name, "set_if_absent", inner.budget().wait(setting), outcome).await
@@ -90,6 +96,7 @@ impl Cache {
         if self.inner.owed_last.swap(result.is_err(), Ordering::Relaxed) || result.is_err() {
             self.inner.invalidations.send_modify(|n| *n += 1);
         }
+        self.inner.metrics.invalidation(if result.is_ok() { "done" } else { "owed" });
         result.map_or(Invalidated::Owed, Invalidated::Done)
     }
 

@@ -8,7 +8,7 @@ use crate::bulkhead::{Bulkhead, BulkheadConfig};
 use crate::cache::{self, Cache};
 use crate::metrics::Metrics;
 use crate::store::{CacheStore, MemoryConfig, MemoryStore, NoopStore, RedisConfig, RedisStore, TwoTier, TwoTierConfig};
-use crate::value::Codec;
+use crate::value::{Codec, ValueKeys};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -94,6 +94,8 @@ pub struct CacheConfig {
     pub retry_after: Duration,
     /// How values are written.
     pub codec: Codec,
+    /// The keys that values of sealed classes are encrypted with ([`Cache::with_value_keys`]).
+    pub value_keys: ValueKeys,
     /// How many loads may run at the same time ([`Cache::with_loads_at_most`]); `None`: as many as requests miss.
     pub loads_at_most: Option<BulkheadConfig>,
 }
@@ -111,6 +113,7 @@ impl CacheConfig {
             background_loads: settings.background_loads,
             retry_after: settings.retry_after,
             codec: settings.codec,
+            value_keys: settings.value_keys,
             loads_at_most: None,
         }
     }
@@ -168,6 +171,7 @@ impl CacheConfig {
             background_loads: self.background_loads,
             retry_after: self.retry_after,
             codec: self.codec,
+            value_keys: self.value_keys,
             coherence,
             ..cache::Settings::default()
         };

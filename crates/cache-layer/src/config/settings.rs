@@ -4,6 +4,7 @@ use super::environment::Profile;
 use super::{CacheConfig, Coherence};
 use crate::breaker::BreakerConfig;
 use crate::store::{RedisConfig, SentinelTls, TlsConfig};
+use crate::value::ValueKeys;
 use std::time::Duration;
 
 /// Every setting that [`CacheConfig::from_env`] reads.
@@ -109,6 +110,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "failed invalidations that are remembered one by one", field!(count => redis.owed_at_most)),
     setting("memory.max_bytes", "CACHE_MEMORY_MAX_BYTES", "a size: `1048576`, `64mb`, `1gb`", All("64mb"),
         "size of keys and values with the strategy `memory`", field!(bytes => cache.memory.max_bytes)),
+    secret(setting("value_keys", "CACHE_VALUE_KEYS", "`name:key`, several with commas; a key is 32 bytes in base64", All(""),
+        "keys that encrypt the values of sealed classes; without keys these are not cached", |config, text| {
+            config.value_keys = ValueKeys::parse(text)?;
+            Some(())
+        })),
     secret(setting("redis.url", "REDIS_URL",
         "`redis://host:port`, `redis+sentinel://host:port,…/master`, `redis+cluster://host:port,…`; `rediss` for TLS",
         Each(["redis://127.0.0.1:6379", "redis://127.0.0.1:6379", ""]),

@@ -28,6 +28,8 @@ pub struct KeyClass {
     pub hard_timeout: Duration,
     /// Values are never kept in the memory of one process in front of a shared cache: what is deleted is gone everywhere at once.
     pub shared_only: bool,
+    /// Values are encrypted before they leave this process: see [`KeyClass::sealed`].
+    pub sealed: bool,
 }
 
 /// When a value past its TTL may be served, marked as stale. Values that were invalidated are gone and never served.
@@ -77,6 +79,7 @@ impl KeyClass {
             soft_timeout: Duration::ZERO,
             hard_timeout: Duration::ZERO,
             shared_only: false,
+            sealed: false,
         }
     }
 
@@ -121,6 +124,15 @@ impl KeyClass {
     #[must_use]
     pub const fn shared_only(mut self) -> Self {
         self.shared_only = true;
+        self
+    }
+
+    /// Values are encrypted (AES-256-GCM) before they leave this process, with the keys of the cache, and authenticated with their class
+    /// and key: one that was changed, copied to another key or written by somebody without the keys is a miss. Without keys they are not
+    /// kept at all. Names of keys, TTLs and counters are not encrypted.
+    #[must_use]
+    pub const fn sealed(mut self) -> Self {
+        self.sealed = true;
         self
     }
 

@@ -252,6 +252,11 @@ fn shown(name: &str, found: Peeked, with_value: bool) -> Value {
     };
     out["kind"] = "value".into();
     out["stored_bytes"] = bytes.len().into();
+    if bytes.first() == Some(&value::SEALED) {
+        // Whoever may look at keys need not be allowed to read what is encrypted.
+        out["kind"] = "sealed".into();
+        return out;
+    }
     let body = match Envelope::decode(bytes.clone()) {
         Ok(envelope) => {
             let now = now_ms();

@@ -99,6 +99,7 @@ impl Manage {
         let desk = Desk { cache: self.cache, warmer: self.warmer, passes };
         Router::new()
             .route("/stats", get(views::statistics))
+            .route("/advice", get(views::advice))
             .route("/health", get(views::health))
             .route("/keys", get(keys::list))
             .route("/keys/{*name}", get(keys::look).delete(keys::delete))

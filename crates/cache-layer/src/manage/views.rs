@@ -3,6 +3,7 @@
 use super::Desk;
 use super::access::Who;
 use super::problem::{Body, Problem};
+use crate::advice::Advice;
 use crate::health::Health;
 use crate::statistics::Statistics;
 use crate::warm::{WarmStatus, Warmer};
@@ -14,6 +15,10 @@ use serde_json::{Value, json};
 
 pub(super) async fn statistics(State(desk): State<Desk>) -> Json<Statistics> {
     Json(desk.cache.statistics())
+}
+
+pub(super) async fn advice(State(desk): State<Desk>) -> Json<Vec<Advice>> {
+    Json(desk.cache.advice().await)
 }
 
 pub(super) async fn health(State(desk): State<Desk>) -> Json<Health> {

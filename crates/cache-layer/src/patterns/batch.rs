@@ -211,8 +211,8 @@ impl Inner {
         let leased = missing.iter().zip(values).enumerate().filter(|(_, (missing, _))| missing.leased);
         // Leases stand in the order of their keys.
         for (lease, (at, (missing, value))) in held.take().into_iter().zip(leased) {
-            let packed = self.pack(keys[missing.at].class(), ttl, value.clone(), took);
-            match packed.or_else(|| missing.replaces.then(|| self.nothing())) {
+            let packed = self.pack(&keys[missing.at], ttl, value.clone(), took);
+            match packed.or_else(|| missing.replaces.then(|| self.nothing(&keys[missing.at]))) {
                 Some(packed) => {
                     places.push(at);
                     fills.push((lease, packed.bytes, packed.kept_for));

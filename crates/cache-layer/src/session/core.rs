@@ -1,8 +1,8 @@
 //! What is asked of the store, and what is made of its records.
 
 use super::guard::Guard;
-use super::ring::{KeyRing, Opened};
 use super::{SESSION, SessionConfig, SessionError, SessionId};
+use crate::encryption::{KeyRing, Opened};
 use crate::key::Key;
 use crate::metrics::Metrics;
 use crate::store::{CacheStore, Invalidation};

@@ -49,13 +49,12 @@ mod cookie;
 mod core;
 mod guard;
 mod id;
-mod ring;
 mod sessions;
 mod user;
 
+pub use crate::encryption::{KeyRing, KeyRingError};
 pub use cookie::{SameSite, SessionCookie};
 pub use id::SessionId;
-pub use ring::{KeyRing, KeyRingError};
 pub use sessions::Sessions;
 
 use crate::config::{ConfigError, Strategy};

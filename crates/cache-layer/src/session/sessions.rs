@@ -1,9 +1,9 @@
 use super::core::{Content, Core, key_of_record, now_ms};
 use super::guard::Guard;
-use super::ring::KeyRing;
 use super::user::{Line, key_of};
 use super::{SESSION, Session, SessionConfig, SessionConfigError, SessionError, SessionId, SessionInfo};
 use crate::config::{Coherence, Strategy};
+use crate::encryption::KeyRing;
 use crate::metrics::Metrics;
 use crate::store::{CacheStore, Invalidation, RedisConfig, RedisStore, StoreStatus};
 use bytes::Bytes;

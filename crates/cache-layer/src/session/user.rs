@@ -3,8 +3,8 @@
 use super::core::{Core, now_ms};
 use super::guard::Guard;
 use super::id::hash;
-use super::ring::Opened;
 use super::{SESSIONS_OF_USER, SessionError};
+use crate::encryption::Opened;
 use crate::key::Key;
 use serde::{Deserialize, Serialize};
 

@@ -10,14 +10,21 @@
 //! | 22–29 | length of the body before compression |
 //! | 30– | the body |
 //!
+//! Values of [sealed](crate::KeyClass::sealed) classes have format 2: the byte 2, then such an envelope, encrypted
+//! as [`crate::encryption`] has it.
+//!
 //! Numbers are big-endian. Every process that shares a store must understand what every other one wrote: a change of this
 //! table is a new format byte, and what cannot be understood is [`Garbled`], which the caller treats as a miss. Lengths must add
 //! up, so that a value that was cut off or overwritten in part does not pass for a shorter one; there is no checksum: servers and
 //! TCP have theirs.
 
 mod codec;
+mod keys;
 
 pub use codec::Codec;
+#[cfg(feature = "manage")]
+pub(crate) use keys::SEALED;
+pub use keys::ValueKeys;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::time::Duration;
@@ -67,6 +74,15 @@ pub enum Garbled {
     /// The body cannot be decompressed.
     #[error("a cached value cannot be decompressed")]
     Compression,
+    /// A plain value under a key whose values are encrypted: this cache did not write it.
+    #[error("a cached value is not encrypted, but its class is")]
+    NotSealed,
+    /// Encrypted with a key that is not here.
+    #[error("a cached value is encrypted with a key that is not here")]
+    NoKey,
+    /// Changed, or of another key or class.
+    #[error("a cached value was changed or belongs to another key")]
+    Forged,
 }
 
 impl Envelope {

@@ -29,6 +29,7 @@ mod races;
 mod recovery;
 mod samples;
 #[cfg(feature = "sessions")]
+mod sealed;
 mod sessions;
 mod staged;
 mod stale;

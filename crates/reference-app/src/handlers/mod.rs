@@ -3,12 +3,15 @@
 pub(crate) mod catalogue;
 pub(crate) mod content;
 pub(crate) mod dashboards;
+pub(crate) mod devices;
 pub(crate) mod feed;
 pub(crate) mod notes;
 pub(crate) mod ops;
 pub(crate) mod people;
 pub(crate) mod preferences;
 pub(crate) mod projects;
+pub(crate) mod queries;
+pub(crate) mod regions;
 pub(crate) mod reports;
 pub(crate) mod schemas;
 pub(crate) mod session;
@@ -36,7 +39,7 @@ pub(crate) struct SeedTable {
 }
 
 /// In this order: later rows may be made from earlier ones.
-pub(crate) static TABLES: [SeedTable; 11] = [
+pub(crate) static TABLES: [SeedTable; 13] = [
     SeedTable { name: "posts", default_rows: 0, fill: service, also_seeds: &["comments"] },
     SeedTable { name: "profiles", default_rows: 0, fill: service, also_seeds: &["endorsements"] },
     SeedTable { name: "products", default_rows: 0, fill: service, also_seeds: &["reviews"] },
@@ -48,6 +51,8 @@ pub(crate) static TABLES: [SeedTable; 11] = [
     SeedTable { name: "features", default_rows: 50, fill: catalogue::seed_sql, also_seeds: &[] },
     SeedTable { name: "schemas", default_rows: 3, fill: schemas::seed_sql, also_seeds: &[] },
     SeedTable { name: "notes", default_rows: 900, fill: notes::seed_sql, also_seeds: &[] },
+    SeedTable { name: "devices", default_rows: 400, fill: devices::seed_sql, also_seeds: &[] },
+    SeedTable { name: "regions", default_rows: 200, fill: regions::seed_sql, also_seeds: &[] },
 ];
 
 /// The routes of all rooms.
@@ -59,6 +64,9 @@ pub(crate) fn routes(app: &App) -> Router<App> {
         .merge(people::routes())
         .merge(projects::routes())
         .merge(dashboards::routes())
+        .merge(devices::routes())
+        .merge(regions::routes())
+        .merge(queries::routes())
         .merge(catalogue::routes())
         .merge(schemas::routes())
         .merge(reports::routes())
@@ -92,6 +100,8 @@ pub(crate) async fn prepare(pool: &PgPool, load: &SeedData) -> Result<(), AppErr
         preferences::SCHEMA,
         views::SCHEMA,
         notes::SCHEMA,
+        devices::SCHEMA,
+        regions::SCHEMA,
     ];
     tx.execute(sqlx::raw_sql(AssertSqlSafe(schemas.join("\n")))).await.map_err(failed("schema"))?;
     let mut added = Vec::new();

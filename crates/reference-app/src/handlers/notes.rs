@@ -1,4 +1,4 @@
-//! Private notes: each user sees only their own. Postgres enforces it (row-level security).
+//! Private notes: each user sees only their own. Postgres enforces it (row-level security). Cached pages are encrypted.
 
 use super::session::{self, CurrentUser};
 use super::{SeedTable, hash};
@@ -67,7 +67,7 @@ fn of_user(user: i64) -> Tag {
 pub(crate) fn routes(app: &App) -> Router<App> {
     let user = |request: &Parts| request.extensions.get::<CurrentUser>().map(|current_user| current_user.user);
     let rule = Rule::get("/notes", Duration::from_secs(300))
-        .class(KeyClass::new("notes", Duration::from_secs(300)))
+        .class(KeyClass::new("notes", Duration::from_secs(300)).sealed())
         .scope(Scope::per_user(move |request| user(request).map(|user| user.to_string())))
         .tags_of(move |request| user(request).map(of_user).into_iter().collect());
     let caching = HttpCacheLayer::builder(app.cache().clone()).named("reference").rule(rule).build();

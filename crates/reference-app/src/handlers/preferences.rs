@@ -22,7 +22,7 @@ pub(crate) const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS preferences (
 
 static CACHED_QUERIES: [CachedQuery; 1] = [CachedQuery {
     path: "/users/{id}/preferences",
-    key: keys::users::preferences,
+    key: keys::preferences,
     sql: "SELECT json_build_object('id', u.id, 'version', coalesce(p.version, 0), 'wishes', coalesce(p.wishes, '{}'))::text
             FROM users u LEFT JOIN preferences p ON p.user_id = u.id WHERE u.id = $1",
 }];
@@ -39,7 +39,7 @@ async fn replace_preferences(State(app): State<App>, Path(id): Path<String>, bod
          ON CONFLICT (user_id) DO UPDATE SET wishes = excluded.wishes, version = preferences.version + 1 RETURNING version",
     );
     let statement = statement.bind(user).bind(Value::Object(wishes));
-    let (key, writer, reader) = (keys::users::preferences(user), app.clone(), app.clone());
+    let (key, writer, reader) = (keys::preferences(user), app.clone(), app.clone());
     let stale = Invalidation::new().key(&key);
     // As every write invalidates; before the new value is read, because with --writes-wait the confirmation deletes once more.
     let write = async move { commit::<(i64,)>(&writer, statement, move |_| stale).await };

@@ -50,6 +50,8 @@ async fn with_the_outbox_a_write_past_the_app_shows_in_every_handler() {
         ),
         (&["/requirements/1"], "UPDATE requirements SET status = 'past' WHERE id = 1"),
         (&["/features/1"], "UPDATE features SET status = 'past' WHERE id = 1"),
+        (&["/devices/5", "/users/6/devices"], "UPDATE devices SET name = 'past' WHERE id = 5"),
+        (&["/regions/1"], "UPDATE regions SET name = 'past' WHERE id = 1"),
         (&["/users/9/preferences"], r#"INSERT INTO preferences (user_id, wishes) VALUES (9, '{"a":1}')"#),
     ] {
         let mut before = Vec::new();
@@ -127,4 +129,34 @@ async fn the_command_line_overrides_the_environment() {
     args.app.environment = Some([("CACHE_ENV", "prod"), ("CACHE_NAMESPCE", "x:")].into_iter().collect());
     let error = reference_app::App::build(&args.app).await.err().expect("a mistake").to_string();
     assert!(error.contains("CACHE_NAMESPACE"), "it suggests the nearest name: {error}");
+}
+
+/// Each region has a Redis of its own, and all have one database. The outbox reaches every Redis.
+#[tokio::test]
+async fn in_two_regions_with_a_redis_each_a_write_shows_in_both() {
+    let postgres = Postgres::start().await;
+    let (here, there) = (Redis::start(), Redis::start());
+    let mut apps = Vec::new();
+    for redis in [&here, &there] {
+        let mut args = args(&postgres, Some(redis), "redis");
+        args.app.coherence = Some(Coherence::Outbox);
+        apps.push(RunningApp::start(args).await);
+    }
+    for round in 1..=3 {
+        for app in &apps {
+            eventually("it is cached in each region", async || app.get("/posts/3").await.is_hit()).await;
+        }
+        let title = format!("Title {round}");
+        let writer = &apps[round % 2];
+        assert_eq!(writer.put("/posts/3", json!({ "title": title })).await.status, 200);
+        let written = Instant::now();
+        assert_eq!(writer.get("/posts/3").await.body["title"], title.as_str(), "at once where it was written");
+        let other = &apps[1 - round % 2];
+        eventually("the write shows in the other region", async || {
+            other.get("/posts/3").await.body["title"] == title.as_str()
+        })
+        .await;
+        let within = PromiseConfig::default().delta;
+        assert!(written.elapsed() < within * 10, "{:?}, promised are {within:?}", written.elapsed());
+    }
 }

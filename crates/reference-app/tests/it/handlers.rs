@@ -202,6 +202,8 @@ async fn requirements_features_validations_reports_and_preferences_have_the_ttls
     );
     warm(&app, &["/requirements/4", "/features/4", "/reports/keywords", "/reports/authors", "/users/4/preferences"])
         .await;
+    warm(&app, &["/devices/4", "/users/4/devices", "/regions/4"]).await;
+    warm(&app, &["/queries/scores/4", "/queries/workload/4", "/queries/related/4"]).await;
 
     let mut raw = redis.connect();
     let keys: Vec<String> = redis::cmd("KEYS").arg("schemas:valid:1-*").query(&mut raw).expect("KEYS");
@@ -213,6 +215,13 @@ async fn requirements_features_validations_reports_and_preferences_have_the_ttls
         ("queries:report:keywords", 300),
         ("users:preferences:4", 86_400),
         ("users:profile:4", 3600),
+        ("sessions:data:4", 86_400),
+        ("sessions:user:4", 3600),
+        ("static:region:4", 86_400),
+        // By cost: 1, 5 and 15 minutes.
+        ("queries:scores:4", 60),
+        ("queries:workload:4", 300),
+        ("queries:related:4", 900),
     ] {
         app.get("/users/4").await;
         let ttl: i64 = redis::cmd("TTL").arg(key).query(&mut raw).expect("TTL");

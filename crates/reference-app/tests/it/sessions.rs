@@ -195,3 +195,48 @@ async fn a_users_cached_notes_never_reach_another() {
     assert_eq!((apps[0].metric("sessions_usable").await, apps[0].metric("sessions_owed_deletions").await), (1, 0));
     eventually("sessions are counted", async || apps[0].metric("cache_hits_total{class=\"sessions").await > 0).await;
 }
+
+#[tokio::test]
+async fn notes_and_preferences_are_encrypted_in_redis() {
+    let (postgres, redis) = (Postgres::start().await, Redis::start());
+    let app = RunningApp::start(args(&postgres, Some(&redis), "redis")).await;
+    let client = Client::login(&app, 7).await;
+    let note = json!({ "body": "buy a red bicycle" });
+    assert_eq!(client.send(&app, "POST", "/notes", note).await.status, 201);
+    assert_eq!(app.put("/users/7/preferences", json!({ "colour": "turquoise" })).await.status, 200);
+    app.put("/users/7", json!({ "bio": "a public text" })).await;
+    for _ in 0..2 {
+        client.get(&app, "/notes").await;
+        app.get("/users/7/preferences").await;
+        app.get("/users/7").await;
+    }
+    assert!(client.get(&app, "/notes").await.cache.starts_with("reference; hit"), "the page is cached");
+    assert!(app.get("/users/7/preferences").await.is_hit());
+
+    let mut raw = redis.connect();
+    let names: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut raw).expect("KEYS");
+    let mut dump = String::new();
+    for name in &names {
+        let kind: String = redis::cmd("TYPE").arg(name).query(&mut raw).expect("TYPE");
+        let read = match kind.as_str() {
+            "hash" => "HGETALL",
+            "string" => "GET",
+            _ => continue,
+        };
+        let value: redis::Value = redis::cmd(read).arg(name).query(&mut raw).expect(read);
+        let parts = match &value {
+            redis::Value::Array(parts) => parts.clone(),
+            redis::Value::Map(pairs) => pairs.iter().flat_map(|(name, value)| [name.clone(), value.clone()]).collect(),
+            other => vec![other.clone()],
+        };
+        for part in parts {
+            if let redis::Value::BulkString(bytes) = part {
+                dump += &String::from_utf8_lossy(&bytes);
+            }
+        }
+    }
+    assert!(dump.contains("a public text"), "this looks where values are: {names:?}");
+    for secret in ["red bicycle", "turquoise"] {
+        assert!(!dump.contains(secret), "{secret}");
+    }
+}

@@ -1,6 +1,7 @@
 //! One instance of the app under test: started or found by its URL, checked, faulted, stopped.
 
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -25,7 +26,7 @@ const FIND_LIMIT: Duration = Duration::from_secs(10);
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 
 /// The tables that the reference app can fill. Other key spaces (pages of a list, for example) only fill in paths.
-pub const REFERENCE_TABLES: [&str; 11] = [
+pub const REFERENCE_TABLES: [&str; 13] = [
     "posts",
     "profiles",
     "products",
@@ -37,6 +38,8 @@ pub const REFERENCE_TABLES: [&str; 11] = [
     "features",
     "schemas",
     "notes",
+    "devices",
+    "regions",
 ];
 
 /// One instance of the app: a process that cacheproof started, or an app that was running already.
@@ -47,6 +50,18 @@ pub struct Instance {
     follow_redirects: bool,
     what: String,
     process: Option<AppProcess>,
+}
+
+/// The key with which the reference app encrypts sessions and values: random, and the same for all instances of this run.
+fn session_keys() -> &'static str {
+    static KEYS: OnceLock<String> = OnceLock::new();
+    // 32 bytes in base64 without padding: 42 letters and one of those whose last two bits are 0.
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    KEYS.get_or_init(|| {
+        let letter = |step: usize| char::from(ALPHABET[rand::random_range(0..64 / step) * step]);
+        let letters: String = (0..42).map(|_| letter(1)).chain([letter(4)]).collect();
+        format!("run:{letters}")
+    })
 }
 
 impl Instance {
@@ -113,6 +128,10 @@ impl Instance {
             ("CACHE", cache.to_owned()),
             (RUN_VARIABLE, app_environment.token.to_owned()),
         ];
+        let has_own_keys = target.args.iter().any(|word| word.starts_with("--session-keys"));
+        if own_command && !has_own_keys && std::env::var_os("SESSION_KEYS").is_none() {
+            environment.push(("SESSION_KEYS", session_keys().to_owned()));
+        }
         environment.extend(app_environment.redis_url.map(|url| ("REDIS_URL", url.to_owned())));
         environment.extend(app_environment.redis_ca.map(|path| ("REDIS_CA_FILE", path.display().to_string())));
         environment.extend(app_environment.database_url.map(|url| ("DATABASE_URL", url.to_owned())));

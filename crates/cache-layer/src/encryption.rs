@@ -1,7 +1,7 @@
-//! The keys that sessions are encrypted with.
+//! The keys that sessions and the values of some classes are encrypted with.
 //!
 //! A sealed record, format 1: `1`, length of the key's name (1 byte), the name, nonce (12 bytes), AES-256-GCM ciphertext with its tag (16).
-//! Authenticated with it: everything before the nonce, and what the record belongs to (a session's id, a user).
+//! Authenticated with it: everything before the nonce, and what the record belongs to (a session's id, a user, the key of a value).
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -30,9 +30,16 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub struct KeyRing(Vec<(String, Aes256Gcm)>);
 
 /// What became of a sealed record.
-pub(super) enum Opened {
+pub(crate) enum Opened {
     /// Its content, and whether the first key sealed it.
-    Open { plain: Zeroizing<Vec<u8>>, newest: bool },
+    Open {
+        plain: Zeroizing<Vec<u8>>,
+        #[cfg_attr(
+            not(feature = "sessions"),
+            expect(dead_code, reason = "sessions are sealed again, values are loaded again")
+        )]
+        newest: bool,
+    },
     /// Sealed with a key that this ring has not, or made to look so.
     UnknownKey,
     /// Changed, cut short, of something else, or no record at all.
@@ -73,7 +80,7 @@ impl KeyRing {
     }
 
     /// `None` only if there is more to seal than AES-GCM takes (64 GiB).
-    pub(super) fn seal(&self, plain: &[u8], belongs_to: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn seal(&self, plain: &[u8], belongs_to: &[u8]) -> Option<Vec<u8>> {
         let (name, cipher) = self.0.first()?;
         let mut record = vec![FORMAT, u8::try_from(name.len()).ok()?];
         record.extend_from_slice(name.as_bytes());
@@ -85,7 +92,7 @@ impl KeyRing {
         Some(record)
     }
 
-    pub(super) fn open(&self, record: &[u8], belongs_to: &[u8]) -> Opened {
+    pub(crate) fn open(&self, record: &[u8], belongs_to: &[u8]) -> Opened {
         let Some((head, nonce, sealed)) = split(record) else { return Opened::Broken };
         let Some(at) = self.0.iter().position(|(name, _)| name.as_bytes() == &head[2..]) else {
             return Opened::UnknownKey;
@@ -119,25 +126,25 @@ impl fmt::Debug for KeyRing {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyRingError {
     /// None at all.
-    #[error("there is no session key: write name:key, the key 32 bytes in base64 (openssl rand -base64 32)")]
+    #[error("there is no encryption key: write name:key, the key 32 bytes in base64 (openssl rand -base64 32)")]
     Empty,
     /// The variable is not set.
-    #[error("there is no session key: the variable {0} is not set")]
+    #[error("there is no encryption key: the variable {0} is not set")]
     NotSet(String),
     /// A key without a name.
-    #[error("session key {at} has no name: write name:key, the name 1 to 32 letters, digits, `-`, `_` or `.`")]
+    #[error("encryption key {at} has no name: write name:key, the name 1 to 32 letters, digits, `-`, `_` or `.`")]
     NoName {
         /// Its place, from 1.
         at: usize,
     },
     /// A name that another key has.
-    #[error("session key {at} has the name of another")]
+    #[error("encryption key {at} has the name of another")]
     Twice {
         /// Its place, from 1.
         at: usize,
     },
     /// A key that is none.
-    #[error("session key {at} is not 32 bytes in base64 (openssl rand -base64 32)")]
+    #[error("encryption key {at} is not 32 bytes in base64 (openssl rand -base64 32)")]
     NoKey {
         /// Its place, from 1.
         at: usize,
