@@ -93,7 +93,12 @@ fn hits_message(detected: &DetectedTraits, holds: bool) -> String {
 }
 
 fn parse_url(text: &str) -> Result<reqwest::Url, InitError> {
-    let error = |why: &str| InitError::Url { url: scenario::mask_passwords(text), why: why.to_owned() };
+    // Without a scheme nothing else shows where the password is.
+    let shown = match text.rsplit_once('@') {
+        Some((_, rest)) if !text.contains("://") => format!("***@{rest}"),
+        _ => text.to_owned(),
+    };
+    let error = |why: &str| InitError::Url { url: scenario::mask_passwords(&shown), why: why.to_owned() };
     let url = reqwest::Url::parse(text).map_err(|source| error(&source.to_string()))?;
     match url.scheme() {
         "http" | "https" if url.has_host() => Ok(url),

@@ -43,12 +43,26 @@ fn line(text: &mut String, line: impl std::fmt::Display) {
 /// environment variables.
 fn page(url: &Url) -> String {
     let escaped = |text: &str| text.replace('{', "%7B").replace('}', "%7D");
-    let Some(query) = url.query() else { return escaped(url.path()) };
-    let pairs = query.split('&').map(|pair| match secret_parameter(pair) {
+    let parameter = |text: &str| match secret_parameter(text) {
         Some((name, variable)) => format!("{}=${{{variable}}}", escaped(name)),
-        None => escaped(pair),
-    });
-    format!("{}?{}", escaped(url.path()), pairs.collect::<Vec<_>>().join("&"))
+        None => escaped(text),
+    };
+    // Segments of the path may have parameters: `/items/1;token=abc`.
+    let of_segment = |text: &str| match text.split_once('/') {
+        Some((head, rest)) => format!("{}/{}", parameter(head), escaped(rest)),
+        None => parameter(text),
+    };
+    let path = url.path().split(';').map(of_segment).collect::<Vec<_>>().join(";");
+    match url.query() {
+        Some(query) => format!("{path}?{}", query.split('&').map(parameter).collect::<Vec<_>>().join("&")),
+        None => path,
+    }
+}
+
+/// The secret parameters of the path and the query.
+fn secret_parameters(url: &Url) -> impl Iterator<Item = (&str, String)> {
+    let of_path = url.path().split(';').skip(1).map(|text| text.split('/').next().unwrap_or_default());
+    of_path.chain(url.query().unwrap_or_default().split('&')).filter_map(secret_parameter)
 }
 
 /// The name of a parameter whose value is a secret, and the variable that stands for it.
@@ -106,7 +120,7 @@ fn target(text: &mut String, url: &Url, answers: &[ProbeAnswer], traits: &Detect
     if url.password().is_some() {
         line(text, "# The password is read from the environment: export APP_PASSWORD=… before the run.");
     }
-    for (name, variable) in url.query().unwrap_or_default().split('&').filter_map(secret_parameter) {
+    for (name, variable) in secret_parameters(url) {
         line(
             text,
             format_args!("# The value of {name} is read from the environment: export {variable}=… before the run."),

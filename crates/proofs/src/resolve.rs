@@ -35,6 +35,9 @@ pub(crate) fn resolve<'a>(language: Language, reading: &'a Reading, name: &str) 
         }
         return Resolved::Several(best.iter().map(|found| shown(language, found)).collect());
     }
+    if language == Language::JavaScript && best.iter().filter(|found| found.runs()).count() > 1 {
+        return Resolved::Several(best.iter().map(|found| shown(language, found)).collect());
+    }
     // The same name twice: in Rust only one of them can be built, in Python the last one counts, elsewhere all of them.
     let chosen = match language {
         Language::Rust => best.iter().find(|found| found.runs()).copied().unwrap_or(first),

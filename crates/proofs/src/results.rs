@@ -48,7 +48,9 @@ fn in_file(wanted: &Wanted<'_>, file: &JunitFile) -> Option<TestResult> {
     let latest = |case: &&Case| case.started.map_or(file.written, |started| started.at_the_latest.min(file.written));
     let time = cases.iter().map(latest).min().unwrap_or(file.written);
     let exact = cases.iter().filter_map(|case| case.started.and_then(|started| started.exact)).min();
-    let result = TestResult { at: Some(seconds(exact.unwrap_or(time))), ..result };
+    // A time that is still to come is no time of a test.
+    let result =
+        TestResult { at: Some(seconds(exact.filter(|exact| *exact <= file.written).unwrap_or(time))), ..result };
     match wanted.tree.last_change(wanted.file) {
         Some((changed, at)) if at > time => {
             let detail = Some(format!("{changed}, changed {}", seconds(at)));

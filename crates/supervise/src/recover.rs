@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::addresses::Addresses;
 use crate::guard_process::clean_up_run;
-use crate::ledger::{self, LEDGER_FILE, LedgerEntry, LedgerError, LedgerRun, LedgerState, OpenFault, read_ledger};
+use crate::ledger::{
+    self, LEDGER_FILE, LedgerEntry, LedgerError, LedgerRun, LedgerState, OpenFault, read_ledger, shown,
+};
 use crate::machine::Machine;
 use crate::markers::{RUN_LABEL, RUN_VARIABLE};
 use crate::run_identity::is_run_directory;
@@ -89,7 +91,7 @@ pub fn recover(path: &Path, left: &LedgerState) -> RecoveryReport {
     let machine = left.run.as_ref().and_then(|run| run.machine.as_ref());
     let place = Place::of(machine, &Machine::here());
     if place == Place::Elsewhere {
-        let host = machine.map_or("", |machine| machine.host.as_str());
+        let host = machine.map_or_else(String::new, |machine| shown(&machine.host));
         report.failed.push(format!(
             "it was written on another machine, {host}, so nothing was undone here: run `cacheproof recover` there, or delete the ledger \
              if that machine is gone"

@@ -19,8 +19,8 @@ const MAX_COUNT: u64 = super::buckets::MAX_VALUES;
 const MAX_COUNTER: u64 = 1 << 47;
 /// Most phases, and most requests: the load counts them with 16 bits.
 const MAX_INDEX: usize = u16::MAX as usize;
-/// Longest scenario in bytes.
-const MAX_SCENARIO: usize = 1 << 20;
+/// Longest scenario in bytes: a file may have a quarter of it, and `***` takes more room than a short secret.
+const MAX_SCENARIO: usize = 4 << 20;
 
 /// How many phases, faults and requests the scenario of a journal has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +118,12 @@ impl LineCheck {
             }
             Event::AtQuiescence(compared) => {
                 self.phase(compared.phase)?;
-                let AtQuiescence { compared, differ, incomparable, not_bypassed, unread, skipped, .. } = *compared;
+                if let Some(request) = compared.request {
+                    self.request(request)?;
+                }
+                let AtQuiescence { compared, differ, incomparable, not_bypassed, unchanged, unread, skipped, .. } =
+                    *compared;
+                count("unchanged", unchanged)?;
                 count("compared", compared)?;
                 at_most("differ", differ, "compared", compared)?;
                 count("incomparable", incomparable)?;
@@ -217,6 +222,7 @@ impl LineCheck {
         }
         let AnswerCounts {
             items,
+            others,
             absent,
             substitutes,
             unversioned,
@@ -233,7 +239,8 @@ impl LineCheck {
         } = counts.answers;
         count("items", items)?;
         count("absent", absent)?;
-        at_most("substitutes", substitutes, "items", items)?;
+        count("others", others)?;
+        at_most("substitutes", substitutes, "items and others", items + others)?;
         at_most("unversioned", unversioned, "items", items)?;
         at_most("unversioned_written", unversioned_written, "unversioned", unversioned)?;
         count("compared", compared)?;

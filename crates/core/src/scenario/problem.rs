@@ -75,8 +75,71 @@ impl Diagnostic for Problem {
 pub struct ScenarioErrors {
     source: NamedSource<String>,
     problems: Vec<Problem>,
-    /// Says how many are not shown.
-    rest: Option<Box<Problem>>,
+    /// The first of them, and how many are not among these.
+    shown: Vec<ShownProblem>,
+}
+
+/// A longer line is cut around the place: nobody reads it, and a column far to the right cannot be rendered.
+const MAX_LINE: usize = 400;
+
+/// How much of a long line is shown before a place and from its begin on.
+const AROUND: usize = 120;
+
+/// A problem as it is shown.
+#[derive(Debug)]
+struct ShownProblem {
+    problem: Problem,
+    /// The part of its line around it, where the line is long.
+    source: Option<NamedSource<String>>,
+}
+
+impl ShownProblem {
+    fn of(name: &str, text: &str, problem: &Problem) -> Self {
+        Self::in_long_line(name, text, problem).unwrap_or_else(|| Self { problem: problem.clone(), source: None })
+    }
+
+    /// `None`: its line is short.
+    fn in_long_line(name: &str, text: &str, problem: &Problem) -> Option<Self> {
+        let span = problem.span.clone()?;
+        let (before, rest) = (text.get(..span.start)?, text.get(span.start..)?);
+        let begin = before.rfind('\n').map_or(0, |at| at + 1);
+        let end = rest.find('\n').map_or(text.len(), |length| span.start + length);
+        if end - begin <= MAX_LINE {
+            return None;
+        }
+        let from = text.floor_char_boundary(span.start.saturating_sub(AROUND).max(begin));
+        let to = text.floor_char_boundary((span.start + AROUND).min(end));
+        // Empty lines before it keep its number.
+        let lines = before.matches('\n').count();
+        let (left, right) = (if from > begin { "…" } else { "" }, if to < end { "…" } else { "" });
+        let cut = format!("{}{left}{}{right}\n", "\n".repeat(lines), &text[from..to]);
+        let at = lines + left.len() + (span.start - from);
+        let length = span.end.min(to).saturating_sub(span.start);
+        let problem = Problem { span: Some(at..at + length), ..problem.clone() };
+        Some(Self { problem, source: Some(NamedSource::new(name, cut)) })
+    }
+}
+
+impl fmt::Display for ShownProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.problem.fmt(f)
+    }
+}
+
+impl std::error::Error for ShownProblem {}
+
+impl Diagnostic for ShownProblem {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Diagnostic::help(&self.problem)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        self.problem.labels()
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.source.as_ref().map(|source| source as &dyn SourceCode)
+    }
 }
 
 /// How many problems are shown: a file with more has a few mistakes that repeat, or is something else.
@@ -94,9 +157,13 @@ impl ScenarioErrors {
             problem.label = problem.label.as_deref().map(|label| mask.text(label));
             problem.help = problem.help.as_deref().map(|help| mask.text(help));
         }
-        let rest = problems.len().saturating_sub(MAX_SHOWN);
-        let rest = (rest > 0).then(|| Box::new(Problem::new(format!("and {rest} more"))));
-        Self { source: NamedSource::new(name, secrets.struck_out_in_place(text, &mask)), problems, rest }
+        let text = secrets.struck_out_in_place(text, &mask);
+        let mut shown: Vec<_> =
+            problems.iter().take(MAX_SHOWN).map(|problem| ShownProblem::of(name, &text, problem)).collect();
+        if let Some(rest) = problems.len().checked_sub(MAX_SHOWN).filter(|rest| *rest > 0) {
+            shown.push(ShownProblem { problem: Problem::new(format!("and {rest} more")), source: None });
+        }
+        Self { source: NamedSource::new(name, text), problems, shown }
     }
 
     /// The problems, in the order of the file.
@@ -123,8 +190,7 @@ impl Diagnostic for ScenarioErrors {
     }
 
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
-        let shown = self.problems.iter().take(MAX_SHOWN).chain(self.rest.as_deref());
-        Some(Box::new(shown.map(|problem| problem as &dyn Diagnostic)))
+        Some(Box::new(self.shown.iter().map(|problem| problem as &dyn Diagnostic)))
     }
 }
 
@@ -165,5 +231,23 @@ pub(super) fn known_names<'a>(
         Some(name) => format!("did you mean {}? {what}: {list}", super::display::name(name)),
         None if list.is_empty() => format!("{what}: none"),
         None => format!("{what}: {list}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_is_cut_around_its_problem_and_keeps_its_number() {
+        let text = format!("a = 1\nb = \"{}{{nope}}{}\"\n", "x".repeat(70_000), "y".repeat(70_000));
+        let at = text.find("{nope}").unwrap();
+        let errors = ScenarioErrors::new("s.toml", &text, vec![Problem::new("no such key").at(at..at + 6)]);
+        let mut shown = String::new();
+        miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::unicode_nocolor())
+            .render_report(&mut shown, &errors)
+            .unwrap();
+        assert!(shown.contains("s.toml:2:") && shown.contains("xxx{nope}yyy"), "{shown}");
+        assert!(shown.len() < 2_000, "{}", shown.len());
     }
 }

@@ -57,12 +57,12 @@ pub(super) fn assigned(text: &str) -> Vec<Range<usize>> {
             }
         }
     };
-    named_values(text).into_iter().map(value).collect()
+    named_values(text, false).into_iter().map(value).collect()
 }
 
 /// The beginnings of what follows `name =` and `"name" =`, and `Name:` in what looks like a header, where the name is that of
-/// a secret. Each ends with the text.
-pub(super) fn named_values(text: &str) -> Vec<Range<usize>> {
+/// a secret; with `any_colon` also `name:` in what does not, as in YAML. Each ends with the text.
+pub(super) fn named_values(text: &str, any_colon: bool) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     for (at, c) in text.match_indices(['=', ':']) {
         let before = text[..at].trim_end().trim_end_matches(['"', '\'']);
@@ -75,7 +75,7 @@ pub(super) fn named_values(text: &str) -> Vec<Range<usize>> {
         let value = at + c.len();
         let value = value + (text[value..].len() - text[value..].trim_start().len());
         if is_secret_name(name)
-            && (c == "=" || is_header || text[value..].starts_with(['"', '\'']))
+            && (c == "=" || is_header || any_colon || text[value..].starts_with(['"', '\'']))
             && value < text.len()
         {
             found.push(value..text.len());

@@ -9,8 +9,8 @@ use super::reader::{Located, span_in_file};
 use super::secret_comments::{assigned, comments, is_no_prose, named_values};
 use super::{BypassSpec, Problem, Scenario, ScenarioErrors, parse};
 use crate::secrets::{
-    Mask, in_body, in_command, in_header, in_query, in_shell, in_text, in_whole_url, is_secret_name, literal_parts,
-    strike, strike_in_place,
+    Mask, in_body, in_command, in_header, in_query, in_shell, in_slip, in_text, in_whole_url, is_secret_name,
+    literal_parts, strike, strike_in_place,
 };
 
 /// The secrets of a file.
@@ -181,7 +181,9 @@ impl Reader<'_> {
         match value.get_ref() {
             DeValue::String(string) => self.string(value.span(), string, path, secret),
             DeValue::Table(table) => self.table(table, path, secret),
-            DeValue::Array(items) if matches!(path.last(), Some(&("start" | "args"))) => {
+            DeValue::Array(items)
+                if matches!(path.last(), Some(&("start" | "args" | "run" | "undo" | "check" | "env"))) =>
+            {
                 self.command(items.iter(), path, secret);
             }
             DeValue::Array(items) => items.iter().for_each(|item| self.value(item, path, secret)),
@@ -202,10 +204,12 @@ impl Reader<'_> {
                     let offset = name.len() + 1;
                     in_header(name, rest).into_iter().map(|part| offset + part.start..offset + part.end).collect()
                 }
-                None => Vec::new(),
+                None => in_slip(value),
             },
+            // Not what these keys take: a command in one string, headers that are no table, variables.
+            (_, "start" | "args" | "headers" | "env") => in_slip(value),
+            (_, "query") => in_query(value, 0),
             _ if secret.is_some() => literal_parts(value, 0..value.len(), true),
-            (Some("bypass"), "query") => in_query(value, 0),
             (_, "url") => in_whole_url(value),
             (_, "get" | "post" | "put" | "patch" | "delete" | "of" | "item" | "ready") => in_query(value, 0),
             (_, "run" | "undo" | "check") => in_shell(value),
@@ -273,7 +277,7 @@ fn lines(text: &str) -> impl Iterator<Item = Range<usize>> {
 
 /// In a line of any kind, everything that follows the name of a secret with `=` or `:`.
 fn after_secret_names(line: &str) -> Vec<Range<usize>> {
-    named_values(line).into_iter().next().map(|value| value.start..line.trim_end().len()).into_iter().collect()
+    named_values(line, true).into_iter().next().map(|value| value.start..line.trim_end().len()).into_iter().collect()
 }
 
 #[cfg(test)]
@@ -317,6 +321,26 @@ user = "HUSH-13"
     }
 
     #[test]
+    fn values_of_the_wrong_kind_show_no_secret() {
+        for text in [
+            "[target]\nstart = \"./my-app --token HUSH --port 1\"",
+            "[target]\nargs = \"--token HUSH\"",
+            "[target]\nstart = \"API_KEY=HUSH ./app\"",
+            "[target]\nstart = '[\"x\", \"--token\", \"HUSH\"'",
+            "[[traffic.request]]\nheaders = \"Authorization: Bearer HUSH\"",
+            "[[traffic.request]]\nheaders = [\"Authorization: Bearer HUSH\", \"Cookie: a=HUSH\"]",
+            "[target.bypass]\nheaders = \"X-Api-Key: HUSH\"",
+            "[target.bypass]\nheader = \"X-Api-Key=HUSH\"",
+            "[target.bypass]\nheader = \"Authorization Bearer HUSH\"",
+            "[[phase]]\nfault = { run = [\"curl\", \"-H\", \"Authorization: Bearer HUSH\"] }",
+            "[target]\nenv = [\"API_KEY=HUSH\"]",
+            "[[traffic.request]]\nquery = \"api_key=HUSH\"",
+        ] {
+            assert!(!in_place(text).contains("HUSH"), "{}", in_place(text));
+        }
+    }
+
+    #[test]
     fn a_comment_is_struck_out_and_its_prose_is_no_secret_elsewhere() {
         let text = "# --password from the vault\n# key = item\n# docker exec -u 1000:1000 app redis-cli DEL session:1234\n\
             # token = \"hush one\" or --token 'hush two' or token=hush-0003\n# redis://:hushfour@h/ and api_key=hushfive\n";
@@ -340,6 +364,8 @@ user = "HUSH-13"
             "Authorization = Bearer HUSH",
             "api_key = \"HUSH",
             "x = [1\nX-Api-Key: HUSH",
+            "api_key: HUSH",
+            "x = [1\n- password: HUSH",
             "get = \"/a?token=HUSH",
         ] {
             let struck = in_place(text);

@@ -33,7 +33,7 @@ pub use names::is_secret_name;
 pub(crate) use serialize::as_verbatim;
 pub use serialize::to_masked_json;
 pub(crate) use url::{encode_password, in_query, in_text, in_whole_url, unencoded_in_password, user_end};
-pub(crate) use values::{in_command, in_header, in_shell, is_shell_script, literal_parts};
+pub(crate) use values::{in_command, in_header, in_shell, in_slip, is_shell_script, literal_parts};
 
 /// What is shown instead of a secret.
 pub const STRUCK_OUT: &str = "***";

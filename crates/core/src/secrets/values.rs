@@ -79,6 +79,46 @@ fn pieces(text: &str, separator: char) -> Vec<Range<usize>> {
         .collect()
 }
 
+/// The words of a text, by spaces.
+fn pieces_of_words(text: &str) -> Vec<Range<usize>> {
+    let start = |word: &str| word.as_ptr() as usize - text.as_ptr() as usize;
+    text.split_whitespace().map(|word| start(word)..start(word) + word.len()).collect()
+}
+
+/// The secret parts of a value of the wrong kind: a command or headers in one string, in a list, or with the wrong separator.
+pub(crate) fn in_slip(text: &str) -> Vec<Range<usize>> {
+    let mut found = in_shell(text);
+    for separator in [":", "=", " "] {
+        if let Some(at) = text.find(separator)
+            && text[..at].chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+            && (is_secret_name(&text[..at]) || is_cookie(&text[..at]))
+        {
+            let value = at + 1 + (text[at + 1..].len() - text[at + 1..].trim_start().len());
+            let parts = in_header(&text[..at], &text[value..]);
+            found.extend(parts.into_iter().map(|part| value + part.start..value + part.end));
+        }
+    }
+    // A list that was never closed is a string for the parser.
+    let quoted: Vec<Range<usize>> = quoted_parts(text);
+    let words: Vec<&str> = quoted.iter().map(|part| &text[part.clone()]).collect();
+    let parts = in_command(&words).into_iter();
+    found.extend(parts.map(|(index, part)| quoted[index].start + part.start..quoted[index].start + part.end));
+    found
+}
+
+/// What stands in double quotes.
+fn quoted_parts(text: &str) -> Vec<Range<usize>> {
+    let bytes = text.as_bytes();
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(open) = text[at..].find('"').map(|length| at + length) {
+        let end = end_of_string(bytes, open);
+        found.push(open + 1..end);
+        at = (end + 1).min(bytes.len());
+    }
+    found
+}
+
 fn after_equals(text: &str, piece: Range<usize>) -> Range<usize> {
     let begin = text[piece.clone()].find('=').map_or(piece.start, |at| piece.start + at + 1);
     begin..piece.end
@@ -134,7 +174,9 @@ pub(crate) fn in_json(text: &str) -> Vec<(Range<usize>, bool)> {
                 found.extend(literal_parts(text, value + 1..end, true).into_iter().map(|part| (part, true)));
                 at = (end + 1).min(bytes.len());
             }
-            Some(b'{' | b'[') | None => {}
+            // All that is in it.
+            Some(b'{' | b'[') if named(&text[value..]).is_none() => at = add_all_values(text, value, &mut found),
+            None => {}
             Some(_) => {
                 let ends = |c: char| matches!(c, ',' | ']' | '}') || c.is_whitespace();
                 let placeholder = text[value..].starts_with(['{', '$']);
@@ -148,6 +190,41 @@ pub(crate) fn in_json(text: &str) -> Vec<(Range<usize>, bool)> {
     }
     found.extend(in_text(text).into_iter().map(|part| (part, true)));
     found
+}
+
+/// Adds every string and number of the object or list that begins here, but no names. Returns where it ends.
+fn add_all_values(text: &str, from: usize, found: &mut Vec<(Range<usize>, bool)>) -> usize {
+    let bytes = text.as_bytes();
+    let (mut at, mut depth) = (from, 0_usize);
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => {
+                let end = end_of_string(bytes, at);
+                let next = skip_spaces(bytes, (end + 1).min(bytes.len()));
+                if bytes.get(next) != Some(&b':') {
+                    found.extend(literal_parts(text, at + 1..end, true).into_iter().map(|part| (part, true)));
+                }
+                at = end;
+            }
+            b'{' if named(&text[at..]).is_some() => at += named(&text[at..]).unwrap_or(1) - 1,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    return at + 1;
+                }
+            }
+            b'-' | b'0'..=b'9' => {
+                let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
+                let length = bytes[at..].iter().take_while(|byte| is_part(byte)).count();
+                found.push((at..at + length, false));
+                at += length - 1;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    bytes.len()
 }
 
 /// The closing quote of the string that begins here, or the end of the text.
@@ -223,8 +300,12 @@ fn in_word(before: &[&str], word: &str) -> Vec<Range<usize>> {
     let mut found = in_text(word);
     let mut add = |part: Range<usize>| found.extend(literal_parts(word, without_quotes(word, part), false));
     let last = before.last().copied().unwrap_or_default();
+    let is_behind = |programs: &[&str]| before.iter().any(|word| programs.contains(&program(word)));
     let to_redis = || before.iter().any(|word| matches!(program(word), "redis-cli" | "valkey-cli"));
-    let is_option = |word: &str| word.starts_with('-') && !word.contains(['=', ' ']);
+    let is_option = |word: &str| word.starts_with('-') && !word.contains(['=', ' ', ':']);
+    let is_word = |word: &str, wanted: &str| word.eq_ignore_ascii_case(wanted);
+    // An option of one letter with its value in the same word: `-pSECRET`, `-uME:SECRET`.
+    let is_glued = |letter: &str| word.starts_with(letter) && !word.starts_with("--") && word.len() > letter.len();
     if is_option(last) && is_secret_name(last) && !word.starts_with("--") {
         add(0..word.len());
     } else if matches!(last, "-u" | "--user" | "--proxy-user") && !word.contains("://") {
@@ -233,6 +314,28 @@ fn in_word(before: &[&str], word: &str) -> Vec<Range<usize>> {
         let logs_in = before.iter().any(|word| matches!(program(word), "curl" | "wget"));
         let at = word.find(':').filter(|at| logs_in || !is_id(&word[at + 1..]));
         at.into_iter().for_each(|at| add(at + 1..word.len()));
+    } else if is_behind(&["curl", "wget"]) && is_glued("-u") && word.contains(':') {
+        add(word.find(':').map_or(0, |at| at + 1)..word.len());
+    } else if (is_behind(&["mysql", "mysqldump", "mysqladmin", "mariadb", "sshpass"])) && is_glued("-p") {
+        add(2..word.len());
+    } else if is_behind(&["sshpass"]) && last == "-p" {
+        add(0..word.len());
+    } else if to_redis() && before.len() > 1 && is_word(before[before.len() - 2], "auth") && !word.starts_with('-') {
+        // AUTH user password.
+        add(0..word.len());
+    } else if word.trim_start().starts_with(['{', '[']) && word.contains('"') {
+        found.extend(in_json(word).into_iter().map(|(part, _)| part));
+    } else if word.contains(char::is_whitespace)
+        && word.split_once('=').is_some_and(|(name, _)| !name.contains(char::is_whitespace) && !is_secret_name(name))
+    {
+        // The connection string of a database: `host=h password=SECRET`.
+        for piece in pieces_of_words(word) {
+            if let Some(at) = word[piece.clone()].find('=')
+                && is_secret_name(&word[piece.start..piece.start + at])
+            {
+                add(piece.start + at + 1..piece.end);
+            }
+        }
     } else if to_redis()
         && (last == "-a" || ["auth", "requirepass", "masterauth"].iter().any(|key| last.eq_ignore_ascii_case(key)))
     {
@@ -338,10 +441,8 @@ mod tests {
     #[test]
     fn the_secret_fields_of_a_body_are_found() {
         let struck = |text: &str| strike(text, in_json(text).into_iter().map(|(part, _)| part).collect());
-        let body =
-            r#"{"user": "me", "password" : "a\"b", "token": "{token}", "apiKey":"k{item}", "pin":1, "secret":[1]}"#;
-        let expected =
-            r#"{"user": "me", "password" : "***", "token": "{token}", "apiKey":"***{item}", "pin":1, "secret":[1]}"#;
+        let body = r#"{"user": "me", "password" : "a\"b", "token": "{token}", "apiKey":"k{item}", "pin":1, "secret":[1, {"a": "b"}], "x": "y"}"#;
+        let expected = r#"{"user": "me", "password" : "***", "token": "{token}", "apiKey":"***{item}", "pin":1, "secret":[***, {"a": "***"}], "x": "y"}"#;
         assert_eq!(struck(body), expected);
         assert_eq!(
             struck(r#"{"token": 12, "key": ${N}, "auth": {user}, "secret": true}"#),
@@ -387,6 +488,13 @@ mod tests {
                 "http url 'Session: ***' X-Api-Key:*** cookie:a=***",
             ),
             ("curl -H session:abcd h", "curl -H session:*** h"),
+            ("redis-cli AUTH default hush", "redis-cli AUTH *** ***"),
+            ("curl -d '{\"password\":\"hush\", \"a\":\"b\"}' h", "curl -d '{\"password\":\"***\", \"a\":\"b\"}' h"),
+            ("psql \"host=h password=hush dbname=d\"", "psql \"host=h password=*** dbname=d\""),
+            (
+                "curl -ume:hush x; mysql -phush d; sshpass -p hush ssh h",
+                "curl -ume:*** x; mysql -p*** d; sshpass -p *** ssh h",
+            ),
         ] {
             assert_eq!(strike(command, in_shell(command)), struck);
         }

@@ -239,7 +239,7 @@ fn a_journal_that_no_run_writes_gets_one_message_that_says_what_is_wrong() {
         ("a long line without an end", format!("{whole}{}", "x".repeat(33 << 20)).into_bytes(), "longer than"),
         (
             "a huge scenario",
-            with(|lines| lines[0]["event"]["run_started"]["scenario"] = json!("#".repeat(2 << 20))),
+            with(|lines| lines[0]["event"]["run_started"]["scenario"] = json!("#".repeat(5 << 20))),
             "longer than",
         ),
         ("no histogram", histogram("HISTFAAAAAo"), "a histogram"),

@@ -21,6 +21,7 @@ use crate::undo::Undo;
 use cacheproof_core::secrets::Mask;
 
 pub use file::LedgerError;
+pub(crate) use state::shown;
 pub use state::{LedgerRun, LedgerState, OpenFault, UnreadableLine};
 
 /// Name of the ledger in a run's directory.

@@ -123,6 +123,7 @@ impl Reader {
             }
             LedgerEntry::Open { id, what, undo } => {
                 self.state.over = false;
+                self.needs_run(number);
                 if id.saturating_sub(self.last) > 1 {
                     let missing = match (self.last + 1, id - 1) {
                         (one, other) if one == other => format!("fault {one} is"),
@@ -137,10 +138,21 @@ impl Reader {
                     self.state.open.push(fault);
                 }
             }
-            LedgerEntry::Injected { .. } => {}
-            LedgerEntry::Closed { id, .. } => self.state.open.retain(|open| open.id != id),
-            LedgerEntry::Over => self.state.over = true,
+            LedgerEntry::Injected { .. } => self.needs_run(number),
+            LedgerEntry::Closed { id, .. } => {
+                self.needs_run(number);
+                self.state.open.retain(|open| open.id != id);
+            }
+            LedgerEntry::Over => {
+                self.needs_run(number);
+                self.state.over = true;
+            }
         }
+    }
+
+    /// A line that says nothing without the first one.
+    fn needs_run(&mut self, number: usize) {
+        self.with_run(number, |_| ());
     }
 
     fn with_run(&mut self, number: usize, change: impl FnOnce(&mut LedgerRun)) {
@@ -191,7 +203,7 @@ fn explain(line: &[u8], is_last: bool, error: &serde_json::Error) -> String {
 }
 
 /// The beginning of a text from a file, without control characters and passwords.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let text = cacheproof_core::secrets::mask_command(text);
     let short: String = text.chars().take(SHOWN).collect();
     let dots = if short.len() < text.len() { "…" } else { "" };
