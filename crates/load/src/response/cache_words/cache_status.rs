@@ -63,7 +63,27 @@ fn loose(lines: &[Cow<'_, str>]) -> Vec<Member> {
         };
         Member { name, parameters: parts.map(parameter).collect() }
     };
-    lines.iter().flat_map(|line| super::lists::members(line)).map(member).collect()
+    lines.iter().flat_map(|line| members(line)).map(|text| member(&text)).collect()
+}
+
+/// The members of a line. Souin writes the key of an answer, which holds a URL, without quotes: a comma in it is followed by no space.
+fn members(line: &str) -> Vec<String> {
+    let mut members: Vec<String> = Vec::new();
+    for piece in split(line, ',') {
+        let is_in_key = |before: &String| {
+            let last = before.rsplit(';').next().unwrap_or_default().trim_start();
+            last.starts_with("key=") && !last.starts_with("key=\"")
+        };
+        match members.last_mut().filter(|before| !piece.starts_with([' ', '\t']) && is_in_key(before)) {
+            Some(before) => {
+                before.push(',');
+                before.push_str(piece);
+            }
+            None => members.push(piece.to_owned()),
+        }
+    }
+    members.retain(|member| !member.trim().is_empty());
+    members
 }
 
 impl Member {
@@ -75,6 +95,7 @@ impl Member {
         let hit = self.parameter("hit").and_then(truth);
         match (hit, self.parameter("fwd")) {
             // Souin says both where it serves a stale answer and asks for a new one.
+            (Some(true), Some("stale")) if self.parameter("fwd-status") == Some("304") => Meaning::Is(Outcome::Hit),
             (Some(true), Some("stale")) => Meaning::Is(Outcome::StaleServed),
             (Some(true), None) => Meaning::Is(self.unless_expired()),
             (_, Some(reason)) => Meaning::Is(self.forwarded(&reason.to_ascii_lowercase())),
@@ -82,6 +103,14 @@ impl Member {
             // No RFC 9211, but common: the word alone, in the place of the cache's name.
             (None, None) => match words::meaning(&self.name) {
                 Meaning::Is(Outcome::Hit) => Meaning::Is(self.unless_expired()),
+                // Or behind it: `nginx; MISS`.
+                Meaning::Unknown => {
+                    let flags = self.parameters.iter().filter(|(_, value)| value == "?1");
+                    flags
+                        .map(|(key, _)| words::meaning(key))
+                        .find(|one| *one != Meaning::Unknown)
+                        .unwrap_or(Meaning::Unknown)
+                }
                 other => other,
             },
         }

@@ -49,23 +49,30 @@ enum Form {
     FirstWord,
     /// What one cache did, step by step: `GET /: stale, valid, store`.
     Trace,
+    /// [`Self::Words`], where the cache nearest to the user is CloudFront.
+    CloudFront,
     /// `Via` with the codes of Apache Traffic Server.
     ViaCodes,
+    /// The same, where the last proxy wrote them: no other is nearer to the user.
+    LastViaCodes,
     /// The number of hits for each cache: `0, 3`.
     HitCounts,
     /// `X-Varnish`: the id of this request and, for a hit, that of the request that stored the answer.
     VarnishIds,
 }
 
-/// The headers that are read without `[target.hit]`. The first one that tells is believed: the standard, then what CDNs
-/// send, then proxies of any kind, then caches within the app's server; last the ones that only hint.
+/// The headers that are read without `[target.hit]`. The first one that tells is believed, in the order of how near to the user
+/// their caches usually are, because a cache replays the headers of those behind it: CDNs, the standard, the caches in front of
+/// an app, and last those within its server or framework.
 const HEADERS: &[(&str, Form)] = &[
-    ("cache-status", Form::CacheStatus),
     ("cf-cache-status", Form::Words),
     ("x-vercel-cache", Form::VercelWords),
     ("cdn-cache", Form::Words),
     ("x-qc-cache", Form::FirstWord),
+    ("x-cache", Form::CloudFront),
+    ("cache-status", Form::CacheStatus),
     ("x-cache", Form::Words),
+    ("via", Form::LastViaCodes),
     ("x-cache-status", Form::Words),
     ("x-proxy-cache", Form::Words),
     ("x-nginx-cache", Form::Words),
@@ -75,6 +82,9 @@ const HEADERS: &[(&str, Form)] = &[
     ("x-varnish-cache", Form::Words),
     ("x-kinsta-cache", Form::Words),
     ("x-lsadc-cache", Form::FirstWord),
+    ("x-cache-hits", Form::HitCounts),
+    ("x-varnish", Form::VarnishIds),
+    ("via", Form::ViaCodes),
     ("x-litespeed-cache", Form::FirstWord),
     ("x-symfony-cache", Form::Trace),
     ("x-rack-cache", Form::Trace),
@@ -83,9 +93,6 @@ const HEADERS: &[(&str, Form)] = &[
     ("x-drupal-dynamic-cache", Form::FirstWord),
     ("x-magento-cache-debug", Form::Words),
     ("x-fastapi-cache", Form::Words),
-    ("via", Form::ViaCodes),
-    ("x-cache-hits", Form::HitCounts),
-    ("x-varnish", Form::VarnishIds),
 ];
 
 /// Where an answer came from, and the values that nobody understood.
@@ -112,6 +119,8 @@ pub fn read(headers: &HeaderMap, cache: Option<&str>) -> CacheReading {
                 break;
             }
             Meaning::Silent => {}
+            // Read once more in its general form.
+            Meaning::Unknown if matches!(form, Form::CloudFront | Form::LastViaCodes) => {}
             Meaning::Unknown => reading.unread.push(format!("{name}: {}", lines.join(", "))),
         }
     }
@@ -120,9 +129,12 @@ pub fn read(headers: &HeaderMap, cache: Option<&str>) -> CacheReading {
 
 /// What the lines of one header say. A header that is not in the table is read as words.
 pub fn meaning_of(name: &str, lines: &[Cow<'_, str>]) -> Meaning {
-    let form =
-        HEADERS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map_or(Form::Words, |(_, form)| *form);
-    meaning(form, lines, None)
+    meaning(form_of(name).unwrap_or(Form::Words), lines, None)
+}
+
+/// How the values of a header are written; `None`: it is not in the table. A header that is there twice has its general form last.
+fn form_of(name: &str) -> Option<Form> {
+    HEADERS.iter().rfind(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, form)| *form)
 }
 
 /// The place of a header in the order in which they are believed; `None`: it is read only with `[target.hit]`.
@@ -132,8 +144,7 @@ pub fn rank(name: &str) -> Option<usize> {
 
 /// Whether the values of a header are words, which `[target.hit]` can list.
 pub fn holds_words(name: &str) -> bool {
-    let form = HEADERS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, form)| *form);
-    matches!(form, None | Some(Form::Words | Form::VercelWords | Form::FirstWord))
+    matches!(form_of(name), None | Some(Form::Words | Form::VercelWords | Form::FirstWord))
 }
 
 /// The lines of a header, in their order.
@@ -154,7 +165,12 @@ fn meaning(form: Form, lines: &[Cow<'_, str>], cache: Option<&str>) -> Meaning {
             lists::members(last).first().map_or(Meaning::Silent, |member| words::meaning(member))
         }
         Form::Trace => traces::trace(lines),
+        Form::CloudFront => match last_member(lines) {
+            Some(member) if member.to_ascii_lowercase().contains("from cloudfront") => words::meaning(member),
+            _ => Meaning::Silent,
+        },
         Form::ViaCodes => traces::via_codes(lines),
+        Form::LastViaCodes => traces::last_via_codes(lines),
         Form::HitCounts => traces::hit_counts(lines),
         Form::VarnishIds => traces::varnish_ids(lines),
     }

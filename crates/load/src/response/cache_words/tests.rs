@@ -234,6 +234,32 @@ fn the_documented_words_of_each_product_are_known() {
 }
 
 #[test]
+fn the_cache_nearest_to_the_user_is_believed() {
+    let inner_via = "Via: http/1.1 o (ApacheTrafficServer [cMsSf ]), 1.1 varnish";
+    check(&[
+        (&["X-Drupal-Cache: MISS", "X-Varnish: 5 3"], Is(Hit)),
+        (&["X-Symfony-Cache: GET /: miss", "X-Varnish: 5 3"], Is(Hit)),
+        (&["X-Rack-Cache: miss, store", "X-Varnish: 5 3"], Is(Hit)),
+        (&["X-Nextjs-Cache: MISS", "Via: http/1.1 e (ApacheTrafficServer [cHs f ])"], Is(Hit)),
+        (&["Cache-Status: origin; fwd=miss", "CF-Cache-Status: HIT"], Is(Hit)),
+        (&["Cache-Status: origin; hit", "CF-Cache-Status: MISS"], Is(Miss)),
+        (&["Cache-Status: app; fwd=uri-miss", "X-Cache: Hit from cloudfront"], Is(Hit)),
+        (&["Cache-Status: edge; hit", "X-Cache: MISS"], Is(Hit)),
+        (&[inner_via, "X-Varnish: 32770 3"], Is(Hit)),
+        (&["Via: 1.1 varnish, http/1.1 e (ApacheTrafficServer [cHs f ])", "X-Varnish: 32770"], Is(Hit)),
+        (&["Via: http/1.1 o (ApacheTrafficServer [cMsSf ])", "X-Cache: MISS, HIT", "X-Cache-Hits: 0, 3"], Is(Hit)),
+        // Two words that are no one's.
+        (&["X-Cache: HIT/MISS"], Unknown),
+        (&["X-Cache: MISS -> HIT"], Unknown),
+        (&["X-Cache: hit-fresh"], Is(Hit)),
+        (&["X-Cache: CACHE_NOCONFIG"], Is(Bypass)),
+        (&["Cache-Status: nginx; MISS"], Is(Miss)),
+        (&["Cache-Status: Souin; fwd=uri-miss; key=GET-http-h-/x?a=1,hit; detail=X"], Is(Miss)),
+        (&["Cache-Status: Souin; hit; ttl=3; key=GET-http-h-/x?a=1,2; detail=DEFAULT"], Is(Hit)),
+    ]);
+}
+
+#[test]
 fn a_part_of_a_word_a_negation_or_a_host_is_no_word() {
     check(&[
         (&["X-Cache: whitehall"], Unknown),

@@ -26,6 +26,11 @@ pub(super) fn trace(lines: &[Cow<'_, str>]) -> Meaning {
     meanings.into_iter().find(|(is, _)| *is).map_or(Meaning::Unknown, |(_, outcome)| Meaning::Is(outcome))
 }
 
+/// The same of the last proxy, which is the nearest to the user.
+pub(super) fn last_via_codes(lines: &[Cow<'_, str>]) -> Meaning {
+    last_member(lines).and_then(codes).unwrap_or(Meaning::Silent)
+}
+
 /// The codes of Apache Traffic Server in `Via`: `http/1.1 edge (ApacheTrafficServer [uScHs f p eN:t cCHp s ])`. Of the
 /// proxies that write them, the last one is nearest to the user.
 pub(super) fn via_codes(lines: &[Cow<'_, str>]) -> Meaning {

@@ -13,6 +13,7 @@ const WORDS: &[(Meaning, &[&str])] = &[
             "cached",    // the VCL that Varnish's tutorial logs hits with
             "hitcached", // the same
             "fresh",
+            "hitfresh", // Apache Traffic Server's xdebug
             "memhit",
             "diskhit",
             "remotehit",
@@ -65,6 +66,7 @@ const WORDS: &[(Meaning, &[&str])] = &[
             "noncacheable",
             "nocache",
             "nostore",
+            "cachenoconfig",  // Azure
             "confignocache",  // Azure
             "privatenostore", // Azure
             "bkd",            // LiteSpeed: from the backend
@@ -183,6 +185,9 @@ fn followed(meaning: Meaning, phrase: &[&str], rest: &[&str]) -> Meaning {
         {
             Meaning::Unknown
         }
+        // Two caches, or a change from one to the other: `HIT/MISS`, `MISS -> HIT`.
+        Meaning::Is(Outcome::Hit) if rest.iter().any(|word| normal(word) == "miss") => Meaning::Unknown,
+        Meaning::Is(Outcome::Miss) if rest.iter().any(|word| normal(word) == "hit") => Meaning::Unknown,
         meaning => meaning,
     }
 }
@@ -209,7 +214,14 @@ fn tokens(member: &str) -> Vec<&str> {
 /// The longest phrase at the beginning that is known, and its length.
 fn phrase(tokens: &[&str]) -> Option<(Meaning, usize)> {
     let longest = tokens.len().min(LONGEST);
-    (1..=longest).rev().find_map(|length| Some((look_up(&tokens[..length].join(" "))?, length)))
+    // `hitmiss` is one word of Varnish's; `HIT/MISS` are two.
+    let is_pair = |words: &[&str]| {
+        words.len() == 2 && normal(words[0]) == "hit" && ["miss", "pass"].contains(&normal(words[1]).as_str())
+    };
+    (1..=longest)
+        .rev()
+        .filter(|length| !is_pair(&tokens[..*length]))
+        .find_map(|length| Some((look_up(&tokens[..length].join(" "))?, length)))
 }
 
 fn look_up(word: &str) -> Option<Meaning> {
