@@ -10,7 +10,8 @@ pub(crate) const PERCENTILE_RANGE: &str = "p50 … p99.99";
 
 /// A percentile as a share of 1 from what follows the prefix of a metric: 0.999 from `99.9`.
 pub(super) fn percentile(prefix: &str, digits: &str) -> Result<f64, MetricNameError> {
-    match share_of(digits) {
+    // `p050` may be meant as 0.50 or as a slip.
+    match share_of(digits).filter(|_| !digits.starts_with('0')) {
         Some(share) if RANGE.contains(&share) => Ok(share),
         _ => Err(MetricNameError::NotAPercentile(meant_by(prefix, digits))),
     }
@@ -89,6 +90,8 @@ mod tests {
             ("p(99.9)", "p99.9"),
             ("p(0.95)", "p95"),
             ("P95", "p95"),
+            ("p050", "p50"),
+            ("p0099", "p99"),
             ("p95%", "p95"),
             ("p99,9", "p99.9"),
             ("p999", "p99.9"),

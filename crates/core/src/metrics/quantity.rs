@@ -29,13 +29,15 @@ pub struct QuantityError {
     pub help: String,
 }
 
-const TIMES: [(&str, u128); 7] = [
+const TIMES: [(&str, u128); 8] = [
     ("h", 3_600_000_000_000),
     ("min", 60_000_000_000),
     ("s", 1_000_000_000),
     ("ms", 1_000_000),
     ("us", 1_000),
     ("µs", 1_000),
+    // The Greek letter, which looks the same.
+    ("μs", 1_000),
     ("ns", 1),
 ];
 const SIZES: [(&str, u128); 4] = [("gb", 1 << 30), ("mb", 1 << 20), ("kb", 1 << 10), ("b", 1)];

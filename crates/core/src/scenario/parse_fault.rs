@@ -9,6 +9,11 @@ use super::{
     StackSpec, TargetSpec, Victim,
 };
 
+/// The shortest delay, the widest bandwidth and the largest piece that can be seen to have an effect.
+const MIN_DELAY: Duration = Duration::from_millis(1);
+const MAX_BANDWIDTH: u64 = 64 << 20;
+const MAX_SLICE: u64 = 64 << 10;
+
 /// The words that say what is done, each with the keys that say how.
 pub(super) const FAULT_KEYWORDS: [(&str, &[&str]); 17] = [
     ("kill", &[]),
@@ -342,6 +347,11 @@ impl FaultParser<'_> {
                     let help = format!("write at most jitter = \"{}\"", Quantity::Time(delay.value));
                     self.refuse(jitter.span.clone(), message, help);
                 }
+                if let Some(delay) = delay.as_ref().filter(|delay| delay.value < MIN_DELAY) {
+                    let message =
+                        "a delay of less than a millisecond cannot be told from the time that an answer takes anyway";
+                    self.refuse(delay.span.clone(), message, "write delay = \"1ms\" or more");
+                }
                 LinkFaultKind::Latency {
                     delay: delay?.value,
                     jitter: jitter.map_or(Duration::ZERO, |jitter| jitter.value),
@@ -355,12 +365,25 @@ impl FaultParser<'_> {
                     self.refuse_value("rate", "the rate of a bandwidth is a size", format!("write rate = \"{bytes}\""));
                     return None;
                 }
-                LinkFaultKind::Bandwidth { bytes: section.bytes("rate", "rate = \"64kb\"")? }
+                let bytes = section.bytes("rate", "rate = \"64kb\"")?;
+                if bytes > MAX_BANDWIDTH {
+                    let help = "write rate = \"64mb\" or less";
+                    self.refuse_value(
+                        "rate",
+                        "a connection on one machine does not notice so wide a limit",
+                        help.to_owned(),
+                    );
+                }
+                LinkFaultKind::Bandwidth { bytes }
             }
             "slice" => {
                 needed("size", "size = \"10b\"");
                 needed("gap", "gap = \"5ms\"");
                 let size = section.bytes("size", "size = \"10b\"");
+                if size.is_some_and(|size| size > MAX_SLICE) {
+                    let help = "write size = \"64kb\" or less";
+                    self.refuse_value("size", "pieces of this size are larger than most answers", help.to_owned());
+                }
                 LinkFaultKind::Slice { gap: section.time("gap", false, "gap = \"5ms\"")?.value, size: size? }
             }
             "refuse" => LinkFaultKind::Refuse,

@@ -45,6 +45,7 @@ impl RuleContext<'_> {
             Requirement::CacheableRequest => self.check_cacheable(term, request),
             Requirement::CheckedAnswers(kind) => self.check_checked(request, *kind),
             Requirement::WrittenItem => self.check_written(request),
+            Requirement::Write => self.check_write(request),
             Requirement::Cache => (!request.method.is_read()).then(|| {
                 let message = format!("\"{}\" is not a read, and only reads fall back", request.name);
                 refusal(message, "name a request with get")
@@ -94,7 +95,7 @@ impl RuleContext<'_> {
                 )
             }),
             Requirement::Ttl => self.check_ttl(),
-            Requirement::WrittenItem => self.check_items_are_written(),
+            Requirement::WrittenItem | Requirement::Write => self.check_items_are_written(),
             Requirement::CheckedAnswers(Some(kind)) => self.check_kind_can_be_wrong(kind),
             Requirement::CheckedAnswers(None) => self.check_any_can_be_wrong(),
         }
@@ -228,6 +229,18 @@ impl RuleContext<'_> {
         }
     }
 
+    /// A lost update is counted at the write.
+    fn check_write(&self, request: &Request) -> Option<Refusal> {
+        let writes: Vec<&str> =
+            self.requests.iter().filter(|one| !one.method.is_read()).map(|one| one.name.as_str()).collect();
+        request.method.is_read().then(|| {
+            refusal(
+                format!("\"{}\" is a read, and updates are lost by writes", request.name),
+                format!("name a request that writes: {}", writes.join(", ")),
+            )
+        })
+    }
+
     fn check_written(&self, request: &Request) -> Option<Refusal> {
         let name = &request.name;
         if !request.method.is_read() {
@@ -265,11 +278,20 @@ impl RuleContext<'_> {
 
     /// Whether there is a fault to measure on, and before it a phase without one that says what is normal.
     fn check_faults(&self, term: &Term) -> Vec<Refusal> {
-        let has_fault = |phase: &&Phase| !phase.faults.is_empty() && !phase.warm_up;
+        let has_fault = |phase: &&Phase| {
+            !phase.faults.is_empty() && !phase.warm_up && term.path.is_none_or(|only| only == phase.path)
+        };
         let names: Vec<&str> = self.phases.iter().filter(has_fault).map(|phase| phase.name.as_str()).collect();
         let named = term.phase.and_then(|index| self.phases.get(index));
         let mut refusals = Vec::new();
         match named {
+            None if names.is_empty() && self.phases.iter().any(|phase| !phase.faults.is_empty()) => {
+                let path = term.path.map_or("judged", CachePath::as_str);
+                refusals.push(refusal(
+                    format!("nothing is broken in a phase that is {path}"),
+                    "leave \"on\" out, or add a fault to a judged [[phase]] with that path",
+                ));
+            }
             _ if names.is_empty() => refusals.push(refusal(
                 "nothing is ever broken",
                 "add fault = { kill = \"redis\", after = \"2s\" } to a [[phase]], or leave the rule out",

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::grammar::{LimitTree, RuleTree, TermTree};
 use super::problem::known_names;
-use super::{FreshnessSpec, Limit, Op, Phase, Request, Rule, StackSpec, TargetSpec, Term, slips};
-use crate::metrics::{Comparison, Dimension, MeasuredOn, Quantity};
+use super::{FreshnessSpec, Limit, LoadModel, Op, Phase, Request, Rule, StackSpec, TargetSpec, Term, slips};
+use crate::metrics::{Comparison, Dimension, MeasuredOn, Metric, Quantity};
 
 /// What a rule is checked against.
 pub(super) struct RuleContext<'a> {
@@ -16,6 +16,7 @@ pub(super) struct RuleContext<'a> {
     pub(super) requests: &'a [Request],
     pub(super) freshness: &'a FreshnessSpec,
     pub(super) phases: &'a [Phase],
+    pub(super) load_model: &'a LoadModel,
 }
 
 /// What is wrong with a rule, and which part of its text.
@@ -40,6 +41,9 @@ pub(super) fn resolve(text: &str, tree: &RuleTree, context: &RuleContext<'_>) ->
     let limit = match &tree.limit {
         LimitTree::Value(value, span) => {
             check_value(tree, *value, (span, &text[span.clone()]), dimension, &mut refusals);
+            if refusals.is_empty() {
+                refusals.extend(context.check_reachable(&term, tree.op, *value, span));
+            }
             Limit::Value(*value)
         }
         LimitTree::Of(factor, other) => {
@@ -70,22 +74,45 @@ pub(super) fn resolve(text: &str, tree: &RuleTree, context: &RuleContext<'_>) ->
     if refusals.is_empty() { Ok(Rule { text: text.to_owned(), term, op: tree.op, limit }) } else { Err(refusals) }
 }
 
-/// Two percentiles of the same answers, whose order decides the rule whatever is measured.
+/// Whether one metric of the same answers can never be above another.
+fn is_never_above(one: Metric, other: Metric) -> bool {
+    // The maximum is the percentile of all.
+    let place = |metric: Metric| {
+        let name = metric.definition().name;
+        let family = name.strip_suffix("{}").or_else(|| name.strip_suffix("max"))?;
+        let family = family.trim_end_matches('p').trim_end_matches('.');
+        Some((family, metric.percentile().unwrap_or(1.0)))
+    };
+    if let (Some((family, q)), Some((other_family, other_q))) = (place(one), place(other)) {
+        return family == other_family && q < other_q;
+    }
+    let (name, other) = (one.definition().name, other.definition().name);
+    (name == "mean" && other == "max")
+        || name
+            .strip_prefix(other)
+            .is_some_and(|kind| ["stale", "wrong_answers"].contains(&other) && kind.starts_with('.'))
+}
+
+/// Two metrics of the same answers, whose order decides the rule whatever is measured.
 fn decided_by_order(term: &Term, other: &Term, (op, factor): (Op, f64), span: &Range<usize>) -> Option<RuleProblem> {
-    let place = |term: &Term| (term.path, term.request, term.phase, term.metric.definition().name);
-    let (q, other_q) = (term.metric.percentile()?, other.metric.percentile()?);
+    let place = |term: &Term| (term.path, term.request, term.phase);
     if place(term) != place(other) {
         return None;
     }
+    let (is_lower, is_upper) = (is_never_above(term.metric, other.metric), is_never_above(other.metric, term.metric));
     const SAYS_NOTHING: &str = "this rule says nothing about the app";
     const NEVER_HOLDS: &str = "this rule could never hold";
+    let is_count = matches!(term.metric.definition().dimension, Dimension::Count | Dimension::CountOrShare);
     let (message, larger) = match op {
-        Op::Less | Op::AtMost if q < other_q && factor >= 1.0 => (SAYS_NOTHING, other),
-        Op::AtMost if q > other_q && factor < 1.0 => (NEVER_HOLDS, term),
-        Op::Less if q > other_q && factor <= 1.0 => (NEVER_HOLDS, term),
-        Op::More | Op::AtLeast if q > other_q && factor <= 1.0 => (SAYS_NOTHING, term),
-        Op::AtLeast if q < other_q && factor > 1.0 => (NEVER_HOLDS, other),
-        Op::More if q < other_q && factor >= 1.0 => (NEVER_HOLDS, other),
+        // Counts may both be 0, so that one is not less than the other.
+        Op::Less if is_lower && factor >= 1.0 && !is_count => (SAYS_NOTHING, other),
+        Op::AtMost if is_lower && factor >= 1.0 => (SAYS_NOTHING, other),
+        Op::AtMost if is_upper && factor < 1.0 && !is_count => (NEVER_HOLDS, term),
+        Op::Less if is_upper && factor <= 1.0 => (NEVER_HOLDS, term),
+        Op::More if is_upper && factor <= 1.0 && !is_count => (SAYS_NOTHING, term),
+        Op::AtLeast if is_upper && factor <= 1.0 => (SAYS_NOTHING, term),
+        Op::AtLeast if is_lower && factor > 1.0 && !is_count => (NEVER_HOLDS, other),
+        Op::More if is_lower && factor >= 1.0 => (NEVER_HOLDS, other),
         _ => return None,
     };
     let smaller = if larger == term { other } else { term };
@@ -132,23 +159,32 @@ fn check_value(
     let definition = metric.definition();
     let is_response_time =
         definition.is_timing && definition.measured_on == MeasuredOn::Responses && dimension == Dimension::Time;
+    // No answer takes no time, and nothing that runs needs no memory.
+    let is_above_zero = is_response_time || matches!(definition.name, "app_memory" | "redis_memory");
+    let is_no_value = number == 0.0 && is_above_zero;
     let never_fails = match tree.op {
         Op::AtLeast => number == 0.0,
         Op::AtMost => most.is_some_and(reaches),
-        Op::Less | Op::NotEqual => most.is_some_and(above),
-        // No answer takes no time.
-        Op::More => number == 0.0 && is_response_time,
+        Op::Less => most.is_some_and(above),
+        Op::NotEqual => most.is_some_and(above) || is_no_value,
+        Op::More => is_no_value,
         Op::Equal => false,
     };
     let never_holds = match tree.op {
         Op::Less => number == 0.0,
         Op::More => most.is_some_and(reaches),
-        Op::AtLeast | Op::Equal => most.is_some_and(above),
-        Op::AtMost | Op::NotEqual => false,
+        Op::AtLeast => most.is_some_and(above),
+        Op::Equal => most.is_some_and(above) || is_no_value,
+        Op::AtMost => is_no_value,
+        Op::NotEqual => false,
     };
     if never_fails || never_holds {
         let message = if never_fails { "this rule could never fail" } else { "this rule could never hold" };
-        let range = if most.is_some() { "from 0% to 100%" } else { "0 or more" };
+        let range = match most {
+            Some(_) => "from 0% to 100%",
+            None if is_above_zero => "more than 0",
+            None => "0 or more",
+        };
         refusals.push(RuleProblem::new(
             span,
             message,
@@ -172,10 +208,53 @@ fn accepts(dimension: Dimension, value: Quantity) -> bool {
 impl RuleContext<'_> {
     /// How long the phases of a term last.
     fn length(&self, term: &Term) -> Duration {
+        self.phases_of(term).iter().map(|phase| phase.lasts).sum()
+    }
+
+    /// Whether a value can be reached in this scenario: not more requests than are sent, not a share of a limit that is not set.
+    fn check_reachable(&self, term: &Term, op: Op, value: Quantity, span: &Range<usize>) -> Option<RuleProblem> {
+        let name = term.metric.definition().name;
+        if let (Quantity::Share(_), "redis_memory", Some(redis)) = (value, name, &self.stack.redis)
+            && redis.maxmemory.is_none()
+            && redis.url.is_none()
+        {
+            let help = "set maxmemory = \"64mb\" in [stack.redis], or compare redis_memory with a size";
+            return Some(RuleProblem::new(span, "Redis has no maxmemory here to take a share of", help));
+        }
+        if !matches!(op, Op::More | Op::AtLeast) {
+            return None;
+        }
+        let phases = self.phases_of(term);
+        let arrivals: f64 =
+            phases.iter().map(|phase| Some(self.rate(phase)? * phase.lasts.as_secs_f64())).sum::<Option<f64>>()?;
+        // Random gaps: more than four standard deviations above the plan never come.
+        let most = arrivals + 4.0 * arrivals.sqrt() + 1.0;
+        let seconds: f64 = phases.iter().map(|phase| phase.lasts.as_secs_f64()).sum();
+        let is_beyond = match (name, value) {
+            ("requests", Quantity::Count(count)) => count > most,
+            ("throughput", Quantity::Rate(rate)) => seconds > 0.0 && rate > most / seconds,
+            _ => false,
+        };
+        is_beyond.then(|| {
+            let message = "this rule could never hold: the scenario sends fewer requests";
+            RuleProblem::new(span, message, "raise the rate in [traffic], or lower this limit")
+        })
+    }
+
+    /// The arrival rate of a phase; `None`: the users send as fast as they are answered.
+    fn rate(&self, phase: &Phase) -> Option<f64> {
+        match self.load_model {
+            LoadModel::Open { rate, .. } => Some(phase.rate.unwrap_or(*rate)),
+            LoadModel::Closed { .. } => None,
+        }
+    }
+
+    /// The phases of a term.
+    fn phases_of(&self, term: &Term) -> Vec<&Phase> {
         let all = |phase: &&Phase| !phase.warm_up && term.path.is_none_or(|path| path == phase.path);
-        match term.phase.and_then(|index| self.phases.get(index)) {
-            Some(phase) => phase.lasts,
-            None => self.phases.iter().filter(all).map(|phase| phase.lasts).sum(),
+        match term.phase {
+            Some(index) => self.phases.get(index).into_iter().collect(),
+            None => self.phases.iter().filter(all).collect(),
         }
     }
 
@@ -198,6 +277,9 @@ impl RuleContext<'_> {
             });
             return Some(RuleProblem::new(span, message, help));
         }
+        if let Some(problem) = self.check_rates(term, other, span) {
+            return Some(problem);
+        }
         let (length, other_length) = (self.length(term), self.length(other));
         let is_total = |term: &Term| matches!(comparison(term), Comparison::Total(_));
         if !is_total(term) && !is_total(other) || length == other_length {
@@ -210,6 +292,22 @@ impl RuleContext<'_> {
             Comparison::Value | Comparison::ShareOfRequests => "compare phases that last equally long",
         };
         Some(RuleProblem::new(span, message, help))
+    }
+
+    /// Where requests arrive by the clock, their number a second is the scenario's, so that phases of unlike rates differ by it alone.
+    fn check_rates(&self, term: &Term, other: &Term, span: &Range<usize>) -> Option<RuleProblem> {
+        let is_of_rate = |term: &Term| matches!(term.metric.definition().name, "throughput" | "requests");
+        if !is_of_rate(term) && !is_of_rate(other) {
+            return None;
+        }
+        let mut rates =
+            [term, other].into_iter().flat_map(|term| self.phases_of(term)).filter_map(|phase| self.rate(phase));
+        let first = rates.next()?;
+        rates.any(|rate| (rate - first).abs() > first * 1e-9).then(|| {
+            let message = "these phases differ in their rate, so the scenario decides this comparison";
+            let help = "give both phases the same rate, or drive them with users = 50 ([traffic]): then the app decides how many are answered";
+            RuleProblem::new(span, message, help)
+        })
     }
 
     fn term(&self, tree: &TermTree, refusals: &mut Vec<RuleProblem>) -> Term {

@@ -70,7 +70,9 @@ fn mirrored(op: Op) -> Op {
 /// `availability > 0.99%`: a fraction with a `%` behind it. No deployment is built for less than one answer in a
 /// hundred.
 pub(super) fn fraction_in_percent(metric: Metric, op: Op, share: f64) -> Option<Refusal> {
-    let is_share = metric.definition().dimension == Dimension::Share;
+    let dimension = metric.definition().dimension;
+    // Of errors and stale answers, few are wanted; of fallbacks, as many as the outage takes.
+    let is_share = dimension == Dimension::Share || metric.definition().name == "fallbacks";
     if !is_share || !matches!(op, Op::More | Op::AtLeast) || share == 0.0 || share >= 0.01 {
         return None;
     }

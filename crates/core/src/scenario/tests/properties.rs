@@ -52,11 +52,14 @@ fn bound(text: &str, names: &[String]) -> Rule {
 fn fault() -> impl Strategy<Value = FaultSpec> {
     let time = || (1_u64..1_000_000_000).prop_map(Duration::from_nanos);
     let kind = prop_oneof![
-        (time(), time()).prop_map(|(a, b)| LinkFaultKind::Latency { delay: a.max(b), jitter: a.min(b) }),
-        (1_u64..1 << 40).prop_map(|bytes| LinkFaultKind::Bandwidth { bytes }),
+        (time(), time()).prop_map(|(a, b)| {
+            let delay = a.max(b).max(Duration::from_millis(1));
+            LinkFaultKind::Latency { delay, jitter: a.min(b) }
+        }),
+        (1_u64..=64 << 20).prop_map(|bytes| LinkFaultKind::Bandwidth { bytes }),
         Just(LinkFaultKind::Reset),
         Just(LinkFaultKind::BlackHole),
-        (1_u64..1 << 20, time()).prop_map(|(size, gap)| LinkFaultKind::Slice { size, gap }),
+        (1_u64..=64 << 10, time()).prop_map(|(size, gap)| LinkFaultKind::Slice { size, gap }),
         Just(LinkFaultKind::HalfOpen),
     ];
     let direction = proptest::sample::select(vec![Direction::Both, Direction::ToServer, Direction::ToClient]);

@@ -343,6 +343,16 @@ fn rule_meaning() {
         "requests in steady <= 40% of requests in uncached",
         "evictions in steady <= 2x evictions in 'redis down'",
         "errors in steady <= 1% of requests in steady",
+        "p95 <= 0ms",
+        "app_memory <= 0mb",
+        "throughput in steady > 9000/s",
+        "requests in steady > 900000",
+        "max in steady < p99 in steady",
+        "mean in steady <= max in steady",
+        "stale.stuck in steady > stale in steady",
+        "lost_updates for 'read item' == 0",
+        "p050 < 1s",
+        "fallbacks > 0.9%",
     ]));
 }
 

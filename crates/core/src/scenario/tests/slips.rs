@@ -114,7 +114,7 @@ fn shares_without_their_percent_are_refused_where_things_are_counted() {
         "db_queries_per_request < 0.5",
         "db_queries_per_request in steady <= 0.4x db_queries_per_request in uncached",
         "errors in steady <= 0.5x errors in broken",
-        "redis_memory < 150%",
+        "app_memory_growth < 150%",
     ]);
 }
 
