@@ -246,6 +246,29 @@ class IgnoresBypass(WithoutVersions):
         return Answer({"id": item})
 
 
+class SilentIgnoresBypass(IgnoresBypass):
+    """The same, and no answer says where it came from."""
+
+    def read(self, item, query, no_store):
+        answer = super().read(item, query, no_store)
+        answer.headers = []
+        return answer
+
+
+class DropsSilently(Right):
+    """Each write is answered with 204, and forgotten."""
+
+    def write(self, item):
+        return Answer(b"", status=204)
+
+
+class AnswersNull(Right):
+    """Status 200 and nothing but null for every item, and cached."""
+
+    def read(self, item, query, no_store):
+        return Answer({"data": None}, "HIT")
+
+
 class BypassIsHit(Right):
     """Says HIT on every read, also past the cache."""
 

@@ -87,6 +87,7 @@ mod slow {
         right_recovery
         stale
         dropped_writes
+        dropped_writes_silently
         dropped_writes_new_versions
         stale_without_version
         error_in_body
@@ -94,9 +95,11 @@ mod slow {
         bypasses_most
         no_items
         error_page
+        null_answers
         sign_in_page
         redirect_elsewhere
         bypass_ignored
+        bypass_ignored_silently
         uncached_is_hit
         uncached_fills_cache
         uncached_fills_cache_slowly

@@ -242,15 +242,15 @@ impl Driver {
     }
 
     /// Compares cached with uncached responses after a phase, where responses carry no version. Nothing is sent
-    /// meanwhile. `Ok(None)`: there is nothing to compare.
+    /// meanwhile. Empty: there is nothing to compare.
     ///
     /// # Errors
     /// [`NotQuiescent`]: requests of the phase were still in flight; what they write between two reads would count as
     /// stale.
-    pub async fn compare_when_quiescent(&self, phase: usize) -> Result<Option<AtQuiescence>, NotQuiescent> {
+    pub async fn compare_when_quiescent(&self, phase: usize) -> Result<Vec<AtQuiescence>, NotQuiescent> {
         let scenario = &self.shared.exchange.scenario;
         if !scenario.compares_after(phase) {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         self.shared.phase.store(NO_PHASE, Ordering::SeqCst);
         let drain_timeout = scenario.traffic.timeout + Duration::from_secs(1);

@@ -1,14 +1,14 @@
 //! One request and its response: built, sent through goose, read completely, judged.
 
-use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use goose::goose::{GooseRequest, GooseUser};
 
+use super::body_hash::{distinctive_hash, whole_hash};
 use super::freshness::{FinishedRequest, FreshnessJudgement};
 use super::request::{Answer, RequestFailure, build, read_response, redirected_write, url_of_write};
-use super::{FreshnessMonitor, TrafficPlan};
+use super::{Call, FreshnessMonitor, TrafficPlan};
 use crate::ResponseRecord;
 use crate::response::{ClassifiedResponse, ResponseClassifier, UnreadCacheWords, UsedConnections};
 use cacheproof_core::journal::CachePath;
@@ -21,18 +21,14 @@ const EXAMPLES: usize = 3;
 /// How many connections that a user keeps may be at their end when a read needs one.
 const MAX_RECONNECTS: u64 = 3;
 
-/// JSON that is shorter may well be the same for many items: `[]`, `{"on":true}`.
-const MIN_DISTINCTIVE_JSON: usize = 24;
-
-/// The hash of a body, where the bodies of two items should differ.
-fn distinctive_hash(body: &[u8]) -> Option<u64> {
-    let is_json = serde_json::from_slice::<&serde_json::value::RawValue>(body).is_ok();
-    if body.is_empty() || (is_json && body.len() < MIN_DISTINCTIVE_JSON) {
-        return None;
-    }
-    let mut hasher = DefaultHasher::new();
-    hasher.write(body);
-    Some(hasher.finish())
+/// Whether a redirect led to a page that does not name the item that was asked for.
+fn is_led_away(final_url: &str, call: &Call) -> bool {
+    let Some(name) = &call.expected.name else { return false };
+    let path = final_url.splitn(4, '/').nth(3).unwrap_or_default();
+    let key = name.key.to_string();
+    let has_key = path.split(|c: char| !c.is_alphanumeric()).any(|part| part == key);
+    let has_segment = name.segment.as_deref().is_some_and(|segment| path.contains(segment));
+    call.path.trim_start_matches('/') != path && !has_key && !has_segment
 }
 
 /// What the goose users share to send and judge requests.
@@ -143,9 +139,12 @@ impl Exchange {
             Err(failure) => Err(failure),
         };
         let body_hash = answer.as_ref().ok().and_then(|answer| distinctive_hash(&answer.body));
+        let whole_body = answer.as_ref().ok().map(|answer| whole_hash(&answer.body));
+        let is_led_away = self.scenario.target.follow_redirects
+            && answer.as_ref().is_ok_and(|answer| is_led_away(answer.final_url.as_str(), &call));
         let client_failure = answer.as_ref().err().and_then(|failure| failure.client);
         let (status, done, mut reading, unreachable) = match answer {
-            Ok(Answer { status, headers, body, done }) => {
+            Ok(Answer { status, headers, body, done, .. }) => {
                 let classifier = if uncached { &self.uncached_classifier } else { &self.classifier };
                 (Some(status), done, classifier.classify(request, &call.expected, status, &headers, &body), false)
             }
@@ -160,6 +159,8 @@ impl Exchange {
                 unreachable,
             ),
         };
+        // A redirect that was followed to a page that does not name the item.
+        reading.is_substitute |= is_led_away && request.method.is_read();
         reading.unread.iter().for_each(|value| self.unread.record(value));
         if reading.is_assumed || (request.cacheable && reading.outcome.is_served_from_cache().is_some()) {
             self.unread.count_label(reading.is_assumed);
@@ -172,6 +173,7 @@ impl Exchange {
             before,
             status,
             body: body_hash,
+            whole_body,
             unreachable,
             reading: &reading,
             sent,

@@ -10,6 +10,7 @@
 //! and judged by `freshness` (stale, wrong, lost), and records it in `recorder`.
 
 mod arrivals;
+mod body_hash;
 mod driver;
 mod exchange;
 mod freshness;

@@ -47,7 +47,7 @@ pub(super) trait PhaseLoad: Sync {
     );
 
     /// See [`Driver::compare_when_quiescent`].
-    async fn compare_after(&self, phase: usize) -> Result<Option<AtQuiescence>, NotQuiescent>;
+    async fn compare_after(&self, phase: usize) -> Result<Vec<AtQuiescence>, NotQuiescent>;
 }
 
 #[async_trait]
@@ -62,7 +62,7 @@ impl PhaseLoad for Driver {
         self.phase(phase, lasts, may_end, end).await;
     }
 
-    async fn compare_after(&self, phase: usize) -> Result<Option<AtQuiescence>, NotQuiescent> {
+    async fn compare_after(&self, phase: usize) -> Result<Vec<AtQuiescence>, NotQuiescent> {
         self.compare_when_quiescent(phase).await
     }
 }
@@ -246,8 +246,7 @@ async fn run_phase(context: &PhaseContext<'_>, control: &RunControl<'_>, index: 
         _ = run_ended.wait_for(|ended| *ended) => return,
     };
     match compared {
-        Ok(Some(at_quiescence)) => context.event_sink.emit(Event::AtQuiescence(at_quiescence)),
-        Ok(None) => {}
+        Ok(compared) => compared.into_iter().for_each(|one| context.event_sink.emit(Event::AtQuiescence(one))),
         Err(NotQuiescent { waiting, drain_timeout }) => context.event_sink.note(format!(
             "No items were compared after '{}': {waiting} requests still waited to be sent or answered after {} s. \
              Lower traffic.rate until the app keeps up.",

@@ -21,6 +21,12 @@ const MAX_ABSENT_SHARE: f64 = 0.75;
 /// Share of the items that may look like an error page or a sign-in page.
 const MAX_SUBSTITUTE_SHARE: f64 = 0.1;
 
+/// How much larger the share of such answers may be in a phase with a fault.
+const MAX_MORE_ABSENT: f64 = 0.2;
+
+/// Samples of a server that show whether it has connections.
+const MIN_SAMPLES: usize = 3;
+
 /// Share of the answers that may be the same as the answer before, which was of another item.
 const MAX_SAME_SHARE: f64 = 0.9;
 
@@ -43,6 +49,9 @@ pub(super) fn check_answers(
     check_labels(measurements, findings);
     check_updates(scenario, measurements, findings, issues);
     check_redis_is_used(scenario, measurements, findings, issues);
+    check_connections(scenario, measurements, findings, issues);
+    check_compared(measurements, findings);
+    check_unchecked_requests(scenario, findings);
 }
 
 fn answers_of(measurements: &Measurements, wanted: impl Fn(&FreshnessKey) -> bool) -> AnswerCounts {
@@ -58,11 +67,13 @@ fn check_items(
     issues: &mut ValidityIssues,
 ) {
     let answers = answers_of(measurements, |key| key.phase == phase && key.request == request);
+    let request_index = request;
     let request = scenario.traffic.requests.get(request).map_or("?", |request| request.name.as_str());
     let of = |part: u64, all: u64| {
         format!("{} of {} ({})", numbers::count(part), numbers::count(all), numbers::share(part as f64 / all as f64))
     };
-    let reads = answers.items + answers.absent;
+    let reads = answers.items + answers.others + answers.absent;
+    let found = answers.items + answers.others;
     if reads >= MIN_ANSWERS && answers.absent as f64 > reads as f64 * MAX_ABSENT_SHARE {
         issues.no_items.insert(phase);
         findings.blocking(format!(
@@ -72,18 +83,36 @@ fn check_items(
             of(answers.absent, reads)
         ));
     }
-    if answers.items >= MIN_ANSWERS && answers.substitutes as f64 > answers.items as f64 * MAX_SUBSTITUTE_SHARE {
+    if found >= MIN_ANSWERS && answers.substitutes as f64 > found as f64 * MAX_SUBSTITUTE_SHARE {
         issues.no_items.insert(phase);
         findings.blocking(format!(
-            "In '{}', {} answers to '{request}' look like an error page or a sign-in page: their title or a field says so, \
-             and the item's key is not in them. If the app answers with JSON, say in [target] where the key is: \
-             identity = \"id\".",
+            "In '{}', {} answers to '{request}' look like an error page or a sign-in page: their title, a field or the page \
+             that a redirect led to says so, and the item's key is not in them. If the app answers with JSON, say in [target] \
+             where the key is: identity = \"id\".",
             name(scenario, phase),
-            of(answers.substitutes, answers.items)
+            of(answers.substitutes, found)
         ));
     }
-    // Where answers are checked, another item's answer is wrong, and told as such.
-    let is_checked = scenario.target.identity.is_some() || !scenario.target.tokens.is_empty();
+    // An outage that is answered with "not found" is one.
+    let has_fault = scenario.phases.get(phase).is_some_and(|phase| !phase.faults.is_empty());
+    let usual = || {
+        let calm = judged(scenario).filter(|phase| scenario.phases[*phase].faults.is_empty());
+        let calm: BTreeSet<usize> = calm.collect();
+        let answers = answers_of(measurements, |key| calm.contains(&key.phase) && key.request == request_index);
+        answers.absent as f64 / ((answers.items + answers.others + answers.absent).max(1)) as f64
+    };
+    let share = answers.absent as f64 / reads.max(1) as f64;
+    if has_fault && reads >= MIN_ANSWERS && share > usual() + MAX_MORE_ABSENT && !issues.no_items.contains(&phase) {
+        issues.no_items.insert(phase);
+        findings.blocking(format!(
+            "In '{}', {} answers to '{request}' had a status that `expect` allows instead of the item, far more than without \
+             the fault. These items exist, so the fault made them unavailable.",
+            name(scenario, phase),
+            of(answers.absent, reads)
+        ));
+    }
+    // Where answers are checked, another item's answer is wrong, and told as such. Tokens are only in what was written.
+    let is_checked = scenario.target.identity.is_some();
     let is_same = answers.same as f64 > answers.compared as f64 * MAX_SAME_SHARE;
     if !is_checked && answers.compared >= MIN_ANSWERS && is_same {
         issues.no_items.insert(phase);
@@ -167,6 +196,75 @@ fn check_redis_is_used(
         } else {
             findings.informational(text);
         }
+    }
+}
+
+/// Whether the app ever connected to the servers of the scenario. A sample a second may miss a connection, a count of what was
+/// executed does not.
+fn check_connections(
+    scenario: &Scenario,
+    measurements: &Measurements,
+    findings: &mut Findings,
+    issues: &mut ValidityIssues,
+) {
+    let samples = || measurements.samples.iter().map(|(_, sample)| sample);
+    let has_at_most =
+        |clients: Vec<u64>, own: u64| clients.len() >= MIN_SAMPLES && clients.iter().all(|clients| *clients <= own);
+    let phases: Vec<usize> = judged(scenario).collect();
+    // cacheproof's own connection to Redis is among its clients.
+    let redis = has_at_most(samples().filter_map(|sample| sample.redis.as_ref()?.clients).collect(), 1)
+        && phases.iter().all(|phase| measurements.redis_lookups(*phase) == Some((0, 0)));
+    let postgres = has_at_most(samples().filter_map(|sample| sample.postgres.as_ref()?.connections).collect(), 0)
+        && phases.iter().all(|phase| measurements.db_queries(*phase) == Some(0));
+    for (server, is_unconnected) in [("Redis", redis), ("Postgres", postgres)] {
+        if is_unconnected && phases.iter().any(|phase| measurements.count(|key| key.phase == *phase) >= MIN_ANSWERS) {
+            issues.unconnected.insert(server);
+            findings.informational(format!(
+                "The app never had a connection to {server}. Rules about {server} are inconclusive. Does the app get its address \
+                 from cacheproof ({})?",
+                if server == "Redis" { "REDIS_URL" } else { "DATABASE_URL" }
+            ));
+        }
+    }
+}
+
+/// Whether the comparison at rest could show anything.
+fn check_compared(measurements: &Measurements, findings: &mut Findings) {
+    let unchanged: u64 = measurements.at_quiescence.iter().map(|one| one.unchanged).sum();
+    if unchanged > 0 {
+        findings.informational(format!(
+            "{} answers were the same past the cache as before their item was written. Either the writes show in none of these \
+             answers, or the app ignores [target] bypass. They do not count as compared.",
+            numbers::count(unchanged)
+        ));
+    }
+}
+
+/// Which reads nobody can see to be wrong, although the scenario says how answers are checked.
+fn check_unchecked_requests(scenario: &Scenario, findings: &mut Findings) {
+    if scenario.target.identity.is_none() {
+        return;
+    }
+    let reads = || scenario.traffic.requests.iter().filter(|request| request.method.is_read());
+    let unchecked: Vec<String> = reads()
+        .filter(|request| !scenario.can_be_wrong(request, None))
+        .map(|request| format!("'{}'", request.name))
+        .collect();
+    if !unchecked.is_empty() {
+        findings.informational(format!(
+            "Answers to {} were not checked for being another item's: the requests name no item (item = \"…\" would).",
+            unchecked.join(", ")
+        ));
+    }
+    let nested: Vec<String> = reads()
+        .filter(|request| request.item.as_ref().is_some_and(|item| item.keys.len() > 1))
+        .map(|request| format!("'{}'", request.name))
+        .collect();
+    if !nested.is_empty() {
+        findings.informational(format!(
+            "Of {} the last key is checked by the identity: an answer of the same key below another one would not be noticed.",
+            nested.join(", ")
+        ));
     }
 }
 

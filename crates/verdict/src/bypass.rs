@@ -143,7 +143,10 @@ fn unchanged_work(scenario: &Scenario, measurements: &Measurements, uncached: us
         let is_same = lookups.uncached >= lookups.cached * MAX_LOOKUPS;
         return (is_same && !has_many_queries).then(|| words("Redis counted as many look-ups:", lookups));
     }
-    let queries = queries?;
+    let Some(queries) = queries else {
+        let is_known = lookups.is_some() || misses.is_some();
+        return (!is_known).then(|| "no server is known whose work could show it".to_owned());
+    };
     // A database of which no phase needs anything is not the app's, or the reads do not need it.
     let is_used = queries.cached > 0.0 || queries.uncached > 0.0;
     let is_idle = queries.uncached < MIN_WORK;

@@ -28,7 +28,7 @@ fn broken(context: &JudgeContext<'_>, metric: &str, says: &str) -> Option<Criter
         .filter(|phase| !is_asked_for(context.scenario, metric, *phase))
         .filter_map(|phase| broken_in(context, metric, phase))
         .collect();
-    let criterion = CriterionResult { says: says.to_owned(), ruling: Ruling::Fail, rules, proved_by: None, test: None };
+    let criterion = CriterionResult { says: says.to_owned(), ruling: Ruling::Fail, rules, tests: Vec::new() };
     (!criterion.rules.is_empty()).then_some(criterion)
 }
 

@@ -43,8 +43,11 @@ pub(super) fn check_fault_effects(
             let is_unchecked = matches!(&fault.action, FaultAction::Command { check: None, .. });
             let is_noticed = |outcome: &&FaultOutcome| {
                 let is_this = (outcome.window.phase, outcome.window.fault) == (index, number);
-                // Slow answers may come from anything on the machine.
-                is_this && outcome.noticed_by.is_some_and(|limit| limit != LimitViolation::Slow)
+                // Slow answers may come from anything on the machine, and some errors from chance.
+                is_this
+                    && outcome.noticed_by.is_some_and(|limit| limit != LimitViolation::Slow)
+                    && (outcome.noticed_by == Some(LimitViolation::Silent)
+                        || is_worse_than_before(scenario, measurements, outcome))
             };
             // What several faults did at the same time shows nothing about one of them.
             let alone = phase.faults.len() == 1;
@@ -93,6 +96,23 @@ pub(super) fn check_fault_effects(
     check_connections_were_hit(scenario, outcomes, findings, issues);
 }
 
+/// Whether more answers were errors, wrong or stale while a fault lasted than chance allows by the share before it.
+fn is_worse_than_before(scenario: &Scenario, measurements: &Measurements, outcome: &FaultOutcome) -> bool {
+    let slices = measurements.slices(outcome.path, |request| scenario.is_cacheable(request));
+    let sum = |from: f64, to: f64| {
+        let inside = slices.iter().filter(|slice| slice.middle() > from && slice.middle() <= to);
+        inside.fold((0_u64, 0_u64), |(bad, all), slice| {
+            let counts = &slice.counts;
+            (bad + counts.errors + counts.wrong + counts.stale, all + counts.requests())
+        })
+    };
+    let (before, all_before) = sum(f64::NEG_INFINITY, outcome.window.from);
+    let (bad, all) = sum(outcome.window.from, outcome.watched_to);
+    let usual = (before as f64 + 1.0) / (all_before as f64 + 2.0);
+    let expected = all as f64 * usual;
+    bad as f64 > expected + 4.0 * (expected * (1.0 - usual)).sqrt() + 1.0
+}
+
 /// Whether the app used the server before it was broken: a fault on a server that it does without proves nothing.
 fn check_victims_are_used(
     scenario: &Scenario,
@@ -114,15 +134,18 @@ fn check_victims_are_used(
         let Some(bytes) = window.app_bytes else { continue };
         let before = slices.iter().filter(|slice| slice.to <= window.from);
         let requests: u64 = before.map(|slice| slice.counts.requests()).sum();
-        let is_unused = requests >= MIN_REQUESTS && (bytes as f64) < requests as f64 * min_bytes;
+        // After few requests, or none, it must have been used all the same.
+        let is_unused = (bytes as f64) < requests.max(MIN_REQUESTS) as f64 * min_bytes;
         if !is_unused && !unused.contains(server) {
             continue;
         }
         issues.ineffective_faults.insert(window.phase);
         if unused.insert(server) {
+            let not_used = if requests >= MIN_REQUESTS { "did not use" } else { "was not seen to use" };
             findings.blocking(format!(
-                "The app did not use {server} before '{}' in '{}': it sent {} to it in {} requests. So the fault touched \
-                 nothing that the app needs, and its phase proves nothing. Does the app get its address from cacheproof \
+                "The app {not_used} {server} before '{}' in '{}': it sent {} to it in {} requests through the cache. So \
+                 the fault may have touched nothing that the app needs, and its phase proves nothing. Let a phase without a fault \
+                 come before it. Does the app get its address from cacheproof \
                  ({})?",
                 window.what,
                 name(scenario, window.phase),

@@ -8,9 +8,9 @@ use super::measure::{JudgeContext, fault_result};
 use super::outside::seen_outside;
 use super::rule::judge_rule;
 use super::summary::summary;
-use super::test_proof::{ruling_of_test, test_result};
+use super::test_proof::{named_test, ruling_of_tests};
 use super::validity::check_validity;
-use super::{CriterionResult, Ruling, Verdict, fault_outcomes};
+use super::{CriterionResult, NamedTest, Ruling, Verdict, fault_outcomes};
 
 /// Judges a run's measurements by the scenario's rules. Pure: the same journal always gives the same verdict.
 ///
@@ -47,21 +47,21 @@ pub fn judge(scenario: &Scenario, measurements: &Measurements) -> Verdict {
 
 fn judge_criterion(context: &JudgeContext<'_>, criterion: &Criterion) -> CriterionResult {
     let rules: Vec<_> = criterion.rules.iter().map(|rule| judge_rule(context, rule)).collect();
-    let test = criterion.proved_by.as_ref().map(|test| test_result(context, test));
+    let tests: Vec<NamedTest> = criterion.proved_by.iter().map(|name| named_test(context, name)).collect();
     let by_rules = rules.iter().map(|rule| rule.ruling).max();
-    let ruling = match (by_rules, test.as_ref().map(ruling_of_test)) {
+    let ruling = match (by_rules, ruling_of_tests(&tests)) {
         (None, None) => Ruling::Inconclusive,
         (Some(ruling), None) | (None | Some(Ruling::Pass), Some(ruling)) => ruling,
         (Some(by_rules), Some(by_test)) => by_rules.max(by_test),
     };
-    CriterionResult { says: criterion.says.clone(), ruling, rules, proved_by: criterion.proved_by.clone(), test }
+    CriterionResult { says: criterion.says.clone(), ruling, rules, tests }
 }
 
 impl CriterionResult {
-    /// The evidence in words, one line a rule, and one for the test.
+    /// The evidence in words, one line a rule, and one a test.
     pub fn evidence(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.rules.iter().map(|rule| rule.evidence.clone()).collect();
-        lines.extend(self.test_evidence());
+        lines.extend(self.tests.iter().map(NamedTest::evidence));
         if lines.is_empty() {
             lines.push("no rule and no test".to_owned());
         }

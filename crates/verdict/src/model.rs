@@ -48,14 +48,22 @@ pub struct Verdict {
 pub struct CriterionResult {
     /// The story's own words.
     pub says: String,
-    /// The worst of its rules and its test. Without a result of the test it is [`Ruling::Claimed`] at best.
+    /// The worst of its rules and its tests. Without a result of each test it is [`Ruling::Claimed`] at best.
     pub ruling: Ruling,
     /// Its rules, judged.
     pub rules: Vec<RuleResult>,
-    /// The test that proves it where no measurement can.
-    pub proved_by: Option<String>,
-    /// The result of that test.
-    pub test: Option<TestResult>,
+    /// The tests that prove it where no measurement can.
+    pub tests: Vec<NamedTest>,
+}
+
+/// A test that a criterion names, and its result.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NamedTest {
+    /// As in `proved_by`.
+    pub name: String,
+    /// What is known of it.
+    #[serde(flatten)]
+    pub result: TestResult,
 }
 
 /// One rule, judged.

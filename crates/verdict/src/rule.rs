@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use cacheproof_core::metrics::{Dimension, ErrorTreatment, Measured, MeasuredOn, Metric, NotWithin, no_queries};
+use cacheproof_core::journal::Outcome;
+use cacheproof_core::measurements::ResponseKey;
+use cacheproof_core::metrics::{
+    Dimension, ErrorTreatment, Measured, MeasuredOn, Metric, NotWithin, Requirement, no_queries,
+};
 use cacheproof_core::scenario::{Limit, Op, Quantity, Rule, Scenario, Victim};
 
 use super::chance::{is_significant, min_samples_for_share, percentile_by_count, share_is_broken};
@@ -10,6 +14,7 @@ use super::coverage::{apply_coverage, apply_coverage_to_both, min_opportunities}
 use super::evidence::{errors_of, evidence, named, no_value};
 use super::measure::{JudgeContext, measure, phases_of, wants_share};
 use super::stalls::deciding_stall;
+use super::validity::ValidityIssues;
 use super::{RuleResult, Ruling, Unit, numbers};
 
 /// Of the opportunities that a rule needs, at least one in so many must be a sample: an answer in which the event would
@@ -196,7 +201,8 @@ fn against_term(
         return result;
     }
     let (Some(value), Some(base)) = (measured.value, other.value) else {
-        let (missing, of, side) = if measured.value.is_none() {
+        let other_is_open = other.value.is_none() && other.uncertainty.is_some() && measured.not_within.is_some();
+        let (missing, of, side) = if measured.value.is_none() && !other_is_open {
             (measured, metric, "measured")
         } else {
             (other, other_metric, "compared with")
@@ -240,10 +246,38 @@ fn against_term(
         result.evidence += &format!("; n = {n}: too few to tell, {needs} are needed");
     }
     apply_coverage_to_both(&context.scenario.evidence, [measured, other], &mut result);
+    mark_failed_base(context, rule, &mut result);
     mark_between_bounds(&mut result, rule, measured, base * factor);
     mark_uncertain(&mut result, measured);
     mark_uncertain(&mut result, other);
     result
+}
+
+/// Requests that failed take part in no throughput and in no work of the database. On the side that is compared with, they would
+/// help the rule.
+fn mark_failed_base(context: &JudgeContext<'_>, rule: &Rule, result: &mut RuleResult) {
+    let Limit::Of { term, .. } = &rule.limit else { return };
+    let definition = term.metric.definition();
+    let counts_successes = definition.name == "throughput" || definition.measured_on == MeasuredOn::DatabaseQueries;
+    if result.ruling != Ruling::Pass || !counts_successes {
+        return;
+    }
+    let phases = phases_of(context.scenario, term);
+    let is_of = |key: &ResponseKey| {
+        phases.contains(&key.phase)
+            && term.path.is_none_or(|path| path == key.path)
+            && term.request.is_none_or(|request| request == key.request)
+    };
+    let all = context.measurements.count(is_of);
+    let failed = context.measurements.count(|key| is_of(key) && key.outcome == Outcome::Error);
+    if failed as f64 > all as f64 * (1.0 - context.scenario.evidence.coverage) {
+        result.ruling = Ruling::Inconclusive;
+        result.evidence += &format!(
+            "; {} of {} requests failed on the side that it is compared with",
+            numbers::count(failed),
+            numbers::count(all)
+        );
+    }
 }
 
 fn apply_validity_issues(context: &JudgeContext<'_>, rule: &Rule, phases: &BTreeSet<usize>, result: &mut RuleResult) {
@@ -287,6 +321,8 @@ fn apply_validity_issues(context: &JudgeContext<'_>, rule: &Rule, phases: &BTree
         phases.intersection(&issues.redis_unused).find(|phase| needs_redis(context.scenario, rule, **phase))
     {
         format!("the app did not use Redis in '{}'", name(phase))
+    } else if let Some(server) = unconnected_server(issues, rule) {
+        format!("the app never had a connection to {server}")
     } else if issues.count_mismatch {
         "the count of requests is in doubt".to_owned()
     } else {
@@ -308,6 +344,20 @@ pub(super) fn needs_redis(scenario: &Scenario, rule: &Rule, phase: usize) -> boo
     // What a command of the user breaks is not known.
     let may_break_redis = faults.iter().any(|fault| !matches!(fault.victim, Victim::Postgres | Victim::App(_)));
     may_break_redis || needs_bypass(rule) || rule.term.metric.definition().is_about_cache()
+}
+
+/// The server that a rule is about and that the app never connected to.
+fn unconnected_server(issues: &ValidityIssues, rule: &Rule) -> Option<&'static str> {
+    let terms = std::iter::once(&rule.term).chain(match &rule.limit {
+        Limit::Of { term, .. } => Some(term),
+        Limit::Value(_) => None,
+    });
+    let definitions: Vec<_> = terms.map(|term| term.metric.definition()).collect();
+    let is_about = |server: &'static str| match server {
+        "Redis" => definitions.iter().any(|one| one.requires.contains(&Requirement::Redis)),
+        _ => definitions.iter().any(|one| one.requires.contains(&Requirement::Postgres)),
+    };
+    issues.unconnected.iter().copied().find(|server| is_about(server))
 }
 
 /// Whether a broken limit shows in the content of single answers.

@@ -3,32 +3,43 @@
 use cacheproof_core::journal::{TestResult, TestState};
 
 use super::measure::JudgeContext;
-use super::{CriterionResult, Ruling};
+use super::{NamedTest, Ruling};
 
-/// The result of a test in the journal. One that the journal does not have was not run.
-pub(super) fn test_result(context: &JudgeContext<'_>, test: &str) -> TestResult {
+/// A test with its result in the journal. One that the journal does not have was not run.
+pub(super) fn named_test(context: &JudgeContext<'_>, name: &str) -> NamedTest {
     let start = context.measurements.start.as_ref();
-    start.and_then(|start| start.proofs.get(test)).cloned().unwrap_or_default()
+    let result = start.and_then(|start| start.proofs.get(name)).cloned().unwrap_or_default();
+    NamedTest { name: name.to_owned(), result }
 }
 
-pub(super) fn ruling_of_test(result: &TestResult) -> Ruling {
-    match result.state {
-        TestState::Passed => Ruling::Pass,
-        TestState::Failed => Ruling::Fail,
-        TestState::Skipped
-        | TestState::Outdated
-        | TestState::Ambiguous
-        | TestState::Missing
-        | TestState::Empty
-        | TestState::NotRun => Ruling::Claimed,
+/// What several tests say together: all must have passed. `None` without any.
+pub(super) fn ruling_of_tests(tests: &[NamedTest]) -> Option<Ruling> {
+    let severity = |ruling: &Ruling| match ruling {
+        Ruling::Fail => 2,
+        Ruling::Claimed => 1,
+        _ => 0,
+    };
+    tests.iter().map(NamedTest::ruling).max_by_key(severity)
+}
+
+impl NamedTest {
+    /// What its result says: pass, fail or claimed.
+    pub fn ruling(&self) -> Ruling {
+        match self.result.state {
+            TestState::Passed => Ruling::Pass,
+            TestState::Failed => Ruling::Fail,
+            TestState::Skipped
+            | TestState::Outdated
+            | TestState::Ambiguous
+            | TestState::Missing
+            | TestState::Empty
+            | TestState::NotRun => Ruling::Claimed,
+        }
     }
-}
 
-impl CriterionResult {
-    /// What its test says, in words; `None` where it names no test.
-    pub fn test_evidence(&self) -> Option<String> {
-        let unknown = TestResult::default();
-        Some(test_in_words(self.proved_by.as_deref()?, self.test.as_ref().unwrap_or(&unknown)))
+    /// Its result in words.
+    pub fn evidence(&self) -> String {
+        test_in_words(&self.name, &self.result)
     }
 }
 

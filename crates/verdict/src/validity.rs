@@ -39,6 +39,8 @@ pub(super) struct ValidityIssues {
     pub not_bypassed: BTreeSet<usize>,
     /// Phases in which the app did not use the Redis of the scenario: this weakens only rules about the cache.
     pub redis_unused: BTreeSet<usize>,
+    /// Servers of the scenario that the app never connected to.
+    pub unconnected: BTreeSet<&'static str>,
     /// Our count of the requests and goose's differ.
     pub count_mismatch: bool,
     /// When the machine stalled.

@@ -72,10 +72,13 @@ pub struct AnswerCounts {
     /// Reads that returned an item.
     #[serde(skip_serializing_if = "super::is_zero")]
     pub items: u64,
+    /// Reads of requests that name no item, answered with a status of success.
+    #[serde(skip_serializing_if = "super::is_zero")]
+    pub others: u64,
     /// Reads that returned a status of `expect` from 400 on instead, such as 404.
     #[serde(skip_serializing_if = "super::is_zero")]
     pub absent: u64,
-    /// Those of [`Self::items`] that look like an error page or a sign-in page.
+    /// Those of [`Self::items`] and [`Self::others`] that look like an error page or a sign-in page.
     #[serde(skip_serializing_if = "super::is_zero")]
     pub substitutes: u64,
     /// Items without the version that the scenario declares.
@@ -125,6 +128,7 @@ impl AnswerCounts {
     pub fn add(&mut self, other: &Self) {
         let Self {
             items,
+            others,
             absent,
             substitutes,
             unversioned,
@@ -140,6 +144,7 @@ impl AnswerCounts {
             unread_at_end,
         } = *other;
         self.items += items;
+        self.others += others;
         self.absent += absent;
         self.substitutes += substitutes;
         self.unversioned += unversioned;
@@ -357,6 +362,9 @@ pub struct StaleCount {
 pub struct AtQuiescence {
     /// The phase before.
     pub phase: usize,
+    /// The request whose answers were compared. `None`: an older journal, which has one line for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<usize>,
     /// Items that were compared.
     pub compared: u64,
     /// Items whose cached response differed from the uncached one.
@@ -367,6 +375,10 @@ pub struct AtQuiescence {
     /// the others.
     #[serde(default, skip_serializing_if = "super::is_zero")]
     pub not_bypassed: u64,
+    /// Items whose answers were equal, and past the cache the same as before the item was written: the write shows in none of
+    /// them, or the bypass does not work. They are not among the others.
+    #[serde(default, skip_serializing_if = "super::is_zero")]
+    pub unchanged: u64,
     /// Items that were not answered on both paths.
     #[serde(default, skip_serializing_if = "super::is_zero")]
     pub unread: u64,

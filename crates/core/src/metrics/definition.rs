@@ -211,6 +211,8 @@ pub enum Requirement {
     Ttl,
     /// An item that is both read and written.
     WrittenItem,
+    /// A request that writes such an item.
+    Write,
     /// Answers that can be seen to be wrong in this way; `None`: in any.
     CheckedAnswers(Option<WrongKind>),
 }

@@ -2,7 +2,7 @@
 
 use super::evidence::counted_with_bound;
 use super::{Comparison, Coverage, Dimension, Evidence, Measured, MetricDefinition, Requirement, Scope, Wording};
-use crate::journal::{AnswerCounts, FreshnessKey, Histogram, Outcome, StaleKind};
+use crate::journal::{AnswerCounts, AtQuiescence, CachePath, FreshnessKey, Histogram, Outcome, StaleKind};
 use crate::measurements::{Measurements, ResponseKey};
 use crate::numbers;
 
@@ -34,7 +34,7 @@ pub(super) static ROWS: &[MetricDefinition] = &[
         requires: &[Requirement::VersionOrBypass, Requirement::WrittenItem],
         measure: |scope| {
             let (stale, judged) = stale(scope);
-            let uncertainty = not_compared(scope);
+            let uncertainty = not_compared(scope).or_else(|| no_version_of_a_write(scope, judged));
             let missing_reason = if uncertainty.is_none() { none_judged(scope, judged) } else { None };
             // Without versions each written item is compared once: where none was left out, those are all there are.
             let is_census = !scope.facts.has_versions && all_were_chosen(scope);
@@ -96,7 +96,7 @@ pub(super) static ROWS: &[MetricDefinition] = &[
     // do not show their last write when they are read past the cache at the end.
     MetricDefinition {
         name: "lost_updates",
-        requires: &[Requirement::VersionOrTokens, Requirement::WrittenItem],
+        requires: &[Requirement::VersionOrTokens, Requirement::Write],
         measure: |scope| {
             let answers = answers(scope);
             let why =
@@ -139,8 +139,14 @@ pub fn stale_reads(
     selected: impl Fn(&ResponseKey) -> bool,
 ) -> (u64, u64) {
     if !has_versions {
-        let compared = || measurements.at_quiescence.iter().filter(|one| phases.contains(&one.phase));
-        return (compared().map(|one| one.differ).sum(), compared().map(|one| one.compared).sum());
+        let is_selected = |one: &&AtQuiescence| phases.contains(&one.phase) && selects_compared(one, &selected);
+        let compared = || measurements.at_quiescence.iter().filter(is_selected);
+        let (differ, all): (u64, u64) =
+            (compared().map(|one| one.differ).sum(), compared().map(|one| one.compared).sum());
+        // What comes after a deletion is judged during the load as well.
+        let judged = measurements.total(&selected);
+        let stale = differ + judged.stale;
+        return (stale, all.max(stale));
     }
     let as_response = |key: &FreshnessKey| ResponseKey {
         phase: key.phase,
@@ -151,6 +157,19 @@ pub fn stale_reads(
     let all = measurements.total(&selected);
     let counts = measurements.freshness(|key| selected(&as_response(key)));
     (all.stale + counts.probes_stale, all.judged_fresh + counts.probes - counts.probes_wrong.min(counts.probes))
+}
+
+/// Whether a comparison was of a selected request.
+fn selects_compared(one: &AtQuiescence, selected: impl Fn(&ResponseKey) -> bool) -> bool {
+    let key = |request| ResponseKey { phase: one.phase, path: CachePath::Cached, request, outcome: Outcome::Plain };
+    one.request.is_none_or(|request| selected(&key(request)))
+}
+
+/// The comparisons of a scope.
+fn comparisons<'a>(scope: &'a Scope<'_>) -> impl Iterator<Item = &'a AtQuiescence> {
+    let is_selected =
+        |one: &&AtQuiescence| scope.phases.contains(&one.phase) && selects_compared(one, |key| scope.selects(key));
+    scope.measurements.at_quiescence.iter().filter(is_selected)
 }
 
 /// What the answers of a scope were good for.
@@ -167,16 +186,16 @@ fn versioned(scope: &Scope<'_>, judged: u64) -> Coverage {
 /// How many written items could be compared.
 fn compared(scope: &Scope<'_>) -> Coverage {
     let (mut judged, mut all) = (0, 0);
-    for one in scope.measurements.at_quiescence.iter().filter(|one| scope.phases.contains(&one.phase)) {
+    for one in comparisons(scope) {
         judged += one.compared;
-        all += one.compared + one.incomparable + one.not_bypassed + one.unread;
+        all += one.compared + one.incomparable + one.not_bypassed + one.unchanged + one.unread;
     }
     Coverage { judged, scope: all, what: "written items could be compared with an uncached answer" }
 }
 
 /// Whether every written item was to be compared, and not only some of many.
 fn all_were_chosen(scope: &Scope<'_>) -> bool {
-    scope.measurements.at_quiescence.iter().filter(|one| scope.phases.contains(&one.phase)).all(|one| one.skipped == 0)
+    comparisons(scope).all(|one| one.skipped == 0)
 }
 
 fn stale(scope: &Scope<'_>) -> (u64, u64) {
@@ -191,6 +210,17 @@ fn none_judged(scope: &Scope<'_>, judged: u64) -> Option<String> {
         "no written item could be compared while no request was in flight"
     };
     scope.if_none_judged(judged, why)
+}
+
+/// That the reads carried versions and could not be compared, because no write said which one it made.
+fn no_version_of_a_write(scope: &Scope<'_>, judged: u64) -> Option<String> {
+    let answers = answers(scope);
+    let reads_have_versions = scope.facts.has_versions && answers.items > answers.unversioned;
+    (judged == 0 && reads_have_versions).then(|| {
+        "the reads carried versions, and no acknowledged write did: let the answer to a write carry the new version, or let \
+         cacheproof number the writes ({version})"
+            .to_owned()
+    })
 }
 
 /// Why there may be more stale items in an app without versions than were seen: a phase after which nothing could be

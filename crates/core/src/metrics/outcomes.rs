@@ -158,7 +158,9 @@ fn cacheable_events(scope: &Scope<'_>, outcome: Outcome) -> Measured {
         scope.count(|key| scope.is_cacheable(key) && key.outcome != Outcome::Error && wanted(key.outcome))
     };
     let answered = count(&|_| true);
-    let coverage = Some(told(count(&|outcome| outcome.is_served_from_cache().is_some()), answered));
+    let failed = scope.count(|key| scope.is_cacheable(key) && key.outcome == Outcome::Error);
+    let known = count(&|outcome| outcome.is_served_from_cache().is_some());
+    let coverage = Some(told(known, answered, failed));
     Measured { coverage, ..scope.events(count(&|other| other == outcome), answered) }
 }
 
@@ -178,12 +180,20 @@ fn hit_rate(scope: &Scope<'_>) -> Measured {
     let served = count(&|outcome| outcome.is_served_from_cache() == Some(true));
     let value = (known > 0).then(|| served as f64 / known as f64);
     let missing_reason = scope.if_none_judged(known, "no answer said whether it was a hit or a miss");
-    let coverage = Some(told(known, answered));
+    let failed =
+        scope.count(|key| key.path == CachePath::Cached && scope.is_cacheable(key) && key.outcome == Outcome::Error);
+    let coverage = Some(told(known, answered, failed));
     Measured { events: Some(served), missing_reason, coverage, ..Measured::of(value, known) }
 }
 
-fn told(judged: u64, scope: u64) -> Coverage {
-    Coverage { judged, scope, what: "answers to cacheable reads said where they came from" }
+/// A read that failed may have been a hit or a miss.
+fn told(judged: u64, answered: u64, failed: u64) -> Coverage {
+    let what = if failed > 0 {
+        "cacheable reads were answered and said where the answer came from"
+    } else {
+        "answers to cacheable reads said where they came from"
+    };
+    Coverage { judged, scope: answered + failed, what }
 }
 
 /// Wrong answers among those that can be seen to be wrong in this way (`None`: in any), probe reads among both.

@@ -274,9 +274,14 @@ fn log_bytes_per_request(scope: &Scope<'_>) -> Measured {
     let failed = measurements.count(|key| scope.phases.contains(&key.phase) && key.outcome == Outcome::Error);
     let bytes: Option<u64> = scope.phases.iter().map(|phase| measurements.log_bytes(*phase)).sum();
     let value = bytes.filter(|_| requests > 0).map(|bytes| bytes as f64 / requests as f64);
+    let is_silent =
+        measurements.samples.iter().filter_map(|(_, sample)| sample.app.as_ref()).all(|app| app.log == Some(0));
     let missing_reason = bytes.is_none().then(|| "the growth of the app's log in the phase is not known".to_owned());
+    // What the app writes to a file of its own is not seen.
+    let uncertainty = (bytes.is_some() && is_silent)
+        .then(|| "the app wrote nothing to its output in the whole run, so its log is elsewhere".to_owned());
     let which = (failed > 0).then(|| format!("{failed} of them failed"));
-    Measured { events: bytes, missing_reason, which, ..Measured::of(value, requests) }
+    Measured { events: bytes, missing_reason, uncertainty, which, ..Measured::of(value, requests) }
 }
 
 /// The database's queries in the phases, divided by `per`.

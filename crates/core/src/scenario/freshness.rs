@@ -42,6 +42,12 @@ impl Request {
         self.body.as_ref().is_some_and(|body| body.contains("{version}"))
     }
 
+    /// Whether each such write sends something new.
+    pub fn varies(&self) -> bool {
+        let body = self.body.as_deref().unwrap_or_default();
+        ["{random}", "{token}", "{version}"].iter().any(|part| body.contains(part))
+    }
+
     /// Whether it changes an item whose later reads can be compared with it.
     pub fn changes_item(&self) -> bool {
         !self.method.is_read() && self.item.is_some()

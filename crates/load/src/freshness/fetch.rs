@@ -49,7 +49,7 @@ impl ProbeClient {
         let request = build(&self.client, &self.scenario, base_url, call, past_cache);
         let sent = Instant::now();
         let answer = read_response(request.send().await.ok()?, &self.scenario, call.request).await.ok()?;
-        let Answer { status, headers, body, done } = answer;
+        let Answer { status, headers, body, done, .. } = answer;
         let asked = &self.scenario.traffic.requests[call.request];
         let classifier = if past_cache { &self.uncached_classifier } else { &self.classifier };
         let reading = classifier.classify(asked, &call.expected, status, &headers, &body);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -179,8 +180,32 @@ impl FreshnessMonitor {
             ReadVerdict::Stale(staleness) => older(format!("GET {}: {}", call.path, self.describe(&staleness, None))),
             // Its number is beyond those of the data, so nothing but its creation wrote it, and that it is there shows it.
             ReadVerdict::NotJudged if self.items.made(item.of.request).is_some() => FinalRead::Shown,
+            ReadVerdict::NotJudged => self.against_version_before(item, &call.path, reading.version.number(), older),
             _ => FinalRead::Unknown,
         }
+    }
+
+    /// A write whose answer carried no version must have changed that of the item all the same.
+    fn against_version_before(
+        &self,
+        item: &ItemToRead,
+        path: &str,
+        version: Option<u64>,
+        older: impl Fn(String) -> FinalRead,
+    ) -> FinalRead {
+        // Two writes may come in the same unit of a coarse time, and a write may send what is there already.
+        let is_time = self.versions_are_times.load(Ordering::Relaxed);
+        let varies = self.scenario.traffic.requests[item.of.request].varies();
+        let (Some(version), Some(before)) = (version, self.judge.seen_before_last_write(item.key)) else {
+            return FinalRead::Unknown;
+        };
+        if version > before {
+            return FinalRead::Shown;
+        }
+        if is_time || !varies {
+            return FinalRead::Unknown;
+        }
+        older(format!("GET {path} had version {version}, as before its last write, whose answer carried no version"))
     }
 
     /// Whether the token in an answer tells which write it shows: each write of these items has one, and nothing else has

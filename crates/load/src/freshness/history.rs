@@ -357,6 +357,17 @@ impl History {
         (others.all(is_before) && self.forgotten_unacked.is_none()).then_some(last.number)
     }
 
+    /// The version that the item had at least when the last acknowledged write was sent, if the answer to that write carried none.
+    pub(super) fn seen_before_last_write(&self) -> Option<u64> {
+        if self.assigns_versions {
+            return None;
+        }
+        let number = self.last_number()?;
+        let last = self.writes.iter().find(|record| record.number == number)?;
+        let is_silent = last.kind == WriteKind::Put && last.version.is_none();
+        (is_silent && last.floor > 0).then_some(last.floor)
+    }
+
     /// Whether the item is certainly deleted: no later write can have created it again.
     pub(super) fn is_gone(&self) -> bool {
         self.in_flight == 0 && self.unknown_puts == 0 && self.gone.is_some_and(|gone| !gone.maybe_recreated)

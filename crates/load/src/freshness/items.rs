@@ -13,6 +13,8 @@ pub(super) struct ItemKinds {
     of_list: Vec<Option<usize>>,
     /// For each request: the kind of item that it creates, with an id that the app assigns.
     of_create: Vec<Option<usize>>,
+    /// The requests that read items, each with their kind.
+    reads: Vec<(usize, usize)>,
     /// For each kind: the first request that reads it, and its address.
     kinds: Vec<(Option<usize>, ItemAddress)>,
 }
@@ -44,7 +46,9 @@ impl ItemKinds {
             let address = requests.iter().find(|one| one.is_of(template)).and_then(|one| one.item.clone());
             address.map(|address| (reads, address))
         };
+        let reads = requests.iter().enumerate().filter(|(_, one)| one.method.is_read());
         let items = Self {
+            reads: reads.filter_map(|(index, one)| Some((index, named(one)?))).collect(),
             of_request: requests.iter().map(named).collect(),
             of_list: requests.iter().map(|one| one.list.as_ref().and_then(|list| find(&list.of))).collect(),
             of_create: requests.iter().map(made).collect(),
@@ -93,6 +97,11 @@ impl ItemKinds {
     /// The request that reads this kind of item.
     pub(super) fn reading_request(&self, space: usize) -> Option<usize> {
         self.kinds.get(space)?.0
+    }
+
+    /// Each request that reads items of a kind, with that kind.
+    pub(super) fn reading_requests(&self) -> Vec<(usize, usize)> {
+        self.reads.clone()
     }
 
     /// How many kinds there are.

@@ -299,6 +299,24 @@ impl Judge {
         history.judge(&ReadSnapshot { floor, acked: floor, sequence }, result, sent, done)
     }
 
+    /// Whether a write of an item was sent.
+    pub fn is_written(&self, key: ItemKey) -> bool {
+        self.spaces.get(key.space).is_some_and(|space| lock(shard(space, key.id)).contains_key(&key.id))
+    }
+
+    /// Whether an acknowledged write says which version the item must have at least.
+    pub fn has_floor_at(&self, key: ItemKey, sequence: u64) -> bool {
+        let Some(space) = self.spaces.get(key.space) else { return false };
+        lock(shard(space, key.id)).get(&key.id).is_some_and(|history| history.floor_at(sequence).is_some())
+    }
+
+    /// The highest version that an item was seen to have before its last acknowledged write was sent, where the answer to that write
+    /// carried none. `None` where it cannot be told what the item must have now.
+    pub fn seen_before_last_write(&self, key: ItemKey) -> Option<u64> {
+        let space = self.spaces.get(key.space)?;
+        lock(shard(space, key.id)).get(&key.id)?.seen_before_last_write()
+    }
+
     /// Whether a write with this token's number was ever sent.
     pub fn was_issued(&self, key: ItemKey, number: u64) -> bool {
         let Some(space) = self.spaces.get(key.space) else { return true };

@@ -45,6 +45,9 @@ pub use judge::*;
 /// How many following items a write tries where it would race with another write.
 const MAX_ITEM_SHIFTS: u64 = 64;
 
+/// How many answers from before a write are remembered.
+const MAX_REMEMBERED: usize = 200_000;
+
 /// How many of cacheproof's own reads may be in flight.
 const MAX_OWN_READS_IN_FLIGHT: usize = 8;
 
@@ -74,6 +77,8 @@ pub struct FreshnessMonitor {
     item_released: Notify,
     /// For each request, the item and the hash of the body of its last answer.
     last_bodies: Mutex<HashMap<usize, (u64, u64)>>,
+    /// For each request and item the hash of an answer from before the item was written, where answers carry no version.
+    bodies_before_writes: Mutex<HashMap<(usize, u64), u64>>,
     /// Whether an answer carried a time as its version.
     versions_are_times: AtomicBool,
     /// The request that wrote an item last, of those that were acknowledged.
@@ -93,6 +98,8 @@ pub(super) struct FinishedRequest<'a> {
     pub(super) status: Option<StatusCode>,
     /// A hash of its body, where the bodies of two items should differ.
     pub(super) body: Option<u64>,
+    /// A hash of its body, whatever it is.
+    pub(super) whole_body: Option<u64>,
     /// Nothing was sent.
     pub(super) unreachable: bool,
     pub(super) reading: &'a ClassifiedResponse,
@@ -136,6 +143,7 @@ impl FreshnessMonitor {
             creates: AtomicU64::new(0),
             item_released: Notify::new(),
             last_bodies: Mutex::default(),
+            bodies_before_writes: Mutex::default(),
             versions_are_times: AtomicBool::new(false),
             last_writes: Mutex::default(),
         }
@@ -209,8 +217,13 @@ impl FreshnessMonitor {
             self.finish_write(ended);
             return FreshnessJudgement::default();
         }
-        if let Some(item) = call.expected.item.filter(|_| !matches!(reading.outcome, Outcome::Wrong | Outcome::Error)) {
-            self.counters.record_answer(of, &self.answer_counts(ended, item));
+        if !matches!(reading.outcome, Outcome::Wrong | Outcome::Error) {
+            let counts = match call.expected.item {
+                Some(item) => self.answer_counts(ended, item),
+                None => counts_without_item(ended),
+            };
+            self.counters.record_answer(of, &counts);
+            self.remember_unwritten(ended);
         }
         if matches!(reading.outcome, Outcome::Wrong) || (reading.outcome == Outcome::Error && !reading.missing) {
             return FreshnessJudgement::default();
@@ -218,6 +231,19 @@ impl FreshnessMonitor {
         match self.items.listed(call.request) {
             Some(space) => self.judge_list(ended, of, space),
             None => self.judge_item(ended, of),
+        }
+    }
+
+    /// Remembers what an item's answer was before its first write.
+    fn remember_unwritten(&self, ended: &FinishedRequest<'_>) {
+        let has_bypass = self.scenario.target.bypass.is_some();
+        let (Some(key), Some(body)) = (self.items.key(ended.call), ended.whole_body) else { return };
+        if self.scenario.has_versions() || !has_bypass || self.judge.is_written(key) {
+            return;
+        }
+        let mut bodies = lock(&self.bodies_before_writes);
+        if bodies.len() < MAX_REMEMBERED {
+            bodies.entry((ended.call.request, key.id)).or_insert(body);
         }
     }
 
@@ -249,10 +275,9 @@ impl FreshnessMonitor {
 
     /// What an acknowledged write was good for.
     fn update_counts(&self, request: usize, update: VersionUpdate, is_time: bool) -> AnswerCounts {
-        let body = self.scenario.traffic.requests[request].body.as_deref().unwrap_or_default();
         // A write that sends what is there already may leave the version as it is; two writes may come in the same unit
         // of a coarse time.
-        let varies = ["{random}", "{token}", "{version}"].iter().any(|part| body.contains(part));
+        let varies = self.scenario.traffic.requests[request].varies();
         match update {
             VersionUpdate::Same if !varies || is_time => AnswerCounts { unchanged: 1, ..AnswerCounts::default() },
             update => {
@@ -329,6 +354,18 @@ impl FreshnessMonitor {
         let mut judged = FreshnessJudgement::default();
         let (sent, done) = (self.run_nanos(ended.sent), self.run_nanos(ended.done));
         let (mut indeterminate, mut first) = (false, None);
+        let shows_versions =
+            self.scenario.traffic.requests[ended.call.request].list.as_ref().is_some_and(|list| list.version.is_some());
+        let lacks_version = |id: u64| {
+            let key = self.items.key_beside(&self.plan, ended.call, space, id);
+            key.is_some_and(|key| self.judge.has_floor_at(key, ended.before.sequence))
+        };
+        if shows_versions && ended.reading.listed.iter().any(|(id, version)| version.is_none() && lacks_version(*id)) {
+            self.counters.record_answer(
+                of,
+                &AnswerCounts { items: 1, unversioned: 1, unversioned_written: 1, ..AnswerCounts::default() },
+            );
+        }
         for (id, version) in &ended.reading.listed {
             let Some(key) = self.items.key_beside(&self.plan, ended.call, space, *id) else { continue };
             let result = ReadOutcome::Item { version: *version };
@@ -446,6 +483,17 @@ impl FreshnessMonitor {
             tasks.spawn(task);
         }
     }
+}
+
+/// What an answer to a read that names no item was good for.
+fn counts_without_item(ended: &FinishedRequest<'_>) -> AnswerCounts {
+    let status = ended.status.unwrap_or_default();
+    if status.is_success() {
+        let substitutes = u64::from(ended.reading.is_substitute);
+        return AnswerCounts { others: 1, substitutes, ..AnswerCounts::default() };
+    }
+    let is_refused = status.is_client_error() || status.is_server_error();
+    AnswerCounts { absent: u64::from(is_refused), ..AnswerCounts::default() }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

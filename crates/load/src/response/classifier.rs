@@ -157,11 +157,18 @@ impl ResponseClassifier {
             Some(Ok(listed)) => listed,
             None => Vec::new(),
         };
-        let names = expected.name.as_ref().filter(|_| self.identity.is_none() && request.method.is_read());
-        let is_substitute = names.is_some_and(|name| {
-            let names: Vec<String> = name.segment.iter().cloned().chain([name.key.to_string()]).collect();
-            substitute::is_substitute(body, &names)
-        });
+        let is_substitute = request.method.is_read()
+            && match &expected.name {
+                // The identity tells.
+                Some(_) if self.identity.is_some() => false,
+                Some(name) => {
+                    let names: Vec<String> = name.segment.iter().cloned().chain([name.key.to_string()]).collect();
+                    substitute::is_substitute(body, &names)
+                }
+                // A request that asks for such a page.
+                None if substitute::is_asked_for(&request.path) => false,
+                None => substitute::is_substitute(body, &[]),
+            };
         let created_id_field = self.identity.as_ref().filter(|_| request.method == Method::Post);
         let (CacheReading { outcome, unread }, is_assumed) = self.cache_reading(request, headers, body);
         ClassifiedResponse {

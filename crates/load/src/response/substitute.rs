@@ -23,7 +23,37 @@ const PHRASES: &[&str] = &[
     "login",
     "captcha",
     "just a moment",
+    "something went wrong",
+    "bad request",
+    "too many requests",
+    "temporarily",
+    "oops",
 ];
+
+/// Longer plain texts are no errors of a server.
+const MAX_PLAIN: usize = 200;
+
+/// How plain texts begin that servers and proxies answer with.
+const PLAIN_ERRORS: &[&str] = &[
+    "error",
+    "bad gateway",
+    "bad request",
+    "forbidden",
+    "gateway timeout",
+    "internal server error",
+    "not found",
+    "service unavailable",
+    "too many requests",
+    "unauthorized",
+];
+
+/// Whether a path asks for a page of this kind, so that its answer is what was wanted.
+pub(super) fn is_asked_for(path: &str) -> bool {
+    let path = path.to_lowercase();
+    ["login", "log-in", "signin", "sign-in", "auth", "error", "captcha", "maintenance"]
+        .iter()
+        .any(|word| path.contains(word))
+}
 
 /// Whether the body looks like one. `keys`: what names the item; a page with one of them is the item's.
 pub(super) fn is_substitute(body: &[u8], keys: &[String]) -> bool {
@@ -43,18 +73,60 @@ pub(super) fn is_substitute(body: &[u8], keys: &[String]) -> bool {
                 .flatten()
                 .is_some_and(|value| !matches!(value, "null" | "false" | "[]" | "{}" | "\"\"" | "0"))
         };
-        return is_told("error") || is_told("errors");
+        return is_told("error") || is_told("errors") || is_problem(&text);
     }
     if !text.trim_start().starts_with('<') {
-        return false;
+        let line = text.trim().trim_end_matches(['.', '!']);
+        let line = line.split_once(' ').filter(|(code, _)| is_status(code)).map_or(line, |(_, rest)| rest);
+        return line.len() <= MAX_PLAIN && PLAIN_ERRORS.iter().any(|error| line.starts_with(error));
+    }
+    if is_xml_error(&text) || leads_elsewhere(&text) {
+        return true;
     }
     let asks_for_password = ["\"password\"", "'password'", "=password"].iter().any(|part| text.contains(part));
     asks_for_password
         || ["title", "h1", "h2"].iter().filter_map(|tag| content(&text, tag)).any(|heading| {
-            let is_status = |word: &str| word.len() == 3 && matches!(word.parse(), Ok(400_u16..=599));
             PHRASES.iter().any(|phrase| has_word(heading, phrase))
                 || heading.split(|c: char| !c.is_alphanumeric()).any(is_status)
         })
+}
+
+fn is_status(word: &str) -> bool {
+    word.len() == 3 && matches!(word.parse(), Ok(400_u16..=599))
+}
+
+/// Whether a JSON object says that something failed: a problem of RFC 9457, `"success": false`, or nothing but nulls.
+fn is_problem(text: &str) -> bool {
+    let Ok(serde_json::Value::Object(fields)) = serde_json::from_str(text) else { return false };
+    let number = |name: &str| fields.get(name).and_then(serde_json::Value::as_u64);
+    let is_failure = |name: &str| number(name).is_some_and(|code| (400..600).contains(&code));
+    let is_false = |name: &str| fields.get(name) == Some(&serde_json::Value::Bool(false));
+    let has = |names: &[&str]| names.iter().any(|name| fields.contains_key(*name));
+    (is_failure("status") && has(&["title", "detail", "type", "message"]))
+        || ((is_failure("code") || is_failure("statuscode")) && has(&["message", "msg", "detail"]))
+        || is_false("success")
+        || is_false("ok")
+        || (!fields.is_empty() && fields.values().all(serde_json::Value::is_null))
+}
+
+/// Whether the root of an XML text is an error.
+fn is_xml_error(text: &str) -> bool {
+    let mut rest = text.trim_start();
+    while rest.starts_with("<?") || rest.starts_with("<!") {
+        let Some(end) = rest.find('>') else { return false };
+        rest = rest[end + 1..].trim_start();
+    }
+    let root = rest.strip_prefix('<').map(|rest| rest.split([' ', '>', '/']).next().unwrap_or_default());
+    let root = root.map(|name| name.rsplit(':').next().unwrap_or_default());
+    matches!(root, Some("error" | "errors" | "errorresponse" | "fault" | "exception"))
+}
+
+/// Whether a page has nothing to say but where to go.
+fn leads_elsewhere(text: &str) -> bool {
+    text.find("http-equiv").is_some_and(|at| {
+        let end = text[at..].find('>').map_or(text.len(), |length| at + length);
+        text[at..end].contains("refresh") && text[at..end].contains("url=")
+    })
 }
 
 /// Whether `word` is in the text and not a part of a longer one.
@@ -93,6 +165,16 @@ mod tests {
             "<h2 class=x>Error 1020</h2>",
             "{\"error\": \"database is down\", \"trace\": \"a175\"}",
             "{\"errors\": [{\"code\": 9}]}",
+            "{\"data\": null}",
+            "{\"type\": \"about:blank\", \"title\": \"Service Unavailable\", \"status\": 503}",
+            "{\"code\": 500, \"message\": \"x\", \"nonce\": \"0.123\"}",
+            "{\"success\": false, \"reason\": \"x\"}",
+            "Service Unavailable",
+            "503 Service Unavailable\n",
+            "Service Unavailable, reference 0.123",
+            "<?xml version=\"1.0\"?><Error><Code>NoSuchKey</Code></Error>",
+            "<title>Something went wrong</title>",
+            "<html><meta http-equiv=\"refresh\" content=\"0; url=/signin\">",
         ] {
             assert!(is(body), "{body}");
         }
@@ -108,6 +190,12 @@ mod tests {
             "<title>Terrors of the deep</title>",
             "{\"error\": null, \"name\": \"chair\"}",
             "{\"name\": \"chair\"}",
+            "{\"status\": 503, \"name\": \"chair\"}",
+            "{\"name\": null, \"price\": 3}",
+            "{\"code\": 404, \"name\": \"chair\"}",
+            "The error page of a chair",
+            "<chair><error>0.1</error></chair>",
+            "<meta http-equiv=\"content-type\" content=\"text/html\"><h1>Chair</h1>",
             "chair, error",
             "",
         ] {

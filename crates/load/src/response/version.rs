@@ -27,7 +27,7 @@ impl VersionReading {
             return Self::Missing;
         }
         if let Ok(number) = plain.parse() {
-            return Self::Number(number);
+            return epoch(number).map_or(Self::Number(number), Self::Time);
         }
         time(plain).map_or_else(|| Self::Unreadable(super::shorten(text.as_bytes())), Self::Time)
     }
@@ -39,6 +39,19 @@ impl VersionReading {
             Self::Missing | Self::Unreadable(_) => None,
         }
     }
+}
+
+/// Nearer to now than this, a number of seconds or milliseconds since 1970 is a time, in days.
+const NEAR_NOW: u64 = 400;
+
+/// A number that is a time since 1970, in seconds or milliseconds: two writes may have the same.
+fn epoch(number: u64) -> Option<u64> {
+    let now = u64::try_from(Timestamp::now().as_second()).ok()?;
+    let is_near = |seconds: u64| now.abs_diff(seconds) <= NEAR_NOW * 86_400;
+    if is_near(number) {
+        return number.checked_mul(1_000_000_000);
+    }
+    is_near(number / 1_000).then(|| number.checked_mul(1_000_000)).flatten()
 }
 
 fn time(text: &str) -> Option<u64> {
@@ -83,6 +96,16 @@ mod tests {
             ("Fri, 02 Jan 2026 03:04:05 GMT", 0),
         ] {
             assert_eq!(VersionReading::of(text), Time(MOMENT + nanoseconds), "{text}");
+        }
+    }
+
+    #[test]
+    fn seconds_and_milliseconds_since_1970_are_times() {
+        let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap();
+        assert_eq!(VersionReading::of(&now.to_string()), Time(now * SECOND));
+        assert_eq!(VersionReading::of(&format!("{}250", now - 86_400)), Time((now - 86_400) * SECOND + 250_000_000));
+        for number in [1_700_000, 1_000_000_000, now * 1_000_000] {
+            assert_eq!(VersionReading::of(&number.to_string()), Number(number), "{number}");
         }
     }
 

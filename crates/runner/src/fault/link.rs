@@ -19,6 +19,9 @@ const NO_ANSWER_TIMEOUT: Duration = Duration::from_millis(600);
 /// Probe connections that are opened before a fault on live connections; with a share, only some of them are affected.
 const PREOPENED_CONNECTIONS: usize = 16;
 
+/// The shortest delay that counts as one.
+const MIN_DELAY: Duration = Duration::from_micros(500);
+
 /// How many answers in a row must be slow: one can be slow by chance.
 const SLOW_ANSWERS_NEEDED: usize = 3;
 
@@ -107,6 +110,8 @@ impl<'run> LinkFaultInjector<'run> {
             }
             _ => return None,
         };
+        // A shorter delay cannot be told from the time that an answer takes anyway.
+        let at_least = at_least.max(MIN_DELAY);
         let fastest = self.fastest_of_several(bytes, at_least).await?;
         (fastest >= at_least).then(|| format!("answers through the proxy take {} ms and more", fastest.as_millis()))
     }

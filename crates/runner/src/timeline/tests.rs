@@ -33,9 +33,13 @@ impl PhaseLoad for NoLoad {
         }
     }
 
-    async fn compare_after(&self, _phase: usize) -> Result<Option<AtQuiescence>, NotQuiescent> {
+    async fn compare_after(&self, _phase: usize) -> Result<Vec<AtQuiescence>, NotQuiescent> {
         sleep(self.comparing_takes).await;
-        if self.quiescent { Ok(None) } else { Err(NotQuiescent { waiting: 3, drain_timeout: Duration::from_secs(6) }) }
+        if self.quiescent {
+            Ok(Vec::new())
+        } else {
+            Err(NotQuiescent { waiting: 3, drain_timeout: Duration::from_secs(6) })
+        }
     }
 }
 

@@ -21,7 +21,7 @@ pub fn metric(name: &str) -> Metric {
 
 /// One rule judged on a journal.
 pub fn judge_one_rule(plan: &SimulationPlan, lines: &[JournalEntry], rule: Rule) -> (RuleResult, Verdict) {
-    let criteria = vec![Criterion { says: "it".to_owned(), rules: vec![rule], proved_by: None }];
+    let criteria = vec![Criterion { says: "it".to_owned(), rules: vec![rule], proved_by: Vec::new() }];
     let scenario = Scenario { criteria, ..scenario(plan) };
     let verdict = judge(&scenario, &Measurements::of(lines));
     (verdict.criteria[0].rules[0].clone(), verdict)
@@ -364,11 +364,35 @@ fn with_test(rules: &[&str], state: Option<TestState>, others: bool) -> (Ruling,
     let known: Vec<Rule> = scenario.criteria.iter().flat_map(|criterion| criterion.rules.clone()).collect();
     let rules = rules.iter().map(|text| known.iter().find(|rule| rule.text == *text).expect(text).clone()).collect();
     scenario.criteria.truncate(usize::from(others));
-    scenario.criteria.push(Criterion { says: "it".to_owned(), rules, proved_by: Some(test) });
+    scenario.criteria.push(Criterion { says: "it".to_owned(), rules, proved_by: vec![test] });
     let verdict = judge(&scenario, &Measurements::of(&journal(&plan)));
     // The errors while Redis was down, on which there is no rule here, are told after it.
     let summary = verdict.summary.split(" Seen where").next().expect("a sentence").to_owned();
     (verdict.ruling, verdict.criteria.last().expect("it").ruling, summary)
+}
+
+#[test]
+fn all_tests_that_a_criterion_names_must_have_passed() {
+    use Ruling::{Claimed, Fail, Pass};
+    use TestState::{Failed, Passed, Skipped};
+    let ruling_of = |states: &[(&str, TestState)]| {
+        let result = |state| TestResult { state, ..TestResult::default() };
+        let proofs = states.iter().map(|(name, state)| ((*name).to_owned(), result(*state))).collect();
+        let plan = SimulationPlan { proofs, ..SimulationPlan::default() };
+        let mut scenario = scenario(&plan);
+        let proved_by = ["t.rs::one", "t.rs::two", "t.rs::three"].map(str::to_owned).to_vec();
+        scenario.criteria.push(Criterion { says: "it".to_owned(), rules: Vec::new(), proved_by });
+        let verdict = judge(&scenario, &Measurements::of(&journal(&plan)));
+        let criterion = verdict.criteria.last().expect("it");
+        assert_eq!(criterion.evidence().len(), 3, "one line a test: {:?}", criterion.evidence());
+        criterion.ruling
+    };
+    let all = |third| [("t.rs::one", Passed), ("t.rs::two", Passed), ("t.rs::three", third)];
+    assert_eq!(ruling_of(&all(Passed)), Pass);
+    assert_eq!(ruling_of(&all(Failed)), Fail);
+    assert_eq!(ruling_of(&all(Skipped)), Claimed);
+    assert_eq!(ruling_of(&all(Passed)[..2]), Claimed, "one was not run");
+    assert_eq!(ruling_of(&[("t.rs::one", Failed), ("t.rs::two", Skipped)]), Fail, "one failed, the others say nothing");
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn change_reads(lines: &mut [JournalEntry], mut how: impl FnMut(&mut ResponseCel
 }
 
 fn judge_with(evidence: EvidenceSpec, lines: &[JournalEntry], rule: Rule) -> RuleResult {
-    let criteria = vec![Criterion { says: "it".to_owned(), rules: vec![rule], proved_by: None }];
+    let criteria = vec![Criterion { says: "it".to_owned(), rules: vec![rule], proved_by: Vec::new() }];
     let scenario = Scenario { criteria, evidence, ..scenario(&SimulationPlan::default()) };
     judge(&scenario, &Measurements::of(lines)).criteria[0].rules[0].clone()
 }
@@ -183,7 +183,7 @@ fn with_answers(answers: AnswerCounts) -> Vec<JournalEntry> {
 
 /// The verdict with one rule, in a scenario that was changed.
 fn verdict_with(lines: &[JournalEntry], rule: Rule, change: impl FnOnce(&mut Scenario)) -> Verdict {
-    let criteria = vec![Criterion { says: "it".to_owned(), rules: vec![rule], proved_by: None }];
+    let criteria = vec![Criterion { says: "it".to_owned(), rules: vec![rule], proved_by: Vec::new() }];
     let mut scenario = Scenario { criteria, ..scenario(&SimulationPlan::default()) };
     change(&mut scenario);
     judge(&scenario, &Measurements::of(lines))
