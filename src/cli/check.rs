@@ -66,7 +66,7 @@ pub fn check_reference_app(scenario: &Scenario) -> Result<(), Failure> {
 fn summary(loaded: &LoadedScenario, proofs: &BTreeMap<String, TestResult>) -> String {
     let scenario = &loaded.scenario;
     let rules = scenario.criteria.iter().map(|criterion| criterion.rules.len()).sum();
-    let named = scenario.criteria.iter().filter(|criterion| criterion.proved_by.is_some()).count();
+    let named = scenario.criteria.iter().map(|criterion| criterion.proved_by.len()).sum();
     let mut text = format!(
         "{} is valid: {}, {}, {} of request, {} with {}",
         loaded.name,

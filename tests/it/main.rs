@@ -7,6 +7,7 @@ mod broken;
 mod chaos;
 mod closed_loop;
 mod compose;
+mod coverage;
 mod defects;
 mod faults;
 mod faulty_app;

@@ -91,7 +91,7 @@ fn a_test_without_a_result_is_a_claim_and_with_one_a_proof_in_the_journal() {
     }
     let summary = claimed.summary();
     assert_eq!(
-        (&criterion(&summary)["ruling"], &criterion(&summary)["test"]["state"]),
+        (&criterion(&summary)["ruling"], &criterion(&summary)["tests"][0]["state"]),
         (&"claimed".into(), &"not_run".into())
     );
     let words = format!("claimed by test `{PROOF}` (not run here: results/junit.xml is not there)");
@@ -121,7 +121,7 @@ fn a_test_without_a_result_is_a_claim_and_with_one_a_proof_in_the_journal() {
     assert_eq!(again.status.code(), Some(0));
     assert!(first == read(), "the report is made from the journal alone");
     let summary = proved.summary();
-    let test = &criterion(&summary)["test"];
+    let test = &criterion(&summary)["tests"][0];
     assert_eq!((&test["state"], &test["file"]), (&"passed".into(), &"results/junit.xml".into()));
     assert!(
         test["test"].as_str().is_some_and(|test| test.ends_with("TestKeys test_prefix")) && test["at"].is_string(),
@@ -144,7 +144,7 @@ fn a_test_that_failed_fails_the_run_and_one_that_was_skipped_does_not() {
 
     let skipped = project.run(&[project.junit("skipped.xml", "<skipped message=\"no Redis\"/>")]);
     assert_eq!(skipped.code, Some(0), "{}", skipped.said());
-    assert_eq!(criterion(&skipped.summary())["test"]["state"], "skipped");
+    assert_eq!(criterion(&skipped.summary())["tests"][0]["state"], "skipped");
     assert!(skipped.stdout.contains("no Redis"), "{}", skipped.stdout);
 }
 

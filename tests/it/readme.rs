@@ -44,6 +44,18 @@ fn the_help_names_every_command_of_the_readme() {
 }
 
 #[test]
+fn the_guides_that_the_stories_ask_for_are_there() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("the README");
+    for name in ["deployment", "strategy", "invalidation", "sessions", "troubleshooting", "tuning"] {
+        let path = format!("docs/guides/{name}.md");
+        let text = std::fs::read_to_string(root().join(&path)).expect(&path);
+        assert!(text.starts_with("# "), "{path} has a title");
+        assert!(text.split_whitespace().count() >= 300, "{path} says little");
+        assert!(readme.contains(&path), "the README leads to {path}");
+    }
+}
+
+#[test]
 fn the_links_of_the_pages_exist() {
     let mut pages = vec![root().join("README.md"), root().join("CONTRIBUTING.md"), root().join("CHANGELOG.md")];
     for directory in ["docs", "docs/guides", "docs/monitoring"] {

@@ -77,16 +77,16 @@ pub fn read_proofs(
     let mut trees: BTreeMap<PathBuf, SourceTree> = BTreeMap::new();
     let criteria = tree.get_ref().get("criterion").and_then(|criteria| criteria.get_ref().as_array());
     for criterion in criteria.into_iter().flatten() {
-        let Some(proof) = criterion.get_ref().get("proved_by") else { continue };
-        let Some(text) = proof.get_ref().as_str() else { continue };
-        let Some((file, name)) = text.split_once("::") else { continue };
-        let proof_of = ProofName { file: file.trim_start_matches("./"), name, roots: &roots };
-        match proof_of.result(&read, &mut trees) {
-            Ok(result) => {
-                let result = if read.is_empty() { not_run(&absent) } else { result };
-                results.insert(text.to_owned(), result);
+        for (text, span) in strings(criterion.get_ref().get("proved_by")) {
+            let Some((file, name)) = text.split_once("::") else { continue };
+            let proof_of = ProofName { file: file.trim_start_matches("./"), name, roots: &roots };
+            match proof_of.result(&read, &mut trees) {
+                Ok(result) => {
+                    let result = if read.is_empty() { not_run(&absent) } else { result };
+                    results.insert(text, result);
+                }
+                Err(problem) => problems.push(problem.at(span)),
             }
-            Err(problem) => problems.push(problem.at(proof.span())),
         }
     }
     if problems.is_empty() {
@@ -107,10 +107,14 @@ fn roots(loaded: &LoadedScenario, base: &Path) -> Vec<PathBuf> {
     roots
 }
 
+/// A string, or the strings of a list, each with its place.
 fn strings(value: Option<&toml::Spanned<toml::de::DeValue<'_>>>) -> Vec<(String, Range<usize>)> {
-    let items = value.and_then(|value| value.get_ref().as_array());
+    let Some(value) = value else { return Vec::new() };
     let text = |item: &toml::Spanned<toml::de::DeValue<'_>>| Some((item.get_ref().as_str()?.to_owned(), item.span()));
-    items.into_iter().flatten().filter_map(text).collect()
+    match value.get_ref().as_array() {
+        Some(items) => items.iter().filter_map(text).collect(),
+        None => text(value).into_iter().collect(),
+    }
 }
 
 fn not_run(absent: &[String]) -> TestResult {

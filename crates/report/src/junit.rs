@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
-use cacheproof_core::journal::TestState;
 use cacheproof_verdict::{CriterionResult, Ruling};
 
 use super::ReportError;
@@ -58,15 +57,9 @@ fn cases(criterion: &CriterionResult) -> Vec<TestCase> {
     let class = one_line(&criterion.says, 300);
     let rules = criterion.rules.iter().map(|rule| case(&class, &rule.text, rule.ruling, &rule.evidence, "rule broken"));
     let mut cases: Vec<TestCase> = rules.collect();
-    if let (Some(test), Some(result), Some(evidence)) =
-        (&criterion.proved_by, &criterion.test, criterion.test_evidence())
-    {
-        let ruling = match result.state {
-            TestState::Passed => Ruling::Pass,
-            TestState::Failed => Ruling::Fail,
-            _ => Ruling::Claimed,
-        };
-        cases.push(case(&class, &format!("proved by {test}"), ruling, &evidence, "test failed"));
+    for test in &criterion.tests {
+        let name = format!("proved by {}", test.name);
+        cases.push(case(&class, &name, test.ruling(), &test.evidence(), "test failed"));
     }
     if cases.is_empty() {
         let mut status = TestCaseStatus::skipped();

@@ -60,8 +60,8 @@ pub struct Criterion {
     pub says: String,
     /// What must hold, all of it.
     pub rules: Vec<Rule>,
-    /// The test that proves it where no measurement can.
-    pub proved_by: Option<String>,
+    /// The tests that prove it where no measurement can, all of them.
+    pub proved_by: Vec<String>,
 }
 
 impl Scenario {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Problem, Problems};
-use super::reader::{Located, Section, span_in_file};
+use super::reader::{Located, Section, Value, span_in_file};
 use super::resolve::{RuleContext, resolve};
 use super::{Criterion, Rule, Scenario, ScenarioErrors};
 use super::{
@@ -69,7 +69,14 @@ fn read(root: &Section<'_>, text: &str) -> Scenario {
     let mut safety = parse_safety::safety(root);
     let phases = parse_timeline::phases(root, &stack, &target, &traffic, &safety);
     let requests = &traffic.requests;
-    let context = RuleContext { stack: &stack, target: &target, requests, freshness: &freshness, phases: &phases };
+    let context = RuleContext {
+        stack: &stack,
+        target: &target,
+        requests,
+        freshness: &freshness,
+        phases: &phases,
+        load_model: &traffic.load_model,
+    };
     safety.steady = parse_safety::steady(root, text, &context, &phases);
     let proofs = proofs(root);
     let criteria = criteria(root, text, &context);
@@ -162,11 +169,14 @@ fn criteria(root: &Section<'_>, text: &str, context: &RuleContext<'_>) -> Vec<Cr
         for rule in section.strings("rules").unwrap_or_default() {
             rules.extend(read_rule(&section, text, &rule, context));
         }
-        let proved_by = section.string("proved_by").and_then(|proof| checked_proof(&section, &proof));
-        let empty = section
-            .get("rules")
-            .is_none_or(|rules| matches!(rules.inner.get_ref(), DeValue::Array(array) if array.is_empty()));
-        if empty && !section.has("proved_by") {
+        let proofs = section.one_or_more_strings("proved_by").unwrap_or_default();
+        let proved_by = proofs.iter().filter_map(|proof| checked_proof(&section, proof)).collect();
+        let is_empty = |key| {
+            let is_empty_list =
+                |value: Value<'_>| matches!(value.inner.get_ref(), DeValue::Array(array) if array.is_empty());
+            section.get(key).is_none_or(is_empty_list)
+        };
+        if is_empty("rules") && is_empty("proved_by") {
             section.missing("rules", "rules = [\"errors < 1%\"], or proved_by = \"tests/it/file.rs::test_name\"");
         }
         criteria.push(Criterion {

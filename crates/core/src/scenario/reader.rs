@@ -237,6 +237,15 @@ impl<'a> Section<'a> {
     pub(super) fn strings(&self, key: &str) -> Option<Vec<Located<&'a str>>> {
         self.get(key)?.strings()
     }
+
+    /// A string, or a list of strings.
+    pub(super) fn one_or_more_strings(&self, key: &str) -> Option<Vec<Located<&'a str>>> {
+        let value = self.get(key)?;
+        match value.inner.get_ref() {
+            DeValue::Array(_) => value.strings(),
+            _ => Some(vec![value.string()?]),
+        }
+    }
 }
 
 /// More requests a second than one process can send on any machine, by a wide margin. A higher rate would only fill the

@@ -189,7 +189,7 @@ fn criteria(criteria: &[Criterion<'_>]) -> Option<Markup> {
                         div.says { bdi { (prose(criterion.says)) } }
                         div.evidence {
                             @for result in criterion.rules { (rule(result, criterion.has_several_rules())) }
-                            @if let Some(evidence) = &criterion.other_evidence { p { (prose(evidence)) } }
+                            @for evidence in &criterion.other_evidence { p { (prose(evidence)) } }
                         }
                     }
                 }

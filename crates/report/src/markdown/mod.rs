@@ -90,7 +90,8 @@ pub(super) fn criteria_table(criteria: &[Criterion<'_>], most: usize) -> String 
                 if criterion.has_several_rules() { format!("{} ", short_sign(rule.ruling)) } else { String::new() };
             format!("{sign}{} — {}", code(&rule.text, 200), markdown(&rule.evidence, 300))
         });
-        let evidence: Vec<String> = rules.chain(criterion.other_evidence.as_deref().map(prose)).collect();
+        let evidence: Vec<String> =
+            rules.chain(criterion.other_evidence.iter().map(|evidence| prose(evidence))).collect();
         text += &format!("| {} | {} | {} |\n", sign(criterion.ruling), prose(criterion.says), evidence.join("<br>"));
     }
     if criteria.len() > most {

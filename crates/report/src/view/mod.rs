@@ -76,8 +76,8 @@ pub(crate) struct Criterion<'a> {
     pub ruling: Ruling,
     pub says: &'a str,
     pub rules: &'a [RuleResult],
-    /// Evidence that is no rule's: the test that proves the criterion, or that nothing does.
-    pub other_evidence: Option<String>,
+    /// Evidence that is no rule's: the tests that prove the criterion, or that nothing does.
+    pub other_evidence: Vec<String>,
 }
 
 /// An answer that was not as it should be.
@@ -146,7 +146,7 @@ pub(crate) fn criteria(verdict: &Verdict) -> Vec<Criterion<'_>> {
             ruling: criterion.ruling,
             says: &criterion.says,
             rules: &criterion.rules,
-            other_evidence: criterion.evidence().into_iter().nth(criterion.rules.len()),
+            other_evidence: criterion.evidence().into_iter().skip(criterion.rules.len()).collect(),
         })
         .collect()
 }
@@ -154,13 +154,13 @@ pub(crate) fn criteria(verdict: &Verdict) -> Vec<Criterion<'_>> {
 impl Criterion<'_> {
     /// Whether each rule shows its own ruling: with one rule and no test it is the criterion's.
     pub fn has_several_rules(&self) -> bool {
-        self.rules.len() + usize::from(self.other_evidence.is_some()) > 1
+        self.rules.len() + self.other_evidence.len() > 1
     }
 
     /// All its evidence in one line.
     pub fn evidence_line(&self) -> String {
         let rules = self.rules.iter().map(|rule| rule.evidence.as_str());
-        rules.chain(self.other_evidence.as_deref()).collect::<Vec<_>>().join("; ")
+        rules.chain(self.other_evidence.iter().map(String::as_str)).collect::<Vec<_>>().join("; ")
     }
 }
 

@@ -1,7 +1,8 @@
 //! Attaching a verdict changes nothing of a story but its block and its boxes.
 
+use cacheproof_core::journal::TestResult;
 use cacheproof_report::attach::{StoryError, attach_to};
-use cacheproof_verdict::{CriterionResult, Finding, Ruling, Verdict};
+use cacheproof_verdict::{CriterionResult, Finding, NamedTest, Ruling, Verdict};
 use proptest::prelude::*;
 
 const BEGIN: &str = "<!-- cacheproof:begin -->";
@@ -12,8 +13,7 @@ pub fn verdict(criteria: &[(&str, Ruling)]) -> Verdict {
         says: (*says).to_owned(),
         ruling: *ruling,
         rules: Vec::new(),
-        proved_by: None,
-        test: None,
+        tests: Vec::new(),
     };
     Verdict {
         ruling: Ruling::Pass,
@@ -69,7 +69,7 @@ fn two_criteria_of_the_same_words_need_both_to_pass() {
 #[test]
 fn a_doubtful_run_ticks_nothing_and_unticks_what_an_earlier_one_ticked() {
     let mut verdict = verdict(&[("It works", Ruling::Pass), ("A test proves it", Ruling::Pass)]);
-    verdict.criteria[1].proved_by = Some("t.rs::it_holds".to_owned());
+    verdict.criteria[1].tests = vec![NamedTest { name: "t.rs::it_holds".to_owned(), result: TestResult::default() }];
     let finding = |blocking| Finding { blocking, text: "The generator was saturated.".to_owned() };
     let story = "- [x] It works\n- [ ] A test proves it\n";
     verdict.validity = vec![finding(false), finding(true)];
