@@ -83,7 +83,7 @@ impl Prober {
         // A server that hangs delays the sample, and `age` says how old the other server's values are by then.
         Sample {
             app,
-            harness: process_sample(std::process::id()),
+            harness: own_sample(),
             machine: self.machine.as_ref().and_then(MachineProbe::sample),
             redis: redis.map(|(sample, at)| RedisSample { age: at.elapsed().as_secs_f64(), ..sample }),
             postgres: postgres.map(|(sample, at)| PostgresSample { age: at.elapsed().as_secs_f64(), ..sample }),
@@ -91,13 +91,24 @@ impl Prober {
     }
 }
 
-/// CPU, memory and open files of a process from /proc; `None` if there is no such process or no /proc.
-#[cfg(target_os = "linux")]
+/// cacheproof itself, without the servers and apps that it started and that have ended: their CPU time is no work of the load
+/// generator.
+fn own_sample() -> Option<ProcessSample> {
+    process_sample_with(std::process::id(), false)
+}
+
+/// CPU (also of its children that have ended), memory and open files of a process from /proc; `None` if there is no such process or
+/// no /proc.
 fn process_sample(pid: u32) -> Option<ProcessSample> {
+    process_sample_with(pid, true)
+}
+
+#[cfg(target_os = "linux")]
+fn process_sample_with(pid: u32, with_children: bool) -> Option<ProcessSample> {
     let stat = procfs::process::Process::new(pid.try_into().ok()?).ok()?.stat().ok()?;
     // Not procfs' `fd_count`: before Linux 6.2 it counts `.` and `..` as well.
     let files = std::fs::read_dir(format!("/proc/{pid}/fd")).ok().map(|entries| entries.count() as u64);
-    let children = u64::try_from(stat.cutime + stat.cstime).unwrap_or(0);
+    let children = if with_children { u64::try_from(stat.cutime + stat.cstime).unwrap_or(0) } else { 0 };
     Some(ProcessSample {
         cpu: (stat.utime + stat.stime + children) as f64 / procfs::ticks_per_second() as f64,
         memory: stat.rss * procfs::page_size(),
@@ -108,13 +119,27 @@ fn process_sample(pid: u32) -> Option<ProcessSample> {
 
 /// Only Linux has /proc.
 #[cfg(not(target_os = "linux"))]
-fn process_sample(_pid: u32) -> Option<ProcessSample> {
+fn process_sample_with(_pid: u32, _with_children: bool) -> Option<ProcessSample> {
     None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cpu_time_of_a_server_that_ended_is_not_cacheproofs() {
+        let before = own_sample().expect("this process is running").cpu;
+        let of_all = || process_sample(std::process::id()).expect("this process is running").cpu;
+        let of_all_before = of_all();
+        let burn = "i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done";
+        let status = std::process::Command::new("sh").args(["-c", burn]).status().expect("sh runs");
+        assert!(status.success());
+        let of_child = of_all() - of_all_before;
+        let own = own_sample().expect("this process is running").cpu - before;
+        assert!(of_child > 0.05, "the child used {of_child} s");
+        assert!(own < of_child / 2.0, "{own} s of {of_child} s");
+    }
 
     #[tokio::test]
     async fn a_server_that_hangs_does_not_change_the_time_of_the_other_sample() {
