@@ -95,11 +95,14 @@ fn check_items(
     }
     // An outage that is answered with "not found" is one.
     let has_fault = scenario.phases.get(phase).is_some_and(|phase| !phase.faults.is_empty());
+    // The largest of the other phases: items that are deleted for good become more and more.
     let usual = || {
         let calm = judged(scenario).filter(|phase| scenario.phases[*phase].faults.is_empty());
-        let calm: BTreeSet<usize> = calm.collect();
-        let answers = answers_of(measurements, |key| calm.contains(&key.phase) && key.request == request_index);
-        answers.absent as f64 / ((answers.items + answers.others + answers.absent).max(1)) as f64
+        let share_in = |phase| {
+            let answers = answers_of(measurements, |key| key.phase == phase && key.request == request_index);
+            answers.absent as f64 / (answers.items + answers.others + answers.absent).max(1) as f64
+        };
+        calm.map(share_in).fold(0.0, f64::max)
     };
     let share = answers.absent as f64 / reads.max(1) as f64;
     if has_fault && reads >= MIN_ANSWERS && share > usual() + MAX_MORE_ABSENT && !issues.no_items.contains(&phase) {

@@ -83,7 +83,9 @@ pub(super) fn is_substitute(body: &[u8], keys: &[String]) -> bool {
     if is_xml_error(&text) || leads_elsewhere(&text) {
         return true;
     }
-    let asks_for_password = ["\"password\"", "'password'", "=password"].iter().any(|part| text.contains(part));
+    // Where no item was asked for, a form to sign in may well be on every page of the site.
+    let asks_for_password =
+        !keys.is_empty() && ["\"password\"", "'password'", "=password"].iter().any(|part| text.contains(part));
     asks_for_password
         || ["title", "h1", "h2"].iter().filter_map(|tag| content(&text, tag)).any(|heading| {
             PHRASES.iter().any(|phrase| has_word(heading, phrase))
@@ -178,6 +180,14 @@ mod tests {
         ] {
             assert!(is(body), "{body}");
         }
+    }
+
+    #[test]
+    fn a_page_that_is_no_items_is_judged_by_its_title() {
+        let is = |body: &str| is_substitute(body.as_bytes(), &[]);
+        assert!(is("<title>502 Bad Gateway</title>") && is("{\"error\": \"down\"}"));
+        assert!(!is("<title>Shop</title><form><input type=\"password\"></form><h1>Chairs</h1>"));
+        assert!(!is("{\"items\": []}") && !is(""));
     }
 
     #[test]
