@@ -44,6 +44,8 @@ pub struct Exchange {
     pub unread: Arc<UnreadCacheWords>,
     /// One for each instance of the app.
     base_urls: Vec<String>,
+    /// Whether an item's answer is compared with that from before its first write.
+    compares_bodies: bool,
     classifier: ResponseClassifier,
     uncached_classifier: ResponseClassifier,
     examples: Mutex<Vec<Example>>,
@@ -91,6 +93,7 @@ impl Exchange {
         let scenario = Arc::new(scenario);
         let classifier = ResponseClassifier::new(&scenario.target);
         Self {
+            compares_bodies: scenario.compares_at_quiescence(),
             uncached_classifier: classifier.past_cache(),
             classifier,
             freshness: Arc::new(FreshnessMonitor::new(Arc::clone(&scenario), Arc::clone(&plan), base_urls.clone())),
@@ -139,9 +142,9 @@ impl Exchange {
             Err(failure) => Err(failure),
         };
         let body_hash = answer.as_ref().ok().and_then(|answer| distinctive_hash(&answer.body));
-        let whole_body = answer.as_ref().ok().map(|answer| whole_hash(&answer.body));
-        let is_led_away = self.scenario.target.follow_redirects
-            && answer.as_ref().is_ok_and(|answer| is_led_away(answer.final_url.as_str(), &call));
+        let whole_body = answer.as_ref().ok().filter(|_| self.compares_bodies).map(|answer| whole_hash(&answer.body));
+        let final_url = answer.as_ref().ok().and_then(|answer| answer.final_url.as_ref());
+        let is_led_away = final_url.is_some_and(|url| is_led_away(url.as_str(), &call));
         let client_failure = answer.as_ref().err().and_then(|failure| failure.client);
         let (status, done, mut reading, unreachable) = match answer {
             Ok(Answer { status, headers, body, done, .. }) => {

@@ -83,8 +83,8 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
     /// When its last byte came.
     pub(super) done: Instant,
-    /// Where it came from, behind redirects that were followed.
-    pub(super) final_url: Url,
+    /// Where it came from, if redirects are followed.
+    pub(super) final_url: Option<Url>,
 }
 
 /// The URL that a write is sent to, if redirects are followed.
@@ -116,7 +116,7 @@ pub(super) async fn read_response(
     let body = read_body(&mut response, limit).await.map_err(because)?;
     let done = Instant::now();
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-    let final_url = response.url().clone();
+    let final_url = scenario.target.follow_redirects.then(|| response.url().clone());
     let body = match unpack(&headers, body.clone(), limit) {
         // Nobody looks into it.
         Err(BodyError::UnknownEncoding(_)) if !scenario.reads_body(request) => body,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use cacheproof_core::journal::{AnswerCounts, CachePath, FreshnessKey};
 use cacheproof_core::measurements::Measurements;
-use cacheproof_core::scenario::{CacheKind, Scenario, TargetKind, Topology};
+use cacheproof_core::scenario::{CacheKind, Request, Scenario, TargetKind, Topology};
 
 use super::measure::phases_of;
 use super::numbers;
@@ -248,21 +248,18 @@ fn check_unchecked_requests(scenario: &Scenario, findings: &mut Findings) {
     if scenario.target.identity.is_none() {
         return;
     }
-    let reads = || scenario.traffic.requests.iter().filter(|request| request.method.is_read());
-    let unchecked: Vec<String> = reads()
-        .filter(|request| !scenario.can_be_wrong(request, None))
-        .map(|request| format!("'{}'", request.name))
-        .collect();
+    let reads_that = |wanted: &dyn Fn(&Request) -> bool| -> Vec<String> {
+        let reads = scenario.traffic.requests.iter().filter(|request| request.method.is_read() && wanted(request));
+        reads.map(|request| format!("'{}'", request.name)).collect()
+    };
+    let unchecked = reads_that(&|request| !scenario.can_be_wrong(request, None));
     if !unchecked.is_empty() {
         findings.informational(format!(
             "Answers to {} were not checked for being another item's: the requests name no item (item = \"…\" would).",
             unchecked.join(", ")
         ));
     }
-    let nested: Vec<String> = reads()
-        .filter(|request| request.item.as_ref().is_some_and(|item| item.keys.len() > 1))
-        .map(|request| format!("'{}'", request.name))
-        .collect();
+    let nested = reads_that(&|request| request.item.as_ref().is_some_and(|item| item.keys.len() > 1));
     if !nested.is_empty() {
         findings.informational(format!(
             "Of {} the last key is checked by the identity: an answer of the same key below another one would not be noticed.",

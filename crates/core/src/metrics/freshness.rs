@@ -139,10 +139,9 @@ pub fn stale_reads(
     selected: impl Fn(&ResponseKey) -> bool,
 ) -> (u64, u64) {
     if !has_versions {
-        let is_selected = |one: &&AtQuiescence| phases.contains(&one.phase) && selects_compared(one, &selected);
-        let compared = || measurements.at_quiescence.iter().filter(is_selected);
-        let (differ, all): (u64, u64) =
-            (compared().map(|one| one.differ).sum(), compared().map(|one| one.compared).sum());
+        let sum =
+            |count: fn(&AtQuiescence) -> u64| comparisons(measurements, phases, &selected).map(count).sum::<u64>();
+        let (differ, all) = (sum(|one| one.differ), sum(|one| one.compared));
         // What comes after a deletion is judged during the load as well.
         let judged = measurements.total(&selected);
         let stale = differ + judged.stale;
@@ -159,17 +158,17 @@ pub fn stale_reads(
     (all.stale + counts.probes_stale, all.judged_fresh + counts.probes - counts.probes_wrong.min(counts.probes))
 }
 
-/// Whether a comparison was of a selected request.
-fn selects_compared(one: &AtQuiescence, selected: impl Fn(&ResponseKey) -> bool) -> bool {
-    let key = |request| ResponseKey { phase: one.phase, path: CachePath::Cached, request, outcome: Outcome::Plain };
-    one.request.is_none_or(|request| selected(&key(request)))
-}
-
-/// The comparisons of a scope.
-fn comparisons<'a>(scope: &'a Scope<'_>) -> impl Iterator<Item = &'a AtQuiescence> {
-    let is_selected =
-        |one: &&AtQuiescence| scope.phases.contains(&one.phase) && selects_compared(one, |key| scope.selects(key));
-    scope.measurements.at_quiescence.iter().filter(is_selected)
+/// The comparisons at rest after these phases, of the selected requests.
+fn comparisons<'a>(
+    measurements: &'a Measurements,
+    phases: &'a [usize],
+    selected: impl Fn(&ResponseKey) -> bool + 'a,
+) -> impl Iterator<Item = &'a AtQuiescence> {
+    measurements.at_quiescence.iter().filter(move |one| {
+        let (phase, path, outcome) = (one.phase, CachePath::Cached, Outcome::Plain);
+        let is_selected = |request| selected(&ResponseKey { phase, path, request, outcome });
+        phases.contains(&phase) && one.request.is_none_or(is_selected)
+    })
 }
 
 /// What the answers of a scope were good for.
@@ -186,7 +185,7 @@ fn versioned(scope: &Scope<'_>, judged: u64) -> Coverage {
 /// How many written items could be compared.
 fn compared(scope: &Scope<'_>) -> Coverage {
     let (mut judged, mut all) = (0, 0);
-    for one in comparisons(scope) {
+    for one in comparisons(scope.measurements, &scope.phases, |key| scope.selects(key)) {
         judged += one.compared;
         all += one.compared + one.incomparable + one.not_bypassed + one.unchanged + one.unread;
     }
@@ -195,7 +194,7 @@ fn compared(scope: &Scope<'_>) -> Coverage {
 
 /// Whether every written item was to be compared, and not only some of many.
 fn all_were_chosen(scope: &Scope<'_>) -> bool {
-    comparisons(scope).all(|one| one.skipped == 0)
+    comparisons(scope.measurements, &scope.phases, |key| scope.selects(key)).all(|one| one.skipped == 0)
 }
 
 fn stale(scope: &Scope<'_>) -> (u64, u64) {

@@ -98,7 +98,7 @@ pub(super) struct FinishedRequest<'a> {
     pub(super) status: Option<StatusCode>,
     /// A hash of its body, where the bodies of two items should differ.
     pub(super) body: Option<u64>,
-    /// A hash of its body, whatever it is.
+    /// A hash of its body, if it is compared with later ones.
     pub(super) whole_body: Option<u64>,
     /// Nothing was sent.
     pub(super) unreachable: bool,
@@ -236,9 +236,8 @@ impl FreshnessMonitor {
 
     /// Remembers what an item's answer was before its first write.
     fn remember_unwritten(&self, ended: &FinishedRequest<'_>) {
-        let has_bypass = self.scenario.target.bypass.is_some();
         let (Some(key), Some(body)) = (self.items.key(ended.call), ended.whole_body) else { return };
-        if self.scenario.has_versions() || !has_bypass || self.judge.is_written(key) {
+        if self.judge.is_written(key) {
             return;
         }
         let mut bodies = lock(&self.bodies_before_writes);
