@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::path::Path;
 #[cfg(not(target_os = "linux"))]
 use std::process::Command;
+#[cfg(target_os = "linux")]
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -126,9 +128,36 @@ pub fn most_open_files() -> Option<u64> {
 
 /// Whether a process was started with all of these variables in its environment. False where there is no /proc.
 pub fn has_environment(pid: u32, variables: &[(&str, &str)]) -> bool {
-    let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { return false };
+    let Some(environment) = environment(pid) else { return false };
     let environment: Vec<&[u8]> = environment.split(|byte| *byte == 0).collect();
     variables.iter().all(|(name, value)| environment.contains(&format!("{name}={value}").as_bytes()))
+}
+
+/// What a process was started with. `None` where there is no /proc, and where this process may not read it.
+///
+/// While the system puts a new program into a process, for some hundred microseconds or longer, its environment reads as empty
+/// or ends in the middle. So it is read until it is as long as it should be.
+#[cfg(target_os = "linux")]
+fn environment(pid: u32) -> Option<Vec<u8>> {
+    const LIMIT: Duration = Duration::from_secs(5);
+    let begun = Instant::now();
+    loop {
+        let stat = stat(pid)?;
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+        // 0 until the new program has an environment.
+        let length = stat.env_end.filter(|end| *end > 0).zip(stat.env_start).map(|(end, start)| end - start);
+        // Kernel threads and zombies have no memory, and never an environment.
+        if stat.vsize == 0 || length == Some(environment.len() as u64) || begun.elapsed() > LIMIT {
+            return Some(environment);
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+}
+
+/// Only Linux has /proc.
+#[cfg(not(target_os = "linux"))]
+fn environment(_: u32) -> Option<Vec<u8>> {
+    None
 }
 
 /// Kills every process that was started with all of these variables in its environment, except this one.
@@ -205,8 +234,9 @@ pub fn with_descendants_and_groups(all: &[Relatives], marked: impl Fn(u32) -> bo
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader};
     use std::os::unix::process::ExitStatusExt as _;
-    use std::process::Command;
+    use std::process::{Command, Stdio};
 
     use super::*;
 
@@ -248,6 +278,31 @@ mod tests {
         assert!(other.try_wait().unwrap().is_none(), "it has only one of the variables");
         other.kill().unwrap();
         other.wait().unwrap();
+    }
+
+    /// Between the start of a program and its first instruction, a process has no environment.
+    #[test]
+    fn the_environment_of_a_program_that_is_being_started_is_waited_for() {
+        for round in 0..300 {
+            // The shell says the number before its child becomes another program.
+            let mut shell = Command::new("sh")
+                .args(["-c", "sleep 60 > /dev/null 2>&1 & echo $!"])
+                .env("CACHEPROOF_TEST", "started")
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut line = String::new();
+            BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            let process = Process::find(line.trim().parse().unwrap()).unwrap();
+            let begun = Instant::now();
+            let mut found = true;
+            while found && begun.elapsed() < Duration::from_millis(2) {
+                found = has_environment(process.pid, &[("CACHEPROOF_TEST", "started")]);
+            }
+            assert!(process.signal(Signal::SIGKILL));
+            shell.wait().unwrap();
+            assert!(found, "not found in round {round}");
+        }
     }
 
     #[test]
