@@ -348,6 +348,13 @@ class UsesRedis(Right):
         return Answer(self.item(item, version))
 
 
+class RefusedByRedis(UsesRedis):
+    """Redis answers each of its commands with an error, as it does one without a password. So every read is a miss."""
+
+    def exchange(self, *words):
+        return super().exchange("NOT-A-COMMAND", *words)
+
+
 class NeverRecovers(UsesRedis):
     """Once Redis has not answered, neither does the app."""
 

@@ -104,6 +104,8 @@ mod slow {
         uncached_fills_cache
         uncached_fills_cache_slowly
         redis_unused_hits
+        redis_refuses_commands
+        refuse_unfelt
         command_true
         writes_to_cache_only
         dropped_texts

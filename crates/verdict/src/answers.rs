@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use cacheproof_core::journal::{AnswerCounts, CachePath, FreshnessKey};
+use cacheproof_core::journal::{AnswerCounts, CachePath, FreshnessKey, Outcome};
 use cacheproof_core::measurements::Measurements;
 use cacheproof_core::scenario::{CacheKind, Request, Scenario, TargetKind, Topology};
 
@@ -154,8 +154,8 @@ fn check_version(
     ));
 }
 
-/// Whether Redis saw anything of the hits that the answers claim. With several servers the look-ups of one of them say
-/// nothing.
+/// Whether Redis saw anything of the reads through the cache: an app without a cache, or with one that Redis refuses, also
+/// sends bytes to it. With several servers the look-ups of one of them say nothing.
 fn check_redis_is_used(
     scenario: &Scenario,
     measurements: &Measurements,
@@ -171,27 +171,34 @@ fn check_redis_is_used(
     if caches_elsewhere || !is_single {
         return;
     }
-    let phases: Vec<(usize, u64)> = judged(scenario)
+    let phases: Vec<(usize, u64, u64)> = judged(scenario)
         .map(|phase| {
-            let hits = measurements.count(|key| {
-                let is_cached_read = key.path == CachePath::Cached && scenario.is_cacheable(key.request);
-                key.phase == phase && is_cached_read && key.outcome.is_served_from_cache() == Some(true)
-            });
-            (phase, hits)
+            let count = |wanted: &dyn Fn(&Outcome) -> bool| {
+                measurements.count(|key| {
+                    let is_cached_read = key.path == CachePath::Cached && scenario.is_cacheable(key.request);
+                    key.phase == phase && is_cached_read && wanted(&key.outcome)
+                })
+            };
+            let hits = count(&|outcome| outcome.is_served_from_cache() == Some(true));
+            (phase, hits, count(&|outcome| *outcome == Outcome::Miss))
         })
-        .filter(|(_, hits)| *hits >= MIN_ANSWERS)
+        .filter(|(_, hits, misses)| hits + misses >= MIN_ANSWERS)
         .collect();
     // A cache in front of Redis may answer a whole phase; one that answers the whole run makes Redis idle.
-    if phases.is_empty() || phases.iter().any(|(phase, _)| measurements.redis_lookups(*phase) != Some((0, 0))) {
+    if phases.is_empty() || phases.iter().any(|(phase, ..)| measurements.redis_lookups(*phase) != Some((0, 0))) {
         return;
     }
-    for (phase, hits) in phases {
+    for (phase, hits, misses) in phases {
         issues.redis_unused.insert(phase);
+        let answered = if hits > 0 {
+            format!("{} answers said that they came from the cache", numbers::count(hits))
+        } else {
+            format!("{} answers said that the cache did not have them", numbers::count(misses))
+        };
         let text = format!(
-            "In '{}', {} answers said that they came from the cache, and Redis counted no look-up of a key in the whole \
-             run. So the app does not use this Redis, and what is measured on it shows nothing about the cache.",
+            "In '{}', {answered}, and Redis counted no look-up of a key in the whole run. So the app does not use this Redis, \
+             and what is measured on it shows nothing about the cache.",
             name(scenario, phase),
-            numbers::count(hits)
         );
         let mut rules = scenario.criteria.iter().flat_map(|criterion| &criterion.rules);
         if rules.any(|rule| phases_of(scenario, &rule.term).contains(&phase) && needs_redis(scenario, rule, phase)) {

@@ -168,14 +168,20 @@ fn check_connections_were_hit(
         let window = &outcome.window;
         let spec = scenario.phases.get(window.phase).and_then(|phase| phase.faults.get(window.fault));
         let Some(FaultAction::Link(link)) = spec.map(|spec| &spec.action) else { continue };
-        // A refused connection is never open.
-        let shows_in_connections = !matches!(link.kind, LinkFaultKind::Refuse);
+        // Of a `refuse`: how many of the app's open connections had ended when it was removed.
         let hit = [window.connections, window.connections_at_end];
-        if shows_in_connections && hit == [Some(0), Some(0)] && outcome.notice().is_none() {
+        if hit == [Some(0), Some(0)] && outcome.notice().is_none() {
             issues.ineffective_faults.insert(window.phase);
+            let (did, help) = match link.kind {
+                LinkFaultKind::Refuse => (
+                    "touched nothing: the app went on with the connections that it had",
+                    "Let it open new ones: faults = [{ refuse = … }, { reset = …, connections = \"live\" }]",
+                ),
+                _ => ("hit no connection of the app", "Let it hit a larger share of the connections"),
+            };
             findings.blocking(format!(
-                "The fault '{}' in '{}' hit no connection of the app, and no answer was slower or worse for it. So its phase \
-                 proves nothing about it. Let it hit a larger share of the connections.",
+                "The fault '{}' in '{}' {did}, and no answer was slower or worse for it. So its phase proves nothing about \
+                 it. {help}.",
                 window.what,
                 name(scenario, window.phase)
             ));

@@ -38,6 +38,8 @@ pub(super) struct LinkFaultInjector<'run> {
     route: Route<'run>,
     fault: LinkFault,
     injected: Option<FaultId>,
+    /// The app's connections when it was injected.
+    open_before: u64,
     live: Vec<ProbeConnection>,
     /// Ports of all probes so far, which are not counted: in a black hole the proxy does not notice that they are closed.
     probe_ports: Vec<u16>,
@@ -45,7 +47,7 @@ pub(super) struct LinkFaultInjector<'run> {
 
 impl<'run> LinkFaultInjector<'run> {
     pub(super) fn new(route: Route<'run>, fault: LinkFault) -> Self {
-        Self { route, fault, injected: None, live: Vec::new(), probe_ports: Vec::new() }
+        Self { route, fault, injected: None, open_before: 0, live: Vec::new(), probe_ports: Vec::new() }
     }
 
     async fn open(&mut self) -> std::io::Result<ProbeConnection> {
@@ -179,6 +181,7 @@ impl FaultInjector for LinkFaultInjector<'_> {
                 let _no_answer_is_an_answer = connection.idle_state(Duration::from_millis(30)).await;
             }
         }
+        self.open_before = self.route.proxy.stats().open;
         let injected = self.route.proxy.inject(&self.fault, None);
         self.injected = Some(injected.id);
         let detail = format!("at the proxy in front of {}", self.route.server.name());
@@ -204,9 +207,16 @@ impl FaultInjector for LinkFaultInjector<'_> {
     async fn undo(&mut self, _stopping: bool) -> Result<ActionReport, FaultError> {
         self.live.clear();
         let Some(id) = self.injected.take() else { return Ok("it was not injected".to_owned().into()) };
+        let open = self.route.proxy.stats().open;
         let removed = self.route.proxy.remove(id);
         let detail = format!("removed from the proxy in front of {}", self.route.server.name());
-        Ok(ActionReport { detail, connections: Some(self.count_app_connections(&removed.clients)) })
+        let connections = match self.fault.kind {
+            // Nobody sees a refused attempt, but an app that goes on with its open connections makes none. One without
+            // connections has to make attempts.
+            LinkFaultKind::Refuse => (self.open_before > 0).then(|| self.open_before.saturating_sub(open)),
+            _ => Some(self.count_app_connections(&removed.clients)),
+        };
+        Ok(ActionReport { detail, connections })
     }
 
     async fn observe_recovery(&mut self) -> Option<Observation> {

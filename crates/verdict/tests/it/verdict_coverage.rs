@@ -307,6 +307,21 @@ fn hits_that_redis_knows_nothing_of_show_nothing_about_it() {
     assert!(findings(&verdict, false).iter().any(|text| text.contains("Redis counted no look-up")), "it is told");
     let in_memory = |scenario: &mut Scenario| scenario.target.cache = cacheproof_core::scenario::CacheKind::Memory;
     assert_eq!(verdict_with(&lines, hits(), in_memory).ruling, Ruling::Pass, "the app's cache is elsewhere");
+    // Nor do misses that it knows nothing of.
+    for line in &mut lines {
+        if let Event::CoarseSlice(slice) = &mut line.event {
+            let hits = slice.cells.iter_mut().filter(|cell| cell.outcome == Outcome::Hit);
+            hits.for_each(|cell| cell.outcome = Outcome::Miss);
+        }
+    }
+    let misses = rule_against("it", metric("hit_rate"), None, Some(STEADY), Op::AtMost, Quantity::Share(0.6));
+    let verdict = verdict_with(&lines, misses, |_| {});
+    assert_eq!(verdict.criteria[0].ruling, Ruling::Inconclusive);
+    let told = findings(&verdict, true);
+    assert!(
+        told.iter().any(|text| text.contains("answers said that the cache did not have them, and Redis")),
+        "{told:?}"
+    );
 }
 
 #[test]
