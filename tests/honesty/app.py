@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+import types
 import urllib.parse
 
 
@@ -353,6 +354,19 @@ class RefusedByRedis(UsesRedis):
 
     def exchange(self, *words):
         return super().exchange("NOT-A-COMMAND", *words)
+
+
+class OneConnection(UsesRedis):
+    """All requests share one connection to Redis, as with a multiplexing client."""
+
+    def __init__(self):
+        super().__init__()
+        self.local = types.SimpleNamespace()
+        self.one_by_one = threading.Lock()
+
+    def ask(self, *words):
+        with self.one_by_one:
+            return super().ask(*words)
 
 
 class NeverRecovers(UsesRedis):
