@@ -180,7 +180,7 @@ fn check_connections_were_hit(
             let (did, help) = match link.kind {
                 LinkFaultKind::Refuse => (
                     "touched nothing: the app went on with the connections that it had",
-                    "Let it open new ones: faults = [{ refuse = … }, { reset = …, connections = \"live\" }]",
+                    "Let a `reset` in the same phase begin before it and end after it has begun",
                 ),
                 _ => ("hit no connection of the app", "Let it hit a larger share of the connections"),
             };
