@@ -108,7 +108,7 @@ pub use metrics::Metrics;
 pub use sampler::Sampler;
 pub use statistics::{ClassStatistics, Latency, LoadStatistics, OperationStatistics, Statistics};
 pub use store::{
-    Address, CacheError, CacheStore, Cached, Credentials, Feed, Invalidation, Kept, Lease, Leased, MemoryConfig,
-    MemoryStore, NoopStore, Peeked, RedisConfig, RedisStore, SentinelTls, ServerInfo, StoreStatus, TlsConfig, Topology,
-    TwoTier, TwoTierConfig,
+    Address, CacheError, CacheStore, Cached, Credentials, Eviction, Feed, Invalidation, Kept, Lease, Leased,
+    MemoryConfig, MemoryStore, NoopStore, Peeked, RedisConfig, RedisStore, SentinelTls, ServerInfo, StoreStatus,
+    TlsConfig, Topology, TwoTier, TwoTierConfig,
 };

@@ -3,7 +3,7 @@
 use super::environment::Profile;
 use super::{CacheConfig, Coherence};
 use crate::breaker::BreakerConfig;
-use crate::store::{RedisConfig, SentinelTls, TlsConfig};
+use crate::store::{Eviction, RedisConfig, SentinelTls, TlsConfig};
 use crate::value::ValueKeys;
 use std::time::Duration;
 
@@ -110,6 +110,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         "failed invalidations that are remembered one by one", field!(count => redis.owed_at_most)),
     setting("memory.max_bytes", "CACHE_MEMORY_MAX_BYTES", "a size: `1048576`, `64mb`, `1gb`", All("64mb"),
         "size of keys and values with the strategy `memory`", field!(bytes => cache.memory.max_bytes)),
+    setting("two_tier.eviction", "CACHE_TWO_TIER_EVICTION", "`lru` or `tiny-lfu`", All("lru"),
+        "what leaves the first tier of `two-tier` first when it is full: what was used least recently, or what is used least often",
+        |config, text| {
+            config.two_tier.eviction = Eviction::named(text)?;
+            Some(())
+        }),
     secret(setting("value_keys", "CACHE_VALUE_KEYS", "`name:key`, several with commas; a key is 32 bytes in base64", All(""),
         "keys that encrypt the values of sealed classes; without keys these are not cached", |config, text| {
             config.value_keys = ValueKeys::parse(text)?;
@@ -300,7 +306,7 @@ mod tests {
         assert_eq!((prod.timeouts_to_replace, prod.owed_at_most), (library.timeouts_to_replace, library.owed_at_most));
         assert_eq!(prod.announce, library.announce);
         assert_eq!((prod.coherence, &prod.credentials), (library.coherence, &Credentials::default()));
-        assert_eq!(ours.memory.max_bytes, 64 << 20);
+        assert_eq!((ours.memory.max_bytes, ours.two_tier.eviction), (64 << 20, Eviction::Lru));
     }
 
     #[test]

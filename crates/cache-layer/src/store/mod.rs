@@ -1,5 +1,6 @@
 //! What a cache must do, and the strategies that do it.
 
+mod eviction;
 mod lives;
 mod memory;
 mod news;
@@ -8,6 +9,7 @@ mod redis;
 pub mod two_tier;
 
 pub use self::redis::{Address, Credentials, RedisConfig, RedisStore, SentinelTls, TlsConfig, Topology};
+pub use eviction::Eviction;
 pub use memory::{MemoryConfig, MemoryStore};
 pub use noop::NoopStore;
 pub use two_tier::{Feed, TwoTier, TwoTierConfig};

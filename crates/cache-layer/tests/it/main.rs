@@ -8,6 +8,7 @@ mod configuring;
 mod confirming;
 mod conformance;
 mod connecting;
+mod eviction;
 mod exposition;
 mod hits;
 #[cfg(feature = "http")]

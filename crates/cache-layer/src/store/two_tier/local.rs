@@ -1,10 +1,10 @@
 //! The first tier: values in the memory of this process, each as good as the news from the others.
 
 use crate::key::Key;
+use crate::store::eviction::Eviction;
 use crate::store::{Cached, Invalidation};
 use ahash::RandomState;
 use bytes::Bytes;
-use moka::policy::EvictionPolicy;
 use moka::sync::Cache as Moka;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -63,7 +63,7 @@ impl Seen {
 }
 
 impl Local {
-    pub(in crate::store) fn new(max_bytes: u64, ttl: Duration) -> Self {
+    pub(in crate::store) fn new(max_bytes: u64, ttl: Duration, eviction: Eviction) -> Self {
         let weight = |key: &String, entry: &Entry| {
             let tags = entry.seen.tags().len() * 16;
             u32::try_from(key.len() + entry.value.len() + tags + OVERHEAD).unwrap_or(u32::MAX)
@@ -71,7 +71,7 @@ impl Local {
         let entries = Moka::builder()
             .max_capacity(max_bytes)
             .weigher(weight)
-            .eviction_policy(EvictionPolicy::lru())
+            .eviction_policy(eviction.policy())
             .time_to_live(ttl)
             .build_with_hasher(RandomState::new());
         Self {
@@ -235,7 +235,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     fn local() -> Local {
-        let local = Local::new(1 << 20, LONG);
+        let local = Local::new(1 << 20, LONG, Eviction::Lru);
         local.alive(None);
         local
     }
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn news_are_good_for_a_time_only() {
-        let (local, key, now) = (Local::new(1 << 20, LONG), POSTS.item(1), Instant::now());
+        let (local, key, now) = (Local::new(1 << 20, LONG, Eviction::Lru), POSTS.item(1), Instant::now());
         assert!(local.seen(&key, now).is_none(), "not before they began");
         local.alive(Some(now + Duration::from_secs(1)));
         put(&local, &key, local.seen(&key, now));
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let local = Local::new(100_000, LONG);
+        let local = Local::new(100_000, LONG, Eviction::Lru);
         local.alive(None);
         let now = Instant::now();
         for id in 0..10_000 {

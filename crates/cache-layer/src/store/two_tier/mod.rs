@@ -33,6 +33,7 @@ mod local;
 pub(super) use local::Local;
 pub(crate) use local::Seen;
 
+use super::eviction::Eviction;
 use super::{
     CacheError, CacheStore, Cached, Invalidation, Lease, Leased, Peeked, RedisStore, ServerInfo, StoreStatus, bounded,
 };
@@ -53,6 +54,8 @@ use tokio::task::JoinSet;
 pub struct TwoTierConfig {
     /// Keys and values of the first tier together, in bytes.
     pub max_bytes: u64,
+    /// What leaves the first tier first when it is full.
+    pub eviction: Eviction,
     /// The longest a value stays in the first tier; also the longest that it can be wrong, whatever goes wrong with the news.
     pub ttl: Duration,
     /// Where the news come from; under [`Coherence::Outbox`] always [`Feed::Relay`].
@@ -62,10 +65,10 @@ pub struct TwoTierConfig {
 }
 
 impl Default for TwoTierConfig {
-    /// 64 MiB, 10 s, by Pub/Sub, 1 s.
+    /// 64 MiB, [`Eviction::Lru`], 10 s, by Pub/Sub, 1 s.
     fn default() -> Self {
         let (ttl, news_good_for) = (Duration::from_secs(10), Duration::from_secs(1));
-        Self { max_bytes: 64 << 20, ttl, feed: Feed::PubSub, news_good_for }
+        Self { max_bytes: 64 << 20, eviction: Eviction::default(), ttl, feed: Feed::PubSub, news_good_for }
     }
 }
 
@@ -123,7 +126,7 @@ impl TwoTier {
     /// In front of any cache. Until [`CacheStore::feed_alive`] is told so, or a promise runs, the first tier is not used.
     #[must_use]
     pub fn new(shared: Arc<dyn CacheStore>, config: &TwoTierConfig, metrics: &Metrics) -> Self {
-        let local = Arc::new(Local::new(config.max_bytes, bounded(config.ttl)));
+        let local = Arc::new(Local::new(config.max_bytes, bounded(config.ttl), config.eviction));
         Self { local, shared, metrics: metrics.tiers(), feed: config.feed, background: Mutex::default() }
     }
 
