@@ -25,9 +25,15 @@ pub(crate) const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS votes (
 /// What `posts:all` shows.
 const LATEST: &str = "(SELECT * FROM posts ORDER BY id DESC LIMIT 200)";
 const TOP: &str = "(SELECT * FROM posts ORDER BY score DESC, id DESC LIMIT 10)";
+/// The text that a post's keywords are taken from: its own, or with that of its latest comments.
+const OF_POST: &str = "p.body";
+const OF_DISCUSSION: &str = "concat_ws(' ', p.title, p.body, (SELECT string_agg(body, ' ') FROM
+    (SELECT body FROM comments c WHERE c.parent_id = p.id ORDER BY c.created_at DESC LIMIT 6) latest))";
 const OF_USER: &str = "(SELECT * FROM posts WHERE author_id = $1 ORDER BY id DESC LIMIT 200)";
 
 struct Statements {
+    /// Without what the comments are about: a page for everybody, made by the HTTP cache layer.
+    page: String,
     all: String,
     top: String,
     /// $1 author.
@@ -47,20 +53,21 @@ static STATEMENTS: LazyLock<Statements> = LazyLock::new(|| {
         with_revision_count(&RESOURCES[0], &before, &change, "'{}'::bigint[]")
     };
     Statements {
-        all: listing(LATEST),
-        top: listing(TOP),
-        of_user: listing(OF_USER),
+        page: listing(LATEST, OF_POST),
+        all: listing(LATEST, OF_DISCUSSION),
+        top: listing(TOP, OF_DISCUSSION),
+        of_user: listing(OF_USER, OF_DISCUSSION),
         upvote: change("INSERT INTO votes SELECT id, $2 FROM posts WHERE id = $1 ON CONFLICT DO NOTHING", "+ 1"),
         unvote: change("DELETE FROM votes WHERE post_id = $1 AND user_id = $2", "- 1"),
     }
 });
 
-fn listing(of: &str) -> String {
+fn listing(of: &str, text: &str) -> String {
     format!(
         "SELECT json_build_object('posts', coalesce(json_agg(json_build_object(
                   'id', p.id, 'version', p.version, 'title', p.title, 'excerpt', left(p.body, 160), 'score', p.score,
                   'author', p.author_id, 'comments', (SELECT count(*) FROM comments c WHERE c.parent_id = p.id),
-                  'keywords', (SELECT json_agg(lexeme) FROM (SELECT lexeme FROM unnest(to_tsvector('english', p.body)) LIMIT 5) w))
+                  'keywords', (SELECT json_agg(lexeme) FROM (SELECT lexeme FROM unnest(to_tsvector('english', {text})) LIMIT 5) w))
                 ORDER BY p.at), '[]'))::text
            FROM (SELECT *, row_number() OVER () AS at FROM {of} latest) p"
     )
@@ -97,7 +104,7 @@ pub(crate) fn routes(app: &App) -> Router<App> {
 
 /// Not cached here, but by the HTTP cache layer around it.
 async fn page(State(app): State<App>) -> Result<Response, Problem> {
-    let feed = app.database().read(sqlx::query_scalar(AssertSqlSafe(STATEMENTS.all.as_str()))).await?;
+    let feed = app.database().read(sqlx::query_scalar(AssertSqlSafe(STATEMENTS.page.as_str()))).await?;
     Ok(([(CONTENT_TYPE, "application/json")], feed.unwrap_or_default()).into_response())
 }
 
