@@ -24,6 +24,11 @@ test-all *ARGS:
     cargo nextest run --workspace --profile all {{ARGS}}
     cargo test --workspace --doc --quiet
 
+# All five stories, and one page over them; with --attach also docs/stories. With the results of `just test-all`, if there are any
+stories *ARGS:
+    cargo build
+    sh scripts/stories.sh {{ARGS}}
+
 # The fault tour: every fault against the reference deployment, on one page
 chaos *ARGS:
     cargo build
