@@ -1,5 +1,6 @@
 //! Feeds of posts, and votes on posts: `posts:all`, `posts:user:{id}`, `posts:top:10`. Like the lists of posts they are invalidated by
-//! every write to a post. `/feed` is the first of them as a page that the HTTP cache layer caches, with `ETag` and 304.
+//! every write to a post. `/feed` is the first of them, without what the discussions are about, as a page that the HTTP cache
+//! layer caches, with `ETag` and 304.
 
 use super::content::{self, RESOURCES, with_revision_count};
 use crate::app::App;
