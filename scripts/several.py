@@ -10,6 +10,7 @@ NAME is a file in scenarios/ without .toml. The arguments go to each run; with `
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 
@@ -65,5 +66,7 @@ def main():
     return worst
 
 
+# Ctrl-C reaches cacheproof too, which then undoes and cleans up. It is waited for: by default Python would kill it.
+signal.signal(signal.SIGINT, lambda *_: None)
 os.chdir(pathlib.Path(__file__).parent.parent)
 sys.exit(main())

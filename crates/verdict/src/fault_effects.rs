@@ -179,14 +179,16 @@ fn check_connections_were_hit(
             issues.ineffective_faults.insert(window.phase);
             let (did, help) = match link.kind {
                 LinkFaultKind::Refuse => (
-                    "touched nothing: the app went on with the connections that it had",
+                    "touched nothing: the app went on with the connections that it had, and no answer was worse for it",
                     "Let a `reset` in the same phase begin before it and end after it has begun",
                 ),
-                _ => ("hit no connection of the app", "Let it hit a larger share of the connections"),
+                _ => (
+                    "hit no connection of the app, and no answer was slower or worse for it",
+                    "Let it hit a larger share of the connections",
+                ),
             };
             findings.blocking(format!(
-                "The fault '{}' in '{}' {did}, and no answer was worse for it. So its phase proves nothing about \
-                 it. {help}.",
+                "The fault '{}' in '{}' {did}. So its phase proves nothing about it. {help}.",
                 window.what,
                 name(scenario, window.phase)
             ));
